@@ -1,0 +1,130 @@
+//! The kernel's struct fields that the programs read. The loader looks each up in the running kernel's BTF and
+//! passes the byte offsets in this order; a program reads them as constants.
+
+/// Stands for a field that this kernel does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident = $strukt:literal . $path:literal, $need:ident;)+) => {
+        /// A field whose offset the programs need. The discriminant is its index in the table of offsets.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Field { $($(#[$doc])* $name),+ }
+
+        impl Field {
+            /// Every field, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The kernel's struct that holds it.
+            #[must_use]
+            pub const fn of_struct(self) -> &'static str {
+                match self { $(Self::$name => $strukt),+ }
+            }
+
+            /// The path inside the struct, dotted where it is nested by name.
+            #[must_use]
+            pub const fn path(self) -> &'static str {
+                match self { $(Self::$name => $path),+ }
+            }
+
+            /// Whether no program at all can run without it.
+            #[must_use]
+            pub const fn is_required(self) -> bool {
+                match self { $(Self::$name => fields!(@$need)),+ }
+            }
+        }
+    };
+    (@required) => { true };
+    (@optional) => { false };
+}
+
+fields! {
+    /// Remote IPv4 address, followed by the local one.
+    RemoteV4 = "sock_common"."skc_daddr", required;
+    /// Local IPv4 address.
+    LocalV4 = "sock_common"."skc_rcv_saddr", required;
+    /// Remote port, network order.
+    RemotePort = "sock_common"."skc_dport", required;
+    /// Local port, host order, 0 once the port is given up.
+    LocalPort = "sock_common"."skc_num", required;
+    /// Address family.
+    Family = "sock_common"."skc_family", required;
+    /// State.
+    State = "sock_common"."skc_state", required;
+    /// Network namespace.
+    Net = "sock_common"."skc_net", required;
+    /// Remote IPv6 address.
+    RemoteV6 = "sock_common"."skc_v6_daddr", optional;
+    /// Local IPv6 address.
+    LocalV6 = "sock_common"."skc_v6_rcv_saddr", optional;
+    /// Cookie, 0 until somebody asks.
+    Cookie = "sock_common"."skc_cookie", required;
+    /// `sk_flags`, in a union with what a request sock keeps there.
+    SkFlags = "sock_common"."skc_flags", required;
+    /// A request sock's listener, in a union with `skc_flags`.
+    Listener = "sock_common"."skc_listener", required;
+    /// Protocol.
+    Protocol = "sock"."sk_protocol", required;
+    /// Pending error.
+    Error = "sock"."sk_err", required;
+    /// The socket of a full sock; null where no process has it.
+    Socket = "sock"."sk_socket", optional;
+    /// Accept queue length.
+    AcceptQueue = "sock"."sk_ack_backlog", optional;
+    /// Backlog.
+    Backlog = "sock"."sk_max_ack_backlog", optional;
+    /// Local port, network order, kept to the end.
+    Sport = "inet_sock"."inet_sport", required;
+    /// Next byte expected.
+    RcvNxt = "tcp_sock"."rcv_nxt", optional;
+    /// First byte that the program has not read.
+    CopiedSeq = "tcp_sock"."copied_seq", optional;
+    /// Next byte that the program will write.
+    WriteSeq = "tcp_sock"."write_seq", optional;
+    /// First byte that the peer has not acknowledged.
+    SndUna = "tcp_sock"."snd_una", optional;
+    /// When the last segment came, jiffies.
+    RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
+    /// Namespace's inode number.
+    NetInum = "net"."ns.inum", required;
+    /// Leader of the thread group.
+    GroupLeader = "task_struct"."group_leader", required;
+    /// Task flags, `PF_KTHREAD` among them.
+    TaskFlags = "task_struct"."flags", required;
+    /// Name.
+    Comm = "task_struct"."comm", required;
+    /// Start time.
+    StartBoottime = "task_struct"."start_boottime", required;
+    /// Thread group.
+    Tgid = "task_struct"."tgid", required;
+    /// Substate of a timewait sock.
+    TwSubstate = "inet_timewait_sock"."tw_substate", optional;
+    /// Local port of a timewait sock, network order.
+    TwSport = "inet_timewait_sock"."tw_sport", optional;
+    /// Timer of a timewait sock.
+    TwTimer = "inet_timewait_sock"."tw_timer", optional;
+    /// When it entered TIME_WAIT.
+    TwEntryStamp = "inet_timewait_sock"."tw_entry_stamp", optional;
+    /// Timer of a request sock.
+    ReqTimer = "request_sock"."rsk_timer", optional;
+    /// A timer's place in the wheel; its second word is null where the timer is not pending.
+    TimerEntry = "timer_list"."entry", optional;
+    /// What a timer calls.
+    TimerFunction = "timer_list"."function", optional;
+    /// When it does, jiffies.
+    TimerExpires = "timer_list"."expires", optional;
+    /// Start of a packet's buffer.
+    SkbHead = "sk_buff"."head", optional;
+    /// Offset of the TCP header in it.
+    SkbTransport = "sk_buff"."transport_header", optional;
+    /// The sock of a socket.
+    SocketSk = "socket"."sk", optional;
+    /// The file of a socket.
+    SocketFile = "socket"."file", optional;
+    /// Inode of a file.
+    FileInode = "file"."f_inode", optional;
+    /// Inode number.
+    InodeNumber = "inode"."i_ino", optional;
+}

@@ -1,0 +1,110 @@
+//! What the loader tells the programs: constants in read-only data, known to the verifier when it checks them,
+//! so that a branch on one that is not taken costs nothing.
+
+use aya_ebpf::Global;
+use core::ptr;
+use tcptrace_common::{ABSENT, Field};
+
+/// Offsets of kernel fields, in the order of [`Field`].
+#[unsafe(no_mangle)]
+static OFFSETS: [u16; Field::COUNT] = [ABSENT; Field::COUNT];
+
+/// 1 where `bpf_get_socket_cookie` may be called by tracing programs (Linux 5.12).
+#[unsafe(no_mangle)]
+static HAS_COOKIE: Global<u8> = Global::new(0);
+
+/// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
+#[unsafe(no_mangle)]
+static HAS_TASK_BTF: Global<u8> = Global::new(0);
+
+/// 1 where protocols other than TCP are wanted.
+#[unsafe(no_mangle)]
+static ALL_PROTOCOLS: Global<u8> = Global::new(0);
+
+/// Bytes in the ring buffer from which on the reader is woken.
+#[unsafe(no_mangle)]
+static WAKE_BYTES: Global<u64> = Global::new(0);
+
+/// Address of the kernel's `tw_timer_handler`.
+#[unsafe(no_mangle)]
+static TW_TIMER_HANDLER: Global<u64> = Global::new(0);
+
+/// Address of the kernel's `reqsk_timer_handler`.
+#[unsafe(no_mangle)]
+static REQSK_TIMER_HANDLER: Global<u64> = Global::new(0);
+
+/// Index of the return value among the arguments that a fexit program of `tcp_timewait_state_process` gets.
+#[unsafe(no_mangle)]
+static TIMEWAIT_STATUS_INDEX: Global<u8> = Global::new(0);
+
+/// The same for `inet_csk_accept`.
+#[unsafe(no_mangle)]
+static ACCEPT_RETURN_INDEX: Global<u8> = Global::new(0);
+
+/// Offsets in the classic tracepoint's record: oldstate, newstate, sport, dport, family, protocol, saddr, daddr,
+/// saddr_v6, daddr_v6, skaddr.
+#[unsafe(no_mangle)]
+static CLASSIC_OFFSETS: [u16; 11] = [0; 11];
+
+/// The byte offset of `field`.
+#[inline(always)]
+pub(crate) fn offset(field: Field) -> usize {
+    // SAFETY: the index is in bounds by construction; volatile because the loader patches the value.
+    unsafe { ptr::read_volatile(&raw const OFFSETS[field as usize]) as usize }
+}
+
+/// Whether this kernel has `field`.
+#[inline(always)]
+pub(crate) fn has(field: Field) -> bool {
+    offset(field) != ABSENT as usize
+}
+
+/// The byte offset of the classic tracepoint's `index`th field.
+#[inline(always)]
+pub(crate) fn classic_offset(index: usize) -> usize {
+    // SAFETY: every caller passes a literal below the length; volatile as above.
+    unsafe { ptr::read_volatile(&raw const CLASSIC_OFFSETS[index]) as usize }
+}
+
+macro_rules! setting {
+    ($(#[$doc:meta])* $name:ident: $type:ty = $global:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name() -> $type {
+            $global.load()
+        }
+    };
+}
+
+setting!(
+    /// See [`HAS_COOKIE`].
+    has_cookie: u8 = HAS_COOKIE
+);
+setting!(
+    /// See [`HAS_TASK_BTF`].
+    has_task_btf: u8 = HAS_TASK_BTF
+);
+setting!(
+    /// See [`ALL_PROTOCOLS`].
+    all_protocols: u8 = ALL_PROTOCOLS
+);
+setting!(
+    /// See [`WAKE_BYTES`].
+    wake_bytes: u64 = WAKE_BYTES
+);
+setting!(
+    /// See [`TW_TIMER_HANDLER`].
+    tw_timer_handler: u64 = TW_TIMER_HANDLER
+);
+setting!(
+    /// See [`REQSK_TIMER_HANDLER`].
+    reqsk_timer_handler: u64 = REQSK_TIMER_HANDLER
+);
+setting!(
+    /// See [`TIMEWAIT_STATUS_INDEX`].
+    timewait_status_index: u8 = TIMEWAIT_STATUS_INDEX
+);
+setting!(
+    /// See [`ACCEPT_RETURN_INDEX`].
+    accept_return_index: u8 = ACCEPT_RETURN_INDEX
+);

@@ -1,0 +1,56 @@
+//! The only way out: counts, reserves a record, fills it, submits it. Owns the maps.
+
+use crate::config;
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ktime_get_ns,
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+};
+use tcptrace_common::{Counters, Loss, RECORD_VERSION, Record};
+
+/// The loader sets the real size.
+const BUFFER_BYTES: u32 = 8 << 20;
+
+/// One record in this many, on each CPU, asks how full the buffer is.
+const FILL_CHECK_MASK: u64 = 31;
+
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(BUFFER_BYTES, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's counters. The kernel never returns null for index 0, but the verifier must see the check.
+#[inline(always)]
+pub(crate) fn counters() -> Option<&'static mut Counters> {
+    // SAFETY: the map lives as long as the program, and only this CPU touches its slot. A program that
+    // interrupts another one here can lose a count, never corrupt one: each is a single word.
+    COUNTERS.get_ptr_mut(0).map(|counters| unsafe { &mut *counters })
+}
+
+/// Reserves a record of `kind`, lets `fill` complete it and submits it; a full buffer is counted as `loss`.
+#[inline(always)]
+pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl FnOnce(&mut Record)) {
+    counters.hits[(kind & 31) as usize] += 1;
+    let Some(mut entry) = RECORDS.reserve::<Record>(0) else {
+        counters.lost[loss as usize] += 1;
+        return;
+    };
+    let slot = entry.as_mut_ptr();
+    // SAFETY: the slot is ours until it is submitted, and all-zero bytes are a valid `Record`.
+    let record = unsafe {
+        slot.write_bytes(0, 1);
+        &mut *slot
+    };
+    // SAFETY: the helper has no preconditions.
+    record.time_ns = unsafe { bpf_ktime_get_ns() };
+    record.kind = kind;
+    record.version = RECORD_VERSION;
+    fill(record);
+    counters.reserved += 1;
+    let wake = counters.reserved & FILL_CHECK_MASK == 0
+        && RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) >= config::wake_bytes();
+    let wake_flag = if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(u64::from(wake_flag));
+}

@@ -1,0 +1,38 @@
+//! `fentry` of `inet_csk_reqsk_queue_hash_add(sk, req, …)`, `inet_csk_reqsk_queue_drop(sk, req)` and
+//! `inet_csk_reqsk_queue_drop_and_put(sk, req)`: a request sock's beginning, and its end by a segment.
+
+use crate::{
+    emit,
+    sock::{self, Direct},
+};
+use aya_ebpf::{macros::fentry, programs::FEntryContext};
+use tcptrace_common::{Loss, how, kind};
+
+#[fentry(function = "inet_csk_reqsk_queue_hash_add")]
+fn inet_csk_reqsk_queue_hash_add(ctx: FEntryContext) -> i32 {
+    report(&ctx, kind::REQUEST_START)
+}
+
+#[fentry(function = "inet_csk_reqsk_queue_drop")]
+fn inet_csk_reqsk_queue_drop(ctx: FEntryContext) -> i32 {
+    report(&ctx, kind::REQUEST_END)
+}
+
+#[fentry(function = "inet_csk_reqsk_queue_drop_and_put")]
+fn inet_csk_reqsk_queue_drop_and_put(ctx: FEntryContext) -> i32 {
+    report(&ctx, kind::REQUEST_END)
+}
+
+#[inline(always)]
+fn report(ctx: &FEntryContext, kind: u8) -> i32 {
+    let listener: *const u8 = ctx.arg(0);
+    let request: *const u8 = ctx.arg(1);
+    let Some(counters) = emit::counters() else { return 0 };
+    emit::record(counters, kind, Loss::Request, |record| {
+        sock::fill_ends::<Direct>(record, request);
+        record.cookie = sock::stored_cookie(request);
+        record.listener = sock::stored_cookie(listener);
+        record.detail = how::RESET;
+    });
+    0
+}

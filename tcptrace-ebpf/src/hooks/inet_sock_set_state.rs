@@ -1,0 +1,71 @@
+//! `tp_btf/inet_sock_set_state(sk, oldstate, newstate)`: every transition of a full socket.
+
+use crate::{
+    config, emit,
+    sock::{self, Direct, IPPROTO_TCP, Load},
+    task,
+};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
+use tcptrace_common::{Field, Loss, flag, kind, state, transition_index};
+
+/// `SOCK_DEAD` and `SOCK_DONE` of `enum sock_flags`, `include/net/sock.h`.
+const SOCK_DEAD: u64 = 1 << 0;
+const SOCK_DONE: u64 = 1 << 1;
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    let old = ctx.arg::<i32>(1) as u8;
+    let new = ctx.arg::<i32>(2) as u8;
+    // SAFETY: the verifier knows `sk` as a `struct sock`.
+    let protocol: u16 = unsafe { Direct::load(sk, config::offset(Field::Protocol)) };
+    if protocol != IPPROTO_TCP && config::all_protocols() == 0 {
+        return 0;
+    }
+    let Some(counters) = emit::counters() else { return 0 };
+    if protocol == IPPROTO_TCP {
+        counters.transitions[transition_index(old, new)] += 1;
+    }
+    emit::record(counters, kind::STATE, Loss::Transition, |record| {
+        record.old = old;
+        record.new = new;
+        record.protocol = protocol;
+        sock::fill_ends::<Direct>(record, sk);
+        // A child still carries its listener's ends and no cookie of its own, `inet_csk_clone_lock` gives it
+        // the request's after this: asking now would make one that is overwritten.
+        if old != state::LISTEN || new != state::SYN_RECV {
+            record.cookie = sock::cookie(sk);
+        }
+        // SAFETY: as above.
+        unsafe {
+            record.error = Direct::load(sk, config::offset(Field::Error));
+            let bits: u64 = Direct::load(sk, config::offset(Field::SkFlags));
+            if bits & SOCK_DEAD != 0 {
+                record.flags |= flag::ORPHAN;
+            }
+            if bits & SOCK_DONE != 0 {
+                record.flags |= flag::FIN_RECEIVED;
+            }
+        }
+        if record.local_port == 0 {
+            record.local_port = sock::released_port(sk);
+        }
+        if is_made_by_the_owner(old, new) {
+            task::fill(record);
+        }
+    });
+    debug!(&ctx, "{} -> {} of {:x}", old, new, sk as u64);
+    0
+}
+
+/// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:
+/// `connect`, `listen`, and what `close` and `shutdown` do under the socket's lock.
+#[inline(always)]
+fn is_made_by_the_owner(old: u8, new: u8) -> bool {
+    new == state::SYN_SENT
+        || new == state::LISTEN
+        || new == state::FIN_WAIT1
+        || (old == state::CLOSE_WAIT && new == state::LAST_ACK)
+        || old == new
+}

@@ -1,0 +1,61 @@
+//! `tracepoint/sock/inet_sock_set_state`, for kernels without BTF: slower, and it knows neither cookie nor
+//! namespace. Its record's layout is read from the event's `format` file.
+
+use crate::{
+    config::{all_protocols, classic_offset},
+    emit,
+    sock::IPPROTO_TCP,
+};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::tracepoint,
+    programs::TracePointContext,
+};
+use tcptrace_common::{Loss, flag, kind, state, transition_index};
+
+/// The field's value, or zeroes.
+#[inline(always)]
+fn read<T: Copy>(ctx: &TracePointContext, index: usize) -> T {
+    // SAFETY: the helper survives any address, and all callers read integers and byte arrays.
+    unsafe {
+        let address = ctx.as_ptr().cast::<u8>().wrapping_add(classic_offset(index)).cast::<T>();
+        bpf_probe_read_kernel(address).unwrap_or(core::mem::zeroed())
+    }
+}
+
+#[tracepoint]
+fn inet_sock_set_state_classic(ctx: TracePointContext) -> u32 {
+    let old = read::<i32>(&ctx, 0) as u8;
+    let new = read::<i32>(&ctx, 1) as u8;
+    let protocol: u16 = read(&ctx, 5);
+    if protocol != IPPROTO_TCP && all_protocols() == 0 {
+        return 0;
+    }
+    let Some(counters) = emit::counters() else { return 0 };
+    if protocol == IPPROTO_TCP {
+        counters.transitions[transition_index(old, new)] += 1;
+    }
+    emit::record(counters, kind::STATE, Loss::Transition, |record| {
+        record.old = old;
+        record.new = new;
+        record.protocol = protocol;
+        record.local_port = read(&ctx, 2);
+        record.remote_port = read(&ctx, 3);
+        record.family = read(&ctx, 4);
+        // The tracepoint fills the v6 fields for IPv4 too, v4-mapped.
+        record.local_addr = read(&ctx, 8);
+        record.remote_addr = read(&ctx, 9);
+        record.sock = read(&ctx, 10);
+        let by_owner = new == state::SYN_SENT
+            || new == state::LISTEN
+            || new == state::FIN_WAIT1
+            || (old == state::CLOSE_WAIT && new == state::LAST_ACK);
+        if by_owner {
+            record.flags |= flag::TASK;
+            record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            record.comm = bpf_get_current_comm().unwrap_or_default();
+        }
+    });
+    0
+}

@@ -1,0 +1,67 @@
+//! `iter/task_file`: one row for every open file of every task that is a TCP socket: who holds it.
+
+use crate::{
+    config::offset,
+    sock::{self, Direct, IPPROTO_TCP, Load as _},
+};
+use aya_ebpf::{
+    bindings::seq_file,
+    helpers::generated::{bpf_seq_write, bpf_sock_from_file},
+};
+use core::mem::MaybeUninit;
+use tcptrace_common::{Field, HOLDER_VERSION, HolderRow};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `struct bpf_iter__task_file`.
+#[repr(C)]
+struct TaskFileIterContext {
+    meta: *const *mut seq_file,
+    task: *const u8,
+    fd: u32,
+    file: *const u8,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn iter_task_file(ctx: *const TaskFileIterContext) -> i32 {
+    // SAFETY: the kernel passes a valid context; the verifier checks every load.
+    unsafe {
+        let task = (*ctx).task;
+        let file = (*ctx).file;
+        if task.is_null() || file.is_null() {
+            return 0;
+        }
+        let socket: *const u8 = bpf_sock_from_file(file.cast_mut().cast()).cast();
+        if socket.is_null() {
+            return 0;
+        }
+        let sk: *const u8 = Direct::load(socket, offset(Field::SocketSk));
+        if sk.is_null() {
+            return 0;
+        }
+        let family: u16 = Direct::load(sk, offset(Field::Family));
+        let protocol: u16 = Direct::load(sk, offset(Field::Protocol));
+        if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
+            return 0;
+        }
+        let mut row: HolderRow = MaybeUninit::zeroed().assume_init();
+        row.cookie = sock::cookie(sk);
+        row.family = family;
+        row.state = Direct::load(sk, offset(Field::State));
+        row.version = HOLDER_VERSION;
+        row.fd = (*ctx).fd;
+        let net: *const u8 = Direct::load(sk, offset(Field::Net));
+        row.netns = Direct::load(net, offset(Field::NetInum));
+        row.tgid = Direct::load(task, offset(Field::Tgid));
+        let leader: *const u8 = Direct::load(task, offset(Field::GroupLeader));
+        row.start_ns = Direct::load(leader, offset(Field::StartBoottime));
+        let comm: [u64; 2] =
+            [Direct::load(leader, offset(Field::Comm)), Direct::load(leader, offset(Field::Comm) + 8)];
+        row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
+        let seq = *(*ctx).meta;
+        bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);
+    }
+    0
+}

@@ -1,0 +1,33 @@
+//! `tp_btf/tcp_receive_reset(sk)` and `tp_btf/tcp_send_reset(sk, skb, reason)`: why a connection ended.
+
+use crate::{
+    emit,
+    sock::{self, Direct},
+};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcptrace_common::{Loss, kind};
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    report(kind::RESET_RECEIVED, ctx.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "tcp_send_reset")]
+fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
+    report(kind::RESET_SENT, ctx.arg(0));
+    0
+}
+
+/// A reset that answers a segment of no socket has none.
+#[inline(always)]
+fn report(kind: u8, sk: *const u8) {
+    if sk.is_null() {
+        return;
+    }
+    let Some(counters) = emit::counters() else { return };
+    emit::record(counters, kind, Loss::Other, |record| {
+        sock::fill_ends::<Direct>(record, sk);
+        record.cookie = sock::cookie(sk);
+    });
+}

@@ -1,0 +1,21 @@
+//! The kernel side of tcptrace: it reports facts in fixed-size records and interprets nothing.
+#![no_std]
+#![no_main]
+
+mod config;
+mod emit;
+mod hooks;
+mod sock;
+mod task;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: the verifier rejects any program that could reach this.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+/// Some helpers are offered to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,43 @@
+//! Reads the running task. Callers decide when that task has anything to do with the socket.
+
+use crate::{
+    config::{has_task_btf, offset},
+    sock::{Direct, Load, Probe},
+};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf,
+};
+use tcptrace_common::{Field, Record, flag};
+
+/// `PF_KTHREAD` of `include/linux/sched.h`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// Names the running task in `record`: its thread group, start time, the leader's name and the cgroup.
+#[inline(always)]
+pub(crate) fn fill(record: &mut Record) {
+    // SAFETY: both helpers return the running task, which outlives the program's run.
+    unsafe {
+        if has_task_btf() != 0 {
+            fill_from::<Direct>(record, bpf_get_current_task_btf().cast());
+        } else {
+            fill_from::<Probe>(record, bpf_get_current_task() as *const u8);
+        }
+        record.cgroup = bpf_get_current_cgroup_id();
+    }
+}
+
+#[inline(always)]
+fn fill_from<L: Load>(record: &mut Record, task: *const u8) {
+    // SAFETY: `task` is a task_struct, by `Direct` or `Probe` as the caller chose.
+    unsafe {
+        record.flags |= flag::TASK;
+        if L::load::<u32>(task, offset(Field::TaskFlags)) & PF_KTHREAD != 0 {
+            record.flags |= flag::KERNEL_THREAD;
+        }
+        record.tgid = L::load(task, offset(Field::Tgid));
+        let leader: *const u8 = L::load(task, offset(Field::GroupLeader));
+        record.start_ns = L::load(leader, offset(Field::StartBoottime));
+        let comm: [u64; 2] = [L::load(leader, offset(Field::Comm)), L::load(leader, offset(Field::Comm) + 8)];
+        record.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
+    }
+}
