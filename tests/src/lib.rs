@@ -1,1 +1,22 @@
-//! Live tests.
+//! Drives the real `tcptrace` binary against the running kernel: network namespaces of a test's own, real
+//! sockets, a scripted peer at the other end of a TUN device, and the kernel's own tables as the truth.
+//! Everything that waits has a deadline; everything that moves traffic stays inside the namespace it made.
+#![expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "an error is the operating system's answer, and a harness panics to fail the test that called it"
+)]
+
+pub mod binary;
+pub mod clock;
+pub mod event;
+pub mod host;
+pub mod interface;
+pub mod kernel_table;
+pub mod live;
+pub mod netns;
+pub mod path;
+pub mod peer;
+pub mod ss;
+pub mod state;
+pub mod tracer;

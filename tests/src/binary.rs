@@ -1,0 +1,52 @@
+//! Where the `tcptrace` binary under test is: `TCPTRACE_BIN`, or built here by the cargo that built the test.
+
+use serde_json::Value;
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// Path of the binary, built at most once in a process.
+pub fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| env::var_os("TCPTRACE_BIN").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
+    cargo
+        .args(["build", "--quiet", "--package", "tcptrace", "--bin", "tcptrace"])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    if let Some(directory) = target_directory() {
+        cargo.arg("--target-dir").arg(directory);
+    }
+    let output = cargo.output().expect("cargo can be started");
+    assert!(
+        output.status.success(),
+        "cargo could not build tcptrace: {}",
+        output.status
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the executable that it built")
+}
+
+/// The target directory that this test itself was built in, so that nothing is compiled a second time.
+fn target_directory() -> Option<PathBuf> {
+    let this_test = env::current_exe().ok()?;
+    this_test
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists())
+        .map(Path::to_path_buf)
+}

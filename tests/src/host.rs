@@ -1,0 +1,71 @@
+//! Kernel sockets on the host's side of a script: opened without blocking, so that one thread can play the host
+//! and its peer in turn, and with the socket options that the usual crates leave out.
+
+use crate::clock::poll_until;
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::{io, net::SocketAddr, os::fd::AsRawFd as _, time::Duration};
+
+/// A TCP socket that never blocks and may take an address in TIME_WAIT.
+pub fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Starts to connect: the SYN has been sent when this returns.
+pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+    match socket.connect(&SockAddr::from(to)) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        other => other,
+    }
+}
+
+/// Takes the next connection from the accept queue.
+pub fn accept(listener: &Socket) -> io::Result<Socket> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let accepted = poll_until(PATIENCE, || match listener.accept() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        other => Some(other),
+    });
+    let (socket, _) = accepted.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// The end that the kernel gave this socket.
+pub fn local_end(socket: &Socket) -> io::Result<SocketAddr> {
+    socket
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an internet socket"))
+}
+
+/// Sets an option of level `IPPROTO_TCP` that takes a number.
+pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
+    // SAFETY: the kernel reads `length` bytes of a live number.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            length,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Dissolves the connection and keeps the socket: `connect` to `AF_UNSPEC`.
+pub fn disconnect(socket: &Socket) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `sockaddr`, and `AF_UNSPEC` is 0.
+    let unspecified: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let length = libc::socklen_t::try_from(size_of_val(&unspecified)).expect("an address is sixteen bytes");
+    // SAFETY: the kernel reads `length` bytes of a live address.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), &raw const unspecified, length) };
+    Errno::result(result)?;
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
+//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
+//! libtest's form.
+
+use crate::netns::Netns;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use nix::{errno::Errno, unistd::geteuid};
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::{self, OpenOptions},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Something that a live test cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Requirement {
+    /// Effective user 0.
+    Root,
+    /// The kernel's own type information.
+    Btf,
+    /// The `bpf` system call.
+    Bpf,
+    /// Network namespaces, with sysctls that can be set.
+    NetworkNamespaces,
+    /// TUN devices.
+    Tun,
+    /// IPv6 in the kernel.
+    Ipv6,
+    /// The `ss` command.
+    Ss,
+}
+
+/// What nearly every live test needs.
+pub const TRACING: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Btf,
+    Requirement::Bpf,
+    Requirement::NetworkNamespaces,
+];
+
+impl Requirement {
+    /// Why the requirement is not met here, `None` where it is.
+    #[must_use]
+    pub fn unmet(self) -> Option<String> {
+        match self {
+            Self::Root => (!geteuid().is_root()).then(|| "not root".to_owned()),
+            Self::Btf => (!fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false))
+                .then(|| "no BTF in /sys/kernel/btf".to_owned()),
+            Self::Bpf => bpf_refusal().map(|error| format!("the kernel refuses bpf(): {error}")),
+            Self::NetworkNamespaces => Netns::probe()
+                .err()
+                .map(|error| format!("no network namespace of its own: {error}")),
+            Self::Tun => {
+                let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+                device.err().map(|error| format!("no TUN device: {error}"))
+            }
+            Self::Ipv6 => (!fs::exists("/proc/net/if_inet6").unwrap_or(false))
+                .then(|| "no IPv6 in this kernel".to_owned()),
+            Self::Ss => {
+                let version = Command::new("ss").arg("-V").stdout(Stdio::null()).status();
+                version.err().map(|error| format!("no ss command: {error}"))
+            }
+        }
+    }
+}
+
+/// A test and what it needs.
+pub struct LiveTest {
+    name: String,
+    requirements: Vec<Requirement>,
+    body: Box<dyn FnOnce() + Send>,
+}
+
+impl LiveTest {
+    /// A test that fails by panicking.
+    pub fn new(
+        name: impl Into<String>,
+        requirements: &[Requirement],
+        body: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            requirements: requirements.to_vec(),
+            body: Box::new(body),
+        }
+    }
+}
+
+/// How many tests run side by side where the command line does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parallelism {
+    /// One at a time: they load the machine.
+    One,
+    /// As many as there are processors.
+    Processors,
+    /// All: they mostly wait.
+    All,
+}
+
+/// Runs the tests as the command line says, then `finish`, which may still fail the run.
+pub fn run(
+    tests: Vec<LiveTest>,
+    parallelism: Parallelism,
+    finish: impl FnOnce() -> Result<(), String>,
+) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if arguments.test_threads.is_none() {
+        arguments.test_threads = match parallelism {
+            Parallelism::One => Some(1),
+            Parallelism::Processors => None,
+            Parallelism::All => Some(tests.len().max(1)),
+        };
+    }
+    let missing = missing(&tests);
+    if !arguments.list {
+        announce(&tests, &missing);
+    }
+    let trials = tests.into_iter().map(|test| trial(test, &missing)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(failure) = finish() {
+        eprintln!("{failure}");
+        return ExitCode::from(101);
+    }
+    conclusion.exit_code()
+}
+
+/// Every requirement of these tests that is not met, and why.
+fn missing(tests: &[LiveTest]) -> BTreeMap<Requirement, String> {
+    let mut asked: Vec<Requirement> = tests.iter().flat_map(|test| test.requirements.clone()).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    asked
+        .into_iter()
+        .filter_map(|requirement| Some((requirement, requirement.unmet()?)))
+        .collect()
+}
+
+/// Says how many tests cannot run, by reason, before libtest's own lines, which stay the last ones.
+fn announce(tests: &[LiveTest], missing: &BTreeMap<Requirement, String>) {
+    let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in tests.iter().filter_map(|test| reason_to_skip(test, missing)) {
+        *skipped.entry(reason).or_default() += 1;
+    }
+    for (reason, count) in skipped {
+        println!("\nlive tests that cannot run here: {count} ({reason})");
+    }
+}
+
+fn reason_to_skip<'a>(test: &LiveTest, missing: &'a BTreeMap<Requirement, String>) -> Option<&'a str> {
+    test.requirements
+        .iter()
+        .find_map(|requirement| missing.get(requirement))
+        .map(String::as_str)
+}
+
+fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
+    let reason = reason_to_skip(&test, missing).map(str::to_owned);
+    let required = env::var_os("TCPTRACE_REQUIRE_LIVE").is_some_and(|value| value == "1");
+    Trial::ignorable_test(test.name, move || match reason {
+        Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE=1, but {reason}"))),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => {
+            (test.body)();
+            Ok(Completion::Completed)
+        }
+    })
+}
+
+/// The kernel's answer to a `bpf` call that asks for nothing but the right to call it.
+fn bpf_refusal() -> Option<Errno> {
+    /// `BPF_PROG_GET_NEXT_ID` of `enum bpf_cmd`: needs `CAP_SYS_ADMIN` and changes nothing.
+    const PROG_GET_NEXT_ID: libc::c_long = 11;
+    let mut attributes = [0_u32; 3];
+    // SAFETY: the kernel reads and writes at most the given size of the attributes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_GET_NEXT_ID,
+            attributes.as_mut_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    match Errno::result(result) {
+        // There is simply no program yet.
+        Ok(_) | Err(Errno::ENOENT) => None,
+        Err(error) => Some(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! A network namespace of a test's own. The test's body runs on a thread that has left the old namespace; what
+//! that thread spawns, threads and processes, is inside as well. Mounts are untouched: tracefs and bpffs stay.
+
+use crate::interface;
+use nix::sched::{CloneFlags, unshare};
+use std::{fs, io, os::unix::fs::MetadataExt as _, panic, thread};
+
+/// The namespace that the current thread runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Netns {
+    /// Its inode number, by which the kernel and `tcptrace` name it.
+    pub inode: u64,
+}
+
+impl Netns {
+    /// Runs `body` on a new thread in a new namespace whose loopback interface is up. A panic passes through.
+    pub fn run<T: Send>(body: impl FnOnce(Netns) -> T + Send) -> T {
+        let outcome = thread::scope(|scope| {
+            thread::Builder::new()
+                .name("netns".to_owned())
+                .spawn_scoped(scope, || {
+                    let netns = Self::enter_new().expect("a network namespace can be made");
+                    body(netns)
+                })
+                .expect("a thread can be started")
+                .join()
+        });
+        outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    /// Whether this process may make a namespace and set its sysctls.
+    pub fn probe() -> io::Result<()> {
+        thread::spawn(|| {
+            let netns = Self::enter_new()?;
+            netns.set("ipv4/tcp_rfc1337", "0")
+        })
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probing thread panicked")))
+    }
+
+    /// The namespace of the current thread.
+    pub fn current() -> io::Result<Self> {
+        Ok(Self {
+            inode: fs::metadata("/proc/thread-self/ns/net")?.ino(),
+        })
+    }
+
+    /// Writes a sysctl of this namespace, named below `net`: `ipv4/tcp_fin_timeout`.
+    pub fn set(self, name: &str, value: &str) -> io::Result<()> {
+        // The kernel resolves /proc/sys/net by the namespace of the thread that opens it (`net_ctl_root`).
+        debug_assert_eq!(
+            Self::current()?,
+            self,
+            "a sysctl is set from a thread in the namespace"
+        );
+        fs::write(format!("/proc/sys/net/{name}"), value)
+            .map_err(|error| io::Error::new(error.kind(), format!("net/{name} = {value}: {error}")))
+    }
+
+    fn enter_new() -> io::Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        let netns = Self::current()?;
+        // A container may switch IPv6 off for every new namespace.
+        for scope in ["all", "default"] {
+            let name = format!("ipv6/conf/{scope}/disable_ipv6");
+            if fs::exists(format!("/proc/sys/net/{name}"))? {
+                netns.set(&name, "0")?;
+            }
+        }
+        interface::bring_up("lo")?;
+        Ok(netns)
+    }
+}

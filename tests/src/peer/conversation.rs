@@ -1,0 +1,139 @@
+//! The peer's side of one connection: what it has sent, what it has heard, and the segment that follows. It
+//! acknowledges exactly what the script has waited for with `expect`.
+
+use super::{Flags, Options, Peer, Segment};
+use crate::clock::{Moment, monotonic_ns};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+/// How long a segment from the kernel may take: two of its retransmission timeouts and more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One connection, seen from the peer.
+pub struct Conversation {
+    peer: Rc<Peer>,
+    here: SocketAddr,
+    there: SocketAddr,
+    /// The sequence number that comes next.
+    pub send_next: u32,
+    /// Everything before this has been waited for.
+    pub receive_next: u32,
+    /// The kernel's last timestamp, where this conversation uses them.
+    echo: Option<u32>,
+}
+
+impl Conversation {
+    /// A conversation of the peer's port `here` with the kernel's end `there`; nothing is sent yet.
+    #[must_use]
+    pub fn new(peer: &Rc<Peer>, here: u16, there: SocketAddr) -> Self {
+        const FIRST_SEQUENCE_NUMBER: u32 = 0x1000_0000;
+        let here = SocketAddr::new(peer.family().peer(), here);
+        Self {
+            peer: Rc::clone(peer),
+            here,
+            there,
+            send_next: FIRST_SEQUENCE_NUMBER,
+            receive_next: 0,
+            echo: None,
+        }
+    }
+
+    /// Offers timestamps, and sends one with every segment from now on.
+    pub fn use_timestamps(&mut self) {
+        self.echo = Some(0);
+    }
+
+    /// The peer's end.
+    #[must_use]
+    pub fn here(&self) -> SocketAddr {
+        self.here
+    }
+
+    /// The kernel's end.
+    #[must_use]
+    pub fn there(&self) -> SocketAddr {
+        self.there
+    }
+
+    /// The segment that would be sent next with these bits, for a script to change before it transmits it.
+    #[must_use]
+    pub fn segment(&self, flags: Flags) -> Segment {
+        Segment {
+            from: self.here,
+            to: self.there,
+            flags,
+            seq: self.send_next,
+            ack: if flags.contain(Flags::ACK) {
+                self.receive_next
+            } else {
+                0
+            },
+            options: Options {
+                mss: flags.contain(Flags::SYN).then_some(1400),
+                timestamps: self.echo.map(|echo| (timestamp(), echo)),
+                fast_open: None,
+            },
+            payload: Vec::new(),
+        }
+    }
+
+    /// Sends the next segment, without data.
+    pub fn send(&mut self, flags: Flags) -> Moment {
+        self.transmit(&self.segment(flags))
+    }
+
+    /// Sends data, acknowledging.
+    pub fn send_data(&mut self, data: &[u8]) -> Moment {
+        let segment = Segment {
+            payload: data.to_vec(),
+            ..self.segment(Flags::ACK)
+        };
+        self.transmit(&segment)
+    }
+
+    /// Sends this very segment. What it carries beyond what was sent before counts as sent.
+    pub fn transmit(&mut self, segment: &Segment) -> Moment {
+        let end = segment.seq.wrapping_add(segment.length());
+        if is_after(end, self.send_next) {
+            self.send_next = end;
+        }
+        self.peer.transmit(segment)
+    }
+
+    /// Waits for a segment with exactly these bits; from now on it is acknowledged.
+    pub fn expect(&mut self, flags: Flags) -> Segment {
+        self.expect_that(&flags.to_string(), |segment| segment.flags == flags)
+    }
+
+    /// Waits for a segment with data; from now on it is acknowledged.
+    pub fn expect_data(&mut self) -> Segment {
+        self.expect_that("data", |segment| !segment.payload.is_empty())
+    }
+
+    /// Waits for a reset.
+    pub fn expect_reset(&mut self) -> Segment {
+        self.expect_that("RST", |segment| segment.flags.contain(Flags::RST))
+    }
+
+    fn expect_that(&mut self, what: &str, wanted: impl Fn(&Segment) -> bool) -> Segment {
+        let segment = self.peer.receive(self.there, self.here, PATIENCE, wanted);
+        let segment = segment.unwrap_or_else(|| panic!("no {what} from {} within {PATIENCE:?}", self.there));
+        let end = segment.seq.wrapping_add(segment.length());
+        if segment.flags.contain(Flags::SYN) || is_after(end, self.receive_next) {
+            self.receive_next = end;
+        }
+        if let (Some(echo), Some((value, _))) = (&mut self.echo, segment.options.timestamps) {
+            *echo = value;
+        }
+        segment
+    }
+}
+
+/// Comparison in sequence space, RFC 9293 section 3.4.
+fn is_after(left: u32, right: u32) -> bool {
+    left.wrapping_sub(right).cast_signed() > 0
+}
+
+/// The peer's timestamp clock, in milliseconds.
+fn timestamp() -> u32 {
+    u32::try_from(monotonic_ns() / 1_000_000 % u64::from(u32::MAX)).expect("reduced to 32 bits")
+}

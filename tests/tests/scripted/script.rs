@@ -1,0 +1,458 @@
+//! The stage that the cases are played on: a namespace, the peer, the kernel's sockets, and the record of what
+//! was done and when. Each step is checked against the kernel's own table before the tracer is asked.
+
+use socket2::{SockAddr, Socket};
+use std::{
+    cell::RefCell,
+    fs,
+    net::{Shutdown, SocketAddr},
+    process,
+    rc::Rc,
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::{Moment, linger, monotonic_ns, nanoseconds, poll_until},
+    host, kernel_table,
+    netns::Netns,
+    path::{self, Maker, Path, Step},
+    peer::{Conversation, Family, Flags, Peer, Segment},
+    state::State,
+    tracer::Tracer,
+};
+
+/// How long a state is held where the case does not say: long against the 5 ms that are allowed.
+pub(crate) const HOLD: Duration = Duration::from_millis(100);
+/// The port of the kernel's listener.
+pub(crate) const SERVICE: u16 = 80;
+/// The peer's port.
+pub(crate) const PEER_PORT: u16 = 5000;
+
+/// How late the kernel may run a timer on a busy machine.
+const LATENESS: Duration = Duration::from_secs(1);
+/// How long the kernel may take to remove a namespace that nobody holds, `cleanup_net`.
+const NAMESPACE_REMOVAL: Duration = Duration::from_secs(15);
+/// How long the tracer may take to print what happened.
+const REPORT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A named course of events.
+pub(crate) struct Case {
+    /// A claim.
+    pub(crate) name: &'static str,
+    play: Play,
+    sysctls: &'static [(&'static str, &'static str)],
+    outlived: bool,
+}
+
+/// What is done. Returns the connections that were made, as far as they were played.
+type Play = fn(&mut Script) -> Vec<Session>;
+
+impl Case {
+    /// A case in a namespace with the usual settings.
+    pub(crate) const fn new(name: &'static str, play: Play) -> Self {
+        Self {
+            name,
+            play,
+            sysctls: &[],
+            outlived: false,
+        }
+    }
+
+    /// Sets sysctls, named below `net`, before the case is played.
+    pub(crate) const fn with(self, sysctls: &'static [(&'static str, &'static str)]) -> Self {
+        Self { sysctls, ..self }
+    }
+
+    /// The namespace is taken away at the end, and with it every connection that is left.
+    pub(crate) const fn outlived(self) -> Self {
+        Self {
+            outlived: true,
+            ..self
+        }
+    }
+}
+
+/// The stage of one case.
+pub(crate) struct Script {
+    /// The IP version.
+    pub(crate) family: Family,
+    /// The remote host.
+    pub(crate) peer: Rc<Peer>,
+    listener: Option<Listener>,
+    told: Vec<Path>,
+}
+
+struct Listener {
+    socket: Socket,
+    path: Path,
+}
+
+impl Script {
+    /// Plays the case in a namespace of its own and compares what the tracer says.
+    pub(crate) fn play(case: &Case, family: Family, tracer: &Tracer) {
+        let (mut paths, netns) = Netns::run(|netns| {
+            for (name, value) in case.sysctls {
+                netns.set(name, value).expect("a namespace takes its sysctls");
+            }
+            let peer = Peer::attach(family).expect("a TUN device can be made");
+            let mut script = Self {
+                family,
+                peer,
+                listener: None,
+                told: Vec::new(),
+            };
+            let sessions = (case.play)(&mut script);
+            script.close_listener();
+            let mut paths = script.told;
+            paths.extend(sessions.iter().map(|session| session.path.clone()));
+            // Compared before the sockets that a case leaves open are closed.
+            compare(&paths, netns, tracer);
+            (paths, netns)
+        });
+        if case.outlived {
+            let now_ns = monotonic_ns();
+            let moment = Moment {
+                earliest_ns: now_ns,
+                latest_ns: now_ns + nanoseconds(NAMESPACE_REMOVAL),
+            };
+            for path in &mut paths {
+                if path.steps.last().is_some_and(|step| step.state != State::Close) {
+                    path.steps.push(step(State::Close, moment, Some("purged")));
+                }
+            }
+            compare(&paths, netns, tracer);
+        }
+    }
+
+    /// A listener on the service port, told about its options before it listens.
+    pub(crate) fn listen(&mut self, options: impl FnOnce(&Socket)) {
+        let local = SocketAddr::new(self.family.host(), SERVICE);
+        let remote = SocketAddr::new(self.family.unspecified(), 0);
+        let socket = host::socket(local).expect("a socket");
+        socket
+            .bind(&SockAddr::from(local))
+            .expect("the service port is free");
+        options(&socket);
+        let (result, moment) = Moment::of(|| socket.listen(16));
+        result.expect("a bound socket can listen");
+        let path = Path {
+            name: "listener".to_owned(),
+            local,
+            remote,
+            start: State::Close,
+            steps: vec![step(State::Listen, moment, None)],
+        };
+        self.listener = Some(Listener { socket, path });
+    }
+
+    /// Closes the listener, where there is one.
+    pub(crate) fn close_listener(&mut self) -> Option<Moment> {
+        let Listener { socket, mut path } = self.listener.take()?;
+        let ((), moment) = Moment::of(|| drop(socket));
+        path.steps.push(step(State::Close, moment, None));
+        self.told.push(path);
+        Some(moment)
+    }
+
+    /// A kernel socket that has sent its SYN, which the peer has seen: `SYN_SENT`.
+    pub(crate) fn connecting(&self, options: impl FnOnce(&Socket)) -> Session {
+        let remote = SocketAddr::new(self.family.peer(), PEER_PORT);
+        let socket = host::socket(remote).expect("a socket");
+        options(&socket);
+        Session::of_connect(&self.peer, Rc::new(socket), remote)
+    }
+
+    /// A connection that the kernel opened: ESTABLISHED.
+    pub(crate) fn connected(&self) -> Session {
+        self.connected_with(|_| ())
+    }
+
+    /// A connection that the kernel opened from a socket with these options: ESTABLISHED.
+    pub(crate) fn connected_with(&self, options: impl FnOnce(&Socket)) -> Session {
+        let mut session = self.connecting(options);
+        session.complete_connect();
+        session
+    }
+
+    /// The peer's conversation with the service port; nothing has been sent.
+    pub(crate) fn conversation(&self) -> Conversation {
+        Conversation::new(
+            &self.peer,
+            PEER_PORT,
+            SocketAddr::new(self.family.host(), SERVICE),
+        )
+    }
+
+    /// A SYN that the kernel has answered: SYN_RECV. Makes the listener where there is none.
+    pub(crate) fn dialled(&mut self) -> Session {
+        if self.listener.is_none() {
+            self.listen(|_| ());
+        }
+        let mut session = Session::of_peer(self.conversation());
+        session.send(Flags::SYN);
+        session.now(State::SynRecv);
+        session.expect(Flags::SYN_ACK);
+        session
+    }
+
+    /// A connection that the peer opened and the program accepted: ESTABLISHED.
+    pub(crate) fn accepted(&mut self) -> Session {
+        let mut session = self.dialled();
+        linger(HOLD);
+        session.send(Flags::ACK);
+        session.now(State::Established);
+        self.accept(&mut session);
+        session
+    }
+
+    /// Takes the session's connection from the accept queue.
+    pub(crate) fn accept(&self, session: &mut Session) {
+        let listener = self.listener.as_ref().expect("the case listens");
+        let socket = host::accept(&listener.socket).expect("a connection waits in the accept queue");
+        session.socket = Some(Rc::new(socket));
+    }
+}
+
+/// One connection on the stage: the kernel's socket, the peer's conversation, and the record.
+pub(crate) struct Session {
+    /// The kernel's socket; none before it is accepted and after it is closed.
+    pub(crate) socket: Option<Rc<Socket>>,
+    /// The peer's side.
+    pub(crate) wire: Conversation,
+    path: Path,
+    /// When the last thing was done.
+    pub(crate) last: Moment,
+}
+
+impl Session {
+    /// Connects the socket; the peer sees the SYN.
+    pub(crate) fn of_connect(peer: &Rc<Peer>, socket: Rc<Socket>, remote: SocketAddr) -> Self {
+        let (result, moment) = Moment::of(|| host::connect(&socket, remote));
+        result.expect("a SYN can be sent");
+        Self::of_connect_at(peer, socket, remote, moment)
+    }
+
+    /// The socket was told to connect at `moment`; the peer sees the SYN.
+    pub(crate) fn of_connect_at(
+        peer: &Rc<Peer>,
+        socket: Rc<Socket>,
+        remote: SocketAddr,
+        moment: Moment,
+    ) -> Self {
+        let local = host::local_end(&socket).expect("a connecting socket has a port");
+        let mut wire = Conversation::new(peer, remote.port(), local);
+        wire.expect(Flags::SYN);
+        let mut session = Self::new(wire, State::Close, moment);
+        session.socket = Some(socket);
+        session.now(State::SynSent);
+        session
+    }
+
+    /// A conversation that the peer is about to open.
+    pub(crate) fn of_peer(wire: Conversation) -> Self {
+        let never = Moment {
+            earliest_ns: 0,
+            latest_ns: 0,
+        };
+        Self::new(wire, State::Listen, never)
+    }
+
+    fn new(wire: Conversation, start: State, last: Moment) -> Self {
+        let (local, remote) = (wire.there(), wire.here());
+        let path = Path {
+            name: "connection".to_owned(),
+            local,
+            remote,
+            start,
+            steps: Vec::new(),
+        };
+        Self {
+            socket: None,
+            wire,
+            path,
+            last,
+        }
+    }
+
+    /// The peer answers the SYN and the kernel the answer: ESTABLISHED.
+    pub(crate) fn complete_connect(&mut self) {
+        linger(HOLD);
+        self.send(Flags::SYN_ACK);
+        self.now(State::Established);
+        self.expect(Flags::ACK);
+    }
+
+    /// Names the connection, where a case has several.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.path.name);
+        self
+    }
+
+    /// The kernel's socket.
+    pub(crate) fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect("the case holds the socket")
+    }
+
+    /// The peer sends the next segment.
+    pub(crate) fn send(&mut self, flags: Flags) {
+        self.last = self.wire.send(flags);
+    }
+
+    /// The peer sends data.
+    pub(crate) fn send_data(&mut self, data: &[u8]) {
+        self.last = self.wire.send_data(data);
+    }
+
+    /// The peer sends this very segment.
+    pub(crate) fn transmit(&mut self, segment: &Segment) {
+        self.last = self.wire.transmit(segment);
+    }
+
+    /// The peer waits for a segment.
+    pub(crate) fn expect(&mut self, flags: Flags) -> Segment {
+        self.wire.expect(flags)
+    }
+
+    /// The program closes its only descriptor.
+    pub(crate) fn close(&mut self) {
+        let socket = self
+            .socket
+            .take()
+            .and_then(Rc::into_inner)
+            .expect("the case holds the only descriptor");
+        ((), self.last) = Moment::of(|| drop(socket));
+    }
+
+    /// The program sends its FIN and keeps the descriptor.
+    pub(crate) fn shut(&mut self) {
+        let (result, moment) = Moment::of(|| self.socket().shutdown(Shutdown::Write));
+        result.expect("a connection can be shut");
+        self.last = moment;
+    }
+
+    /// The program sends data.
+    pub(crate) fn write(&mut self, data: &[u8]) {
+        let (result, moment) = Moment::of(|| self.socket().send(data));
+        assert_eq!(result.expect("a connection takes data"), data.len());
+        self.last = moment;
+    }
+
+    /// What was done last has brought the kernel to `state`.
+    pub(crate) fn now(&mut self, state: State) {
+        let seen = poll_until(Duration::from_secs(2), || {
+            (self.in_kernel() == Some(state)).then_some(())
+        });
+        assert!(
+            seen.is_some(),
+            "the kernel has {:?}, not {state}",
+            self.in_kernel()
+        );
+        self.record(step(state, self.last, None));
+    }
+
+    /// What was done last has brought the kernel through `state` without stopping there.
+    pub(crate) fn passed(&mut self, state: State) {
+        self.record(Step {
+            fleeting: true,
+            ..step(state, self.last, None)
+        });
+    }
+
+    /// What was done last has left the state as it is.
+    pub(crate) fn still(&self, state: State) {
+        assert_eq!(self.in_kernel(), Some(state), "the state was to stay");
+    }
+
+    /// What was done last has ended the connection.
+    pub(crate) fn ended(&mut self, reason: Option<&'static str>) {
+        let gone = poll_until(Duration::from_secs(2), || {
+            self.in_kernel().is_none().then_some(())
+        });
+        assert!(gone.is_some(), "the kernel still has {:?}", self.in_kernel());
+        self.record(step(State::Close, self.last, reason));
+    }
+
+    /// Something else ended the connection, and the kernel's table cannot show it, because another connection
+    /// has the same ends.
+    pub(crate) fn ended_at(&mut self, moment: Moment, reason: &'static str) {
+        self.record(step(State::Close, moment, Some(reason)));
+    }
+
+    /// The kernel ends the connection by itself, `shortest` to `longest` after what was done last.
+    pub(crate) fn runs_out(&mut self, shortest: Duration, longest: Duration, reason: &'static str) {
+        /// Watched from this long before the end is due.
+        const AHEAD: Duration = Duration::from_millis(200);
+        /// The sleep between two looks: the end is known to this.
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let before = self.in_kernel();
+        assert!(before.is_some(), "nothing to run out");
+        let start = self.last;
+        let due_ns = start.latest_ns + nanoseconds(shortest.saturating_sub(AHEAD));
+        linger(Duration::from_nanos(due_ns.saturating_sub(monotonic_ns())));
+        let late_ns = start.latest_ns + nanoseconds(longest + LATENESS);
+        let mut earliest_ns = start.earliest_ns;
+        loop {
+            let (state, look) = Moment::of(|| self.in_kernel());
+            if state.is_none() {
+                self.last = Moment {
+                    earliest_ns,
+                    latest_ns: look.latest_ns,
+                };
+                break;
+            }
+            assert_eq!(state, before, "it was to run out in this state");
+            assert!(
+                look.earliest_ns < late_ns,
+                "the kernel has not ended it after {longest:?}"
+            );
+            earliest_ns = look.earliest_ns;
+            linger(INTERVAL);
+        }
+        let (_, longest_seen) = self.last.distance_ns(start);
+        assert!(
+            longest_seen >= nanoseconds(shortest),
+            "the kernel ended it after {longest_seen} ns"
+        );
+        self.record(step(State::Close, self.last, Some(reason)));
+    }
+
+    fn record(&mut self, step: Step) {
+        self.path.steps.push(step);
+    }
+
+    fn in_kernel(&self) -> Option<State> {
+        kernel_table::state_of(self.path.local, self.path.remote).expect("the kernel's table can be read")
+    }
+}
+
+fn step(state: State, moment: Moment, reason: Option<&'static str>) -> Step {
+    Step {
+        state,
+        moment,
+        reason,
+        fleeting: false,
+    }
+}
+
+fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
+    let maker = this_process();
+    let last = RefCell::new(None);
+    let told = tracer.wait_until(netns.inode, REPORT_PATIENCE, |events| {
+        let outcome = path::compare(paths, events, &maker);
+        let agreed = outcome.is_ok().then_some(());
+        last.replace(outcome.err());
+        agreed
+    });
+    if told.is_none() {
+        let mismatch = last.take().expect("the question was asked at least once");
+        panic!("\n{mismatch}{}", tracer.messages());
+    }
+}
+
+/// All sockets of all cases are this process's.
+pub(crate) fn this_process() -> Maker {
+    let comm = fs::read_to_string("/proc/self/comm").expect("a process has a name");
+    Maker {
+        pid: process::id(),
+        comm: comm.trim_end().to_owned(),
+    }
+}
