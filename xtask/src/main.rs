@@ -1,1 +1,54 @@
-fn main() {}
+//! The chores of this repository that cargo has no word for: `cargo xtask --help` lists them.
+
+mod btf;
+mod build_ebpf;
+mod check_ebpf;
+mod command;
+mod compile;
+mod demo;
+mod demo_client;
+mod demo_server;
+mod provenance;
+mod setup;
+#[path = "../../tcptrace/bpf/sources.rs"]
+mod sources;
+mod toolchain;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Chores of the tcptrace repository
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the tool chain that compiles the kernel side, where it is missing
+    Setup,
+    /// Compile the kernel side and write tcptrace/bpf
+    BuildEbpf,
+    /// Compile the kernel side anew and compare it with tcptrace/bpf
+    CheckEbpf,
+    /// Watch a small service that leaks, on this machine
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoServer(demo_server::Args),
+    #[command(hide = true)]
+    DemoClient(demo_client::Args),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Setup => setup::run(),
+        Task::BuildEbpf => build_ebpf::run(),
+        Task::CheckEbpf => check_ebpf::run(),
+        Task::Demo(args) => demo::run(&args),
+        Task::DemoServer(args) => demo_server::run(&args),
+        Task::DemoClient(args) => demo_client::run(&args),
+    }
+}

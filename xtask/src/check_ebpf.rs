@@ -1,0 +1,62 @@
+//! `cargo xtask check-ebpf`: the committed object is what its sources make. Byte for byte with the recorded tool
+//! chain; with another one, whose bytes differ rightly, the fresh object has to pass the live tests instead.
+
+use crate::{
+    command, compile, provenance,
+    sources::{Sources, sha256},
+    toolchain::Toolchain,
+    workspace::{self, OBJECT},
+};
+use anyhow::{Context as _, Result, bail};
+use std::{env, ffi::OsString, fs, path::Path, process::Command};
+
+/// Compiles in a temporary folder and compares, or tests.
+pub(crate) fn run() -> Result<()> {
+    let root = workspace::root()?;
+    let record = provenance::read(&root)?;
+    let changed = Sources::read(&root)?.changed_since(&record);
+    if !changed.is_empty() {
+        bail!(
+            "changed since {OBJECT} was compiled: {}\nrun `cargo xtask build-ebpf`",
+            changed.join(", ")
+        );
+    }
+    let committed = fs::read(root.join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
+    let toolchain = Toolchain::find()?;
+    let (installed, recorded) = (toolchain.versions()?, provenance::versions(&record));
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let fresh = compile::object(&toolchain, &root, folder.path())?;
+
+    if fresh == committed {
+        println!("{OBJECT} is what its sources make, byte for byte, by {installed}");
+        return Ok(());
+    }
+    if installed == recorded {
+        let kept = folder.keep().join("tcptrace.bpf.o");
+        bail!(
+            "{OBJECT} is not what its sources make, by the very tool chain that it records ({installed})\n\
+             committed {}, fresh {} in {}\n\
+             run `cargo xtask build-ebpf` and commit what it writes",
+            sha256(&committed),
+            sha256(&fresh),
+            kept.display()
+        );
+    }
+    println!(
+        "{OBJECT} was made by {recorded}; here are {installed}: the bytes differ, testing the fresh object"
+    );
+    test_live(&root, &folder.path().join("tcptrace.bpf.o"))?;
+    println!("the fresh object passes the live tests");
+    Ok(())
+}
+
+fn test_live(root: &Path, object: &Path) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    command::run(
+        Command::new(cargo)
+            .current_dir(root)
+            .args(["test", "--package", "tcptrace-tests"])
+            .env("TCPTRACE_BPF_OBJECT", object)
+            .env("TCPTRACE_REQUIRE_LIVE", "1"),
+    )
+}

@@ -1,0 +1,87 @@
+//! The demo's clients: `short-client` opens and closes connections all the time, `stuck-reader` asks for data and
+//! never reads it.
+
+use crate::demo_server::{begin, request};
+use anyhow::{Context as _, Result};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Between two connections.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Every so many connections, one that the server forgets.
+const FORGOTTEN_EVERY: u32 = 10;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[arg(long, value_enum)]
+    role: Role,
+    #[arg(long)]
+    port: u16,
+    #[arg(long)]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Role {
+    Short,
+    Stuck,
+}
+
+impl Role {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+/// Plays the role until the time is up or the demo ends.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match args.role {
+        Role::Short => {
+            let end = begin(c"short-client", args.seconds)?;
+            for number in 1.. {
+                if Instant::now() >= end {
+                    break;
+                }
+                let forgotten = number % FORGOTTEN_EVERY == 0;
+                visit(
+                    args.port,
+                    if forgotten {
+                        request::FORGET
+                    } else {
+                        request::ANSWER
+                    },
+                )?;
+                thread::sleep(PAUSE);
+            }
+        }
+        Role::Stuck => {
+            let end = begin(c"stuck-reader", args.seconds)?;
+            let _unread = ask(args.port, request::FLOOD)?;
+            thread::sleep(end.saturating_duration_since(Instant::now()));
+        }
+    }
+    Ok(())
+}
+
+fn ask(port: u16, what: u8) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("the demo's server is gone")?;
+    stream.write_all(&[what])?;
+    Ok(stream)
+}
+
+/// Reads the answer, then closes first.
+fn visit(port: u16, what: u8) -> Result<()> {
+    let mut answer = [0; 3];
+    ask(port, what)?
+        .read_exact(&mut answer)
+        .context("the demo's server does not answer")
+}
