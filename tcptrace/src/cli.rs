@@ -1,0 +1,179 @@
+//! The flags, as clap reads them. What they mean together is decided in `options`.
+
+use crate::{event::TcpState, kernel::plan::Preference, view::Sort};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Which process leaks CLOSE_WAIT, how long TIME_WAIT lingers and who made it: TCP states as the kernel has them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcptrace",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 this kernel or these privileges will not do.",
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more: the verifier's whole log, what the kernel side logs (-vv)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show sockets by process and state, refreshed until you stop it
+    Watch(WatchArgs),
+    /// Print every change of state as it happens
+    Trace(TraceArgs),
+    /// List the sockets that exist now, with their state's age and who holds them
+    Snapshot(SnapshotArgs),
+    /// Say what this kernel and these privileges allow
+    Check(CheckArgs),
+}
+
+/// `watch`
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Seconds between two frames
+    #[arg(short = 'd', long, default_value = "1", value_name = "SECONDS")]
+    pub delay: f64,
+    /// Stop after this many frames
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub count: Option<u64>,
+    /// Print frames one after the other even on a terminal
+    #[arg(short = 'b', long)]
+    pub batch: bool,
+    /// Order of the processes
+    #[arg(short = 's', long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Only sockets in these states
+    #[arg(long, value_delimiter = ',', value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub tracing: TracingArgs,
+}
+
+/// `trace`
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Stop after this many lines
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub count: Option<u64>,
+    /// Only changes from or to these states
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    /// At the end, compare the table with the kernel's own and show the differences
+    #[arg(long)]
+    pub audit: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub tracing: TracingArgs,
+}
+
+/// `snapshot`
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// Only sockets in these states
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub output: OutputArgs,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which hooks to try
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub hooks: Preference,
+}
+
+/// Which connections.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only these processes
+    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only processes whose name contains this
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub comm: Vec<String>,
+    /// Only these ports of this host
+    #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
+    pub localport: Vec<u16>,
+    /// Only these ports of the other host
+    #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT")]
+    pub remoteport: Vec<u16>,
+    /// Only IPv4
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Only these network namespaces: inode number, name (ip netns) or path
+    #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS")]
+    pub netns: Vec<String>,
+    /// Only processes in this cgroup: id, or path below the cgroup v2 mount
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup: Vec<String>,
+}
+
+/// In which form.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// One JSON object a line
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+    /// No line of column titles
+    #[arg(short = 'H', long)]
+    pub no_header: bool,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// All columns, whole IPv6 addresses
+    #[arg(short, long)]
+    pub wide: bool,
+}
+
+/// How to trace.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tracing")]
+pub struct TracingArgs {
+    /// Which hooks to use for the states that the tracepoint hides
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub hooks: Preference,
+    /// Size of the kernel's buffer, a power of two: 64K, 8M
+    #[arg(long, default_value = "8M", value_name = "SIZE")]
+    pub buffer: String,
+    /// Live connections to keep; the rest is given up and counted
+    #[arg(long, default_value = "1000000", value_name = "COUNT")]
+    pub max_connections: usize,
+    /// Report the sockets of SCTP and of MPTCP itself too
+    #[arg(long)]
+    pub all_protocols: bool,
+}

@@ -1,0 +1,5 @@
+//! Connections: the rules of their states, and the table that holds them.
+
+pub mod ends_index;
+pub mod machine;
+pub mod table;

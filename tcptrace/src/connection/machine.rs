@@ -1,0 +1,618 @@
+//! Decides a connection's next state: (life, input, time) → what changed. Knows no clock, no output, no kernel,
+//! and no other connection.
+
+use crate::event::{Age, EndReason, How, Nanos, TcpState, TimerStep};
+
+/// `errno`s that `sk_err` holds when a connection ends, asm-generic/errno.h.
+mod errno {
+    pub(super) const TIMED_OUT: u32 = 110;
+    pub(super) const NETWORK_UNREACHABLE: u32 = 101;
+    pub(super) const HOST_DOWN: u32 = 112;
+    pub(super) const HOST_UNREACHABLE: u32 = 113;
+}
+
+/// When a state began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It was seen to begin.
+    At(Nanos),
+    /// It was already there at this time.
+    Before(Nanos),
+}
+
+impl Since {
+    /// How long it has lasted at `now`.
+    #[must_use]
+    pub const fn age(self, now: Nanos) -> Age {
+        match self {
+            Self::At(time) => Age::Exact(now.since(time)),
+            Self::Before(time) => Age::AtLeast(now.since(time)),
+        }
+    }
+
+    /// The time, exact or not.
+    #[must_use]
+    pub const fn time(self) -> Nanos {
+        match self {
+            Self::At(time) | Self::Before(time) => time,
+        }
+    }
+}
+
+/// An end that waits for the event that explains it, for [`HOLD`] at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A full socket closed; `otherwise` is the reason if no reset follows.
+    Close {
+        /// When.
+        at: Nanos,
+        /// The reason where nothing explains it.
+        otherwise: Option<EndReason>,
+    },
+    /// A timewait sock's timer was cancelled; a start or an expiry would explain it.
+    TimerCancelled {
+        /// When.
+        at: Nanos,
+        /// The reason where nothing explains it.
+        otherwise: EndReason,
+    },
+    /// A request sock's timer ran out or was cancelled; a start would mean that the SYN-ACK was sent again, the
+    /// child's ESTABLISHED that the handshake was done.
+    Request {
+        /// When.
+        at: Nanos,
+        /// The reason where nothing explains it.
+        otherwise: EndReason,
+    },
+}
+
+impl Held {
+    /// When the end was reported.
+    #[must_use]
+    pub const fn at(self) -> Nanos {
+        match self {
+            Self::Close { at, .. } | Self::TimerCancelled { at, .. } | Self::Request { at, .. } => at,
+        }
+    }
+}
+
+/// How long an end may wait. What explains it comes within microseconds on the same CPU; the rest is for a CPU
+/// that was interrupted in between.
+pub const HOLD: Nanos = Nanos::from_millis(2);
+
+/// What is remembered of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Its state.
+    pub state: TcpState,
+    /// Since when.
+    pub since: Since,
+    /// Whether a timewait sock stands for it.
+    pub is_timewait: bool,
+    /// Whether the file descriptor was given up.
+    pub is_orphan: bool,
+    /// Whether the peer reset it, or a reset was sent.
+    pub reset: Option<EndReason>,
+    /// An end that is not certain yet.
+    pub held: Option<Held>,
+}
+
+impl Life {
+    /// One that is in `state` since `since`.
+    #[must_use]
+    pub const fn new(state: TcpState, since: Since) -> Self {
+        Self { state, since, is_timewait: false, is_orphan: false, reset: None, held: None }
+    }
+}
+
+/// What a connection is told. Each comes from one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The full socket went from `old` to `new`.
+    State {
+        /// Before.
+        old: TcpState,
+        /// After.
+        new: TcpState,
+        /// `sk_err`.
+        error: u32,
+        /// Whether the peer's FIN has come.
+        fin_received: bool,
+        /// Whether no process holds the socket.
+        is_orphan: bool,
+    },
+    /// The peer sent a RST.
+    ResetReceived,
+    /// A RST was sent.
+    ResetSent,
+    /// A timewait sock took over.
+    TimewaitStart(TcpState),
+    /// No timewait sock could be made.
+    TimewaitFull,
+    /// The timewait sock handled a segment.
+    TimewaitSegment {
+        /// Substate afterwards.
+        substate: TcpState,
+        /// Whether it was a RST.
+        is_reset: bool,
+    },
+    /// The timewait sock ended.
+    TimewaitEnd {
+        /// How.
+        how: How,
+        /// The reason where `how` does not say.
+        otherwise: EndReason,
+    },
+    /// The timewait sock's timer.
+    TimewaitTimer {
+        /// What happened to it.
+        step: TimerStep,
+        /// The substate then.
+        substate: TcpState,
+        /// The reason if it was an end that nothing explains.
+        otherwise: EndReason,
+    },
+    /// A new request for the same four-tuple was queued.
+    Superseded,
+    /// The request sock's timer.
+    RequestTimer(TimerStep),
+    /// The request sock was dropped because of a segment.
+    RequestDropped,
+    /// The wait for an explanation is over.
+    Release,
+}
+
+/// What became of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No change of state.
+    Same,
+    /// It is in another state now.
+    Moved {
+        /// When.
+        at: Nanos,
+        /// From here.
+        old: TcpState,
+        /// To there.
+        new: TcpState,
+        /// How long it was in `old`.
+        dwell: Age,
+    },
+    /// It is gone.
+    Ended {
+        /// When.
+        at: Nanos,
+        /// From here.
+        old: TcpState,
+        /// How long it was in `old`.
+        dwell: Age,
+        /// Why.
+        reason: Option<EndReason>,
+    },
+    /// It seems to have ended; [`Input::Release`] is owed [`HOLD`] later.
+    Holding,
+    /// An order of events that cannot happen; the state is now what the event says.
+    Impossible {
+        /// When.
+        at: Nanos,
+        /// What the table had.
+        old: TcpState,
+        /// What the event says.
+        new: TcpState,
+    },
+}
+
+/// Applies one input.
+#[must_use]
+pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
+    match input {
+        Input::State { old, new, error, fin_received, is_orphan } => {
+            life.is_orphan |= is_orphan;
+            if new == TcpState::Close {
+                close(life, old, error, fin_received, time)
+            } else {
+                moved(life, old, new, time)
+            }
+        }
+        Input::ResetReceived => reset(life, EndReason::ResetReceived),
+        Input::ResetSent => reset(life, EndReason::ResetSent),
+        Input::TimewaitStart(substate) => timewait_start(life, substate, time),
+        Input::TimewaitFull => {
+            // The socket's CLOSE follows on the same CPU; this explains it.
+            life.reset = Some(EndReason::TimewaitOverflow);
+            Outcome::Same
+        }
+        Input::TimewaitSegment { substate, is_reset } => timewait_segment(life, substate, is_reset, time),
+        Input::TimewaitEnd { how, otherwise } => {
+            let reason = timewait_reason(life, how, otherwise);
+            ended(life, time, Some(reason))
+        }
+        Input::TimewaitTimer { step, substate, otherwise } => {
+            timewait_timer(life, step, substate, otherwise, time)
+        }
+        Input::Superseded => match life.held {
+            Some(Held::TimerCancelled { at, .. }) => ended(life, at, Some(EndReason::TimewaitReused)),
+            Some(Held::Close { .. } | Held::Request { .. }) | None => Outcome::Same,
+        },
+        Input::RequestTimer(step) => request_timer(life, step, time),
+        Input::RequestDropped => hold_request(life, EndReason::HandshakeReset, time),
+        Input::Release => release(life),
+    }
+}
+
+fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome {
+    if old == new {
+        // Only the file descriptor was given up: the dwell goes on.
+        return Outcome::Same;
+    }
+    // An event that was overtaken by a newer one, or by a snapshot's row, tells nothing new.
+    if life.state == new || time < life.since.time() {
+        return Outcome::Same;
+    }
+    let was = life.state;
+    let dwell = life.since.age(time);
+    life.state = new;
+    life.since = Since::At(time);
+    if was == old {
+        Outcome::Moved { at: time, old, new, dwell }
+    } else {
+        Outcome::Impossible { at: time, old: was, new }
+    }
+}
+
+fn close(life: &mut Life, old: TcpState, error: u32, fin_received: bool, time: Nanos) -> Outcome {
+    if life.is_timewait {
+        // The full socket is gone, its timewait sock goes on.
+        return Outcome::Same;
+    }
+    let by_error = match error {
+        errno::TIMED_OUT => Some(EndReason::Timeout),
+        errno::NETWORK_UNREACHABLE | errno::HOST_DOWN | errno::HOST_UNREACHABLE => Some(EndReason::Unreachable),
+        _ => None,
+    };
+    if let Some(reason) = by_error.or(life.reset) {
+        return ended(life, time, Some(reason));
+    }
+    // `tcp_close` and `tcp_disconnect` set the state first and send the reset after. From these two states a
+    // socket that got its FIN, or that nobody holds, goes to a timewait sock unless their table is full.
+    match old {
+        TcpState::FinWait2 | TcpState::Closing => {
+            let skipped = fin_received || life.is_orphan || old == TcpState::Closing;
+            hold_close(life, skipped.then_some(EndReason::TimewaitOverflow), time)
+        }
+        TcpState::Established | TcpState::CloseWait | TcpState::FinWait1 | TcpState::SynRecv => {
+            hold_close(life, None, time)
+        }
+        TcpState::SynSent | TcpState::LastAck | TcpState::Listen | TcpState::TimeWait | TcpState::Close => {
+            ended(life, time, None)
+        }
+    }
+}
+
+fn hold_close(life: &mut Life, otherwise: Option<EndReason>, time: Nanos) -> Outcome {
+    life.held = Some(Held::Close { at: time, otherwise });
+    Outcome::Holding
+}
+
+fn reset(life: &mut Life, reason: EndReason) -> Outcome {
+    match life.held {
+        Some(Held::Close { at, .. }) => ended(life, at, Some(reason)),
+        Some(Held::TimerCancelled { .. } | Held::Request { .. }) => Outcome::Same,
+        None if life.is_timewait || life.state == TcpState::Listen => Outcome::Same,
+        None => {
+            life.reset = Some(reason);
+            Outcome::Same
+        }
+    }
+}
+
+fn timewait_start(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
+    life.is_timewait = true;
+    life.is_orphan = true;
+    life.held = None;
+    life.reset = None;
+    enter(life, substate, time)
+}
+
+/// Moves to `substate` unless it is there already.
+fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
+    if life.state == substate {
+        return Outcome::Same;
+    }
+    let old = life.state;
+    let dwell = life.since.age(time);
+    life.state = substate;
+    life.since = Since::At(time);
+    Outcome::Moved { at: time, old, new: substate, dwell }
+}
+
+fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: Nanos) -> Outcome {
+    if let Some(Held::TimerCancelled { at, .. }) = life.held {
+        let how = if is_reset { How::Reset } else { How::AnsweredByReset };
+        let reason = timewait_reason(life, how, EndReason::TimewaitReset);
+        return ended(life, at, Some(reason));
+    }
+    life.is_timewait = true;
+    enter(life, substate, time)
+}
+
+fn timewait_timer(
+    life: &mut Life,
+    step: TimerStep,
+    substate: TcpState,
+    otherwise: EndReason,
+    time: Nanos,
+) -> Outcome {
+    match step {
+        TimerStep::Start => timewait_start(life, substate, time),
+        TimerStep::Cancel => {
+            life.is_timewait = true;
+            life.held = Some(Held::TimerCancelled { at: time, otherwise });
+            Outcome::Holding
+        }
+        TimerStep::Expire => {
+            let reason = timewait_reason(life, How::Expired, otherwise);
+            ended(life, time, Some(reason))
+        }
+    }
+}
+
+fn timewait_reason(life: &Life, how: How, otherwise: EndReason) -> EndReason {
+    let was_time_wait = life.state == TcpState::TimeWait;
+    match how {
+        How::Expired if was_time_wait => EndReason::TimewaitExpired,
+        How::Expired => EndReason::FinTimeout,
+        How::Reset if was_time_wait => EndReason::TimewaitReset,
+        How::Reset => EndReason::ResetReceived,
+        How::ReusedBySyn => EndReason::TimewaitReused,
+        How::AnsweredByReset => EndReason::ResetSent,
+        How::Other => otherwise,
+    }
+}
+
+fn request_timer(life: &mut Life, step: TimerStep, time: Nanos) -> Outcome {
+    match step {
+        TimerStep::Start => {
+            life.held = None;
+            Outcome::Same
+        }
+        // Every expiry is reported as a cancel first, so the expiry's reason is the one that stays.
+        TimerStep::Cancel => hold_request(life, EndReason::HandshakeReset, time),
+        TimerStep::Expire => hold_request(life, EndReason::HandshakeAbandoned, time),
+    }
+}
+
+fn hold_request(life: &mut Life, otherwise: EndReason, time: Nanos) -> Outcome {
+    life.held = Some(Held::Request { at: time, otherwise });
+    Outcome::Holding
+}
+
+fn release(life: &mut Life) -> Outcome {
+    match life.held {
+        None => Outcome::Same,
+        Some(Held::Close { at, otherwise }) => ended(life, at, otherwise),
+        Some(Held::TimerCancelled { at, otherwise } | Held::Request { at, otherwise }) => {
+            ended(life, at, Some(otherwise))
+        }
+    }
+}
+
+fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
+    let old = life.state;
+    let dwell = life.since.age(at);
+    life.held = None;
+    life.state = TcpState::Close;
+    life.since = Since::At(at);
+    Outcome::Ended { at, old, dwell, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, TimeWait};
+    use proptest::prelude::*;
+
+    const fn at(millis: u64) -> Nanos {
+        Nanos::from_millis(millis)
+    }
+
+    fn state(old: TcpState, new: TcpState) -> Input {
+        Input::State { old, new, error: 0, fin_received: false, is_orphan: false }
+    }
+
+    fn open() -> Life {
+        Life::new(Established, Since::At(at(0)))
+    }
+
+    fn run(life: &mut Life, inputs: &[(u64, Input)]) -> Vec<Outcome> {
+        inputs
+            .iter()
+            .map(|(millis, input)| step(life, *input, at(*millis)))
+            .filter(|outcome| !matches!(outcome, Outcome::Same | Outcome::Holding))
+            .collect()
+    }
+
+    fn path(outcomes: &[Outcome]) -> Vec<(TcpState, u64)> {
+        outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Moved { new, dwell, .. } => Some((*new, dwell.span().0 / 1_000_000)),
+                Outcome::Ended { dwell, .. } => Some((TcpState::Close, dwell.span().0 / 1_000_000)),
+                Outcome::Same | Outcome::Holding | Outcome::Impossible { .. } => None,
+            })
+            .collect()
+    }
+
+    fn reason(outcomes: &[Outcome]) -> Option<EndReason> {
+        outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Ended { reason, .. } => *reason,
+            _ => None,
+        })
+    }
+
+    const OTHERWISE: EndReason = EndReason::Purged;
+
+    fn timer(step: TimerStep, substate: TcpState) -> Input {
+        Input::TimewaitTimer { step, substate, otherwise: OTHERWISE }
+    }
+
+    #[test]
+    fn an_active_close_keeps_fin_wait2_through_the_timewait_sock() {
+        let outcomes = run(
+            &mut open(),
+            &[
+                (10, state(Established, FinWait1)),
+                (11, state(FinWait1, FinWait2)),
+                (11, timer(TimerStep::Start, FinWait2)),
+                (11, state(FinWait2, TcpState::Close)),
+                (1011, Input::TimewaitSegment { substate: TimeWait, is_reset: false }),
+                (61_500, timer(TimerStep::Cancel, TimeWait)),
+                (61_500, timer(TimerStep::Expire, TimeWait)),
+            ],
+        );
+        assert_eq!(
+            path(&outcomes),
+            [(FinWait1, 10), (FinWait2, 1), (TimeWait, 1000), (TcpState::Close, 60_489)]
+        );
+        assert_eq!(reason(&outcomes), Some(EndReason::TimewaitExpired));
+    }
+
+    #[test]
+    fn a_restarted_timer_is_no_end() {
+        let mut life = Life::new(TimeWait, Since::At(at(0)));
+        let outcomes = run(
+            &mut life,
+            &[
+                (5000, timer(TimerStep::Cancel, TimeWait)),
+                (5000, timer(TimerStep::Start, TimeWait)),
+                (5003, Input::Release),
+                (65_000, timer(TimerStep::Cancel, TimeWait)),
+                (65_000, timer(TimerStep::Expire, TimeWait)),
+            ],
+        );
+        assert_eq!(path(&outcomes), [(TcpState::Close, 65_000)]);
+    }
+
+    #[test]
+    fn a_reset_in_time_wait_is_told_from_a_taken_over_one() {
+        let begin = || {
+            let mut life = Life::new(TimeWait, Since::At(at(0)));
+            life.is_timewait = true;
+            life
+        };
+        let cancelled = (10, timer(TimerStep::Cancel, TimeWait));
+        let by_reset = Input::TimewaitSegment { substate: TimeWait, is_reset: true };
+        assert_eq!(reason(&run(&mut begin(), &[cancelled, (10, by_reset)])), Some(EndReason::TimewaitReset));
+        assert_eq!(
+            reason(&run(&mut begin(), &[cancelled, (10, Input::Superseded)])),
+            Some(EndReason::TimewaitReused)
+        );
+        assert_eq!(reason(&run(&mut begin(), &[cancelled, (12, Input::Release)])), Some(OTHERWISE));
+    }
+
+    #[test]
+    fn a_full_timewait_table_is_an_overflow() {
+        let mut life = Life::new(Closing, Since::At(at(0)));
+        let outcomes = run(&mut life, &[(4, state(Closing, TcpState::Close)), (7, Input::Release)]);
+        assert_eq!(path(&outcomes), [(TcpState::Close, 4)]);
+        assert_eq!(reason(&outcomes), Some(EndReason::TimewaitOverflow));
+    }
+
+    #[test]
+    fn a_reset_that_is_sent_after_the_close_explains_it() {
+        let outcomes =
+            run(&mut open(), &[(4, state(Established, TcpState::Close)), (4, Input::ResetSent), (7, Input::Release)]);
+        assert_eq!(outcomes.len(), 1);
+        assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
+    }
+
+    #[test]
+    fn giving_up_the_descriptor_does_not_restart_the_dwell() {
+        let mut life = Life::new(LastAck, Since::At(at(0)));
+        let outcomes = run(
+            &mut life,
+            &[(5, state(LastAck, LastAck)), (9, state(LastAck, TcpState::Close))],
+        );
+        assert_eq!(path(&outcomes), [(TcpState::Close, 9)]);
+    }
+
+    #[test]
+    fn an_abandoned_handshake_is_told_from_a_reset_one() {
+        let begin = || Life::new(SynRecv, Since::At(at(0)));
+        let gave_up = [
+            (1000, Input::RequestTimer(TimerStep::Cancel)),
+            (1000, Input::RequestTimer(TimerStep::Expire)),
+            (1000, Input::RequestTimer(TimerStep::Start)),
+            (3000, Input::RequestTimer(TimerStep::Cancel)),
+            (3000, Input::RequestTimer(TimerStep::Expire)),
+            (3002, Input::Release),
+        ];
+        let outcomes = run(&mut begin(), &gave_up);
+        assert_eq!(path(&outcomes), [(TcpState::Close, 3000)]);
+        assert_eq!(reason(&outcomes), Some(EndReason::HandshakeAbandoned));
+        let reset = [(9, Input::RequestTimer(TimerStep::Cancel)), (11, Input::Release)];
+        assert_eq!(reason(&run(&mut begin(), &reset)), Some(EndReason::HandshakeReset));
+    }
+
+    #[test]
+    fn an_impossible_order_is_said_and_the_event_believed() {
+        let mut life = Life::new(CloseWait, Since::At(at(0)));
+        let outcome = step(&mut life, state(Established, FinWait1), at(5));
+        assert_eq!(outcome, Outcome::Impossible { at: at(5), old: CloseWait, new: FinWait1 });
+        assert_eq!(life.state, FinWait1);
+    }
+
+    fn any_state() -> impl Strategy<Value = TcpState> {
+        (0..TcpState::COUNT).prop_map(|index| TcpState::ALL[index])
+    }
+
+    fn any_input() -> impl Strategy<Value = Input> {
+        let step = prop_oneof![Just(TimerStep::Start), Just(TimerStep::Cancel), Just(TimerStep::Expire)];
+        prop_oneof![
+            (any_state(), any_state(), any::<bool>(), any::<bool>()).prop_map(
+                |(old, new, fin_received, is_orphan)| Input::State { old, new, error: 0, fin_received, is_orphan }
+            ),
+            Just(Input::ResetReceived),
+            Just(Input::ResetSent),
+            Just(Input::TimewaitFull),
+            Just(Input::Superseded),
+            Just(Input::RequestDropped),
+            Just(Input::Release),
+            any::<bool>().prop_map(|is_reset| Input::TimewaitSegment { substate: TimeWait, is_reset }),
+            step.prop_map(|step| Input::TimewaitTimer { step, substate: TimeWait, otherwise: OTHERWISE }),
+            Just(Input::RequestTimer(TimerStep::Start)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_inputs_keeps_the_state_and_the_time_in_step(
+            inputs in proptest::collection::vec((any_input(), 0u64..50), 1..60)
+        ) {
+            let mut life = open();
+            let mut millis = 0;
+            for (input, gap) in inputs {
+                millis += gap;
+                let before = life.state;
+                let outcome = step(&mut life, input, at(millis));
+                match outcome {
+                    Outcome::Moved { old, new, at: when, .. } => {
+                        prop_assert_eq!(old, before);
+                        prop_assert_eq!(new, life.state);
+                        prop_assert!(old != new);
+                        prop_assert!(when <= at(millis));
+                    }
+                    Outcome::Ended { old, at: when, .. } => {
+                        prop_assert_eq!(old, before);
+                        prop_assert!(when <= at(millis));
+                        prop_assert_eq!(life.held, None);
+                    }
+                    Outcome::Holding => prop_assert!(life.held.is_some()),
+                    Outcome::Same => prop_assert_eq!(before, life.state),
+                    Outcome::Impossible { old, .. } => prop_assert_eq!(old, before),
+                }
+                prop_assert!(life.since.time() <= at(millis));
+            }
+        }
+    }
+}

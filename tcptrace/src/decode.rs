@@ -1,0 +1,303 @@
+//! Bytes to events: the only reader of wire types. Length, then version, then a known tag; what is unknown is
+//! refused with a reason, never guessed.
+
+use crate::event::{
+    Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What,
+};
+use tcptrace_common::{
+    HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, SockRow, flag, how, kind, row_kind,
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const TCP_RST: u8 = 0x04;
+
+/// Why some bytes are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the size of the record.
+    #[error("{0} bytes is not the size of a record")]
+    Length(usize),
+    /// Another layout.
+    #[error("layout version {0} is not known")]
+    Version(u8),
+    /// A tag, state or family that is not known.
+    #[error("{what} {value} is not known")]
+    Tag {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        value: u16,
+    },
+}
+
+/// Types of which every bit pattern is a value and that have no padding.
+///
+/// # Safety
+/// Both must hold of the implementing type.
+unsafe trait Plain: Copy {}
+
+// SAFETY: `repr(C)`, integers and arrays of them only, no implicit padding (their sizes are asserted).
+unsafe impl Plain for Record {}
+// SAFETY: as above.
+unsafe impl Plain for SockRow {}
+// SAFETY: as above.
+unsafe impl Plain for HolderRow {}
+
+fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() != size_of::<T>() {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    // SAFETY: the length fits, `T` takes any bit pattern, and the read needs no alignment.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+fn state(number: u8) -> Result<TcpState, DecodeError> {
+    TcpState::from_kernel(number).ok_or(DecodeError::Tag { what: "TCP state", value: number.into() })
+}
+
+fn is_ipv4(family: u16) -> Result<bool, DecodeError> {
+    match family {
+        AF_INET => Ok(true),
+        AF_INET6 => Ok(false),
+        other => Err(DecodeError::Tag { what: "address family", value: other }),
+    }
+}
+
+/// Reads one ring buffer record.
+///
+/// # Errors
+/// Where the bytes are not a record of this version with known tags.
+pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let record: Record = read(bytes)?;
+    if record.version != RECORD_VERSION {
+        return Err(DecodeError::Version(record.version));
+    }
+    let ends = Ends::from_wire(
+        is_ipv4(record.family)?,
+        record.local_addr,
+        record.remote_addr,
+        record.local_port,
+        record.remote_port,
+    );
+    let task = (record.flags & flag::TASK != 0).then_some(Task {
+        process: ProcessKey { pid: record.tgid, start_ns: record.start_ns },
+        comm: record.comm,
+        cgroup: record.cgroup,
+        is_kernel_thread: record.flags & flag::KERNEL_THREAD != 0,
+    });
+    Ok(Event {
+        time: Nanos(record.time_ns),
+        sock: SockRef { cookie: record.cookie, address: record.sock },
+        ends,
+        netns: record.netns,
+        protocol: record.protocol,
+        what: what(&record)?,
+        task,
+    })
+}
+
+fn what(record: &Record) -> Result<What, DecodeError> {
+    Ok(match record.kind {
+        kind::STATE => What::State {
+            old: state(record.old)?,
+            new: state(record.new)?,
+            error: record.error,
+            fin_received: record.flags & flag::FIN_RECEIVED != 0,
+            is_orphan: record.flags & flag::ORPHAN != 0,
+        },
+        kind::RESET_RECEIVED => What::ResetReceived,
+        kind::RESET_SENT => What::ResetSent,
+        kind::TIMEWAIT_START => What::TimewaitStart(state(record.new)?),
+        kind::TIMEWAIT_FULL => What::TimewaitFull,
+        kind::TIMEWAIT_SEGMENT => What::TimewaitSegment {
+            substate: state(record.new)?,
+            is_reset: record.detail & TCP_RST != 0,
+        },
+        kind::TIMEWAIT_END => What::TimewaitEnd { substate: state(record.new)?, how: how(record.detail)? },
+        kind::TIMEWAIT_TIMER_START => timewait_timer(TimerStep::Start, record)?,
+        kind::TIMEWAIT_TIMER_CANCEL => timewait_timer(TimerStep::Cancel, record)?,
+        kind::TIMEWAIT_TIMER_EXPIRE => timewait_timer(TimerStep::Expire, record)?,
+        kind::REQUEST_START => What::RequestStart { listener: record.listener },
+        kind::REQUEST_END => What::RequestEnd,
+        kind::REQUEST_TIMER_START => request_timer(TimerStep::Start, record),
+        kind::REQUEST_TIMER_CANCEL => request_timer(TimerStep::Cancel, record),
+        kind::REQUEST_TIMER_EXPIRE => request_timer(TimerStep::Expire, record),
+        kind::ACCEPT => What::Accept,
+        other => return Err(DecodeError::Tag { what: "record kind", value: other.into() }),
+    })
+}
+
+fn timewait_timer(step: TimerStep, record: &Record) -> Result<What, DecodeError> {
+    Ok(What::TimewaitTimer { step, substate: state(record.new)? })
+}
+
+fn request_timer(step: TimerStep, record: &Record) -> What {
+    What::RequestTimer { step, listener: record.listener }
+}
+
+fn how(number: u8) -> Result<How, DecodeError> {
+    Ok(match number {
+        how::EXPIRED => How::Expired,
+        how::RESET => How::Reset,
+        how::REUSED_BY_SYN => How::ReusedBySyn,
+        how::ANSWERED_BY_RESET => How::AnsweredByReset,
+        how::OTHER => How::Other,
+        other => return Err(DecodeError::Tag { what: "end of a sock", value: other.into() }),
+    })
+}
+
+/// What kind of sock a snapshot's row came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the kernel's own")]
+pub enum SockKind {
+    Full,
+    Timewait,
+    Request,
+}
+
+/// One socket of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// When it was read.
+    pub time: Nanos,
+    /// Which socket.
+    pub sock: SockRef,
+    /// Its ends.
+    pub ends: Ends,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Full, timewait or request.
+    pub kind: SockKind,
+    /// State, for a timewait sock its substate.
+    pub state: TcpState,
+    /// Owner's uid.
+    pub uid: u32,
+    /// Whether no process holds it: given up, or never accepted.
+    pub is_orphan: bool,
+    /// Bytes that the program has not read; for a listener, connections not accepted.
+    pub unread: u32,
+    /// Bytes that the peer has not acknowledged; for a listener, the backlog.
+    pub unsent: u32,
+    /// Cookie of a request's listener, or 0.
+    pub listener: u64,
+    /// `tw_entry_stamp`, low 32 bits of the kernel's milliseconds, or 0.
+    pub entry_stamp_ms: u32,
+    /// Jiffies until the timer of a timewait or request sock runs out; negative where it is overdue.
+    pub expires_in_jiffies: i64,
+    /// Jiffies since the last segment from the peer, full sockets only.
+    pub idle_jiffies: u32,
+    /// Inode number of the socket's file, or 0.
+    pub inode: u32,
+}
+
+/// Reads one row of the `tcp` iterator.
+///
+/// # Errors
+/// As [`event`].
+pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
+    let row: SockRow = read(bytes)?;
+    if row.version != ROW_VERSION {
+        return Err(DecodeError::Version(row.version));
+    }
+    let kind = match row.kind {
+        row_kind::FULL => SockKind::Full,
+        row_kind::TIMEWAIT => SockKind::Timewait,
+        row_kind::REQUEST => SockKind::Request,
+        other => return Err(DecodeError::Tag { what: "sock kind", value: other.into() }),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "rcv_tstamp is the low half of jiffies")]
+    let idle_jiffies = (row.jiffies as u32).wrapping_sub(row.received_jiffies);
+    Ok(Row {
+        time: Nanos(row.time_ns),
+        sock: SockRef { cookie: row.cookie, address: row.sock },
+        ends: Ends::from_wire(
+            is_ipv4(row.family)?,
+            row.local_addr,
+            row.remote_addr,
+            row.local_port,
+            row.remote_port,
+        ),
+        netns: row.netns,
+        kind,
+        state: state(row.state)?,
+        uid: row.uid,
+        is_orphan: row.flags & flag::ORPHAN != 0,
+        unread: row.unread,
+        unsent: row.unsent,
+        listener: row.listener,
+        entry_stamp_ms: row.entry_stamp_ms,
+        expires_in_jiffies: row.expires_jiffies.wrapping_sub(row.jiffies).cast_signed(),
+        idle_jiffies,
+        inode: row.inode,
+    })
+}
+
+/// One open file that is a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// Who has it open.
+    pub process: ProcessKey,
+    /// `comm` of the thread group's leader.
+    pub comm: [u8; 16],
+    /// File descriptor.
+    pub fd: u32,
+    /// State of the socket.
+    pub state: TcpState,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+}
+
+/// Reads one row of the `task_file` iterator.
+///
+/// # Errors
+/// As [`event`].
+pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
+    let row: HolderRow = read(bytes)?;
+    if row.version != HOLDER_VERSION {
+        return Err(DecodeError::Version(row.version));
+    }
+    Ok(Holder {
+        cookie: row.cookie,
+        process: ProcessKey { pid: row.tgid, start_ns: row.start_ns },
+        comm: row.comm,
+        fd: row.fd,
+        state: state(row.state)?,
+        netns: row.netns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = event(&bytes);
+            let _ = row(&bytes);
+            let _ = holder(&bytes);
+        }
+
+        #[test]
+        fn arbitrary_records_of_the_right_size_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), size_of::<Record>()),
+            kind in 0u8..20,
+        ) {
+            bytes[80] = kind;
+            bytes[81] = RECORD_VERSION;
+            let _ = event(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_refused() {
+        let mut bytes = [0u8; size_of::<Record>()];
+        bytes[81] = RECORD_VERSION + 1;
+        assert_eq!(event(&bytes), Err(DecodeError::Version(RECORD_VERSION + 1)));
+        assert_eq!(event(&bytes[1..]), Err(DecodeError::Length(size_of::<Record>() - 1)));
+    }
+}

@@ -1,0 +1,286 @@
+//! Reads the running kernel's BTF: where a struct keeps a field, which arguments a function takes. Format:
+//! Documentation/bpf/btf.rst. (aya parses BTF too, but keeps members and prototypes to itself.)
+
+use std::{fs, io, path::Path};
+
+/// Where the kernel shows its own types.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+const MAX_DEPTH: usize = 32;
+
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// Why BTF could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The file.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its contents.
+    #[error("the BTF data is malformed near byte {0}")]
+    Malformed(usize),
+}
+
+/// The types of one kernel.
+pub struct Btf {
+    data: Vec<u8>,
+    /// Byte offset of type N + 1; type 0 is `void`.
+    types: Vec<u32>,
+    strings: usize,
+}
+
+/// What a parameter is, as far as a program cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// A pointer to the struct of this name.
+    PointerTo(String),
+    /// Anything else.
+    Other,
+}
+
+#[derive(Clone, Copy)]
+struct Type {
+    at: usize,
+    name: u32,
+    info: u32,
+    size_or_type: u32,
+}
+
+impl Type {
+    const fn kind(self) -> u32 {
+        (self.info >> 24) & 0x1f
+    }
+    const fn entries(self) -> usize {
+        (self.info & 0xffff) as usize
+    }
+    const fn has_bitfields(self) -> bool {
+        self.info >> 31 == 1
+    }
+}
+
+impl Btf {
+    /// Reads the running kernel's.
+    ///
+    /// # Errors
+    /// Where the file is absent or damaged.
+    pub fn of_running_kernel() -> Result<Self, BtfError> {
+        Self::from_file(Path::new(KERNEL_BTF))
+    }
+
+    /// Reads a file of raw BTF in this machine's byte order.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn from_file(path: &Path) -> Result<Self, BtfError> {
+        let data = fs::read(path)
+            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        Self::parse(data)
+    }
+
+    fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        let header = |at| read_u32(&data, at).ok_or(BtfError::Malformed(at));
+        if header(0)? & 0xffff != u32::from(MAGIC) {
+            return Err(BtfError::Malformed(0));
+        }
+        let base = header(4)? as usize;
+        let first = base + header(8)? as usize;
+        let end = first + header(12)? as usize;
+        let strings = base + header(16)? as usize;
+        let mut btf = Self { data, types: Vec::with_capacity(200_000), strings };
+        let mut at = first;
+        while at < end {
+            let size = btf.type_at(at).and_then(|t| record_size(&t)).ok_or(BtfError::Malformed(at))?;
+            btf.types.push(u32::try_from(at).map_err(|_| BtfError::Malformed(at))?);
+            at += size;
+        }
+        Ok(btf)
+    }
+
+    /// The byte offset of `path` (members joined by dots) in `struct name`; anonymous structs and unions are
+    /// looked through. `None` where this kernel has no such field.
+    #[must_use]
+    pub fn field_offset(&self, name: &str, path: &str) -> Option<u32> {
+        let mut current = self.find(kind::STRUCT, name)?;
+        let mut bits = 0;
+        for part in path.split('.') {
+            let (member, offset) = self.member(current, part, 0)?;
+            bits += offset;
+            current = self.strip(member)?;
+        }
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// The parameters of the function `name`, in order.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<Vec<Parameter>> {
+        let function = self.find(kind::FUNC, name)?;
+        self.parameters(self.type_by_id(function.size_or_type)?)
+    }
+
+    /// The parameters of the tracepoint `name`, in order.
+    #[must_use]
+    pub fn tracepoint(&self, name: &str) -> Option<Vec<Parameter>> {
+        let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
+        let pointer = self.type_by_id(typedef.size_or_type)?;
+        let mut parameters = self.parameters(self.type_by_id(pointer.size_or_type)?)?;
+        // The first is the tracer's own data.
+        parameters.remove(0);
+        Some(parameters)
+    }
+
+    fn parameters(&self, prototype: Type) -> Option<Vec<Parameter>> {
+        if prototype.kind() != kind::FUNC_PROTO {
+            return None;
+        }
+        (0..prototype.entries())
+            .map(|index| {
+                let id = read_u32(&self.data, prototype.at + 12 + index * 8 + 4)?;
+                Some(self.parameter(id).unwrap_or(Parameter::Other))
+            })
+            .collect()
+    }
+
+    fn parameter(&self, id: u32) -> Option<Parameter> {
+        let pointer = self.strip(self.type_by_id(id)?)?;
+        if pointer.kind() != kind::PTR {
+            return None;
+        }
+        let target = self.strip(self.type_by_id(pointer.size_or_type)?)?;
+        (target.kind() == kind::STRUCT).then(|| Parameter::PointerTo(self.name(target).to_owned()))
+    }
+
+    fn member(&self, of: Type, name: &str, depth: usize) -> Option<(Type, u32)> {
+        if depth > MAX_DEPTH || !matches!(of.kind(), kind::STRUCT | kind::UNION) {
+            return None;
+        }
+        for index in 0..of.entries() {
+            let at = of.at + 12 + index * 12;
+            let member_name = read_u32(&self.data, at)?;
+            let member = self.type_by_id(read_u32(&self.data, at + 4)?)?;
+            let mut offset = read_u32(&self.data, at + 8)?;
+            if of.has_bitfields() {
+                offset &= 0x00ff_ffff;
+            }
+            if member_name == 0 {
+                if let Some((found, inner)) =
+                    self.strip(member).and_then(|inner| self.member(inner, name, depth + 1))
+                {
+                    return Some((found, offset + inner));
+                }
+            } else if self.string(member_name) == name.as_bytes() {
+                return Some((member, offset));
+            }
+        }
+        None
+    }
+
+    fn find(&self, wanted: u32, name: &str) -> Option<Type> {
+        self.types
+            .iter()
+            .filter_map(|at| self.type_at(*at as usize))
+            .find(|t| t.kind() == wanted && t.entries_fit(wanted) && self.string(t.name) == name.as_bytes())
+    }
+
+    fn strip(&self, mut current: Type) -> Option<Type> {
+        for _ in 0..MAX_DEPTH {
+            match current.kind() {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    current = self.type_by_id(current.size_or_type)?;
+                }
+                _ => return Some(current),
+            }
+        }
+        None
+    }
+
+    fn type_by_id(&self, id: u32) -> Option<Type> {
+        self.type_at(*self.types.get((id as usize).checked_sub(1)?)? as usize)
+    }
+
+    fn type_at(&self, at: usize) -> Option<Type> {
+        Some(Type {
+            at,
+            name: read_u32(&self.data, at)?,
+            info: read_u32(&self.data, at + 4)?,
+            size_or_type: read_u32(&self.data, at + 8)?,
+        })
+    }
+
+    fn name(&self, of: Type) -> &str {
+        str::from_utf8(self.string(of.name)).unwrap_or("")
+    }
+
+    fn string(&self, offset: u32) -> &[u8] {
+        let rest = self.data.get(self.strings + offset as usize..).unwrap_or(&[]);
+        rest.split(|byte| *byte == 0).next().unwrap_or(&[])
+    }
+}
+
+impl Type {
+    /// A struct that is only declared has no members; the definition is the one to find.
+    const fn entries_fit(self, wanted: u32) -> bool {
+        wanted != kind::STRUCT || self.entries() > 0
+    }
+}
+
+fn read_u32(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn record_size(of: &Type) -> Option<usize> {
+    let extra = match of.kind() {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => of.entries() * 12,
+        kind::ENUM | kind::FUNC_PROTO => of.entries() * 8,
+        1..=19 => 0,
+        _ => return None,
+    };
+    Some(12 + extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..400)) {
+            bytes[..2].copy_from_slice(&MAGIC.to_ne_bytes());
+            for at in [4, 8, 12, 16, 20] {
+                bytes[at + 1] = 0;
+                bytes[at + 2] = 0;
+                bytes[at + 3] = 0;
+            }
+            if let Ok(btf) = Btf::parse(bytes) {
+                let _ = btf.field_offset("sock_common", "skc_family");
+                let _ = btf.function("inet_twsk_kill");
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Ties the kernel's monotonic clock to wall time.
+
+use crate::event::Nanos;
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Anchor {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// `CLOCK_REALTIME`, nanoseconds since 1970.
+    pub wall_ns: u64,
+}
+
+impl Anchor {
+    /// Reads both; the wall clock between two readings of the other, of which the middle is taken.
+    #[must_use]
+    pub fn now() -> Self {
+        let before = read(ClockId::CLOCK_MONOTONIC);
+        let wall_ns = read(ClockId::CLOCK_REALTIME);
+        let after = read(ClockId::CLOCK_MONOTONIC);
+        Self { mono_ns: before.midpoint(after), wall_ns }
+    }
+
+    /// Wall time of a monotonic time, nanoseconds since 1970.
+    #[must_use]
+    pub const fn wall(&self, time: Nanos) -> u64 {
+        self.wall_ns.wrapping_add(time.0.wrapping_sub(self.mono_ns))
+    }
+}
+
+/// The monotonic clock's time.
+#[must_use]
+pub fn monotonic() -> Nanos {
+    Nanos(read(ClockId::CLOCK_MONOTONIC))
+}
+
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock).expect("Linux has both clocks");
+    time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
+}

@@ -1,0 +1,175 @@
+//! From facts to what should be attached. Pure: it asks nobody, and every case is in a table test.
+
+use super::hook::{self, Hook, Purpose};
+
+/// What the user wants to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preference {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// Trampolines (fentry, fexit) for the hidden states.
+    Fentry,
+    /// The kernel's timers for the hidden states.
+    Timers,
+    /// The transitions alone, from the classic tracepoint.
+    Tracepoint,
+}
+
+/// What a plan depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
+pub struct Abilities {
+    /// Kernel BTF can be read.
+    pub has_btf: bool,
+    /// fentry and fexit programs load.
+    pub has_trampolines: bool,
+    /// Both timer handlers' addresses are known.
+    pub knows_timer_handlers: bool,
+    /// `kfree_skb` tells the receiving socket (Linux 6.11).
+    pub has_rx_sk: bool,
+}
+
+/// How a purpose is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By typed tracepoints.
+    TpBtf,
+    /// By trampolines.
+    Fentry,
+    /// By the timers.
+    Timers,
+    /// By the classic tracepoint.
+    Classic,
+    /// Not at all, for this reason.
+    Missing(&'static str),
+}
+
+impl Way {
+    /// Its word in headers and in `check`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::Fentry => "fentry",
+            Self::Timers => "timers",
+            Self::Classic => "tracepoint",
+            Self::Missing(_) => "missing",
+        }
+    }
+}
+
+/// What to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How each purpose is served, in the order of [`Purpose::ALL`].
+    pub ways: [(Purpose, Way); 5],
+    /// The hooks, in the order to attach them.
+    pub hooks: Vec<Hook>,
+}
+
+const NO_BTF: &str = "this kernel has no BTF";
+const NOT_ASKED: &str = "--hooks leaves it out";
+const NO_TRAMPOLINES: &str = "this kernel refuses fentry and fexit programs";
+const NO_HANDLERS: &str = "/proc/kallsyms hides the timer handlers (kernel.kptr_restrict)";
+
+/// Decides.
+#[must_use]
+pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
+    let hidden = hidden_states(abilities, preference);
+    let classic = !abilities.has_btf || preference == Preference::Tracepoint;
+    let transitions = if classic { Way::Classic } else { Way::TpBtf };
+    let resets = match (classic, abilities.has_btf) {
+        (false, _) => Way::TpBtf,
+        (true, true) => Way::Missing(NOT_ASKED),
+        (true, false) => Way::Missing(NO_BTF),
+    };
+    let accept = match hidden {
+        Way::Fentry => Way::Fentry,
+        Way::Timers if abilities.has_trampolines => Way::Missing(NOT_ASKED),
+        Way::Timers => Way::Missing(NO_TRAMPOLINES),
+        Way::Missing(reason) => Way::Missing(reason),
+        Way::TpBtf | Way::Classic => Way::Missing(NO_TRAMPOLINES),
+    };
+    let mut hooks = vec![if classic { hook::SET_STATE_CLASSIC } else { hook::SET_STATE }];
+    match hidden {
+        Way::Fentry => {
+            hooks.extend_from_slice(hook::TIMEWAIT_FENTRY);
+            hooks.extend_from_slice(hook::REQUESTS_FENTRY);
+            hooks.push(hook::ACCEPT);
+        }
+        Way::Timers => {
+            hooks.extend_from_slice(hook::TIMERS);
+            if abilities.has_rx_sk {
+                hooks.push(hook::KFREE_SKB);
+            }
+        }
+        Way::TpBtf | Way::Classic | Way::Missing(_) => {}
+    }
+    if resets == Way::TpBtf {
+        hooks.extend_from_slice(hook::RESETS);
+    }
+    Plan {
+        ways: [
+            (Purpose::Transitions, transitions),
+            (Purpose::Timewait, hidden),
+            (Purpose::Requests, hidden),
+            (Purpose::Resets, resets),
+            (Purpose::Accept, accept),
+        ],
+        hooks,
+    }
+}
+
+fn hidden_states(abilities: Abilities, preference: Preference) -> Way {
+    let fentry = if abilities.has_trampolines { Way::Fentry } else { Way::Missing(NO_TRAMPOLINES) };
+    let timers = if abilities.knows_timer_handlers { Way::Timers } else { Way::Missing(NO_HANDLERS) };
+    match preference {
+        _ if !abilities.has_btf => Way::Missing(NO_BTF),
+        Preference::Tracepoint => Way::Missing(NOT_ASKED),
+        Preference::Fentry => fentry,
+        Preference::Timers => timers,
+        Preference::Auto if abilities.has_trampolines => fentry,
+        Preference::Auto => timers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Abilities =
+        Abilities { has_btf: true, has_trampolines: true, knows_timer_handlers: true, has_rx_sk: true };
+
+    fn ways(abilities: Abilities, preference: Preference) -> [&'static str; 5] {
+        plan(abilities, preference).ways.map(|(_, way)| way.name())
+    }
+
+    #[test]
+    fn the_plan_follows_from_the_facts() {
+        let hardened = Abilities { has_trampolines: false, ..ALL };
+        let hidden = Abilities { has_trampolines: false, knows_timer_handlers: false, ..ALL };
+        let no_btf = Abilities { has_btf: false, has_trampolines: false, ..ALL };
+        let table: [(Abilities, Preference, [&str; 5]); 8] = [
+            (ALL, Preference::Auto, ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"]),
+            (ALL, Preference::Fentry, ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"]),
+            (ALL, Preference::Timers, ["tp_btf", "timers", "timers", "tp_btf", "missing"]),
+            (ALL, Preference::Tracepoint, ["tracepoint", "missing", "missing", "missing", "missing"]),
+            (hardened, Preference::Auto, ["tp_btf", "timers", "timers", "tp_btf", "missing"]),
+            (hardened, Preference::Fentry, ["tp_btf", "missing", "missing", "tp_btf", "missing"]),
+            (hidden, Preference::Auto, ["tp_btf", "missing", "missing", "tp_btf", "missing"]),
+            (no_btf, Preference::Auto, ["tracepoint", "missing", "missing", "missing", "missing"]),
+        ];
+        for (abilities, preference, expected) in table {
+            assert_eq!(ways(abilities, preference), expected, "{abilities:?} {preference:?}");
+        }
+    }
+
+    #[test]
+    fn segments_of_timewait_socks_are_watched_only_where_the_kernel_names_the_socket() {
+        let hardened = Abilities { has_trampolines: false, ..ALL };
+        let older = Abilities { has_rx_sk: false, ..hardened };
+        assert!(plan(hardened, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
+        assert!(!plan(older, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
+    }
+}

@@ -1,0 +1,169 @@
+//! Asks the kernel what it is and what it allows. Facts only; what follows from them is `plan`'s.
+
+use super::{btf::Btf, refusal::Refusal};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::utsname::uname,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Capabilities that tracing needs, by their bit in `CapEff` (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN`
+/// stands in for the first three where it is held.
+const CAPABILITIES: [(u8, &str); 3] = [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN")];
+const CAP_SYS_ADMIN: u8 = 21;
+
+const TRACEPOINT_FORMAT: &str = "events/sock/inet_sock_set_state/format";
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// What is known before anything is loaded.
+pub struct Facts {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// `uname -n`.
+    pub host: String,
+    /// The kernel's types, or why there are none.
+    pub btf: Result<Btf, Refusal>,
+    /// Addresses of the two timer handlers, 0 where `/proc/kallsyms` hides or lacks them.
+    pub handlers: TimerHandlers,
+    /// Capabilities that are missing.
+    pub missing_capabilities: Vec<&'static str>,
+}
+
+/// Where the timer handlers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimerHandlers {
+    /// `tw_timer_handler`
+    pub timewait: u64,
+    /// `reqsk_timer_handler`
+    pub request: u64,
+}
+
+/// Looks at the system, and refuses where nothing could be traced.
+///
+/// # Errors
+/// Missing privileges, lockdown, no `bpf(2)`.
+pub fn facts() -> Result<Facts, Refusal> {
+    let facts = look();
+    if !facts.missing_capabilities.is_empty() {
+        return Err(Refusal::MissingCapabilities(facts.missing_capabilities));
+    }
+    if is_locked_down() {
+        return Err(Refusal::LockedDown);
+    }
+    if !has_bpf() {
+        return Err(Refusal::NoBpf);
+    }
+    Ok(facts)
+}
+
+/// Looks at the system and refuses nothing.
+#[must_use]
+pub fn look() -> Facts {
+    let name = uname().ok();
+    let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+        name.as_ref().map_or_else(|| "unknown".to_owned(), |name| of(name).to_string_lossy().into_owned())
+    };
+    Facts {
+        release: field(|name| name.release()),
+        machine: field(|name| name.machine()),
+        host: field(|name| name.nodename()),
+        btf: Btf::of_running_kernel().map_err(|error| Refusal::BadBtf { detail: error.to_string() }),
+        handlers: timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
+        missing_capabilities: missing_capabilities(
+            &fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        ),
+    }
+}
+
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let holds = |bit: u8| effective >> bit & 1 == 1;
+    if holds(CAP_SYS_ADMIN) {
+        return Vec::new();
+    }
+    CAPABILITIES.iter().filter(|(bit, _)| !holds(*bit)).map(|(_, name)| *name).collect()
+}
+
+fn is_locked_down() -> bool {
+    fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|modes| modes.contains("[confidentiality]"))
+}
+
+/// An invalid command is refused in its own way by a kernel that has the call at all.
+fn has_bpf() -> bool {
+    // SAFETY: no attributes are passed, and none are read: the size is 0.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, -1, std::ptr::null::<u8>(), 0) };
+    result != -1 || Errno::last() != Errno::ENOSYS
+}
+
+fn timer_handlers(kallsyms: &str) -> TimerHandlers {
+    let mut found = TimerHandlers::default();
+    for line in kallsyms.lines() {
+        let mut words = line.split(' ');
+        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+        let slot = match name {
+            "tw_timer_handler" => &mut found.timewait,
+            "reqsk_timer_handler" => &mut found.request,
+            _ => continue,
+        };
+        *slot = u64::from_str_radix(address, 16).unwrap_or(0);
+    }
+    found
+}
+
+/// The description of the classic tracepoint's record, from tracefs, which is mounted in a private mount
+/// namespace where it is not mounted yet.
+///
+/// # Errors
+/// Where it can be neither read nor mounted, or the tracepoint does not exist.
+pub fn classic_format() -> Result<String, Refusal> {
+    let read = |root: &Path| fs::read_to_string(root.join(TRACEPOINT_FORMAT));
+    for root in TRACEFS {
+        if let Ok(format) = read(Path::new(root)) {
+            return Ok(format);
+        }
+    }
+    let root = PathBuf::from(TRACEFS[0]);
+    let mounted = unshare(CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>))
+        .and_then(|()| mount(Some("tracefs"), &root, Some("tracefs"), MsFlags::empty(), None::<&str>));
+    match mounted {
+        Ok(()) => read(&root).map_err(|_| Refusal::NoTracepoint),
+        Err(error) => Err(Refusal::NoTracefs { detail: error.desc().to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_the_effective_set() {
+        assert_eq!(
+            missing_capabilities("CapEff:\t0000000000000000\n"),
+            ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+        );
+        assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0]);
+        assert_eq!(missing_capabilities("CapEff:\t000000c000001000\n"), [""; 0]);
+        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), ["CAP_NET_ADMIN"]);
+    }
+
+    #[test]
+    fn handlers_are_found_by_their_whole_name() {
+        let found = timer_handlers(
+            "ffffffff81000010 t tw_timer_handler_x\nffffffff81000020 t tw_timer_handler\nffffffff81000030 t reqsk_timer_handler\n",
+        );
+        assert_eq!(found, TimerHandlers { timewait: 0xffff_ffff_8100_0020, request: 0xffff_ffff_8100_0030 });
+        assert_eq!(timer_handlers("0000000000000000 t tw_timer_handler\n").timewait, 0);
+    }
+}

@@ -1,0 +1,16 @@
+//! tcptrace: which process, on which connections, has been in which TCP state for how long, and why.
+
+pub mod cli;
+pub mod connection;
+pub mod decode;
+pub mod engine;
+pub mod event;
+pub mod filter;
+pub mod kernel;
+pub mod options;
+pub mod output;
+pub mod owner;
+pub mod run;
+pub mod source;
+pub mod stats;
+pub mod view;

@@ -1,0 +1,10 @@
+//! One file a form of output: a view or a change to bytes. Files and terminals belong to `sink` and its caller.
+
+pub mod csv;
+pub mod duration;
+pub mod frame;
+pub mod header;
+pub mod json;
+pub mod sink;
+pub mod sockets;
+pub mod text;

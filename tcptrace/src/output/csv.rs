@@ -1,0 +1,69 @@
+//! Comma-separated values, RFC 4180: quoted where needed, one line of titles.
+
+use crate::{
+    connection::table::Change, event::EndReason, kernel::clock::Anchor, output::json::rfc3339,
+    owner::processes::Processes,
+};
+use std::borrow::Cow;
+
+/// The titles of [`change`].
+pub const TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,old,new,dwell_ns,dwell_exact,reason,pid,comm,evidence\n";
+
+/// One change, with its newline.
+#[must_use]
+pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+    let owner = change.owner.and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
+    let (pid, comm, evidence) = match &owner {
+        Some((process, evidence)) => (process.key.pid.to_string(), process.name(), evidence.name()),
+        None => (String::new(), Cow::Borrowed(""), ""),
+    };
+    format!(
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{evidence}\n",
+        rfc3339(anchor.wall(change.time)),
+        change.time.0,
+        change.id.cookie,
+        change.id.incarnation,
+        family(change),
+        change.ends.local(),
+        change.ends.local_port,
+        change.ends.remote(),
+        change.ends.remote_port,
+        change.netns,
+        change.old,
+        change.new,
+        change.dwell.map_or_else(String::new, |age| age.span().0.to_string()),
+        change.dwell.is_some_and(crate::event::Age::is_exact),
+        change.reason.map_or("", EndReason::name),
+        quoted(&comm),
+    )
+}
+
+const fn family_name(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "ipv4" } else { "ipv6" }
+}
+
+fn family(change: &Change) -> &'static str {
+    family_name(change.ends.family() == crate::event::Family::Ipv4)
+}
+
+/// A field, in quotes where it holds a comma, a quote or a line break.
+#[must_use]
+pub fn quoted(field: &str) -> Cow<'_, str> {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\"")).into()
+    } else {
+        field.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_with_commas_and_quotes_survive() {
+        assert_eq!(quoted("plain"), "plain");
+        assert_eq!(quoted("a,b"), "\"a,b\"");
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
+}

@@ -1,0 +1,149 @@
+//! One frame of the plain `watch`: what was traced, states in total, then a line a process.
+
+use super::duration::{human, human_age};
+use crate::{
+    event::TcpState,
+    view::{ProcessView, View},
+};
+use std::fmt::Write as _;
+
+/// The states with a column of their own, and its title.
+const COLUMNS: [(TcpState, &str); 11] = [
+    (TcpState::Listen, "LISTEN"),
+    (TcpState::SynSent, "SYN_S"),
+    (TcpState::SynRecv, "SYN_R"),
+    (TcpState::Established, "ESTAB"),
+    (TcpState::FinWait1, "FIN_1"),
+    (TcpState::FinWait2, "FIN_2"),
+    (TcpState::Closing, "CLOSNG"),
+    (TcpState::TimeWait, "TIME_W"),
+    (TcpState::CloseWait, "CLOSE_W"),
+    (TcpState::LastAck, "LAST_A"),
+    (TcpState::Close, "CLOSE"),
+];
+
+/// Draws the view; at most `rows` processes where there is a limit.
+#[must_use]
+pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
+    let mut text = String::new();
+    let total: u64 = view.counts.iter().sum();
+    let _ = write!(
+        text,
+        "watched {}  {total} sockets  {:.0} changes/s  lost {}",
+        human(view.watched),
+        view.rate,
+        view.lost
+    );
+    if view.evicted > 0 {
+        let _ = write!(text, "  evicted {}", view.evicted);
+    }
+    text.push('\n');
+    for shortfall in &view.shortfalls {
+        let _ = writeln!(text, "not traced: {shortfall}");
+    }
+    let columns: Vec<(TcpState, &str)> = COLUMNS
+        .into_iter()
+        .filter(|(state, _)| view.counts[state.index()] > 0 || is_always_shown(*state))
+        .collect();
+    if titles {
+        let _ = write!(text, "{:>7} {:<15}", "PID", "COMMAND");
+        for (_, title) in &columns {
+            let _ = write!(text, " {title:>7}");
+        }
+        let _ = writeln!(text, " {:>7}  OLDEST", "CHG/S");
+    }
+    let _ = write!(text, "{:>7} {:<15}", "", "all");
+    for (state, _) in &columns {
+        let _ = write!(text, " {:>7}", view.counts[state.index()]);
+    }
+    let _ = writeln!(text, " {:>7.0}", view.rate);
+    let shown = rows.unwrap_or(view.processes.len()).min(view.processes.len());
+    for process in &view.processes[..shown] {
+        line(&mut text, process, &columns);
+    }
+    if shown < view.processes.len() {
+        let _ = writeln!(text, "{:>7} and {} more", "", view.processes.len() - shown);
+    }
+    if view.processes.is_empty() {
+        text.push_str("no sockets that match; connections appear as soon as they are made\n");
+    }
+    text
+}
+
+/// The states that incidents are about keep their column.
+const fn is_always_shown(state: TcpState) -> bool {
+    matches!(state, TcpState::Established | TcpState::TimeWait | TcpState::CloseWait)
+}
+
+fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) {
+    let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    let _ = write!(text, "{pid:>7} {:<15}", process.comm);
+    for (state, _) in columns {
+        let _ = write!(text, " {:>7}", process.counts[state.index()]);
+    }
+    let _ = write!(text, " {:>7.0}", process.rate);
+    if let Some((state, age)) = process.oldest {
+        let _ = write!(text, "  {state} {}", human_age(age));
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Age, Nanos};
+
+    fn view() -> View {
+        let mut counts = [0; TcpState::COUNT];
+        counts[TcpState::CloseWait.index()] = 14;
+        counts[TcpState::Listen.index()] = 1;
+        View {
+            watched: Nanos::from_secs(12),
+            counts,
+            rate: 41.7,
+            processes: vec![
+                ProcessView {
+                    pid: Some(4242),
+                    comm: "leaky-server".to_owned(),
+                    counts,
+                    rate: 41.7,
+                    oldest: Some((TcpState::CloseWait, Age::AtLeast(Nanos::from_secs(12)))),
+                },
+                ProcessView {
+                    pid: None,
+                    comm: "(unknown)".to_owned(),
+                    counts: [0; TcpState::COUNT],
+                    rate: 0.0,
+                    oldest: None,
+                },
+            ],
+            lost: 3,
+            evicted: 2,
+            shortfalls: vec!["accept: this kernel refuses fentry and fexit programs".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_frame_shows_totals_processes_and_losses() {
+        insta::assert_snapshot!(draw(&view(), None, true));
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_says_how_much_is_missing() {
+        insta::assert_snapshot!(draw(&view(), Some(1), false));
+    }
+
+    #[test]
+    fn an_empty_frame_says_why() {
+        let empty = View {
+            counts: [0; TcpState::COUNT],
+            rate: 0.0,
+            processes: Vec::new(),
+            lost: 0,
+            evicted: 0,
+            shortfalls: Vec::new(),
+            ..view()
+        };
+        insta::assert_snapshot!(draw(&empty, None, true));
+    }
+}

@@ -1,0 +1,197 @@
+//! The first and the last line of every stream: what traced, by which hooks, and what went missing.
+
+use crate::{
+    connection::table::Tally,
+    event::TcpState,
+    kernel::{
+        clock::Anchor,
+        loader::{Attached, Kernel, Totals},
+    },
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What every stream begins with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Header {
+    /// `tcptrace`
+    pub program: &'static str,
+    /// Version of the program.
+    pub version: &'static str,
+    /// `uname -r`
+    pub kernel: String,
+    /// `uname -m`
+    pub machine: String,
+    /// `uname -n`
+    pub host: String,
+    /// How each purpose is served.
+    pub hooks: BTreeMap<&'static str, &'static str>,
+    /// What is missing, and why.
+    pub missing: Vec<Missing>,
+    /// Both clocks at the start.
+    pub clock: Anchor,
+}
+
+/// One purpose that is not served in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Which.
+    pub purpose: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What a user loses.
+    pub lost: &'static str,
+}
+
+impl Header {
+    /// Describes an attached kernel side.
+    #[must_use]
+    pub fn new(kernel: &Kernel, clock: Anchor) -> Self {
+        let (release, machine, host) = kernel.names.clone();
+        Self {
+            program: "tcptrace",
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: release,
+            machine,
+            host,
+            hooks: kernel.attached.iter().map(|part| (part.purpose.name(), part.way.name())).collect(),
+            missing: kernel.attached.iter().filter_map(missing).collect(),
+            clock,
+        }
+    }
+}
+
+fn missing(part: &Attached) -> Option<Missing> {
+    Some(Missing {
+        purpose: part.purpose.name(),
+        reason: part.shortfall()?,
+        lost: part.purpose.lost_without(),
+    })
+}
+
+/// What every stream ends with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Time watched, nanoseconds.
+    pub watched_ns: u64,
+    /// Records read from the kernel.
+    pub events: u64,
+    /// Changes of state found in them.
+    pub changes: u64,
+    /// Lines printed.
+    pub printed: u64,
+    /// Records that could not be delivered.
+    pub lost: u64,
+    /// The same by what they were about, and by programs that the kernel skipped.
+    pub lost_by: LostBy,
+    /// Records of an unknown layout.
+    pub undecoded: u64,
+    /// Events of sockets that nothing had shown before.
+    pub unknown: u64,
+    /// Orders of events that cannot happen.
+    pub impossible: u64,
+    /// Connections given up because the table was full.
+    pub evicted: u64,
+    /// Connections whose end was found by a snapshot.
+    pub unseen: u64,
+    /// What the kernel counted at the tracepoint, TCP only, self-transitions included.
+    pub kernel_transitions: u64,
+    /// The same by pair, `OLD>NEW`.
+    pub kernel_matrix: BTreeMap<String, u64>,
+    /// Hits of each kind of record.
+    pub hits: BTreeMap<&'static str, u64>,
+    /// The comparison with the kernel's own table, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
+}
+
+/// Lost records by what they were about.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LostBy {
+    /// Transitions that found the buffer full.
+    pub transition: u64,
+    /// Timewait records that did.
+    pub timewait: u64,
+    /// Request records that did.
+    pub request: u64,
+    /// Resets and accepts that did.
+    pub other: u64,
+    /// Runs that the kernel skipped because the program was interrupted by itself.
+    pub skipped: u64,
+}
+
+/// A comparison of the table with the kernel's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// Sockets compared.
+    pub compared: u64,
+    /// Sockets that differ.
+    pub differences: u64,
+    /// Sockets that differ, by the kernel's state; CLOSE for those that it does not have.
+    pub by_state: BTreeMap<TcpState, u64>,
+}
+
+/// The record kinds by name, for [`Summary::hits`].
+const KINDS: [(&str, u8); 16] = {
+    use tcptrace_common::kind;
+    [
+        ("state", kind::STATE),
+        ("reset-received", kind::RESET_RECEIVED),
+        ("reset-sent", kind::RESET_SENT),
+        ("timewait-start", kind::TIMEWAIT_START),
+        ("timewait-full", kind::TIMEWAIT_FULL),
+        ("timewait-segment", kind::TIMEWAIT_SEGMENT),
+        ("timewait-end", kind::TIMEWAIT_END),
+        ("timewait-timer-start", kind::TIMEWAIT_TIMER_START),
+        ("timewait-timer-cancel", kind::TIMEWAIT_TIMER_CANCEL),
+        ("timewait-timer-expire", kind::TIMEWAIT_TIMER_EXPIRE),
+        ("request-start", kind::REQUEST_START),
+        ("request-end", kind::REQUEST_END),
+        ("request-timer-start", kind::REQUEST_TIMER_START),
+        ("request-timer-cancel", kind::REQUEST_TIMER_CANCEL),
+        ("request-timer-expire", kind::REQUEST_TIMER_EXPIRE),
+        ("accept", kind::ACCEPT),
+    ]
+};
+
+impl Summary {
+    /// Adds up.
+    #[must_use]
+    pub fn new(watched_ns: u64, records: u64, undecoded: u64, printed: u64, tally: &Tally, totals: &Totals) -> Self {
+        let [transition, timewait, request, other] = totals.lost;
+        Self {
+            watched_ns,
+            events: records,
+            changes: tally.changes,
+            printed,
+            lost: totals.all_lost(),
+            lost_by: LostBy { transition, timewait, request, other, skipped: totals.skipped },
+            undecoded,
+            unknown: tally.unknown,
+            impossible: tally.impossible,
+            evicted: tally.evicted,
+            unseen: tally.unseen,
+            kernel_transitions: totals.all_transitions(),
+            kernel_matrix: matrix(totals),
+            hits: KINDS
+                .iter()
+                .map(|(name, kind)| (*name, totals.hits[usize::from(*kind)]))
+                .filter(|(_, hits)| *hits > 0)
+                .collect(),
+            audit: None,
+        }
+    }
+}
+
+fn matrix(totals: &Totals) -> BTreeMap<String, u64> {
+    let mut pairs = BTreeMap::new();
+    for old in TcpState::ALL {
+        for new in TcpState::ALL {
+            let count = totals.transitions[tcptrace_common::transition_index(old as u8, new as u8)];
+            if count > 0 {
+                pairs.insert(format!("{old}>{new}"), count);
+            }
+        }
+    }
+    pairs
+}

@@ -1,0 +1,145 @@
+//! JSON lines. Fields keep their meaning once released; docs/json.md describes them.
+
+use crate::{
+    connection::table::Change,
+    event::{EndReason, Ends, Family, Nanos, TcpState},
+    kernel::clock::Anchor,
+    output::header::{Header, Summary},
+    owner::{
+        policy::{Evidence, Owner},
+        processes::Processes,
+    },
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct EndJson {
+    addr: IpAddr,
+    port: u16,
+}
+
+/// The local and the remote end.
+#[must_use]
+pub fn ends(ends: &Ends) -> (EndJson, EndJson) {
+    (
+        EndJson { addr: ends.local(), port: ends.local_port },
+        EndJson { addr: ends.remote(), port: ends.remote_port },
+    )
+}
+
+/// Who owns a socket.
+#[derive(Clone, Debug, Serialize)]
+pub struct OwnerJson<'a> {
+    pid: u32,
+    start_ns: u64,
+    comm: std::borrow::Cow<'a, str>,
+    cgroup: Option<u64>,
+    evidence: Evidence,
+}
+
+/// The owner as JSON has it.
+#[must_use]
+pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_>> {
+    let owner = owner?;
+    let process = processes.get(owner.process)?;
+    Some(OwnerJson {
+        pid: process.key.pid,
+        start_ns: process.key.start_ns,
+        comm: process.name(),
+        cgroup: (process.cgroup != 0).then_some(process.cgroup),
+        evidence: owner.evidence,
+    })
+}
+
+#[derive(Serialize)]
+struct ChangeJson<'a> {
+    time: String,
+    mono_ns: Nanos,
+    cookie: u64,
+    incarnation: u32,
+    family: Family,
+    local: EndJson,
+    remote: EndJson,
+    netns: u32,
+    #[serde(skip_serializing_if = "is_tcp")]
+    protocol: u16,
+    old: TcpState,
+    new: TcpState,
+    dwell_ns: Option<Nanos>,
+    dwell_exact: bool,
+    reason: Option<EndReason>,
+    #[serde(skip_serializing_if = "is_false")]
+    syn_cookie: bool,
+    owner: Option<OwnerJson<'a>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_tcp(protocol: &u16) -> bool {
+    *protocol == 6
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Wall time as RFC 3339 in UTC with nanoseconds.
+#[must_use]
+pub fn rfc3339(wall_ns: u64) -> String {
+    Timestamp::from_nanosecond(i128::from(wall_ns)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+}
+
+/// One change, with its newline.
+#[must_use]
+pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+    let (local, remote) = ends(&change.ends);
+    line(&ChangeJson {
+        time: rfc3339(anchor.wall(change.time)),
+        mono_ns: change.time,
+        cookie: change.id.cookie,
+        incarnation: change.id.incarnation,
+        family: change.ends.family(),
+        local,
+        remote,
+        netns: change.netns,
+        protocol: change.protocol,
+        old: change.old,
+        new: change.new,
+        dwell_ns: change.dwell.map(crate::event::Age::span),
+        dwell_exact: change.dwell.is_some_and(crate::event::Age::is_exact),
+        reason: change.reason,
+        syn_cookie: change.by_syn_cookie,
+        owner: owner(change.owner, processes),
+    })
+}
+
+/// The header's line.
+#[must_use]
+pub fn header(header: &Header) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        header: &'a Header,
+    }
+    line(&Line { header })
+}
+
+/// The summary's line.
+#[must_use]
+pub fn summary(summary: &Summary) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        summary: &'a Summary,
+    }
+    line(&Line { summary })
+}
+
+/// Any value as one line.
+#[must_use]
+pub fn line(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");
+    text.push('\n');
+    text
+}

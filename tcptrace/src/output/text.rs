@@ -1,0 +1,149 @@
+//! Lines for people: one a change, aligned; within 80 columns for IPv4, everything with `-w`.
+
+use super::duration::human_age;
+use crate::{
+    connection::table::Change,
+    event::{EndReason, Ends},
+    kernel::clock::Anchor,
+    owner::processes::Processes,
+};
+use jiff::{Timestamp, tz::TimeZone};
+use std::net::IpAddr;
+
+/// The titles of [`change`].
+#[must_use]
+pub fn titles(wide: bool) -> String {
+    if wide {
+        format!(
+            "{:<15} {:>7} {:<15} {:<8} {:<47} {:<47} {:>8} {}\n",
+            "TIME", "PID", "COMMAND", "EVIDENCE", "LOCAL", "REMOTE", "DWELL", "CHANGE"
+        )
+    } else {
+        format!("{:<8} {:<12} {:>6} {:<21} {:>7} {}\n", "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE")
+    }
+}
+
+/// One change, with its newline. Narrow lines leave out the local address, and shorten a remote end of IPv6.
+#[must_use]
+pub fn change(change: &Change, processes: &Processes, anchor: &Anchor, zone: &TimeZone, wide: bool) -> String {
+    let wall = Timestamp::from_nanosecond(i128::from(anchor.wall(change.time)))
+        .unwrap_or_default()
+        .to_zoned(zone.clone());
+    let owner = change.owner.and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
+    let dwell = change.dwell.map_or_else(|| "-".to_owned(), human_age);
+    let states = format!("{}→{}", change.old, change.new);
+    if !wide {
+        let who = owner.map_or_else(|| "-".to_owned(), |(process, evidence)| {
+            let guess = if evidence.is_provisional() { "?" } else { "" };
+            format!("{}{guess}/{}", process.key.pid, process.name())
+        });
+        return format!(
+            "{} {:<12} {:>6} {:<21} {:>7} {states}\n",
+            wall.strftime("%H:%M:%S"),
+            clip(&who, 12),
+            change.ends.local_port,
+            clip(&end(change.ends.remote(), change.ends.remote_port), 21),
+            dwell,
+        );
+    }
+    let (pid, comm, evidence) = owner.map_or_else(
+        || ("-".to_owned(), "-".to_owned(), "-"),
+        |(process, evidence)| (process.key.pid.to_string(), process.name().into_owned(), evidence.name()),
+    );
+    let (local, remote) = both(&change.ends);
+    let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
+        (Some(reason), _) => format!(" {reason}"),
+        (None, true) => " by SYN cookie".to_owned(),
+        (None, false) => String::new(),
+    };
+    format!(
+        "{} {pid:>7} {comm:<15} {evidence:<8} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
+        wall.strftime("%H:%M:%S%.6f"),
+    )
+}
+
+/// Both ends as `address:port`.
+#[must_use]
+pub fn both(ends: &Ends) -> (String, String) {
+    (end(ends.local(), ends.local_port), end(ends.remote(), ends.remote_port))
+}
+
+/// `address:port`, IPv6 in brackets.
+#[must_use]
+pub fn end(addr: IpAddr, port: u16) -> String {
+    match addr {
+        IpAddr::V4(v4) => format!("{v4}:{port}"),
+        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+    }
+}
+
+/// At most `width` characters; what is cut from the front of an address or the end of a name shows as `…`.
+fn clip(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    if text.starts_with('[') {
+        let tail: String = text.chars().skip(count - (width - 1)).collect();
+        format!("…{tail}")
+    } else {
+        let head: String = text.chars().take(width - 1).collect();
+        format!("{head}…")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Age, ConnectionId, Nanos, ProcessKey, Task, TcpState},
+        owner::policy::{Evidence, Owner},
+    };
+
+    fn example(remote: &str) -> (Change, Processes) {
+        let mut processes = Processes::default();
+        let mut comm = [0; 16];
+        comm[..12].copy_from_slice(b"leaky-server");
+        let process = processes.intern(&Task {
+            process: ProcessKey { pid: 4_194_304, start_ns: 1 },
+            comm,
+            cgroup: 0,
+            is_kernel_thread: false,
+        });
+        let local = if remote.contains(':') { "2001:db8::1" } else { "192.168.100.100" };
+        let change = Change {
+            time: Nanos(1_000_000_000),
+            id: ConnectionId { cookie: 1, incarnation: 0 },
+            ends: Ends::new((local.parse().unwrap(), 65_535), (remote.parse().unwrap(), 65_535)),
+            netns: 1,
+            protocol: 6,
+            old: TcpState::Established,
+            new: TcpState::CloseWait,
+            dwell: Some(Age::AtLeast(Nanos(59_900_000_000))),
+            reason: None,
+            owner: Some(Owner { process, evidence: Evidence::Listener }),
+            by_syn_cookie: false,
+        };
+        (change, processes)
+    }
+
+    const ANCHOR: Anchor = Anchor { mono_ns: 0, wall_ns: 1_795_300_000_000_000_000 };
+
+    #[test]
+    fn the_longest_ipv4_line_fits_80_columns() {
+        let (longest, processes) = example("255.255.255.255");
+        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        assert!(line.trim_end().chars().count() <= 80, "{} {line}", line.chars().count());
+        let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
+        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        assert!(line.trim_end().chars().count() <= 80, "{} {line}", line.chars().count());
+    }
+
+    #[test]
+    fn wide_lines_show_all_of_ipv6() {
+        let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
+        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, true);
+        assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
+        assert!(line.contains("leaky-server"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Wires the flow for each command. Holds the only signals, and the only exit codes.
+
+pub mod check;
+pub mod session;
+pub mod snapshot;
+pub mod trace;
+pub mod watch;
+
+use crate::{
+    cli::{Cli, Command},
+    kernel::refusal::Refusal,
+    options::UsageError,
+    output::sink::SinkError,
+};
+use std::process::ExitCode;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// A flag cannot be obeyed.
+    Usage(UsageError),
+    /// The kernel or the privileges will not do.
+    Refused(Refusal),
+    /// The output cannot be written.
+    Output(std::io::Error),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The exit codes of design and `--help`.
+mod code {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const REFUSED: u8 = 4;
+}
+
+/// Runs the command and tells how it ended.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let verbose = cli.verbose;
+    let result = match cli.command {
+        Command::Watch(args) => watch::run(&args, verbose),
+        Command::Trace(args) => trace::run(&args, verbose),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Check(args) => check::run(&args, verbose),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => {
+            eprintln!("tcptrace: {error}");
+            ExitCode::from(code::USAGE)
+        }
+        Err(Failure::Refused(refusal)) => {
+            eprintln!("tcptrace: {}", refusal.explain(verbose > 0));
+            ExitCode::from(code::REFUSED)
+        }
+        Err(Failure::Output(error)) => {
+            eprintln!(
+                "tcptrace: cannot write the output: {error}\n  it means: what was written before is whole\n  what to do: free some space, or choose another place with -o"
+            );
+            ExitCode::from(code::FAILED)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("tcptrace: {error:#}");
+            ExitCode::from(code::FAILED)
+        }
+    }
+}
+
+/// A reader that went away is a clean end; everything else is not.
+fn unless_closed(result: Result<(), SinkError>) -> Result<bool, Failure> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(SinkError::Closed) => Ok(false),
+        Err(SinkError::Failed(error)) => Err(Failure::Output(error)),
+    }
+}
+
+/// The single-threaded runtime that all commands wait on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(anyhow::Error::new(error).context("cannot start the event loop")))
+}

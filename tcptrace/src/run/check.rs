@@ -1,0 +1,90 @@
+//! `tcptrace check`: what this kernel and these privileges can do, hook by hook.
+
+use super::Failure;
+use crate::{
+    cli::CheckArgs,
+    kernel::{
+        loader::{BUFFER_RANGE, Kernel, Settings},
+        plan::Way,
+        probe,
+    },
+    source::snapshot,
+};
+use std::fmt::Write as _;
+
+/// Attaches everything once and says what came of it.
+///
+/// # Errors
+/// Where nothing can be traced at all.
+pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
+    let facts = probe::look();
+    print!("{}", system(&facts));
+    let settings = Settings {
+        preference: args.hooks,
+        buffer_bytes: BUFFER_RANGE.0,
+        all_protocols: false,
+        debug: verbose >= 2,
+    };
+    let (mut kernel, _ring) = Kernel::attach(&settings)?;
+    let mut text = String::new();
+    for part in &kernel.attached {
+        let purpose = part.purpose;
+        let _ = writeln!(text, "\n{} by {}: {}", purpose.name(), part.way.name(), purpose.gives());
+        if let Way::Missing(reason) = part.way {
+            let _ = writeln!(text, "  missing: {reason}\n  without it: {}", purpose.lost_without());
+        }
+        for (hook, failure) in &part.hooks {
+            let verdict = failure.as_ref().map_or_else(|| "attached".to_owned(), |why| format!("NOT attached: {why}"));
+            let _ = writeln!(text, "  {:<10} {:<34} {verdict}", hook.attach.name(), hook.target);
+        }
+    }
+    let sockets = snapshot::sockets(&mut kernel, None);
+    let holders = snapshot::holders(&mut kernel);
+    let _ = writeln!(text, "\nsnapshots: sockets that are there already, and who holds them");
+    let _ = writeln!(
+        text,
+        "  {:<10} {:<34} {}",
+        "iter",
+        "tcp",
+        sockets.map_or_else(
+            |refusal| format!("NOT available: {}", refusal.cause()),
+            |found| format!("{} sockets in {} network namespaces", found.rows.len(), found.covered.len())
+        )
+    );
+    let _ = writeln!(
+        text,
+        "  {:<10} {:<34} {}",
+        "iter",
+        "task_file",
+        holders.map_or_else(
+            |refusal| format!("NOT available: {}", refusal.cause()),
+            |found| format!("{} open TCP sockets", found.len())
+        )
+    );
+    print!("{text}");
+    Ok(())
+}
+
+fn system(facts: &probe::Facts) -> String {
+    let btf = match &facts.btf {
+        Ok(_) => "yes".to_owned(),
+        Err(refusal) => format!("no ({})", refusal.cause()),
+    };
+    let handlers = if facts.handlers.timewait != 0 && facts.handlers.request != 0 {
+        "known"
+    } else {
+        "hidden (kernel.kptr_restrict, or not in /proc/kallsyms)"
+    };
+    let capabilities = if facts.missing_capabilities.is_empty() {
+        "all that are needed".to_owned()
+    } else {
+        format!("missing {}", facts.missing_capabilities.join(", "))
+    };
+    format!(
+        "tcptrace {} on {}, Linux {} {}\ncapabilities: {capabilities}\nBTF: {btf}\ntimer handlers: {handlers}\n",
+        env!("CARGO_PKG_VERSION"),
+        facts.host,
+        facts.release,
+        facts.machine,
+    )
+}

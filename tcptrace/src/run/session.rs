@@ -1,0 +1,256 @@
+//! A live session: the kernel side, the engine, and what keeps the two in step. Drains on a timer, repairs after
+//! losses, and waits for whatever comes first.
+
+use super::Failure;
+use crate::{
+    connection::table::Change,
+    engine::Engine,
+    event::{Event, Nanos},
+    kernel::{
+        clock,
+        hook::Purpose,
+        loader::{Settings, Totals},
+        refusal::Refusal,
+    },
+    output::header::{Audit, Header, Summary},
+    source::{live::Live, snapshot},
+};
+use anyhow::Context as _;
+use std::{os::fd::{AsFd as _, OwnedFd}, time::Duration};
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+
+/// How often the buffer is emptied. At 300,000 transitions a second, about 900,000 records, this leaves 2.5 MiB in
+/// it; the kernel wakes the reader earlier where a quarter of the buffer is full.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+
+/// How often the counters are read to see whether anything was lost.
+const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
+
+/// Repairs take at most this share of the time: after one that took a while, the next waits this many times as
+/// long.
+const REPAIR_PAUSE: u64 = 20;
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Time to drain.
+    Tick,
+    /// SIGINT or SIGTERM.
+    Stop,
+    /// The deadline.
+    Deadline,
+}
+
+/// Everything that a command which traces needs.
+pub struct Session {
+    /// The engine.
+    pub engine: Engine,
+    /// When the start snapshot was complete.
+    pub started: Nanos,
+    live: Live,
+    ring: AsyncFd<OwnedFd>,
+    ticks: Interval,
+    interrupt: Signal,
+    terminate: Signal,
+    losses: Losses,
+    holders_refused: Option<Refusal>,
+}
+
+#[derive(Debug, Default)]
+struct Losses {
+    seen: u64,
+    repaired: u64,
+    checked: Nanos,
+    next_repair: Nanos,
+}
+
+impl Session {
+    /// Attaches first and takes the snapshot second, so that nothing falls between.
+    ///
+    /// # Errors
+    /// Where tracing is refused.
+    pub fn start(settings: &Settings, max_connections: usize) -> Result<Self, Failure> {
+        let context = "cannot wait for events";
+        let live = Live::attach(settings)?;
+        let descriptor = live.as_fd().try_clone_to_owned().context(context)?;
+        // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives.
+        let ring = unsafe { AsyncFd::register(descriptor) }.context(context)?;
+        let mut ticks = interval(DRAIN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut session = Self {
+            engine: Engine::new(max_connections),
+            started: Nanos(0),
+            live,
+            ring,
+            ticks,
+            interrupt: signal(SignalKind::interrupt()).context(context)?,
+            terminate: signal(SignalKind::terminate()).context(context)?,
+            losses: Losses::default(),
+            holders_refused: None,
+        };
+        session.take_snapshot(&mut |_| {})?;
+        session.started = clock::monotonic();
+        Ok(session)
+    }
+
+    /// The stream's first line.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        Header::new(&self.live.kernel, self.live.anchor)
+    }
+
+    /// Both clocks at the start.
+    #[must_use]
+    pub const fn anchor(&self) -> clock::Anchor {
+        self.live.anchor
+    }
+
+    /// Waits for the next tick, an early wake-up by a filling buffer, a signal or the deadline.
+    pub async fn wait(&mut self, deadline: Option<Instant>) -> Wake {
+        let deadline_passes = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Wake::Stop,
+            _ = self.terminate.recv() => Wake::Stop,
+            () = deadline_passes => Wake::Deadline,
+            ready = self.ring.readable() => {
+                if let Ok(mut guard) = ready {
+                    guard.clear_ready();
+                }
+                Wake::Tick
+            }
+            _ = self.ticks.tick() => Wake::Tick,
+        }
+    }
+
+    /// Takes in what has happened; `emit` gets every change.
+    ///
+    /// # Errors
+    /// Where the kernel's counters or iterators fail.
+    pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let now = clock::monotonic();
+        let Self { live, engine, .. } = self;
+        live.drain(|event| engine.ingest(event, emit));
+        engine.settle(now, emit);
+        if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
+            self.losses.checked = now;
+            self.losses.seen = self.live.totals()?.all_lost();
+            let owed = self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
+            if owed && now >= self.losses.next_repair {
+                self.repair(emit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last pump: nothing is left waiting, and losses are repaired.
+    ///
+    /// # Errors
+    /// As [`Session::pump`].
+    pub fn finish(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let Self { live, engine, .. } = self;
+        live.drain(|event| engine.ingest(event, emit));
+        engine.settle(Nanos(u64::MAX), emit);
+        self.losses.seen = self.live.totals()?.all_lost();
+        if self.losses.seen > self.losses.repaired {
+            self.repair(emit)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the table with a fresh snapshot; sockets that change meanwhile are left out.
+    ///
+    /// # Errors
+    /// Where the iterators fail.
+    pub fn audit(&mut self, emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
+        self.pump(emit)?;
+        let snapshot = snapshot::sockets(&mut self.live.kernel, None)?;
+        let now = clock::monotonic();
+        let Self { live, engine, .. } = self;
+        live.drain(|event| engine.ingest(event, emit));
+        engine.settle(now, emit);
+        Ok(self.engine.table.audit(&snapshot))
+    }
+
+    /// What the kernel side counted.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn totals(&self) -> Result<Totals, Failure> {
+        Ok(self.live.totals()?)
+    }
+
+    /// Losses seen so far.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.losses.seen
+    }
+
+    /// What is not traced, and why: a sentence each. Without the accept hook everything is traced, and each row
+    /// says how its owner is known.
+    #[must_use]
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut list: Vec<String> = self
+            .header()
+            .missing
+            .iter()
+            .filter(|missing| missing.purpose != Purpose::Accept.name())
+            .map(|missing| format!("{} ({}): {}", missing.purpose, missing.reason, missing.lost))
+            .collect();
+        if let Some(refusal) = &self.holders_refused {
+            list.push(format!("holders ({}): owners of sockets from before are not known", refusal.cause()));
+        }
+        list
+    }
+
+    /// The stream's last line.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn summary(&self, printed: u64) -> Result<Summary, Failure> {
+        Ok(Summary::new(
+            clock::monotonic().since(self.started).0,
+            self.live.records,
+            self.live.unknown,
+            printed,
+            &self.engine.table.tally,
+            &self.totals()?,
+        ))
+    }
+
+    fn repair(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let begun = clock::monotonic();
+        self.losses.repaired = self.losses.seen;
+        self.take_snapshot(emit)?;
+        let took = clock::monotonic().since(begun);
+        self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
+            Ok(snapshot) => snapshot,
+            Err(refusal) => {
+                self.holders_refused = Some(refusal);
+                return Ok(());
+            }
+        };
+        let mut events: Vec<Event> = Vec::new();
+        self.live.drain(|event| events.push(*event));
+        self.engine.merge(&snapshot, &events, emit);
+        match snapshot::holders(&mut self.live.kernel) {
+            Ok(holders) => self.engine.hold(&holders),
+            Err(refusal) => self.holders_refused = Some(refusal),
+        }
+        Ok(())
+    }
+}

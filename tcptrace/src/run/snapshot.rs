@@ -1,0 +1,95 @@
+//! `tcptrace snapshot`: every socket that exists now, in one pass and without tracing.
+
+use super::{Failure, unless_closed};
+use crate::{
+    cli::SnapshotArgs,
+    connection::machine::Since,
+    connection::table::stamp_time,
+    decode::{Holder, Row, SockKind},
+    event::TcpState,
+    filter::{Filter, Subject},
+    kernel::{clock, loader::Kernel},
+    options::{self, Format},
+    output::{
+        sink::Sink,
+        sockets::{self, Socket},
+    },
+    owner::processes::comm_text,
+    source::snapshot,
+};
+use hashbrown::HashMap;
+
+/// Prints the sockets.
+///
+/// # Errors
+/// Wrong flags, a kernel that refuses, an output that cannot be written.
+pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
+    let filter = options::filter(&args.filter, &args.state)?;
+    let output = options::output(&args.output);
+    let mut kernel = Kernel::for_snapshots()?;
+    let wanted = (!filter.netns.is_empty()).then_some(filter.netns.as_slice());
+    let snapshot = snapshot::sockets(&mut kernel, wanted)?;
+    let holders = by_cookie(snapshot::holders(&mut kernel)?);
+    for (netns, why) in &snapshot.failures {
+        eprintln!("tcptrace: network namespace {netns} could not be read: {why}");
+    }
+    let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+    let titles = match output.format {
+        Format::Text { .. } => sockets::text_titles(),
+        Format::Csv => sockets::CSV_TITLES.to_owned(),
+        Format::Json => String::new(),
+    };
+    let mut text = if output.header { titles } else { String::new() };
+    for row in &snapshot.rows {
+        let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
+        if !is_wanted(&filter, row, held_by) {
+            continue;
+        }
+        let socket = Socket { row, age: age(row), holders: held_by };
+        text.push_str(&match output.format {
+            Format::Text { .. } => sockets::text(&socket),
+            Format::Json => sockets::json(&socket),
+            Format::Csv => sockets::csv(&socket),
+        });
+        if text.len() > 32 << 10 {
+            if !unless_closed(sink.lines(&text))? {
+                return Ok(());
+            }
+            text.clear();
+        }
+    }
+    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
+    Ok(())
+}
+
+fn by_cookie(holders: Vec<Holder>) -> HashMap<u64, Vec<Holder>> {
+    let mut map: HashMap<u64, Vec<Holder>> = HashMap::new();
+    for holder in holders {
+        map.entry(holder.cookie).or_default().push(holder);
+    }
+    map
+}
+
+/// Any holder may be the one that is asked for.
+fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
+    let ends_filter = Filter { pids: Vec::new(), comms: Vec::new(), cgroups: Vec::new(), ..filter.clone() };
+    let by_ends = ends_filter.accepts(&Subject {
+        ends: &row.ends,
+        netns: row.netns,
+        states: &[row.state],
+        owner: None,
+    });
+    let by_holder = filter.pids.is_empty() && filter.comms.is_empty()
+        || holders.iter().any(|holder| {
+            (filter.pids.is_empty() || filter.pids.contains(&holder.process.pid))
+                && (filter.comms.is_empty()
+                    || filter.comms.iter().any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
+        });
+    by_ends && by_holder
+}
+
+/// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
+fn age(row: &Row) -> Option<crate::event::Age> {
+    let is_stamped = row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
+    is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))
+}

@@ -1,0 +1,164 @@
+//! `tcptrace trace`: a line for each change of state.
+
+use super::{Failure, runtime, session::{Session, Wake}, unless_closed};
+use crate::{
+    cli::TraceArgs,
+    connection::table::Change,
+    filter::{Filter, Subject},
+    options::{self, Format, Output},
+    output::{csv, duration::human, header::Summary, json, sink::Sink, text},
+    event::Nanos,
+};
+use jiff::tz::TimeZone;
+use tokio::time::Instant;
+
+/// Traces until a signal, the duration or the count ends it.
+///
+/// # Errors
+/// Wrong flags, a kernel that refuses, an output that cannot be written.
+pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
+    let settings = options::settings(&args.tracing, verbose)?;
+    let filter = options::filter(&args.filter, &args.state)?;
+    let output = options::output(&args.output);
+    let duration = args.duration.map(|value| options::seconds("--duration", value)).transpose()?;
+    runtime()?.block_on(async {
+        let session = Session::start(&settings, args.tracing.max_connections)?;
+        let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+        let deadline = duration.map(|span| Instant::now() + span);
+        let mut tracing = Tracing {
+            session,
+            sink,
+            filter,
+            output,
+            zone: TimeZone::system(),
+            limit: args.count,
+            printed: 0,
+            changes: Vec::new(),
+        };
+        tracing.run(deadline, args.audit).await
+    })
+}
+
+struct Tracing {
+    session: Session,
+    sink: Sink,
+    filter: Filter,
+    output: Output,
+    zone: TimeZone,
+    limit: Option<u64>,
+    printed: u64,
+    changes: Vec<Change>,
+}
+
+impl Tracing {
+    async fn run(&mut self, deadline: Option<Instant>, audit: bool) -> Result<(), Failure> {
+        if !self.begin()? {
+            return Ok(());
+        }
+        while self.limit.is_none_or(|limit| self.printed < limit) {
+            let wake = self.session.wait(deadline).await;
+            let Self { session, changes, .. } = self;
+            session.pump(&mut |change| changes.push(*change))?;
+            if !self.print()? || self.sink.is_closed() {
+                return Ok(());
+            }
+            match wake {
+                Wake::Tick => {}
+                Wake::Stop | Wake::Deadline => break,
+            }
+        }
+        self.end(audit)
+    }
+
+    /// `false` where the reader has gone.
+    fn begin(&mut self) -> Result<bool, Failure> {
+        for shortfall in self.session.shortfalls() {
+            eprintln!("tcptrace: not traced: {shortfall}");
+        }
+        let line = match self.output.format {
+            Format::Json => json::header(&self.session.header()),
+            Format::Csv if self.output.header => csv::TITLES.to_owned(),
+            Format::Text { wide } if self.output.header => text::titles(wide),
+            Format::Csv | Format::Text { .. } => String::new(),
+        };
+        unless_closed(self.sink.lines(&line).and_then(|()| self.sink.flush()))
+    }
+
+    fn print(&mut self) -> Result<bool, Failure> {
+        // Ends that waited for their explanation come late; within a batch the order is that of time.
+        self.changes.sort_by_key(|change| change.time);
+        let changes = std::mem::take(&mut self.changes);
+        for change in &changes {
+            if self.limit.is_some_and(|limit| self.printed >= limit) {
+                break;
+            }
+            if !self.is_wanted(change) {
+                continue;
+            }
+            let line = self.line(change);
+            if !unless_closed(self.sink.lines(&line))? {
+                return Ok(false);
+            }
+            self.printed += 1;
+        }
+        self.changes = changes;
+        self.changes.clear();
+        unless_closed(self.sink.flush())
+    }
+
+    fn is_wanted(&self, change: &Change) -> bool {
+        let processes = &self.session.engine.table.processes;
+        self.filter.accepts(&Subject {
+            ends: &change.ends,
+            netns: change.netns,
+            states: &[change.old, change.new],
+            owner: change.owner.and_then(|owner| processes.get(owner.process)),
+        })
+    }
+
+    fn line(&self, change: &Change) -> String {
+        let processes = &self.session.engine.table.processes;
+        let anchor = self.session.anchor();
+        match self.output.format {
+            Format::Json => json::change(change, processes, &anchor),
+            Format::Csv => csv::change(change, processes, &anchor),
+            Format::Text { wide } => text::change(change, processes, &anchor, &self.zone, wide),
+        }
+    }
+
+    fn end(&mut self, audit: bool) -> Result<(), Failure> {
+        let Self { session, changes, .. } = self;
+        session.finish(&mut |change| changes.push(*change))?;
+        if !self.print()? {
+            return Ok(());
+        }
+        let audit = if audit { Some(self.session.audit(&mut |_| {})?) } else { None };
+        let mut summary = self.session.summary(self.printed)?;
+        summary.audit = audit;
+        if self.output.format == Format::Json {
+            unless_closed(self.sink.lines(&json::summary(&summary)).and_then(|()| self.sink.flush()))?;
+        } else {
+            eprint!("{}", closing_lines(&summary));
+        }
+        Ok(())
+    }
+}
+
+/// The summary for people.
+fn closing_lines(summary: &Summary) -> String {
+    let mut text = format!(
+        "{} changes in {}, {} lost, {} evicted\n",
+        summary.printed,
+        human(Nanos(summary.watched_ns)),
+        summary.lost,
+        summary.evicted
+    );
+    if let Some(audit) = &summary.audit {
+        text.push_str(&format!("audit: {} sockets compared, {} differ", audit.compared, audit.differences));
+        for (state, count) in &audit.by_state {
+            text.push_str(&format!(", {count} in {state}"));
+        }
+        text.push('\n');
+    }
+    text
+}

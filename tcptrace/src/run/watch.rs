@@ -1,0 +1,90 @@
+//! `tcptrace watch`, the plain form: a frame every so often.
+
+use super::{Failure, runtime, session::{Session, Wake}, unless_closed};
+use crate::{
+    cli::WatchArgs,
+    event::Nanos,
+    kernel::clock,
+    options,
+    output::{duration::human, frame, sink::Sink},
+    view::{self, Context},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Moves to the top left and clears what is below: ECMA-48 CUP and ED.
+const REDRAW: &str = "\x1b[H\x1b[J";
+
+/// Shows frames until a signal or the count ends it.
+///
+/// # Errors
+/// Wrong flags, a kernel that refuses, an output that cannot be written.
+pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
+    let settings = options::settings(&args.tracing, verbose)?;
+    let filter = options::filter(&args.filter, &args.state)?;
+    let delay = options::seconds("--delay", args.delay)?;
+    runtime()?.block_on(async {
+        let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        let mut sink = Sink::open(None).map_err(Failure::Output)?;
+        let redraw = sink.is_terminal() && !args.batch;
+        let shortfalls = session.shortfalls();
+        let mut frames = 0;
+        let mut frame_began = session.started;
+        // The first frame comes at once: what was there before is known already.
+        let mut next = Instant::now() + Duration::from_millis(50).min(delay);
+        loop {
+            let wake = session.wait(Some(next)).await;
+            session.pump(&mut |_| {})?;
+            if wake == Wake::Stop || sink.is_closed() {
+                break;
+            }
+            if wake == Wake::Tick {
+                continue;
+            }
+            next = Instant::now() + delay;
+            let now = clock::monotonic();
+            let context = Context {
+                watched: now.since(session.started),
+                frame: now.since(frame_began),
+                lost: session.lost(),
+                shortfalls: shortfalls.clone(),
+            };
+            let picture = view::build(&session.engine, now, context, &filter, args.sort);
+            session.engine.stats.begin_frame();
+            frame_began = now;
+            let rows = if redraw { terminal_rows(&shortfalls) } else { None };
+            let mut text = if redraw { REDRAW.to_owned() } else { String::new() };
+            text.push_str(&frame::draw(&picture, rows, true));
+            if !redraw {
+                text.push('\n');
+            }
+            if !unless_closed(sink.lines(&text).and_then(|()| sink.flush()))? {
+                return Ok(());
+            }
+            frames += 1;
+            if args.count.is_some_and(|count| frames >= count) {
+                break;
+            }
+        }
+        session.finish(&mut |_| {})?;
+        let summary = session.summary(frames)?;
+        eprintln!(
+            "{} changes in {}, {} lost, {} evicted",
+            summary.changes,
+            human(Nanos(summary.watched_ns)),
+            summary.lost,
+            summary.evicted
+        );
+        Ok(())
+    })
+}
+
+/// Lines of the terminal that are left for processes.
+fn terminal_rows(shortfalls: &[String]) -> Option<usize> {
+    const OTHER_LINES: usize = 5;
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the request writes one winsize, and the pointer is to one.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    let lines = usize::from(size.ws_row);
+    (result == 0 && lines > 0).then(|| lines.saturating_sub(OTHER_LINES + shortfalls.len()).max(1))
+}

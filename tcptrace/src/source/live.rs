@@ -1,0 +1,66 @@
+//! The running kernel as a source of events. The only place that reads the ring buffer.
+
+use crate::{
+    decode,
+    event::Event,
+    kernel::{
+        clock::Anchor,
+        loader::{Kernel, Settings, Totals},
+        refusal::Refusal,
+    },
+};
+use aya::maps::{MapData, RingBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The attached kernel side and its buffer.
+pub struct Live {
+    /// The kernel side.
+    pub kernel: Kernel,
+    /// Both clocks when it was attached.
+    pub anchor: Anchor,
+    /// Records that could not be understood.
+    pub unknown: u64,
+    /// Records read.
+    pub records: u64,
+    ring: RingBuf<MapData>,
+}
+
+impl Live {
+    /// Attaches.
+    ///
+    /// # Errors
+    /// As [`Kernel::attach`].
+    pub fn attach(settings: &Settings) -> Result<Self, Refusal> {
+        let (kernel, ring) = Kernel::attach(settings)?;
+        Ok(Self { kernel, anchor: Anchor::now(), unknown: 0, records: 0, ring })
+    }
+
+    /// Hands over every event that is in the buffer.
+    pub fn drain(&mut self, mut each: impl FnMut(&Event)) {
+        while let Some(record) = self.ring.next() {
+            self.records += 1;
+            match decode::event(&record) {
+                Ok(event) => each(&event),
+                Err(error) => {
+                    log::debug!("a record that is not understood: {error}");
+                    self.unknown += 1;
+                }
+            }
+        }
+        self.kernel.flush_log();
+    }
+
+    /// What the kernel side counted.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn totals(&self) -> Result<Totals, Refusal> {
+        self.kernel.totals()
+    }
+}
+
+impl AsFd for Live {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}

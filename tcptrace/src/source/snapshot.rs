@@ -1,0 +1,119 @@
+//! Reads what exists now through the kernel's iterators: every TCP socket of every namespace, and who holds it.
+
+use super::namespaces::{self, Namespace};
+use crate::{
+    decode::{self, Holder, Row},
+    event::Nanos,
+    kernel::{clock, loader::Kernel, refusal::Refusal},
+};
+use hashbrown::HashSet;
+use nix::sched::{CloneFlags, setns};
+use std::{fs::File, io::Read as _, thread};
+use tcptrace_common::{HolderRow, SockRow};
+
+/// Every socket of the namespaces read.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// When it was begun; what ended before has no row.
+    pub started: Nanos,
+    /// Rows in the order in which they were read.
+    pub rows: Vec<Row>,
+    /// Namespaces that were read to the end.
+    pub covered: HashSet<u32>,
+    /// Rows that could not be understood.
+    pub unknown: u64,
+    /// Namespaces that could not be read, and why.
+    pub failures: Vec<(u32, String)>,
+}
+
+/// Reads the sockets of all namespaces, or of those that `wanted` names.
+///
+/// # Errors
+/// Where the kernel has no iterators or refuses them.
+pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
+    let mut snapshot = Snapshot { started: clock::monotonic(), ..Snapshot::default() };
+    let current = namespaces::current().unwrap_or(0);
+    let spaces: Vec<Namespace> = namespaces::all()
+        .into_iter()
+        .filter(|space| wanted.is_none_or(|list| list.contains(&space.inode)))
+        .collect();
+    // Entering a namespace changes the thread, so it is a thread of its own that does.
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for space in &spaces {
+                read_namespace(kernel, space, current, &mut snapshot)?;
+            }
+            Ok(())
+        });
+        reader.join().unwrap_or_else(|_| {
+            Err(Refusal::System { action: "read the sockets".to_owned(), error: "the reader panicked".to_owned() })
+        })
+    })?;
+    snapshot.rows.sort_by_key(|row| row.time);
+    Ok(snapshot)
+}
+
+fn read_namespace(
+    kernel: &mut Kernel,
+    space: &Namespace,
+    current: u32,
+    snapshot: &mut Snapshot,
+) -> Result<(), Refusal> {
+    if space.inode != current
+        && let Err(error) = setns(&space.file, CloneFlags::CLONE_NEWNET)
+    {
+        snapshot.failures.push((space.inode, error.desc().to_owned()));
+        return Ok(());
+    }
+    let file = kernel.open_tcp_iterator()?;
+    match read_rows(file, size_of::<SockRow>(), decode::row, &mut snapshot.rows) {
+        Ok(unknown) => {
+            snapshot.unknown += unknown;
+            snapshot.covered.insert(space.inode);
+        }
+        Err(error) => snapshot.failures.push((space.inode, error.to_string())),
+    }
+    Ok(())
+}
+
+/// Reads who holds which TCP socket, one entry for each open file.
+///
+/// # Errors
+/// Where the kernel has no such iterator or refuses it.
+pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
+    let file = kernel.open_holder_iterator()?;
+    let mut holders = Vec::new();
+    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut holders).map_err(|error| Refusal::System {
+        action: "read the open files".to_owned(),
+        error: error.to_string(),
+    })?;
+    Ok(holders)
+}
+
+/// Returns how many rows could not be understood.
+fn read_rows<T, E>(
+    mut file: File,
+    size: usize,
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    rows: &mut Vec<T>,
+) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut pending = 0;
+    let mut unknown = 0;
+    loop {
+        let count = file.read(&mut buffer[pending..])?;
+        if count == 0 {
+            return Ok(unknown);
+        }
+        let filled = pending + count;
+        let whole = filled - filled % size;
+        for bytes in buffer[..whole].chunks_exact(size) {
+            match decode(bytes) {
+                Ok(row) => rows.push(row),
+                Err(_) => unknown += 1,
+            }
+        }
+        buffer.copy_within(whole..filled, 0);
+        pending = filled - whole;
+    }
+}

@@ -1,0 +1,150 @@
+//! The picture that every output of a moment reads: immutable, built from the engine at one time.
+
+use crate::{
+    engine::Engine,
+    event::{Age, Nanos, TcpState},
+    filter::{Filter, Subject},
+    owner::processes::ProcessId,
+};
+use hashbrown::HashMap;
+
+/// How many sockets are in each state.
+pub type Counts = [u64; TcpState::COUNT];
+
+/// One process and its sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessView {
+    /// Process id; `None` for sockets whose owner is not known.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: String,
+    /// Sockets by state.
+    pub counts: Counts,
+    /// Changes of state per second.
+    pub rate: f64,
+    /// The socket that has been in a state other than LISTEN and ESTABLISHED for longest, CLOSE_WAIT before all
+    /// others.
+    pub oldest: Option<(TcpState, Age)>,
+}
+
+/// The order of processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sort {
+    /// Sockets in CLOSE_WAIT, then changes per second.
+    #[default]
+    CloseWait,
+    /// Sockets in TIME_WAIT.
+    TimeWait,
+    /// Sockets in all states.
+    Sockets,
+    /// Changes of state per second.
+    Rate,
+    /// Process id.
+    Pid,
+    /// Name.
+    Comm,
+}
+
+/// One moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Time watched so far.
+    pub watched: Nanos,
+    /// Sockets by state, of all processes shown.
+    pub counts: Counts,
+    /// Changes of state per second.
+    pub rate: f64,
+    /// Processes, in the order asked for.
+    pub processes: Vec<ProcessView>,
+    /// Records that the kernel could not deliver.
+    pub lost: u64,
+    /// Rows given up because the table was full.
+    pub evicted: u64,
+    /// What is not traced, and why.
+    pub shortfalls: Vec<String>,
+}
+
+/// What the engine does not know itself.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Time watched so far.
+    pub watched: Nanos,
+    /// Time since the last view.
+    pub frame: Nanos,
+    /// Records lost.
+    pub lost: u64,
+    /// What is not traced, and why.
+    pub shortfalls: Vec<String>,
+}
+
+/// Builds the picture at `now`.
+#[must_use]
+pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sort: Sort) -> View {
+    let seconds = context.frame.0.max(1) as f64 / 1e9;
+    let mut by_process: HashMap<Option<ProcessId>, ProcessView> = HashMap::new();
+    let mut counts = [0; TcpState::COUNT];
+    for connection in engine.table.iter() {
+        let id = connection.owner.map(|owner| owner.process);
+        let process = id.and_then(|id| engine.table.processes.get(id));
+        let subject = Subject {
+            ends: &connection.ends,
+            netns: connection.netns,
+            states: &[connection.life.state],
+            owner: process,
+        };
+        if !filter.accepts(&subject) {
+            continue;
+        }
+        let state = connection.life.state;
+        counts[state.index()] += 1;
+        let row = by_process.entry(id).or_insert_with(|| ProcessView {
+            pid: process.map(|process| process.key.pid),
+            comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
+            counts: [0; TcpState::COUNT],
+            rate: engine.stats.in_frame_by_process.get(&id).map_or(0.0, |count| *count as f64 / seconds),
+            oldest: None,
+        });
+        row.counts[state.index()] += 1;
+        let age = connection.life.since.age(now);
+        if is_older((state, age), row.oldest) {
+            row.oldest = Some((state, age));
+        }
+    }
+    let mut processes: Vec<ProcessView> = by_process.into_values().collect();
+    sort_processes(&mut processes, sort);
+    View {
+        watched: context.watched,
+        counts,
+        rate: engine.stats.in_frame as f64 / seconds,
+        processes,
+        lost: context.lost,
+        evicted: engine.table.tally.evicted,
+        shortfalls: context.shortfalls,
+    }
+}
+
+fn is_older(candidate: (TcpState, Age), known: Option<(TcpState, Age)>) -> bool {
+    let (state, age) = candidate;
+    if matches!(state, TcpState::Listen | TcpState::Established) {
+        return false;
+    }
+    let rank = |state, age: Age| (state == TcpState::CloseWait, age.span());
+    known.is_none_or(|(known_state, known_age)| rank(state, age) > rank(known_state, known_age))
+}
+
+fn sort_processes(processes: &mut [ProcessView], sort: Sort) {
+    let count = |row: &ProcessView, state: TcpState| row.counts[state.index()];
+    processes.sort_by(|a, b| {
+        let order = match sort {
+            Sort::CloseWait => count(b, TcpState::CloseWait)
+                .cmp(&count(a, TcpState::CloseWait))
+                .then(b.rate.total_cmp(&a.rate)),
+            Sort::TimeWait => count(b, TcpState::TimeWait).cmp(&count(a, TcpState::TimeWait)),
+            Sort::Sockets => b.counts.iter().sum::<u64>().cmp(&a.counts.iter().sum()),
+            Sort::Rate => b.rate.total_cmp(&a.rate),
+            Sort::Pid => std::cmp::Ordering::Equal,
+            Sort::Comm => a.comm.cmp(&b.comm),
+        };
+        order.then(a.pid.cmp(&b.pid))
+    });
+}
