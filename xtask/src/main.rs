@@ -15,8 +15,8 @@ mod sources;
 mod toolchain;
 mod workspace;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Chores of the tcptrace repository
 #[derive(Parser)]
@@ -42,13 +42,20 @@ enum Task {
     DemoClient(demo_client::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
         Task::Setup => setup::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),
         Task::Demo(args) => demo::run(&args),
         Task::DemoServer(args) => demo_server::run(&args),
         Task::DemoClient(args) => demo_client::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
