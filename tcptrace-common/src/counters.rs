@@ -3,6 +3,9 @@
 /// Rows and columns of the transition matrix: the kernel's states are 1 to 13, and 16 makes the index a mask.
 pub const STATES: usize = 16;
 
+/// Slots of [`Counters::reported`], a power of two.
+pub const REPORTED: usize = 8;
+
 /// Why a record could not be delivered.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,10 @@ pub struct Counters {
     pub segment: u64,
     /// What that segment means for it, one of [`crate::how`].
     pub segment_how: u64,
+    /// Transitions that the first program on the tracepoint has reported and the second has not seen yet.
+    pub reported: [u64; REPORTED],
+    /// Where a pointer becomes a number.
+    pub number: u64,
     /// Records reserved on this CPU, to ask about the buffer's fill only now and then.
     pub reserved: u64,
 }
@@ -51,11 +58,13 @@ impl Counters {
         expiring: 0,
         segment: 0,
         segment_how: 0,
+        reported: [0; REPORTED],
+        number: 0,
         reserved: 0,
     };
 }
 
-const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 4) * 8);
+const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 5 + REPORTED) * 8);
 
 /// Where `old` → `new` is counted.
 #[must_use]

@@ -7,7 +7,7 @@ mod fields;
 mod record;
 mod row;
 
-pub use counters::{Counters, Loss, STATES, transition_index};
+pub use counters::{Counters, Loss, REPORTED, STATES, transition_index};
 pub use fields::{ABSENT, Field};
 pub use record::{RECORD_VERSION, Record, flag, how, kind};
 pub use row::{HOLDER_VERSION, HolderRow, ROW_VERSION, SockRow, row_kind};

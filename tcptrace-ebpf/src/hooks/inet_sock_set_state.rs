@@ -1,4 +1,5 @@
-//! `tp_btf/inet_sock_set_state(sk, oldstate, newstate)`: every transition of a full socket.
+//! `tp_btf/inet_sock_set_state(sk, oldstate, newstate)`: every transition of a full socket, twice attached so that
+//! none is skipped.
 
 use crate::{
     config, emit,
@@ -7,7 +8,7 @@ use crate::{
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use tcptrace_common::{Field, Loss, flag, kind, state, transition_index};
+use tcptrace_common::{Counters, Field, Loss, REPORTED, flag, kind, state, transition_index};
 
 /// `SOCK_DEAD` and `SOCK_DONE` of `enum sock_flags`, `include/net/sock.h`.
 const SOCK_DEAD: u64 = 1 << 0;
@@ -15,15 +16,54 @@ const SOCK_DONE: u64 = 1 << 1;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if let Some(counters) = emit::counters() {
+        let (slot, mark) = mark(&ctx, counters);
+        counters.reported[slot] = mark;
+        report(&ctx, counters);
+    }
+    0
+}
+
+/// The kernel skips a program that is running on this CPU already, so a transition in a softirq that interrupts
+/// the one above is not reported by it (`__bpf_trace_run`, `prog->active`). This second program, attached after
+/// it, reports what it did not.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
+    if let Some(counters) = emit::counters() {
+        let (slot, mark) = mark(&ctx, counters);
+        if counters.reported[slot] == mark {
+            counters.reported[slot] = 0;
+        } else {
+            report(&ctx, counters);
+        }
+    }
+    0
+}
+
+/// What tells this transition from others that may be under way on this CPU, and where it is noted. Socks are
+/// aligned to 64 bytes at least, so the states fit below their address.
+#[inline(always)]
+fn mark(ctx: &BtfTracePointContext, counters: &mut Counters) -> (usize, u64) {
+    // The verifier forbids arithmetic on a pointer; what is read back from a map is a number to it.
+    // SAFETY: the word was just written; volatile keeps it from being optimised away.
+    let sk = unsafe {
+        (&raw mut counters.number).write_volatile(ctx.arg(0));
+        (&raw const counters.number).read_volatile()
+    };
+    let states = (ctx.arg::<u64>(1) << 4 | ctx.arg::<u64>(2)) & 0xff;
+    ((sk >> 7) as usize & (REPORTED - 1), sk ^ states)
+}
+
+#[inline(always)]
+fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
     let sk: *const u8 = ctx.arg(0);
     let old = ctx.arg::<i32>(1) as u8;
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the verifier knows `sk` as a `struct sock`.
     let protocol: u16 = unsafe { Direct::load(sk, config::offset(Field::Protocol)) };
     if protocol != IPPROTO_TCP && config::all_protocols() == 0 {
-        return 0;
+        return;
     }
-    let Some(counters) = emit::counters() else { return 0 };
     if protocol == IPPROTO_TCP {
         counters.transitions[transition_index(old, new)] += 1;
     }
@@ -32,8 +72,8 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         record.new = new;
         record.protocol = protocol;
         sock::fill_ends::<Direct>(record, sk);
-        // A child still carries its listener's ends and no cookie of its own, `inet_csk_clone_lock` gives it
-        // the request's after this: asking now would make one that is overwritten.
+        // A child carries no cookie of its own yet, `inet_csk_clone_lock` gives it the request's after this:
+        // asking now would make one that is overwritten.
         if old != state::LISTEN || new != state::SYN_RECV {
             record.cookie = sock::cookie(sk);
         }
@@ -55,8 +95,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             task::fill(record);
         }
     });
-    debug!(&ctx, "{} -> {} of {:x}", old, new, sk as u64);
-    0
+    debug!(ctx, "{} -> {} of {:x}", old, new, sk as u64);
 }
 
 /// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:

@@ -109,16 +109,28 @@ const fn hook(
     Hook { program, attach, target, purpose, arguments, fields, counted_as }
 }
 
-/// `tp_btf/inet_sock_set_state`.
-pub const SET_STATE: Hook = hook(
-    "inet_sock_set_state",
-    Attach::TpBtf,
-    "inet_sock_set_state",
-    Purpose::Transitions,
-    &["sock"],
-    &[],
-    &[kind::STATE],
-);
+/// `tp_btf/inet_sock_set_state`: the program that reports, then the one that reports what the kernel made the
+/// first one skip.
+pub const SET_STATE: &[Hook] = &[
+    hook(
+        "inet_sock_set_state",
+        Attach::TpBtf,
+        "inet_sock_set_state",
+        Purpose::Transitions,
+        &["sock"],
+        &[],
+        &[kind::STATE],
+    ),
+    hook(
+        "inet_sock_set_state_again",
+        Attach::TpBtf,
+        "inet_sock_set_state",
+        Purpose::Transitions,
+        &["sock"],
+        &[],
+        &[],
+    ),
+];
 
 /// `tracepoint/sock/inet_sock_set_state`.
 pub const SET_STATE_CLASSIC: Hook = hook(

@@ -192,9 +192,15 @@ impl Kernel {
         link.into_file().map_err(|error| system("open the iterator", &error))
     }
 
-    /// The kernel counts these per program (`bpf_prog_inc_misses_counter`) and shows them in `fdinfo`.
+    /// The kernel counts these per program (`bpf_prog_inc_misses_counter`) and shows them in `fdinfo`. What one of
+    /// the two programs for transitions skips, the other reports.
     fn skipped(&self) -> u64 {
-        self.ebpf.programs().filter_map(|(_, program)| misses(program)).sum()
+        let is_doubled = |name: &str| hook::SET_STATE.iter().any(|hook| hook.program == name);
+        self.ebpf
+            .programs()
+            .filter(|(name, _)| !is_doubled(name))
+            .filter_map(|(_, program)| misses(program))
+            .sum()
     }
 }
 

@@ -91,7 +91,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         Way::Missing(reason) => Way::Missing(reason),
         Way::TpBtf | Way::Classic => Way::Missing(NO_TRAMPOLINES),
     };
-    let mut hooks = vec![if classic { hook::SET_STATE_CLASSIC } else { hook::SET_STATE }];
+    let mut hooks = if classic { vec![hook::SET_STATE_CLASSIC] } else { hook::SET_STATE.to_vec() };
     match hidden {
         Way::Fentry => {
             hooks.extend_from_slice(hook::TIMEWAIT_FENTRY);
