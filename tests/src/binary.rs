@@ -11,11 +11,15 @@ use std::{
 
 /// Path of the binary, built at most once in a process.
 pub fn path() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("TCPTRACE_BIN").map_or_else(build, PathBuf::from))
+    static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let path = PATH.get_or_init(|| match env::var_os("TCPTRACE_BIN") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => build(),
+    });
+    path.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
     cargo
         .args(["build", "--quiet", "--package", "tcptrace", "--bin", "tcptrace"])
@@ -29,17 +33,17 @@ fn build() -> PathBuf {
     if let Some(directory) = target_directory() {
         cargo.arg("--target-dir").arg(directory);
     }
-    let output = cargo.output().expect("cargo can be started");
-    assert!(
-        output.status.success(),
-        "cargo could not build tcptrace: {}",
-        output.status
-    );
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo could not build tcptrace: {}", output.status));
+    }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo names the executable that it built")
+        .ok_or_else(|| "cargo names no executable".to_owned())
 }
 
 /// The target directory that this test itself was built in, so that nothing is compiled a second time.

@@ -12,18 +12,32 @@ use std::{
 /// The connection's state, `None` where the kernel holds no such socket. A timewait sock counts as what it
 /// stands for, `FIN_WAIT2` or `TIME_WAIT`.
 pub fn state_of(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<State>> {
-    let (path, wanted) = match local {
-        SocketAddr::V4(_) => (
-            "/proc/thread-self/net/tcp",
-            format!("{} {}", end(local), end(remote)),
+    let found = find(table_of(local), local, remote)?;
+    match (found, local.ip(), remote.ip()) {
+        // An IPv6 socket that speaks IPv4 is in the other table.
+        (None, IpAddr::V4(here), IpAddr::V4(there)) => find(
+            IPV6_TABLE,
+            SocketAddr::new(here.to_ipv6_mapped().into(), local.port()),
+            SocketAddr::new(there.to_ipv6_mapped().into(), remote.port()),
         ),
-        SocketAddr::V6(_) => (
-            "/proc/thread-self/net/tcp6",
-            format!("{} {}", end(local), end(remote)),
-        ),
+        (found, _, _) => Ok(found),
+    }
+}
+
+const IPV4_TABLE: &str = "/proc/thread-self/net/tcp";
+const IPV6_TABLE: &str = "/proc/thread-self/net/tcp6";
+
+fn table_of(local: SocketAddr) -> &'static str {
+    if local.is_ipv4() { IPV4_TABLE } else { IPV6_TABLE }
+}
+
+fn find(table: &str, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<State>> {
+    let wanted = format!("{} {}", end(local), end(remote));
+    let lines = match fs::read_to_string(table) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && table == IPV6_TABLE => return Ok(None),
+        lines => lines?,
     };
-    let table = fs::read_to_string(path)?;
-    Ok(table.lines().find_map(|line| state_in(line, &wanted)))
+    Ok(lines.lines().find_map(|line| state_in(line, &wanted)))
 }
 
 /// The state in a line such as `   0: 0100007F:0016 00000000:0000 0A …`, where it speaks of `wanted`.

@@ -17,6 +17,7 @@ pub mod live;
 pub mod netns;
 pub mod path;
 pub mod peer;
+pub mod shared;
 pub mod ss;
 pub mod state;
 pub mod tracer;

@@ -1,15 +1,17 @@
 //! A network namespace of a test's own. The test's body runs on a thread that has left the old namespace; what
 //! that thread spawns, threads and processes, is inside as well. Mounts are untouched: tracefs and bpffs stay.
 
-use crate::interface;
+use crate::{clock::monotonic_ns, interface};
 use nix::sched::{CloneFlags, unshare};
 use std::{fs, io, os::unix::fs::MetadataExt as _, panic, thread};
 
-/// The namespace that the current thread runs in.
+/// A namespace that a test made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Netns {
     /// Its inode number, by which the kernel and `tcptrace` name it.
     pub inode: u64,
+    /// When it was made, `CLOCK_MONOTONIC`: an older namespace may have had the same number.
+    pub made_ns: u64,
 }
 
 impl Netns {
@@ -38,19 +40,12 @@ impl Netns {
         .unwrap_or_else(|_| Err(io::Error::other("the probing thread panicked")))
     }
 
-    /// The namespace of the current thread.
-    pub fn current() -> io::Result<Self> {
-        Ok(Self {
-            inode: fs::metadata("/proc/thread-self/ns/net")?.ino(),
-        })
-    }
-
     /// Writes a sysctl of this namespace, named below `net`: `ipv4/tcp_fin_timeout`.
     pub fn set(self, name: &str, value: &str) -> io::Result<()> {
         // The kernel resolves /proc/sys/net by the namespace of the thread that opens it (`net_ctl_root`).
         debug_assert_eq!(
-            Self::current()?,
-            self,
+            inode_of_this_thread()?,
+            self.inode,
             "a sysctl is set from a thread in the namespace"
         );
         fs::write(format!("/proc/sys/net/{name}"), value)
@@ -59,7 +54,10 @@ impl Netns {
 
     fn enter_new() -> io::Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let netns = Self::current()?;
+        let netns = Self {
+            inode: inode_of_this_thread()?,
+            made_ns: monotonic_ns(),
+        };
         // A container may switch IPv6 off for every new namespace.
         for scope in ["all", "default"] {
             let name = format!("ipv6/conf/{scope}/disable_ipv6");
@@ -70,4 +68,8 @@ impl Netns {
         interface::bring_up("lo")?;
         Ok(netns)
     }
+}
+
+fn inode_of_this_thread() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
 }

@@ -1,9 +1,10 @@
 //! What a script made a connection go through, and whether a tracer's events tell the same: states in order,
-//! the time of each within the script's own moments, dwell times, reason, ends, owner. Pure.
+//! the time of each within the script's own moments, dwell times, reason, ends, owner.
 
 use crate::{clock::Moment, event::Event, state::State};
 use std::{
     fmt::{self, Write as _},
+    fs, io,
     net::SocketAddr,
     time::Duration,
 };
@@ -24,6 +25,8 @@ pub struct Path {
     pub start: State,
     /// The transitions.
     pub steps: Vec<Step>,
+    /// Whose socket it is.
+    pub maker: Maker,
 }
 
 /// One transition of a path.
@@ -39,13 +42,24 @@ pub struct Step {
     pub fleeting: bool,
 }
 
-/// The process that made the sockets.
+/// The process that made a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maker {
     /// Process id.
     pub pid: u32,
     /// Name of its leading thread.
     pub comm: String,
+}
+
+impl Maker {
+    /// The process of this id, which still runs.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+        Ok(Self {
+            pid,
+            comm: comm.trim_end().to_owned(),
+        })
+    }
 }
 
 /// The events of one connection, in order.
@@ -57,7 +71,7 @@ pub struct Story<'a> {
 
 /// Compares what was played with all that was told in the script's namespace: everything played must be told,
 /// and nothing else.
-pub fn compare(paths: &[Path], events: &[Event], maker: &Maker) -> Result<(), Mismatch> {
+pub fn compare(paths: &[Path], events: &[Event]) -> Result<(), Mismatch> {
     let mut stories = stories(events);
     let mut faults = Vec::new();
     for path in paths {
@@ -66,7 +80,7 @@ pub fn compare(paths: &[Path], events: &[Event], maker: &Maker) -> Result<(), Mi
             .position(|story| story.ends() == (path.local, path.remote));
         match position {
             Some(position) => faults.extend(
-                path.faults(&stories.remove(position), maker)
+                path.faults(&stories.remove(position))
                     .into_iter()
                     .map(|fault| format!("{}: {fault}", path.name)),
             ),
@@ -155,7 +169,7 @@ impl<'a> Story<'a> {
 
 impl Path {
     /// Everything in which the story differs.
-    fn faults(&self, story: &Story<'_>, maker: &Maker) -> Vec<String> {
+    fn faults(&self, story: &Story<'_>) -> Vec<String> {
         let mut faults = Vec::new();
         let mut steps = self.steps.iter().peekable();
         let mut before: Option<&Step> = None;
@@ -177,7 +191,8 @@ impl Path {
                 return faults;
             }
             faults.extend(step.faults(before, event));
-            faults.extend(owner_fault(event, maker));
+            faults.extend(self.owner_fault(event));
+            faults.extend(self.family_fault(event));
             before = Some(step);
         }
         faults.extend(
@@ -186,6 +201,25 @@ impl Path {
                 .map(|step| format!("-> {} was not told", step.state)),
         );
         faults
+    }
+}
+
+impl Path {
+    fn owner_fault(&self, event: &Event) -> Option<String> {
+        let transition = format!("{} -> {}", event.old, event.new);
+        match &event.owner {
+            None => Some(format!("{transition} has no owner")),
+            Some(owner) if owner.pid != self.maker.pid || owner.comm != self.maker.comm => Some(format!(
+                "{transition} is said to be {} {}'s",
+                owner.pid, owner.comm
+            )),
+            Some(_) => None,
+        }
+    }
+
+    fn family_fault(&self, event: &Event) -> Option<String> {
+        let family = if self.local.is_ipv4() { "ipv4" } else { "ipv6" };
+        (event.family != family).then(|| format!("{} -> {} is called {}", event.old, event.new, event.family))
     }
 }
 
@@ -224,18 +258,6 @@ impl Step {
             ));
         }
         faults
-    }
-}
-
-fn owner_fault(event: &Event, maker: &Maker) -> Option<String> {
-    let transition = format!("{} -> {}", event.old, event.new);
-    match &event.owner {
-        None => Some(format!("{transition} has no owner")),
-        Some(owner) if owner.pid != maker.pid || owner.comm != maker.comm => Some(format!(
-            "{transition} is said to be {} {}'s",
-            owner.pid, owner.comm
-        )),
-        Some(_) => None,
     }
 }
 
@@ -326,13 +348,10 @@ mod tests {
             remote: "127.0.0.1:5000".parse().unwrap(),
             start: State::Listen,
             steps: steps.collect(),
-        }
-    }
-
-    fn maker() -> Maker {
-        Maker {
-            pid: 1,
-            comm: "test".to_owned(),
+            maker: Maker {
+                pid: 1,
+                comm: "test".to_owned(),
+            },
         }
     }
 
@@ -344,7 +363,7 @@ mod tests {
         ];
         assert_eq!(stories(&events).len(), 1);
         let played = path(&[(State::SynRecv, 100, false), (State::Established, 200, false)]);
-        compare(&[played], &events, &maker()).unwrap();
+        compare(&[played], &events).unwrap();
     }
 
     #[test]
@@ -363,8 +382,8 @@ mod tests {
             event(7, State::Listen, State::FinWait1, 100, 0),
             event(7, State::FinWait1, State::TimeWait, 200, 100),
         ];
-        compare(std::slice::from_ref(&played), &with, &maker()).unwrap();
-        compare(&[played], &without, &maker()).unwrap();
+        compare(std::slice::from_ref(&played), &with).unwrap();
+        compare(&[played], &without).unwrap();
     }
 
     #[test]
@@ -376,13 +395,13 @@ mod tests {
                 event(7, State::SynRecv, State::Established, 200, dwell_ms),
             ]
         };
-        compare(std::slice::from_ref(&played), &told(105), &maker()).unwrap();
-        compare(&[played], &told(106), &maker()).unwrap_err();
+        compare(std::slice::from_ref(&played), &told(105)).unwrap();
+        compare(&[played], &told(106)).unwrap_err();
     }
 
     #[test]
     fn an_event_that_was_not_played_is_a_fault() {
         let told = [event(7, State::Listen, State::SynRecv, 100, 0)];
-        compare(&[], &told, &maker()).unwrap_err();
+        compare(&[], &told).unwrap_err();
     }
 }

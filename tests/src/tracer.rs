@@ -1,7 +1,7 @@
 //! A running `tcptrace trace --json`: started, waited for until its header says that it sees everything, its
 //! events collected by namespace while the test works, stopped by SIGINT, its summary read.
 
-use crate::{binary, event::Event};
+use crate::{binary, event::Event, netns::Netns};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -116,25 +116,18 @@ impl Tracer {
     }
 
     /// The events of a namespace so far, in the order in which they were printed.
-    pub fn events(&self, netns: u64) -> Vec<Event> {
-        self.log.lock().events.get(&netns).cloned().unwrap_or_default()
-    }
-
-    /// Forgets what a namespace has said, so that a long test holds no more than it needs.
-    pub fn take_events(&self, netns: u64) -> Vec<Event> {
-        self.log.lock().events.remove(&netns).unwrap_or_default()
+    pub fn events(&self, netns: Netns) -> Vec<Event> {
+        self.log.lock().of(netns).to_vec()
     }
 
     /// Waits until the namespace's events give an answer; `None` when `patience` or the tracer ends first.
     pub fn wait_until<T>(
         &self,
-        netns: u64,
+        netns: Netns,
         patience: Duration,
         mut question: impl FnMut(&[Event]) -> Option<T>,
     ) -> Option<T> {
-        self.log.wait(patience, |said| {
-            question(said.events.get(&netns).map_or(&[], Vec::as_slice))
-        })
+        self.log.wait(patience, |said| question(said.of(netns)))
     }
 
     /// Interrupts the tracer and waits for its end.
@@ -202,6 +195,14 @@ impl Drop for Tracer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+impl Said {
+    fn of(&self, netns: Netns) -> &[Event] {
+        let events = self.events.get(&netns.inode).map_or(&[][..], Vec::as_slice);
+        // The kernel gives out a number again only after everything has happened in the namespace that had it.
+        &events[events.partition_point(|event| event.mono_ns < netns.made_ns)..]
     }
 }
 

@@ -11,20 +11,12 @@ mod timeouts;
 mod timewaits;
 
 use script::{Case, Script};
-use std::{process::ExitCode, sync::OnceLock};
+use std::process::ExitCode;
 use tcptrace_tests::{
     live::{self, LiveTest, Parallelism, Requirement},
     peer::Family,
-    tracer::Tracer,
+    shared,
 };
-
-/// One tracer for all cases: it sees every namespace.
-static TRACER: OnceLock<Result<Tracer, String>> = OnceLock::new();
-
-fn tracer() -> &'static Tracer {
-    let tracer = TRACER.get_or_init(|| Tracer::try_start(&[]));
-    tracer.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
-}
 
 fn main() -> ExitCode {
     let mut requirements = live::TRACING.to_vec();
@@ -47,27 +39,10 @@ fn main() -> ExitCode {
                 }
                 let name = format!("{theme}::{}::{family}", case.name);
                 tests.push(LiveTest::new(name, &requirements, move || {
-                    Script::play(case, family, tracer());
+                    Script::play(case, family);
                 }));
             }
         }
     }
-    live::run(tests, Parallelism::All, || match TRACER.get() {
-        Some(Ok(tracer)) => nothing_was_lost(tracer),
-        Some(Err(_)) | None => Ok(()),
-    })
-}
-
-fn nothing_was_lost(tracer: &Tracer) -> Result<(), String> {
-    let ending = tracer.stop();
-    if !ending.status.success() {
-        return Err(format!(
-            "tcptrace ended with {}:\n{}",
-            ending.status, ending.messages
-        ));
-    }
-    match ending.summary["lost"].as_u64() {
-        Some(0) => Ok(()),
-        _ => Err(format!("tcptrace lost events: {}", ending.summary)),
-    }
+    live::run(tests, Parallelism::All, shared::stop)
 }

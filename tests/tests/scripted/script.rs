@@ -4,7 +4,6 @@
 use socket2::{SockAddr, Socket};
 use std::{
     cell::RefCell,
-    fs,
     net::{Shutdown, SocketAddr},
     process,
     rc::Rc,
@@ -16,6 +15,7 @@ use tcptrace_tests::{
     netns::Netns,
     path::{self, Maker, Path, Step},
     peer::{Conversation, Family, Flags, Peer, Segment},
+    shared,
     state::State,
     tracer::Tracer,
 };
@@ -88,8 +88,9 @@ struct Listener {
 
 impl Script {
     /// Plays the case in a namespace of its own and compares what the tracer says.
-    pub(crate) fn play(case: &Case, family: Family, tracer: &Tracer) {
-        let (mut paths, netns) = Netns::run(|netns| {
+    pub(crate) fn play(case: &Case, family: Family) {
+        let tracer = shared::tracer();
+        let (mut paths, netns, left_ns) = Netns::run(|netns| {
             for (name, value) in case.sysctls {
                 netns.set(name, value).expect("a namespace takes its sysctls");
             }
@@ -106,13 +107,12 @@ impl Script {
             paths.extend(sessions.iter().map(|session| session.path.clone()));
             // Compared before the sockets that a case leaves open are closed.
             compare(&paths, netns, tracer);
-            (paths, netns)
+            (paths, netns, monotonic_ns())
         });
         if case.outlived {
-            let now_ns = monotonic_ns();
             let moment = Moment {
-                earliest_ns: now_ns,
-                latest_ns: now_ns + nanoseconds(NAMESPACE_REMOVAL),
+                earliest_ns: left_ns,
+                latest_ns: monotonic_ns() + nanoseconds(NAMESPACE_REMOVAL),
             };
             for path in &mut paths {
                 if path.steps.last().is_some_and(|step| step.state != State::Close) {
@@ -140,6 +140,7 @@ impl Script {
             remote,
             start: State::Close,
             steps: vec![step(State::Listen, moment, None)],
+            maker: this_process(),
         };
         self.listener = Some(Listener { socket, path });
     }
@@ -264,6 +265,7 @@ impl Session {
             remote,
             start,
             steps: Vec::new(),
+            maker: this_process(),
         };
         Self {
             socket: None,
@@ -434,10 +436,13 @@ fn step(state: State, moment: Moment, reason: Option<&'static str>) -> Step {
 }
 
 fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
-    let maker = this_process();
     let last = RefCell::new(None);
-    let told = tracer.wait_until(netns.inode, REPORT_PATIENCE, |events| {
-        let outcome = path::compare(paths, events, &maker);
+    let told = tracer.wait_until(netns, REPORT_PATIENCE, |events| {
+        // Nothing follows the purge but what another namespace of the same number may bring.
+        let purge = events
+            .iter()
+            .position(|event| event.reason.as_deref() == Some("purged"));
+        let outcome = path::compare(paths, &events[..purge.map_or(events.len(), |index| index + 1)]);
         let agreed = outcome.is_ok().then_some(());
         last.replace(outcome.err());
         agreed
@@ -449,10 +454,6 @@ fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
 }
 
 /// All sockets of all cases are this process's.
-pub(crate) fn this_process() -> Maker {
-    let comm = fs::read_to_string("/proc/self/comm").expect("a process has a name");
-    Maker {
-        pid: process::id(),
-        comm: comm.trim_end().to_owned(),
-    }
+fn this_process() -> Maker {
+    Maker::of(process::id()).expect("a process has a name")
 }
