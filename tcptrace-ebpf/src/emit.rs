@@ -51,6 +51,10 @@ pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl F
     counters.reserved += 1;
     let wake = counters.reserved & FILL_CHECK_MASK == 0
         && RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) >= config::wake_bytes();
-    let wake_flag = if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let wake_flag = if wake {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     entry.submit(u64::from(wake_flag));
 }

@@ -1,6 +1,15 @@
 //! The kernel side of tcptrace: it reports facts in fixed-size records and interprets nothing.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "aya's entry points take their context by value"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the kernel passes small numbers in wide registers; a checked conversion would add a branch to each"
+)]
 
 mod config;
 mod emit;

@@ -56,15 +56,35 @@ pub(crate) fn fill_ends<L: Load>(record: &mut Record, sock: *const u8) {
         if record.family == AF_INET {
             let remote: u32 = L::load(sock, offset(Field::RemoteV4));
             let local: u32 = L::load(sock, offset(Field::LocalV4));
-            record.remote_addr.as_mut_ptr().cast::<u32>().write_unaligned(remote);
-            record.local_addr.as_mut_ptr().cast::<u32>().write_unaligned(local);
+            record
+                .remote_addr
+                .as_mut_ptr()
+                .cast::<u32>()
+                .write_unaligned(remote);
+            record
+                .local_addr
+                .as_mut_ptr()
+                .cast::<u32>()
+                .write_unaligned(local);
         } else if record.family == AF_INET6 && has(Field::RemoteV6) {
-            let remote: [u64; 2] =
-                [L::load(sock, offset(Field::RemoteV6)), L::load(sock, offset(Field::RemoteV6) + 8)];
-            let local: [u64; 2] =
-                [L::load(sock, offset(Field::LocalV6)), L::load(sock, offset(Field::LocalV6) + 8)];
-            record.remote_addr.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(remote);
-            record.local_addr.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(local);
+            let remote: [u64; 2] = [
+                L::load(sock, offset(Field::RemoteV6)),
+                L::load(sock, offset(Field::RemoteV6) + 8),
+            ];
+            let local: [u64; 2] = [
+                L::load(sock, offset(Field::LocalV6)),
+                L::load(sock, offset(Field::LocalV6) + 8),
+            ];
+            record
+                .remote_addr
+                .as_mut_ptr()
+                .cast::<[u64; 2]>()
+                .write_unaligned(remote);
+            record
+                .local_addr
+                .as_mut_ptr()
+                .cast::<[u64; 2]>()
+                .write_unaligned(local);
         }
         let net: *const u8 = L::load(sock, offset(Field::Net));
         record.netns = L::load(net, offset(Field::NetInum));

@@ -37,7 +37,10 @@ fn fill_from<L: Load>(record: &mut Record, task: *const u8) {
         record.tgid = L::load(task, offset(Field::Tgid));
         let leader: *const u8 = L::load(task, offset(Field::GroupLeader));
         record.start_ns = L::load(leader, offset(Field::StartBoottime));
-        let comm: [u64; 2] = [L::load(leader, offset(Field::Comm)), L::load(leader, offset(Field::Comm) + 8)];
+        let comm: [u64; 2] = [
+            L::load(leader, offset(Field::Comm)),
+            L::load(leader, offset(Field::Comm) + 8),
+        ];
         record.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
     }
 }

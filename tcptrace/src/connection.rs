@@ -1,5 +1,6 @@
 //! Connections: the rules of their states, and the table that holds them.
 
+pub mod audit;
 pub mod ends_index;
 pub mod machine;
 pub mod table;

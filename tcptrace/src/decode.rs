@@ -1,9 +1,7 @@
 //! Bytes to events: the only reader of wire types. Length, then version, then a known tag; what is unknown is
 //! refused with a reason, never guessed.
 
-use crate::event::{
-    Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What,
-};
+use crate::event::{Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What};
 use tcptrace_common::{
     HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, SockRow, flag, how, kind, row_kind,
 };
@@ -53,14 +51,20 @@ fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 fn state(number: u8) -> Result<TcpState, DecodeError> {
-    TcpState::from_kernel(number).ok_or(DecodeError::Tag { what: "TCP state", value: number.into() })
+    TcpState::from_kernel(number).ok_or(DecodeError::Tag {
+        what: "TCP state",
+        value: number.into(),
+    })
 }
 
 fn is_ipv4(family: u16) -> Result<bool, DecodeError> {
     match family {
         AF_INET => Ok(true),
         AF_INET6 => Ok(false),
-        other => Err(DecodeError::Tag { what: "address family", value: other }),
+        other => Err(DecodeError::Tag {
+            what: "address family",
+            value: other,
+        }),
     }
 }
 
@@ -81,14 +85,20 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         record.remote_port,
     );
     let task = (record.flags & flag::TASK != 0).then_some(Task {
-        process: ProcessKey { pid: record.tgid, start_ns: record.start_ns },
+        process: ProcessKey {
+            pid: record.tgid,
+            start_ns: record.start_ns,
+        },
         comm: record.comm,
         cgroup: record.cgroup,
         is_kernel_thread: record.flags & flag::KERNEL_THREAD != 0,
     });
     Ok(Event {
         time: Nanos(record.time_ns),
-        sock: SockRef { cookie: record.cookie, address: record.sock },
+        sock: SockRef {
+            cookie: record.cookie,
+            address: record.sock,
+        },
         ends,
         netns: record.netns,
         protocol: record.protocol,
@@ -114,26 +124,42 @@ fn what(record: &Record) -> Result<What, DecodeError> {
             substate: state(record.new)?,
             is_reset: record.detail & TCP_RST != 0,
         },
-        kind::TIMEWAIT_END => What::TimewaitEnd { substate: state(record.new)?, how: how(record.detail)? },
+        kind::TIMEWAIT_END => What::TimewaitEnd {
+            substate: state(record.new)?,
+            how: how(record.detail)?,
+        },
         kind::TIMEWAIT_TIMER_START => timewait_timer(TimerStep::Start, record)?,
         kind::TIMEWAIT_TIMER_CANCEL => timewait_timer(TimerStep::Cancel, record)?,
         kind::TIMEWAIT_TIMER_EXPIRE => timewait_timer(TimerStep::Expire, record)?,
-        kind::REQUEST_START => What::RequestStart { listener: record.listener },
+        kind::REQUEST_START => What::RequestStart {
+            listener: record.listener,
+        },
         kind::REQUEST_END => What::RequestEnd,
         kind::REQUEST_TIMER_START => request_timer(TimerStep::Start, record),
         kind::REQUEST_TIMER_CANCEL => request_timer(TimerStep::Cancel, record),
         kind::REQUEST_TIMER_EXPIRE => request_timer(TimerStep::Expire, record),
         kind::ACCEPT => What::Accept,
-        other => return Err(DecodeError::Tag { what: "record kind", value: other.into() }),
+        other => {
+            return Err(DecodeError::Tag {
+                what: "record kind",
+                value: other.into(),
+            });
+        }
     })
 }
 
 fn timewait_timer(step: TimerStep, record: &Record) -> Result<What, DecodeError> {
-    Ok(What::TimewaitTimer { step, substate: state(record.new)? })
+    Ok(What::TimewaitTimer {
+        step,
+        substate: state(record.new)?,
+    })
 }
 
 fn request_timer(step: TimerStep, record: &Record) -> What {
-    What::RequestTimer { step, listener: record.listener }
+    What::RequestTimer {
+        step,
+        listener: record.listener,
+    }
 }
 
 fn how(number: u8) -> Result<How, DecodeError> {
@@ -143,7 +169,12 @@ fn how(number: u8) -> Result<How, DecodeError> {
         how::REUSED_BY_SYN => How::ReusedBySyn,
         how::ANSWERED_BY_RESET => How::AnsweredByReset,
         how::OTHER => How::Other,
-        other => return Err(DecodeError::Tag { what: "end of a sock", value: other.into() }),
+        other => {
+            return Err(DecodeError::Tag {
+                what: "end of a sock",
+                value: other.into(),
+            });
+        }
     })
 }
 
@@ -204,13 +235,24 @@ pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
         row_kind::FULL => SockKind::Full,
         row_kind::TIMEWAIT => SockKind::Timewait,
         row_kind::REQUEST => SockKind::Request,
-        other => return Err(DecodeError::Tag { what: "sock kind", value: other.into() }),
+        other => {
+            return Err(DecodeError::Tag {
+                what: "sock kind",
+                value: other.into(),
+            });
+        }
     };
-    #[expect(clippy::cast_possible_truncation, reason = "rcv_tstamp is the low half of jiffies")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rcv_tstamp is the low half of jiffies"
+    )]
     let idle_jiffies = (row.jiffies as u32).wrapping_sub(row.received_jiffies);
     Ok(Row {
         time: Nanos(row.time_ns),
-        sock: SockRef { cookie: row.cookie, address: row.sock },
+        sock: SockRef {
+            cookie: row.cookie,
+            address: row.sock,
+        },
         ends: Ends::from_wire(
             is_ipv4(row.family)?,
             row.local_addr,
@@ -261,7 +303,10 @@ pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
     }
     Ok(Holder {
         cookie: row.cookie,
-        process: ProcessKey { pid: row.tgid, start_ns: row.start_ns },
+        process: ProcessKey {
+            pid: row.tgid,
+            start_ns: row.start_ns,
+        },
         comm: row.comm,
         fd: row.fd,
         state: state(row.state)?,
@@ -298,6 +343,9 @@ mod tests {
         let mut bytes = [0u8; size_of::<Record>()];
         bytes[81] = RECORD_VERSION + 1;
         assert_eq!(event(&bytes), Err(DecodeError::Version(RECORD_VERSION + 1)));
-        assert_eq!(event(&bytes[1..]), Err(DecodeError::Length(size_of::<Record>() - 1)));
+        assert_eq!(
+            event(&bytes[1..]),
+            Err(DecodeError::Length(size_of::<Record>() - 1))
+        );
     }
 }

@@ -34,7 +34,10 @@ impl Engine {
     /// An engine for at most `max_connections` live connections.
     #[must_use]
     pub fn new(max_connections: usize) -> Self {
-        Self { table: Table::new(max_connections), stats: Stats::default() }
+        Self {
+            table: Table::new(max_connections),
+            stats: Stats::default(),
+        }
     }
 
     /// Applies an event; `emit` gets every change of state that it makes known.
@@ -71,7 +74,9 @@ impl Engine {
             healed.corrected += u64::from(self.table.observe(row, emit));
         }
         let seen: HashSet<u64> = snapshot.rows.iter().map(|row| row.sock.cookie).collect();
-        healed.retired = self.table.retire_missing(snapshot.started, &snapshot.covered, &seen, emit);
+        healed.retired = self
+            .table
+            .retire_missing(snapshot.started, &snapshot.covered, &seen, emit);
         self.table.forget_children(snapshot.started);
         healed
     }
@@ -79,11 +84,23 @@ impl Engine {
     /// Takes in who holds which socket.
     pub fn hold(&mut self, holders: &[Holder]) {
         for holder in holders {
-            let Some(slot) = self.table.slot_of_cookie(holder.cookie) else { continue };
-            let task =
-                Task { process: holder.process, comm: holder.comm, cgroup: 0, is_kernel_thread: false };
+            let Some(slot) = self.table.slot_of_cookie(holder.cookie) else {
+                continue;
+            };
+            let task = Task {
+                process: holder.process,
+                comm: holder.comm,
+                cgroup: 0,
+                is_kernel_thread: false,
+            };
             let process = self.table.processes.intern(&task);
-            self.table.set_owner(slot, Some(Owner { process, evidence: Evidence::Holder }));
+            self.table.set_owner(
+                slot,
+                Some(Owner {
+                    process,
+                    evidence: Evidence::Holder,
+                }),
+            );
         }
     }
 }

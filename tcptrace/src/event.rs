@@ -124,7 +124,9 @@ impl Serialize for TcpState {
 
 /// A word that names no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no TCP state is called \"{0}\"; the states are ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING, or as ss spells them")]
+#[error(
+    "no TCP state is called \"{0}\"; the states are ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING, or as ss spells them"
+)]
 pub struct UnknownState(String);
 
 impl FromStr for TcpState {
@@ -132,8 +134,11 @@ impl FromStr for TcpState {
 
     /// Takes the kernel's spelling and that of `ss`, in any case.
     fn from_str(word: &str) -> Result<Self, UnknownState> {
-        let plain: String =
-            word.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_uppercase()).collect();
+        let plain: String = word
+            .chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .map(|c| c.to_ascii_uppercase())
+            .collect();
         Ok(match plain.as_str() {
             "ESTABLISHED" | "ESTAB" => Self::Established,
             "SYNSENT" => Self::SynSent,
@@ -193,7 +198,12 @@ impl Ends {
             mapped[12..].copy_from_slice(&addr[..4]);
             mapped
         };
-        Self { local_addr: widen(local_addr), remote_addr: widen(remote_addr), local_port, remote_port }
+        Self {
+            local_addr: widen(local_addr),
+            remote_addr: widen(remote_addr),
+            local_port,
+            remote_port,
+        }
     }
 
     /// From addresses and ports.

@@ -48,9 +48,17 @@ impl Filter {
             && self.family.is_none_or(|family| family == subject.ends.family())
             && passes(&self.states, |state| subject.states.contains(state))
             && passes(&self.netns, |netns| *netns == subject.netns)
-            && passes(&self.pids, |pid| subject.owner.is_some_and(|owner| owner.key.pid == *pid))
-            && passes(&self.comms, |comm| subject.owner.is_some_and(|owner| owner.name().contains(comm.as_str())))
-            && passes(&self.cgroups, |cgroup| subject.owner.is_some_and(|owner| owner.cgroup == *cgroup))
+            && passes(&self.pids, |pid| {
+                subject.owner.is_some_and(|owner| owner.key.pid == *pid)
+            })
+            && passes(&self.comms, |comm| {
+                subject
+                    .owner
+                    .is_some_and(|owner| owner.name().contains(comm.as_str()))
+            })
+            && passes(&self.cgroups, |cgroup| {
+                subject.owner.is_some_and(|owner| owner.cgroup == *cgroup)
+            })
     }
 }
 
@@ -63,11 +71,19 @@ mod tests {
     use super::*;
 
     fn ends() -> Ends {
-        Ends::new(("10.0.0.1".parse().unwrap(), 80), ("10.0.0.2".parse().unwrap(), 4000))
+        Ends::new(
+            ("10.0.0.1".parse().unwrap(), 80),
+            ("10.0.0.2".parse().unwrap(), 4000),
+        )
     }
 
     fn accepts(filter: &Filter) -> bool {
-        filter.accepts(&Subject { ends: &ends(), netns: 5, states: &[TcpState::CloseWait], owner: None })
+        filter.accepts(&Subject {
+            ends: &ends(),
+            netns: 5,
+            states: &[TcpState::CloseWait],
+            owner: None,
+        })
     }
 
     #[test]
@@ -77,10 +93,23 @@ mod tests {
 
     #[test]
     fn every_list_must_have_a_match() {
-        let both = Filter { local_ports: vec![80], states: vec![TcpState::CloseWait], ..Filter::default() };
+        let both = Filter {
+            local_ports: vec![80],
+            states: vec![TcpState::CloseWait],
+            ..Filter::default()
+        };
         assert!(accepts(&both));
-        assert!(!accepts(&Filter { netns: vec![6], ..both.clone() }));
-        assert!(!accepts(&Filter { family: Some(Family::Ipv6), ..both.clone() }));
-        assert!(!accepts(&Filter { pids: vec![1], ..both }));
+        assert!(!accepts(&Filter {
+            netns: vec![6],
+            ..both.clone()
+        }));
+        assert!(!accepts(&Filter {
+            family: Some(Family::Ipv6),
+            ..both.clone()
+        }));
+        assert!(!accepts(&Filter {
+            pids: vec![1],
+            ..both
+        }));
     }
 }

@@ -11,6 +11,9 @@ fn main() -> ExitCode {
         1 => log::LevelFilter::Info,
         _ => log::LevelFilter::Trace,
     };
-    env_logger::Builder::new().filter_level(log::LevelFilter::Off).filter_module("tcptrace", level).init();
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Off)
+        .filter_module("tcptrace", level)
+        .init();
     run::run(cli)
 }

@@ -28,7 +28,11 @@ pub struct UsageError {
 }
 
 fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
-    UsageError { flag, problem: problem.into(), remedy: remedy.into() }
+    UsageError {
+        flag,
+        problem: problem.into(),
+        remedy: remedy.into(),
+    }
 }
 
 /// The form of the output.
@@ -68,15 +72,26 @@ pub fn output(args: &OutputArgs) -> Output {
     let format = match (args.json, args.csv) {
         (true, _) => Format::Json,
         (_, true) => Format::Csv,
-        (false, false) => Format::Text { wide: args.wide || roomy },
+        (false, false) => Format::Text {
+            wide: args.wide || roomy,
+        },
     };
-    Output { format, header: !args.no_header, file: args.output.clone() }
+    Output {
+        format,
+        header: !args.no_header,
+        file: args.output.clone(),
+    }
 }
 
 /// Columns of the terminal on standard output.
 #[must_use]
 pub fn terminal_width() -> Option<u16> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the request writes one winsize, and the pointer is to one.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
     (result == 0 && size.ws_col > 0).then_some(size.ws_col)
@@ -88,7 +103,11 @@ pub fn terminal_width() -> Option<u16> {
 /// Where the buffer's size is not one that the kernel takes.
 pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError> {
     if args.max_connections == 0 {
-        return Err(wrong("--max-connections", "0 leaves no room for any connection", "give 1 or more"));
+        return Err(wrong(
+            "--max-connections",
+            "0 leaves no room for any connection",
+            "give 1 or more",
+        ));
     }
     Ok(Settings {
         preference: args.hooks,
@@ -106,13 +125,23 @@ pub fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
     Duration::try_from_secs_f64(value)
         .ok()
         .filter(|span| !span.is_zero())
-        .ok_or_else(|| wrong(flag, format!("{value} is no time to wait"), "give seconds above 0, as in 0.5 or 60"))
+        .ok_or_else(|| {
+            wrong(
+                flag,
+                format!("{value} is no time to wait"),
+                "give seconds above 0, as in 0.5 or 60",
+            )
+        })
 }
 
 fn buffer_size(text: &str) -> Result<u32, UsageError> {
     let (smallest, largest) = BUFFER_RANGE;
     let explain = |problem: String| {
-        wrong("--buffer", problem, "give a power of two from 4K to 1G, as in 256K or 8M")
+        wrong(
+            "--buffer",
+            problem,
+            "give a power of two from 4K to 1G, as in 256K or 8M",
+        )
     };
     let upper = text.trim().to_ascii_uppercase();
     let upper = upper.trim_end_matches('B').trim_end_matches('I');
@@ -163,8 +192,16 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
         remote_ports: args.remoteport.clone(),
         family,
         states: states.to_vec(),
-        netns: args.netns.iter().map(|word| netns(word)).collect::<Result<_, _>>()?,
-        cgroups: args.cgroup.iter().map(|word| cgroup(word)).collect::<Result<_, _>>()?,
+        netns: args
+            .netns
+            .iter()
+            .map(|word| netns(word))
+            .collect::<Result<_, _>>()?,
+        cgroups: args
+            .cgroup
+            .iter()
+            .map(|word| cgroup(word))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -172,7 +209,11 @@ fn netns(word: &str) -> Result<u32, UsageError> {
     if let Ok(inode) = word.parse() {
         return Ok(inode);
     }
-    let path = if word.contains('/') { PathBuf::from(word) } else { Path::new("/run/netns").join(word) };
+    let path = if word.contains('/') {
+        PathBuf::from(word)
+    } else {
+        Path::new("/run/netns").join(word)
+    };
     namespaces::inode_of(&path).map_err(|error| {
         wrong(
             "--netns",

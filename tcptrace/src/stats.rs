@@ -19,7 +19,10 @@ impl Stats {
     pub fn count(&mut self, change: &Change) {
         self.matrix[change.old.index()][change.new.index()] += 1;
         self.in_frame += 1;
-        *self.in_frame_by_process.entry(change.owner.map(|owner| owner.process)).or_default() += 1;
+        *self
+            .in_frame_by_process
+            .entry(change.owner.map(|owner| owner.process))
+            .or_default() += 1;
     }
 
     /// Starts the counts of the next frame.

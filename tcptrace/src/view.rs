@@ -7,6 +7,7 @@ use crate::{
     owner::processes::ProcessId,
 };
 use hashbrown::HashMap;
+use std::time::Duration;
 
 /// How many sockets are in each state.
 pub type Counts = [u64; TcpState::COUNT];
@@ -80,7 +81,7 @@ pub struct Context {
 /// Builds the picture at `now`.
 #[must_use]
 pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sort: Sort) -> View {
-    let seconds = context.frame.0.max(1) as f64 / 1e9;
+    let seconds = Duration::from_nanos(context.frame.0.max(1)).as_secs_f64();
     let mut by_process: HashMap<Option<ProcessId>, ProcessView> = HashMap::new();
     let mut counts = [0; TcpState::COUNT];
     for connection in engine.table.iter() {
@@ -101,7 +102,11 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
             pid: process.map(|process| process.key.pid),
             comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
             counts: [0; TcpState::COUNT],
-            rate: engine.stats.in_frame_by_process.get(&id).map_or(0.0, |count| *count as f64 / seconds),
+            rate: engine
+                .stats
+                .in_frame_by_process
+                .get(&id)
+                .map_or(0.0, |count| per_second(*count, seconds)),
             oldest: None,
         });
         row.counts[state.index()] += 1;
@@ -115,12 +120,20 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
     View {
         watched: context.watched,
         counts,
-        rate: engine.stats.in_frame as f64 / seconds,
+        rate: per_second(engine.stats.in_frame, seconds),
         processes,
         lost: context.lost,
         evicted: engine.table.tally.evicted,
         shortfalls: context.shortfalls,
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate of 2^52 events a second is out of reach"
+)]
+fn per_second(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds
 }
 
 fn is_older(candidate: (TcpState, Age), known: Option<(TcpState, Age)>) -> bool {

@@ -27,7 +27,9 @@ fn inet_csk_reqsk_queue_drop_and_put(ctx: FEntryContext) -> i32 {
 fn report(ctx: &FEntryContext, kind: u8) -> i32 {
     let listener: *const u8 = ctx.arg(0);
     let request: *const u8 = ctx.arg(1);
-    let Some(counters) = emit::counters() else { return 0 };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
     emit::record(counters, kind, Loss::Request, |record| {
         sock::fill_ends::<Direct>(record, request);
         record.cookie = sock::stored_cookie(request);

@@ -95,7 +95,7 @@ fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
             task::fill(record);
         }
     });
-    debug!(ctx, "{} -> {} of {:x}", old, new, sk as u64);
+    debug!(ctx, "state {} -> {}", old, new);
 }
 
 /// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:

@@ -19,7 +19,11 @@ use tcptrace_common::{Loss, flag, kind, state, transition_index};
 fn read<T: Copy>(ctx: &TracePointContext, index: usize) -> T {
     // SAFETY: the helper survives any address, and all callers read integers and byte arrays.
     unsafe {
-        let address = ctx.as_ptr().cast::<u8>().wrapping_add(classic_offset(index)).cast::<T>();
+        let address = ctx
+            .as_ptr()
+            .cast::<u8>()
+            .wrapping_add(classic_offset(index))
+            .cast::<T>();
         bpf_probe_read_kernel(address).unwrap_or(core::mem::zeroed())
     }
 }
@@ -32,7 +36,9 @@ fn inet_sock_set_state_classic(ctx: TracePointContext) -> u32 {
     if protocol != IPPROTO_TCP && all_protocols() == 0 {
         return 0;
     }
-    let Some(counters) = emit::counters() else { return 0 };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
     if protocol == IPPROTO_TCP {
         counters.transitions[transition_index(old, new)] += 1;
     }

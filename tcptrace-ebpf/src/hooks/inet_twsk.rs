@@ -18,8 +18,14 @@ fn inet_twsk_alloc(ctx: FExitContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let state = ctx.arg::<i32>(2) as u8;
     let timewait: u64 = ctx.arg(3);
-    let Some(counters) = emit::counters() else { return 0 };
-    let kind = if timewait == 0 { kind::TIMEWAIT_FULL } else { kind::TIMEWAIT_START };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
+    let kind = if timewait == 0 {
+        kind::TIMEWAIT_FULL
+    } else {
+        kind::TIMEWAIT_START
+    };
     emit::record(counters, kind, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, sk);
         record.cookie = sock::cookie(sk);
@@ -40,7 +46,9 @@ fn tw_timer_handler(ctx: FEntryContext) -> i32 {
 #[fentry(function = "inet_twsk_kill")]
 fn inet_twsk_kill(ctx: FEntryContext) -> i32 {
     let timewait: *const u8 = ctx.arg(0);
-    let Some(counters) = emit::counters() else { return 0 };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
     let cause = if counters.expiring == timewait as u64 {
         counters.expiring = 0;
         how::EXPIRED

@@ -57,8 +57,10 @@ extern "C" fn iter_task_file(ctx: *const TaskFileIterContext) -> i32 {
         row.tgid = Direct::load(task, offset(Field::Tgid));
         let leader: *const u8 = Direct::load(task, offset(Field::GroupLeader));
         row.start_ns = Direct::load(leader, offset(Field::StartBoottime));
-        let comm: [u64; 2] =
-            [Direct::load(leader, offset(Field::Comm)), Direct::load(leader, offset(Field::Comm) + 8)];
+        let comm: [u64; 2] = [
+            Direct::load(leader, offset(Field::Comm)),
+            Direct::load(leader, offset(Field::Comm) + 8),
+        ];
         row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
         let seq = *(*ctx).meta;
         bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);

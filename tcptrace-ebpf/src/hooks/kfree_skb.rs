@@ -24,7 +24,9 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let skb: *const u8 = ctx.arg(0);
-    let Some(counters) = emit::counters() else { return 0 };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
     emit::record(counters, kind::TIMEWAIT_SEGMENT, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, sock);
         record.cookie = sock::stored_cookie(sock);

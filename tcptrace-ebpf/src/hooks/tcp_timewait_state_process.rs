@@ -34,7 +34,9 @@ fn tcp_timewait_state_process_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process_exit(ctx: FExitContext) -> i32 {
     let timewait: *const u8 = ctx.arg(0);
-    let Some(counters) = emit::counters() else { return 0 };
+    let Some(counters) = emit::counters() else {
+        return 0;
+    };
     // The index is a constant to the verifier, and arguments can be read at constant indices only.
     let status: u32 = match timewait_status_index() {
         3 => ctx.arg(3),

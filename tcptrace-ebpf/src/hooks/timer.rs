@@ -17,12 +17,20 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
-    report(ctx.arg(0), kind::TIMEWAIT_TIMER_CANCEL, kind::REQUEST_TIMER_CANCEL)
+    report(
+        ctx.arg(0),
+        kind::TIMEWAIT_TIMER_CANCEL,
+        kind::REQUEST_TIMER_CANCEL,
+    )
 }
 
 #[btf_tracepoint(function = "timer_expire_entry")]
 fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
-    report(ctx.arg(0), kind::TIMEWAIT_TIMER_EXPIRE, kind::REQUEST_TIMER_EXPIRE)
+    report(
+        ctx.arg(0),
+        kind::TIMEWAIT_TIMER_EXPIRE,
+        kind::REQUEST_TIMER_EXPIRE,
+    )
 }
 
 #[inline(always)]

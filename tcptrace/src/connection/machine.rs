@@ -101,7 +101,14 @@ impl Life {
     /// One that is in `state` since `since`.
     #[must_use]
     pub const fn new(state: TcpState, since: Since) -> Self {
-        Self { state, since, is_timewait: false, is_orphan: false, reset: None, held: None }
+        Self {
+            state,
+            since,
+            is_timewait: false,
+            is_orphan: false,
+            reset: None,
+            held: None,
+        }
     }
 }
 
@@ -206,7 +213,13 @@ pub enum Outcome {
 #[must_use]
 pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
     match input {
-        Input::State { old, new, error, fin_received, is_orphan } => {
+        Input::State {
+            old,
+            new,
+            error,
+            fin_received,
+            is_orphan,
+        } => {
             life.is_orphan |= is_orphan;
             if new == TcpState::Close {
                 close(life, old, error, fin_received, time)
@@ -227,9 +240,11 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
             let reason = timewait_reason(life, how, otherwise);
             ended(life, time, Some(reason))
         }
-        Input::TimewaitTimer { step, substate, otherwise } => {
-            timewait_timer(life, step, substate, otherwise, time)
-        }
+        Input::TimewaitTimer {
+            step,
+            substate,
+            otherwise,
+        } => timewait_timer(life, step, substate, otherwise, time),
         Input::Superseded => match life.held {
             Some(Held::TimerCancelled { at, .. }) => ended(life, at, Some(EndReason::TimewaitReused)),
             Some(Held::Close { .. } | Held::Request { .. }) | None => Outcome::Same,
@@ -254,9 +269,18 @@ fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome 
     life.state = new;
     life.since = Since::At(time);
     if was == old {
-        Outcome::Moved { at: time, old, new, dwell }
+        Outcome::Moved {
+            at: time,
+            old,
+            new,
+            dwell,
+        }
     } else {
-        Outcome::Impossible { at: time, old: was, new }
+        Outcome::Impossible {
+            at: time,
+            old: was,
+            new,
+        }
     }
 }
 
@@ -267,7 +291,9 @@ fn close(life: &mut Life, old: TcpState, error: u32, fin_received: bool, time: N
     }
     let by_error = match error {
         errno::TIMED_OUT => Some(EndReason::Timeout),
-        errno::NETWORK_UNREACHABLE | errno::HOST_DOWN | errno::HOST_UNREACHABLE => Some(EndReason::Unreachable),
+        errno::NETWORK_UNREACHABLE | errno::HOST_DOWN | errno::HOST_UNREACHABLE => {
+            Some(EndReason::Unreachable)
+        }
         _ => None,
     };
     if let Some(reason) = by_error.or(life.reset) {
@@ -323,12 +349,21 @@ fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
     let dwell = life.since.age(time);
     life.state = substate;
     life.since = Since::At(time);
-    Outcome::Moved { at: time, old, new: substate, dwell }
+    Outcome::Moved {
+        at: time,
+        old,
+        new: substate,
+        dwell,
+    }
 }
 
 fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: Nanos) -> Outcome {
     if let Some(Held::TimerCancelled { at, .. }) = life.held {
-        let how = if is_reset { How::Reset } else { How::AnsweredByReset };
+        let how = if is_reset {
+            How::Reset
+        } else {
+            How::AnsweredByReset
+        };
         let reason = timewait_reason(life, how, EndReason::TimewaitReset);
         return ended(life, at, Some(reason));
     }
@@ -403,7 +438,12 @@ fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
     life.held = None;
     life.state = TcpState::Close;
     life.since = Since::At(at);
-    Outcome::Ended { at, old, dwell, reason }
+    Outcome::Ended {
+        at,
+        old,
+        dwell,
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -417,7 +457,13 @@ mod tests {
     }
 
     fn state(old: TcpState, new: TcpState) -> Input {
-        Input::State { old, new, error: 0, fin_received: false, is_orphan: false }
+        Input::State {
+            old,
+            new,
+            error: 0,
+            fin_received: false,
+            is_orphan: false,
+        }
     }
 
     fn open() -> Life {
@@ -453,7 +499,11 @@ mod tests {
     const OTHERWISE: EndReason = EndReason::Purged;
 
     fn timer(step: TimerStep, substate: TcpState) -> Input {
-        Input::TimewaitTimer { step, substate, otherwise: OTHERWISE }
+        Input::TimewaitTimer {
+            step,
+            substate,
+            otherwise: OTHERWISE,
+        }
     }
 
     #[test]
@@ -465,14 +515,25 @@ mod tests {
                 (11, state(FinWait1, FinWait2)),
                 (11, timer(TimerStep::Start, FinWait2)),
                 (11, state(FinWait2, TcpState::Close)),
-                (1011, Input::TimewaitSegment { substate: TimeWait, is_reset: false }),
+                (
+                    1011,
+                    Input::TimewaitSegment {
+                        substate: TimeWait,
+                        is_reset: false,
+                    },
+                ),
                 (61_500, timer(TimerStep::Cancel, TimeWait)),
                 (61_500, timer(TimerStep::Expire, TimeWait)),
             ],
         );
         assert_eq!(
             path(&outcomes),
-            [(FinWait1, 10), (FinWait2, 1), (TimeWait, 1000), (TcpState::Close, 60_489)]
+            [
+                (FinWait1, 10),
+                (FinWait2, 1),
+                (TimeWait, 1000),
+                (TcpState::Close, 60_489)
+            ]
         );
         assert_eq!(reason(&outcomes), Some(EndReason::TimewaitExpired));
     }
@@ -501,27 +562,45 @@ mod tests {
             life
         };
         let cancelled = (10, timer(TimerStep::Cancel, TimeWait));
-        let by_reset = Input::TimewaitSegment { substate: TimeWait, is_reset: true };
-        assert_eq!(reason(&run(&mut begin(), &[cancelled, (10, by_reset)])), Some(EndReason::TimewaitReset));
+        let by_reset = Input::TimewaitSegment {
+            substate: TimeWait,
+            is_reset: true,
+        };
+        assert_eq!(
+            reason(&run(&mut begin(), &[cancelled, (10, by_reset)])),
+            Some(EndReason::TimewaitReset)
+        );
         assert_eq!(
             reason(&run(&mut begin(), &[cancelled, (10, Input::Superseded)])),
             Some(EndReason::TimewaitReused)
         );
-        assert_eq!(reason(&run(&mut begin(), &[cancelled, (12, Input::Release)])), Some(OTHERWISE));
+        assert_eq!(
+            reason(&run(&mut begin(), &[cancelled, (12, Input::Release)])),
+            Some(OTHERWISE)
+        );
     }
 
     #[test]
     fn a_full_timewait_table_is_an_overflow() {
         let mut life = Life::new(Closing, Since::At(at(0)));
-        let outcomes = run(&mut life, &[(4, state(Closing, TcpState::Close)), (7, Input::Release)]);
+        let outcomes = run(
+            &mut life,
+            &[(4, state(Closing, TcpState::Close)), (7, Input::Release)],
+        );
         assert_eq!(path(&outcomes), [(TcpState::Close, 4)]);
         assert_eq!(reason(&outcomes), Some(EndReason::TimewaitOverflow));
     }
 
     #[test]
     fn a_reset_that_is_sent_after_the_close_explains_it() {
-        let outcomes =
-            run(&mut open(), &[(4, state(Established, TcpState::Close)), (4, Input::ResetSent), (7, Input::Release)]);
+        let outcomes = run(
+            &mut open(),
+            &[
+                (4, state(Established, TcpState::Close)),
+                (4, Input::ResetSent),
+                (7, Input::Release),
+            ],
+        );
         assert_eq!(outcomes.len(), 1);
         assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
     }
@@ -551,14 +630,24 @@ mod tests {
         assert_eq!(path(&outcomes), [(TcpState::Close, 3000)]);
         assert_eq!(reason(&outcomes), Some(EndReason::HandshakeAbandoned));
         let reset = [(9, Input::RequestTimer(TimerStep::Cancel)), (11, Input::Release)];
-        assert_eq!(reason(&run(&mut begin(), &reset)), Some(EndReason::HandshakeReset));
+        assert_eq!(
+            reason(&run(&mut begin(), &reset)),
+            Some(EndReason::HandshakeReset)
+        );
     }
 
     #[test]
     fn an_impossible_order_is_said_and_the_event_believed() {
         let mut life = Life::new(CloseWait, Since::At(at(0)));
         let outcome = step(&mut life, state(Established, FinWait1), at(5));
-        assert_eq!(outcome, Outcome::Impossible { at: at(5), old: CloseWait, new: FinWait1 });
+        assert_eq!(
+            outcome,
+            Outcome::Impossible {
+                at: at(5),
+                old: CloseWait,
+                new: FinWait1
+            }
+        );
         assert_eq!(life.state, FinWait1);
     }
 
@@ -567,10 +656,20 @@ mod tests {
     }
 
     fn any_input() -> impl Strategy<Value = Input> {
-        let step = prop_oneof![Just(TimerStep::Start), Just(TimerStep::Cancel), Just(TimerStep::Expire)];
+        let step = prop_oneof![
+            Just(TimerStep::Start),
+            Just(TimerStep::Cancel),
+            Just(TimerStep::Expire)
+        ];
         prop_oneof![
             (any_state(), any_state(), any::<bool>(), any::<bool>()).prop_map(
-                |(old, new, fin_received, is_orphan)| Input::State { old, new, error: 0, fin_received, is_orphan }
+                |(old, new, fin_received, is_orphan)| Input::State {
+                    old,
+                    new,
+                    error: 0,
+                    fin_received,
+                    is_orphan
+                }
             ),
             Just(Input::ResetReceived),
             Just(Input::ResetSent),
@@ -578,8 +677,15 @@ mod tests {
             Just(Input::Superseded),
             Just(Input::RequestDropped),
             Just(Input::Release),
-            any::<bool>().prop_map(|is_reset| Input::TimewaitSegment { substate: TimeWait, is_reset }),
-            step.prop_map(|step| Input::TimewaitTimer { step, substate: TimeWait, otherwise: OTHERWISE }),
+            any::<bool>().prop_map(|is_reset| Input::TimewaitSegment {
+                substate: TimeWait,
+                is_reset
+            }),
+            step.prop_map(|step| Input::TimewaitTimer {
+                step,
+                substate: TimeWait,
+                otherwise: OTHERWISE
+            }),
             Just(Input::RequestTimer(TimerStep::Start)),
         ]
     }

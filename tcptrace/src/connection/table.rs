@@ -7,15 +7,11 @@ use super::{
 };
 use crate::{
     decode::{Row, SockKind},
-    event::{
-        Age, ConnectionId, EndReason, Ends, Event, Nanos, SockRef, TcpState, TimerStep, What,
-    },
-    output::header::Audit,
+    event::{Age, ConnectionId, EndReason, Ends, Event, Nanos, SockRef, TcpState, TimerStep, What},
     owner::{
         policy::{self, Evidence, Owner},
         processes::Processes,
     },
-    source::snapshot::Snapshot,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -56,6 +52,14 @@ pub struct Connection {
     pub began: Since,
     key: u64,
     by_ends: bool,
+}
+
+impl Connection {
+    /// Whether it is TCP's, and not SCTP's or MPTCP's own.
+    #[must_use]
+    pub const fn is_tcp(&self) -> bool {
+        self.protocol == TCP
+    }
 }
 
 /// One change of one connection.
@@ -152,6 +156,16 @@ impl Table {
         self.rows.iter().filter(|row| row.key != VACANT)
     }
 
+    /// The row in `slot`, if there is one.
+    pub(super) fn row(&self, slot: u32) -> Option<&Connection> {
+        self.rows.get(slot as usize).filter(|row| row.key != VACANT)
+    }
+
+    /// Live connections with their slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Connection)> {
+        (0..).zip(&self.rows).filter(|(_, row)| row.key != VACANT)
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -168,19 +182,26 @@ impl Table {
     pub fn apply(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         self.tally.events += 1;
         match event.what {
-            What::State { old: TcpState::Listen, new: TcpState::SynRecv, .. } => {
+            What::State {
+                old: TcpState::Listen,
+                new: TcpState::SynRecv,
+                ..
+            } => {
                 self.children.insert(event.sock.address, event.time);
                 return;
             }
             What::RequestStart { listener } => return self.request_start(event, listener, emit),
-            What::RequestTimer { step: TimerStep::Start, listener }
-                if self.ends.get(event.netns, &event.ends).is_none() =>
-            {
+            What::RequestTimer {
+                step: TimerStep::Start,
+                listener,
+            } if self.ends.get(event.netns, &event.ends).is_none() => {
                 return self.request_start(event, listener, emit);
             }
             _ => {}
         }
-        let Some(slot) = self.find_or_make(event, emit) else { return };
+        let Some(slot) = self.find_or_make(event, emit) else {
+            return;
+        };
         self.learn(slot, event);
         if let Some(input) = self.input(slot, event) {
             let outcome = machine::step(&mut self.rows[slot as usize].life, input, event.time);
@@ -253,7 +274,7 @@ impl Table {
             .filter(|slot| {
                 let row = &self.rows[*slot];
                 row.key != VACANT
-                    && row.protocol == TCP
+                    && row.is_tcp()
                     && covered.contains(&row.netns)
                     && row.life.since.time() < started
                     && row.life.held.is_none()
@@ -272,46 +293,6 @@ impl Table {
             self.remove(*slot);
         }
         missing.len() as u64
-    }
-
-    /// Compares with a snapshot; sockets that changed after it was begun are left out.
-    #[must_use]
-    pub fn audit(&self, snapshot: &Snapshot) -> Audit {
-        let mut audit = Audit::default();
-        let mut found: HashSet<u32> = HashSet::new();
-        let differs = |audit: &mut Audit, state: TcpState| {
-            audit.differences += 1;
-            *audit.by_state.entry(state).or_default() += 1;
-        };
-        for row in &snapshot.rows {
-            let slot = self.find_row(row);
-            found.extend(slot);
-            let Some(slot) = slot else {
-                audit.compared += 1;
-                differs(&mut audit, row.state);
-                continue;
-            };
-            let life = &self.rows[slot as usize].life;
-            if life.since.time() >= snapshot.started {
-                continue;
-            }
-            audit.compared += 1;
-            if life.state != row.state {
-                differs(&mut audit, row.state);
-            }
-        }
-        for (slot, row) in self.rows.iter().enumerate() {
-            let is_missing = row.key != VACANT
-                && row.protocol == TCP
-                && row.life.since.time() < snapshot.started
-                && snapshot.covered.contains(&row.netns)
-                && u32::try_from(slot).is_ok_and(|slot| !found.contains(&slot));
-            if is_missing {
-                audit.compared += 1;
-                differs(&mut audit, TcpState::Close);
-            }
-        }
-        audit
     }
 
     /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
@@ -336,7 +317,7 @@ impl Table {
         }
     }
 
-    fn find_row(&self, row: &Row) -> Option<u32> {
+    pub(super) fn find_row(&self, row: &Row) -> Option<u32> {
         if row.kind == SockKind::Request {
             return self.ends.get(row.netns, &row.ends);
         }
@@ -347,14 +328,21 @@ impl Table {
         self.supersede(event, emit);
         if let Some(slot) = self.ends.get(event.netns, &event.ends) {
             // The old request was dropped unseen.
-            let outcome = machine::step(&mut self.rows[slot as usize].life, Input::RequestDropped, event.time);
+            let outcome = machine::step(
+                &mut self.rows[slot as usize].life,
+                Input::RequestDropped,
+                event.time,
+            );
             self.carry_out(slot, outcome, emit);
             let outcome = machine::step(&mut self.rows[slot as usize].life, Input::Release, event.time);
             self.carry_out(slot, outcome, emit);
         }
         let life = Life::new(TcpState::SynRecv, Since::At(event.time));
         // A request's cookie is its child's too: the child finds the row by its ends, so it needs none here.
-        let sock = SockRef { cookie: 0, address: 0 };
+        let sock = SockRef {
+            cookie: 0,
+            address: 0,
+        };
         let slot = self.make(sock, event.ends, event.netns, TCP, life);
         self.rows[slot as usize].listener = listener;
         self.index_by_ends(slot);
@@ -389,7 +377,11 @@ impl Table {
                 None if old == new => None,
                 None => self.begin(event, old, new, emit),
             },
-            What::TimewaitTimer { step: TimerStep::Start, substate } | What::TimewaitStart(substate) => {
+            What::TimewaitTimer {
+                step: TimerStep::Start,
+                substate,
+            }
+            | What::TimewaitStart(substate) => {
                 Some(known.unwrap_or_else(|| self.unknown(event, substate, Since::Before(event.time))))
             }
             // The rest is about a connection that is known, or has been reported as gone.
@@ -486,7 +478,11 @@ impl Table {
         if cookie == 0 {
             return 0;
         }
-        self.reopenable.iter().rev().find(|(closed, _)| *closed == cookie).map_or(0, |(_, last)| last + 1)
+        self.reopenable
+            .iter()
+            .rev()
+            .find(|(closed, _)| *closed == cookie)
+            .map_or(0, |(_, last)| last + 1)
     }
 
     /// Takes from the event what it tells beside the change.
@@ -511,23 +507,41 @@ impl Table {
 
     fn input(&self, slot: u32, event: &Event) -> Option<Input> {
         Some(match event.what {
-            What::State { old, new, error, fin_received, is_orphan } => {
-                let old = if self.rows[slot as usize].life.state == TcpState::Listen && old == TcpState::SynRecv {
-                    TcpState::Listen
-                } else {
-                    old
-                };
-                Input::State { old, new, error, fin_received, is_orphan }
+            What::State {
+                old,
+                new,
+                error,
+                fin_received,
+                is_orphan,
+            } => {
+                let old =
+                    if self.rows[slot as usize].life.state == TcpState::Listen && old == TcpState::SynRecv {
+                        TcpState::Listen
+                    } else {
+                        old
+                    };
+                Input::State {
+                    old,
+                    new,
+                    error,
+                    fin_received,
+                    is_orphan,
+                }
             }
             What::ResetReceived => Input::ResetReceived,
             What::ResetSent => Input::ResetSent,
             What::TimewaitStart(substate) => Input::TimewaitStart(substate),
             What::TimewaitFull => Input::TimewaitFull,
             What::TimewaitSegment { substate, is_reset } => Input::TimewaitSegment { substate, is_reset },
-            What::TimewaitEnd { how, .. } => Input::TimewaitEnd { how, otherwise: self.taken_over_by(event) },
-            What::TimewaitTimer { step, substate } => {
-                Input::TimewaitTimer { step, substate, otherwise: self.taken_over_by(event) }
-            }
+            What::TimewaitEnd { how, .. } => Input::TimewaitEnd {
+                how,
+                otherwise: self.taken_over_by(event),
+            },
+            What::TimewaitTimer { step, substate } => Input::TimewaitTimer {
+                step,
+                substate,
+                otherwise: self.taken_over_by(event),
+            },
             What::RequestTimer { step, .. } => Input::RequestTimer(step),
             What::RequestEnd => Input::RequestDropped,
             What::Accept | What::RequestStart { .. } => return None,
@@ -537,11 +551,19 @@ impl Table {
     /// Why a timewait sock ends where no segment and no expiry ends it: `connect` takes the four-tuple over in
     /// the caller's own context, the namespace's going is a kernel worker's.
     fn taken_over_by(&self, event: &Event) -> EndReason {
-        let Some(task) = &event.task else { return EndReason::Purged };
-        let connecting = self.connects.iter().rev().any(|(pid, ends)| {
-            *pid == task.process.pid && ends.has_remote_of(&event.ends)
-        });
-        if connecting || !task.is_kernel_thread { EndReason::TimewaitReused } else { EndReason::Purged }
+        let Some(task) = &event.task else {
+            return EndReason::Purged;
+        };
+        let connecting = self
+            .connects
+            .iter()
+            .rev()
+            .any(|(pid, ends)| *pid == task.process.pid && ends.has_remote_of(&event.ends));
+        if connecting || !task.is_kernel_thread {
+            EndReason::TimewaitReused
+        } else {
+            EndReason::Purged
+        }
     }
 
     fn carry_out(&mut self, slot: u32, outcome: Outcome, emit: &mut impl FnMut(&Change)) {
@@ -573,7 +595,12 @@ impl Table {
                     self.held.push_back((held.at(), slot, row.key));
                 }
             }
-            Outcome::Ended { at, old, dwell, reason } => {
+            Outcome::Ended {
+                at,
+                old,
+                dwell,
+                reason,
+            } => {
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
                 self.report(&change, emit);
@@ -594,14 +621,7 @@ impl Table {
         self.reopenable.push_back((row.id.cookie, row.id.incarnation));
     }
 
-    fn change(
-        &self,
-        slot: u32,
-        time: Nanos,
-        old: TcpState,
-        new: TcpState,
-        dwell: Option<Age>,
-    ) -> Change {
+    fn change(&self, slot: u32, time: Nanos, old: TcpState, new: TcpState, dwell: Option<Age>) -> Change {
         let row = &self.rows[slot as usize];
         Change {
             time,
@@ -624,7 +644,9 @@ impl Table {
     }
 
     fn listener_owner(&self, netns: u32, ends: &Ends, listener: u64) -> Option<Owner> {
-        let by_cookie = (listener != 0).then(|| self.keys.get(&listener).copied()).flatten();
+        let by_cookie = (listener != 0)
+            .then(|| self.keys.get(&listener).copied())
+            .flatten();
         let slot = by_cookie.or_else(|| {
             let slots = self.listeners.get(&(netns, ends.local_port))?;
             slots
@@ -634,7 +656,10 @@ impl Table {
                 .copied()
         })?;
         let owner = self.rows[slot as usize].owner?;
-        Some(Owner { process: owner.process, evidence: Evidence::Listener })
+        Some(Owner {
+            process: owner.process,
+            evidence: Evidence::Listener,
+        })
     }
 
     /// Gives the row this evidence of its owner, which counts unless stronger is known.
@@ -659,20 +684,20 @@ impl Table {
         self.keys.get(&cookie).copied()
     }
 
-    fn make(
-        &mut self,
-        sock: SockRef,
-        ends: Ends,
-        netns: u32,
-        protocol: u16,
-        life: Life,
-    ) -> u32 {
+    fn make(&mut self, sock: SockRef, ends: Ends, netns: u32, protocol: u16, life: Life) -> u32 {
         if self.live >= self.capacity {
             self.evict();
         }
-        let key = if sock == SockRef::default() { self.next_key() } else { key_of(sock) };
+        let key = if sock == SockRef::default() {
+            self.next_key()
+        } else {
+            key_of(sock)
+        };
         let row = Connection {
-            id: ConnectionId { cookie: sock.cookie, incarnation: 0 },
+            id: ConnectionId {
+                cookie: sock.cookie,
+                incarnation: 0,
+            },
             ends,
             netns,
             protocol,
@@ -739,7 +764,10 @@ impl Table {
 
     fn index_listener(&mut self, slot: u32) {
         let row = &self.rows[slot as usize];
-        self.listeners.entry((row.netns, row.ends.local_port)).or_default().push(slot);
+        self.listeners
+            .entry((row.netns, row.ends.local_port))
+            .or_default()
+            .push(slot);
     }
 
     /// Gives up one row, passing over the rows in turn; a timewait or request row is taken where one is near,
@@ -775,13 +803,20 @@ const VACANT: u64 = u64::MAX;
 
 /// Cookies count up from 1, kernel addresses are in the upper half: the two never meet.
 const fn key_of(sock: SockRef) -> u64 {
-    if sock.cookie != 0 { sock.cookie } else { sock.address }
+    if sock.cookie != 0 {
+        sock.cookie
+    } else {
+        sock.address
+    }
 }
 
 /// The monotonic time of a 32-bit millisecond stamp that is at most 49 days before `now`.
 #[must_use]
 pub fn stamp_time(now: Nanos, stamp_ms: u32) -> Nanos {
-    #[expect(clippy::cast_possible_truncation, reason = "the stamp is the low half of the kernel's milliseconds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the stamp is the low half of the kernel's milliseconds"
+    )]
     let ago_ms = ((now.0 / 1_000_000) as u32).wrapping_sub(stamp_ms);
     Nanos(now.0.saturating_sub(u64::from(ago_ms) * 1_000_000))
 }

@@ -67,7 +67,8 @@ struct Type {
     at: usize,
     name: u32,
     info: u32,
-    size_or_type: u32,
+    /// The type that it refers to, or a size.
+    target: u32,
 }
 
 impl Type {
@@ -96,8 +97,10 @@ impl Btf {
     /// # Errors
     /// As above.
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
-        let data = fs::read(path)
-            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        let data = fs::read(path).map_err(|source| BtfError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
         Self::parse(data)
     }
 
@@ -110,11 +113,19 @@ impl Btf {
         let first = base + header(8)? as usize;
         let end = first + header(12)? as usize;
         let strings = base + header(16)? as usize;
-        let mut btf = Self { data, types: Vec::with_capacity(200_000), strings };
+        let mut btf = Self {
+            data,
+            types: Vec::with_capacity(200_000),
+            strings,
+        };
         let mut at = first;
         while at < end {
-            let size = btf.type_at(at).and_then(|t| record_size(&t)).ok_or(BtfError::Malformed(at))?;
-            btf.types.push(u32::try_from(at).map_err(|_| BtfError::Malformed(at))?);
+            let size = btf
+                .type_at(at)
+                .and_then(|t| record_size(&t))
+                .ok_or(BtfError::Malformed(at))?;
+            btf.types
+                .push(u32::try_from(at).map_err(|_| BtfError::Malformed(at))?);
             at += size;
         }
         Ok(btf)
@@ -138,15 +149,15 @@ impl Btf {
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Vec<Parameter>> {
         let function = self.find(kind::FUNC, name)?;
-        self.parameters(self.type_by_id(function.size_or_type)?)
+        self.parameters(self.type_by_id(function.target)?)
     }
 
     /// The parameters of the tracepoint `name`, in order.
     #[must_use]
     pub fn tracepoint(&self, name: &str) -> Option<Vec<Parameter>> {
         let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
-        let pointer = self.type_by_id(typedef.size_or_type)?;
-        let mut parameters = self.parameters(self.type_by_id(pointer.size_or_type)?)?;
+        let pointer = self.type_by_id(typedef.target)?;
+        let mut parameters = self.parameters(self.type_by_id(pointer.target)?)?;
         // The first is the tracer's own data.
         parameters.remove(0);
         Some(parameters)
@@ -169,7 +180,7 @@ impl Btf {
         if pointer.kind() != kind::PTR {
             return None;
         }
-        let target = self.strip(self.type_by_id(pointer.size_or_type)?)?;
+        let target = self.strip(self.type_by_id(pointer.target)?)?;
         (target.kind() == kind::STRUCT).then(|| Parameter::PointerTo(self.name(target).to_owned()))
     }
 
@@ -186,8 +197,9 @@ impl Btf {
                 offset &= 0x00ff_ffff;
             }
             if member_name == 0 {
-                if let Some((found, inner)) =
-                    self.strip(member).and_then(|inner| self.member(inner, name, depth + 1))
+                if let Some((found, inner)) = self
+                    .strip(member)
+                    .and_then(|inner| self.member(inner, name, depth + 1))
                 {
                     return Some((found, offset + inner));
                 }
@@ -209,7 +221,7 @@ impl Btf {
         for _ in 0..MAX_DEPTH {
             match current.kind() {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    current = self.type_by_id(current.size_or_type)?;
+                    current = self.type_by_id(current.target)?;
                 }
                 _ => return Some(current),
             }
@@ -226,7 +238,7 @@ impl Btf {
             at,
             name: read_u32(&self.data, at)?,
             info: read_u32(&self.data, at + 4)?,
-            size_or_type: read_u32(&self.data, at + 8)?,
+            target: read_u32(&self.data, at + 8)?,
         })
     }
 

@@ -20,7 +20,10 @@ impl Anchor {
         let before = read(ClockId::CLOCK_MONOTONIC);
         let wall_ns = read(ClockId::CLOCK_REALTIME);
         let after = read(ClockId::CLOCK_MONOTONIC);
-        Self { mono_ns: before.midpoint(after), wall_ns }
+        Self {
+            mono_ns: before.midpoint(after),
+            wall_ns,
+        }
     }
 
     /// Wall time of a monotonic time, nanoseconds since 1970.

@@ -38,8 +38,13 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose, most important first.
-    pub const ALL: [Self; 5] =
-        [Self::Transitions, Self::Timewait, Self::Requests, Self::Resets, Self::Accept];
+    pub const ALL: [Self; 5] = [
+        Self::Transitions,
+        Self::Timewait,
+        Self::Requests,
+        Self::Resets,
+        Self::Accept,
+    ];
 
     /// Its name in `check` and in headers.
     #[must_use]
@@ -106,7 +111,15 @@ const fn hook(
     fields: &'static [Field],
     counted_as: &'static [u8],
 ) -> Hook {
-    Hook { program, attach, target, purpose, arguments, fields, counted_as }
+    Hook {
+        program,
+        attach,
+        target,
+        purpose,
+        arguments,
+        fields,
+        counted_as,
+    }
 }
 
 /// `tp_btf/inet_sock_set_state`: the program that reports, then the one that reports what the kernel made the
@@ -192,8 +205,12 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
     ),
 ];
 
-const TIMER_FIELDS: &[Field] =
-    &[Field::TimerFunction, Field::TwTimer, Field::ReqTimer, Field::TwSubstate];
+const TIMER_FIELDS: &[Field] = &[
+    Field::TimerFunction,
+    Field::TwTimer,
+    Field::ReqTimer,
+    Field::TwSubstate,
+];
 
 /// Timewait and request socks by the timers that drive them.
 pub const TIMERS: &[Hook] = &[

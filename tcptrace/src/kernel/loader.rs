@@ -20,7 +20,8 @@ use std::{
 };
 use tcptrace_common::{ABSENT, Counters, Field};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tcptrace.bpf.o"));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tcptrace.bpf.o"));
 
 /// The environment variable that names another object to load, for testing one that was just built.
 pub const OBJECT_VARIABLE: &str = "TCPTRACE_BPF_OBJECT";
@@ -59,7 +60,9 @@ impl Attached {
         if let Way::Missing(reason) = self.way {
             return Some(reason.to_owned());
         }
-        self.hooks.iter().find_map(|(hook, failure)| failure.as_ref().map(|why| format!("{}: {why}", hook.target)))
+        self.hooks
+            .iter()
+            .find_map(|(hook, failure)| failure.as_ref().map(|why| format!("{}: {why}", hook.target)))
     }
 }
 
@@ -142,8 +145,16 @@ impl Kernel {
     /// # Errors
     /// Where the map cannot be read.
     pub fn totals(&self) -> Result<Totals, Refusal> {
-        let mut totals = Totals { transitions: [0; 256], lost: [0; 4], hits: [0; 32], skipped: self.skipped() };
-        let per_cpu = self.counters.get(&0, 0).map_err(|error| system("read the counters", &error))?;
+        let mut totals = Totals {
+            transitions: [0; 256],
+            lost: [0; 4],
+            hits: [0; 32],
+            skipped: self.skipped(),
+        };
+        let per_cpu = self
+            .counters
+            .get(&0, 0)
+            .map_err(|error| system("read the counters", &error))?;
         for CountersPod(cpu) in per_cpu.iter() {
             add(&mut totals.transitions, &cpu.transitions);
             add(&mut totals.lost, &cpu.lost);
@@ -177,7 +188,9 @@ impl Kernel {
 
     fn open_iterator(&mut self, name: &str, target: &str) -> Result<File, Refusal> {
         let refused = |error: ProgramError| refusal_of(name, error);
-        let btf = self.btf.as_ref().ok_or_else(|| Refusal::BadBtf { detail: "there is none".to_owned() })?;
+        let btf = self.btf.as_ref().ok_or_else(|| Refusal::BadBtf {
+            detail: "there is none".to_owned(),
+        })?;
         let program: &mut Iter = self
             .ebpf
             .program_mut(name)
@@ -189,7 +202,8 @@ impl Kernel {
         }
         let link = program.attach().map_err(refused)?;
         let link = program.take_link(link).map_err(refused)?;
-        link.into_file().map_err(|error| system("open the iterator", &error))
+        link.into_file()
+            .map_err(|error| system("open the iterator", &error))
     }
 
     /// The kernel counts these per program (`bpf_prog_inc_misses_counter`) and shows them in `fdinfo`. What one of
@@ -207,7 +221,11 @@ impl Kernel {
 fn misses(program: &Program) -> Option<u64> {
     let fd = program.fd().ok()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", raw(fd))).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+    info.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn raw(fd: &ProgramFd) -> i32 {
@@ -230,7 +248,11 @@ struct Loading {
 impl Loading {
     fn open(settings: &Settings) -> Result<Self, Refusal> {
         let facts = probe::facts()?;
-        let btf = if facts.btf.is_ok() { aya::Btf::from_sys_fs().ok() } else { None };
+        let btf = if facts.btf.is_ok() {
+            aya::Btf::from_sys_fs().ok()
+        } else {
+            None
+        };
         let ebpf = load(settings, &facts, btf.as_ref())?;
         Ok(Self { ebpf, facts, btf })
     }
@@ -260,13 +282,18 @@ impl Loading {
             has_btf: btf.is_some(),
             has_trampolines,
             knows_timer_handlers: handlers.timewait != 0 && handlers.request != 0,
-            has_rx_sk: btf.and_then(|btf| btf.tracepoint("kfree_skb")).is_some_and(|args| args.len() >= 4),
+            has_rx_sk: btf
+                .and_then(|btf| btf.tracepoint("kfree_skb"))
+                .is_some_and(|args| args.len() >= 4),
         }
     }
 
     /// Loading the smallest of them is the kernel's own answer.
     fn has_trampolines(&mut self) -> bool {
-        let Some(probe) = hook::TIMEWAIT_FENTRY.iter().find(|hook| hook.attach == Attach::Fentry) else {
+        let Some(probe) = hook::TIMEWAIT_FENTRY
+            .iter()
+            .find(|hook| hook.attach == Attach::Fentry)
+        else {
             return false;
         };
         let answer = self.check(probe).is_ok() && self.load_program(probe).is_ok();
@@ -291,7 +318,9 @@ impl Loading {
                 way: *way,
                 hooks: results
                     .iter()
-                    .filter(|(hook, _)| hook.purpose == *purpose || (*way == Way::Timers && serves_requests(hook, *purpose)))
+                    .filter(|(hook, _)| {
+                        hook.purpose == *purpose || (*way == Way::Timers && serves_requests(hook, *purpose))
+                    })
                     .cloned()
                     .collect(),
             })
@@ -318,8 +347,12 @@ impl Loading {
 
     fn load_program(&mut self, hook: &Hook) -> Result<(), Refusal> {
         let Self { ebpf, btf, .. } = self;
-        let no_btf = || Refusal::BadBtf { detail: "there is none".to_owned() };
-        let program = ebpf.program_mut(hook.program).ok_or_else(|| missing_program(hook.program))?;
+        let no_btf = || Refusal::BadBtf {
+            detail: "there is none".to_owned(),
+        };
+        let program = ebpf
+            .program_mut(hook.program)
+            .ok_or_else(|| missing_program(hook.program))?;
         let btf = btf.as_ref().ok_or_else(no_btf);
         let result = match program {
             Program::BtfTracePoint(program) => BtfTracePoint::load(program, hook.target, btf?),
@@ -332,7 +365,9 @@ impl Loading {
     }
 
     fn program(&mut self, hook: &Hook) -> Result<&mut Program, Refusal> {
-        self.ebpf.program_mut(hook.program).ok_or_else(|| missing_program(hook.program))
+        self.ebpf
+            .program_mut(hook.program)
+            .ok_or_else(|| missing_program(hook.program))
     }
 
     fn unload(&mut self, hook: &Hook) {
@@ -356,7 +391,9 @@ impl Loading {
     fn check(&self, hook: &Hook) -> Result<(), Refusal> {
         let Ok(btf) = &self.facts.btf else { return Ok(()) };
         if let Some(field) = hook.fields.iter().find(|field| offset(btf, **field) == ABSENT) {
-            return Err(Refusal::NoField { field: format!("{}.{}", field.of_struct(), field.path()) });
+            return Err(Refusal::NoField {
+                field: format!("{}.{}", field.of_struct(), field.path()),
+            });
         }
         let parameters = match hook.attach {
             Attach::ClassicTracepoint => return Ok(()),
@@ -376,23 +413,41 @@ impl Loading {
                 (Some(Parameter::Other) | None, _) => false,
             };
             if !matches {
-                return Err(refused(format!("its argument {} is no struct {wanted} here", index + 1)));
+                return Err(refused(format!(
+                    "its argument {} is no struct {wanted} here",
+                    index + 1
+                )));
             }
         }
         Ok(())
     }
 
     fn finish(mut self, attached: Vec<Attached>, debug: bool) -> Result<(Kernel, RingBuf<MapData>), Refusal> {
-        let records = self.ebpf.take_map("RECORDS").ok_or_else(|| missing_map("RECORDS"))?;
+        let records = self
+            .ebpf
+            .take_map("RECORDS")
+            .ok_or_else(|| missing_map("RECORDS"))?;
         let records = RingBuf::try_from(records).map_err(|error| system("map the ring buffer", &error))?;
-        let counters = self.ebpf.take_map("COUNTERS").ok_or_else(|| missing_map("COUNTERS"))?;
-        let counters = PerCpuArray::try_from(counters).map_err(|error| system("open the counters", &error))?;
+        let counters = self
+            .ebpf
+            .take_map("COUNTERS")
+            .ok_or_else(|| missing_map("COUNTERS"))?;
+        let counters =
+            PerCpuArray::try_from(counters).map_err(|error| system("open the counters", &error))?;
         let logger = if debug {
-            Some(EbpfLogger::init(&mut self.ebpf).map_err(|error| system("open the kernel side's log", &error))?)
+            Some(
+                EbpfLogger::init(&mut self.ebpf)
+                    .map_err(|error| system("open the kernel side's log", &error))?,
+            )
         } else {
             None
         };
-        let Facts { release, machine, host, .. } = self.facts;
+        let Facts {
+            release,
+            machine,
+            host,
+            ..
+        } = self.facts;
         let kernel = Kernel {
             ebpf: self.ebpf,
             btf: self.btf,
@@ -427,7 +482,11 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let wake_bytes = u64::from(settings.buffer_bytes / 4);
     let status_index = count("tcp_timewait_state_process");
     let accept_index = count("inet_csk_accept");
-    let log_level = if settings.debug { aya_log::Level::Trace as u8 } else { 0 };
+    let log_level = if settings.debug {
+        aya_log::Level::Trace as u8
+    } else {
+        0
+    };
     let object = object()?;
     EbpfLoader::new()
         .btf(btf)
@@ -448,10 +507,14 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .map_err(|error| match error {
             EbpfError::MapError(error) if !has_ring_buffer() => {
                 log::debug!("{error}");
-                Refusal::TooOld { release: facts.release.clone() }
+                Refusal::TooOld {
+                    release: facts.release.clone(),
+                }
             }
             EbpfError::MapError(error) => system("create the maps", &error),
-            other => Refusal::BadObject { detail: chain(&other) },
+            other => Refusal::BadObject {
+                detail: chain(&other),
+            },
         })
 }
 
@@ -464,12 +527,16 @@ fn object() -> Result<std::borrow::Cow<'static, [u8]>, Refusal> {
         None => Ok(OBJECT.into()),
         Some(path) => fs::read(PathBuf::from(&path))
             .map(Into::into)
-            .map_err(|error| Refusal::BadObject { detail: format!("{}: {error}", path.to_string_lossy()) }),
+            .map_err(|error| Refusal::BadObject {
+                detail: format!("{}: {error}", path.to_string_lossy()),
+            }),
     }
 }
 
 fn offset(btf: &Btf, field: Field) -> u16 {
-    btf.field_offset(field.of_struct(), field.path()).and_then(|at| u16::try_from(at).ok()).unwrap_or(ABSENT)
+    btf.field_offset(field.of_struct(), field.path())
+        .and_then(|at| u16::try_from(at).ok())
+        .unwrap_or(ABSENT)
 }
 
 fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {
@@ -478,7 +545,9 @@ fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {
         .map(|field| {
             let at = offset(btf, *field);
             if at == ABSENT && field.is_required() {
-                Err(Refusal::NoField { field: format!("{}.{}", field.of_struct(), field.path()) })
+                Err(Refusal::NoField {
+                    field: format!("{}.{}", field.of_struct(), field.path()),
+                })
             } else {
                 Ok(at)
             }
@@ -515,25 +584,40 @@ fn format_offset(format: &str, name: &str) -> Option<u16> {
         if last.split('[').next()? != name {
             return None;
         }
-        rest.trim().strip_prefix("offset:")?.split(';').next()?.parse().ok()
+        rest.trim()
+            .strip_prefix("offset:")?
+            .split(';')
+            .next()?
+            .parse()
+            .ok()
     })
 }
 
 fn missing_program(name: &str) -> Refusal {
-    Refusal::BadObject { detail: format!("it has no program {name} of the expected type") }
+    Refusal::BadObject {
+        detail: format!("it has no program {name} of the expected type"),
+    }
 }
 
 fn missing_map(name: &str) -> Refusal {
-    Refusal::BadObject { detail: format!("it has no map {name}") }
+    Refusal::BadObject {
+        detail: format!("it has no map {name}"),
+    }
 }
 
 fn system(action: &str, error: &dyn std::error::Error) -> Refusal {
-    Refusal::System { action: action.to_owned(), error: chain(error) }
+    Refusal::System {
+        action: action.to_owned(),
+        error: chain(error),
+    }
 }
 
 fn refusal_of(program: &str, error: ProgramError) -> Refusal {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => Refusal::Verifier {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => Refusal::Verifier {
             program: program.to_owned(),
             error: io_error.to_string(),
             log: verifier_log.to_string(),

@@ -18,7 +18,6 @@ pub enum Preference {
 
 /// What a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Abilities {
     /// Kernel BTF can be read.
     pub has_btf: bool,
@@ -91,7 +90,11 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         Way::Missing(reason) => Way::Missing(reason),
         Way::TpBtf | Way::Classic => Way::Missing(NO_TRAMPOLINES),
     };
-    let mut hooks = if classic { vec![hook::SET_STATE_CLASSIC] } else { hook::SET_STATE.to_vec() };
+    let mut hooks = if classic {
+        vec![hook::SET_STATE_CLASSIC]
+    } else {
+        hook::SET_STATE.to_vec()
+    };
     match hidden {
         Way::Fentry => {
             hooks.extend_from_slice(hook::TIMEWAIT_FENTRY);
@@ -122,8 +125,16 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
 }
 
 fn hidden_states(abilities: Abilities, preference: Preference) -> Way {
-    let fentry = if abilities.has_trampolines { Way::Fentry } else { Way::Missing(NO_TRAMPOLINES) };
-    let timers = if abilities.knows_timer_handlers { Way::Timers } else { Way::Missing(NO_HANDLERS) };
+    let fentry = if abilities.has_trampolines {
+        Way::Fentry
+    } else {
+        Way::Missing(NO_TRAMPOLINES)
+    };
+    let timers = if abilities.knows_timer_handlers {
+        Way::Timers
+    } else {
+        Way::Missing(NO_HANDLERS)
+    };
     match preference {
         _ if !abilities.has_btf => Way::Missing(NO_BTF),
         Preference::Tracepoint => Way::Missing(NOT_ASKED),
@@ -138,8 +149,12 @@ fn hidden_states(abilities: Abilities, preference: Preference) -> Way {
 mod tests {
     use super::*;
 
-    const ALL: Abilities =
-        Abilities { has_btf: true, has_trampolines: true, knows_timer_handlers: true, has_rx_sk: true };
+    const ALL: Abilities = Abilities {
+        has_btf: true,
+        has_trampolines: true,
+        knows_timer_handlers: true,
+        has_rx_sk: true,
+    };
 
     fn ways(abilities: Abilities, preference: Preference) -> [&'static str; 5] {
         plan(abilities, preference).ways.map(|(_, way)| way.name())
@@ -147,28 +162,81 @@ mod tests {
 
     #[test]
     fn the_plan_follows_from_the_facts() {
-        let hardened = Abilities { has_trampolines: false, ..ALL };
-        let hidden = Abilities { has_trampolines: false, knows_timer_handlers: false, ..ALL };
-        let no_btf = Abilities { has_btf: false, has_trampolines: false, ..ALL };
+        let hardened = Abilities {
+            has_trampolines: false,
+            ..ALL
+        };
+        let hidden = Abilities {
+            has_trampolines: false,
+            knows_timer_handlers: false,
+            ..ALL
+        };
+        let no_btf = Abilities {
+            has_btf: false,
+            has_trampolines: false,
+            ..ALL
+        };
         let table: [(Abilities, Preference, [&str; 5]); 8] = [
-            (ALL, Preference::Auto, ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"]),
-            (ALL, Preference::Fentry, ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"]),
-            (ALL, Preference::Timers, ["tp_btf", "timers", "timers", "tp_btf", "missing"]),
-            (ALL, Preference::Tracepoint, ["tracepoint", "missing", "missing", "missing", "missing"]),
-            (hardened, Preference::Auto, ["tp_btf", "timers", "timers", "tp_btf", "missing"]),
-            (hardened, Preference::Fentry, ["tp_btf", "missing", "missing", "tp_btf", "missing"]),
-            (hidden, Preference::Auto, ["tp_btf", "missing", "missing", "tp_btf", "missing"]),
-            (no_btf, Preference::Auto, ["tracepoint", "missing", "missing", "missing", "missing"]),
+            (
+                ALL,
+                Preference::Auto,
+                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"],
+            ),
+            (
+                ALL,
+                Preference::Fentry,
+                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"],
+            ),
+            (
+                ALL,
+                Preference::Timers,
+                ["tp_btf", "timers", "timers", "tp_btf", "missing"],
+            ),
+            (
+                ALL,
+                Preference::Tracepoint,
+                ["tracepoint", "missing", "missing", "missing", "missing"],
+            ),
+            (
+                hardened,
+                Preference::Auto,
+                ["tp_btf", "timers", "timers", "tp_btf", "missing"],
+            ),
+            (
+                hardened,
+                Preference::Fentry,
+                ["tp_btf", "missing", "missing", "tp_btf", "missing"],
+            ),
+            (
+                hidden,
+                Preference::Auto,
+                ["tp_btf", "missing", "missing", "tp_btf", "missing"],
+            ),
+            (
+                no_btf,
+                Preference::Auto,
+                ["tracepoint", "missing", "missing", "missing", "missing"],
+            ),
         ];
         for (abilities, preference, expected) in table {
-            assert_eq!(ways(abilities, preference), expected, "{abilities:?} {preference:?}");
+            assert_eq!(
+                ways(abilities, preference),
+                expected,
+                "{abilities:?} {preference:?}"
+            );
         }
     }
 
     #[test]
     fn segments_of_timewait_socks_are_watched_only_where_the_kernel_names_the_socket() {
-        let hardened = Abilities { has_trampolines: false, ..ALL };
-        let older = Abilities { has_rx_sk: false, ..hardened };
+        let hardened = Abilities {
+            has_trampolines: false,
+            ..ALL
+        };
+        let older = Abilities {
+            has_rx_sk: false,
+            ..hardened
+        };
         assert!(plan(hardened, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
         assert!(!plan(older, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
     }

@@ -68,13 +68,18 @@ pub fn facts() -> Result<Facts, Refusal> {
 pub fn look() -> Facts {
     let name = uname().ok();
     let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
-        name.as_ref().map_or_else(|| "unknown".to_owned(), |name| of(name).to_string_lossy().into_owned())
+        name.as_ref().map_or_else(
+            || "unknown".to_owned(),
+            |name| of(name).to_string_lossy().into_owned(),
+        )
     };
     Facts {
         release: field(|name| name.release()),
         machine: field(|name| name.machine()),
         host: field(|name| name.nodename()),
-        btf: Btf::of_running_kernel().map_err(|error| Refusal::BadBtf { detail: error.to_string() }),
+        btf: Btf::of_running_kernel().map_err(|error| Refusal::BadBtf {
+            detail: error.to_string(),
+        }),
         handlers: timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
         missing_capabilities: missing_capabilities(
             &fs::read_to_string("/proc/self/status").unwrap_or_default(),
@@ -92,7 +97,11 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     if holds(CAP_SYS_ADMIN) {
         return Vec::new();
     }
-    CAPABILITIES.iter().filter(|(bit, _)| !holds(*bit)).map(|(_, name)| *name).collect()
+    CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| !holds(*bit))
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 fn is_locked_down() -> bool {
@@ -110,7 +119,9 @@ fn timer_handlers(kallsyms: &str) -> TimerHandlers {
     let mut found = TimerHandlers::default();
     for line in kallsyms.lines() {
         let mut words = line.split(' ');
-        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
         let slot = match name {
             "tw_timer_handler" => &mut found.timewait,
             "reqsk_timer_handler" => &mut found.request,
@@ -135,11 +146,29 @@ pub fn classic_format() -> Result<String, Refusal> {
     }
     let root = PathBuf::from(TRACEFS[0]);
     let mounted = unshare(CloneFlags::CLONE_NEWNS)
-        .and_then(|()| mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>))
-        .and_then(|()| mount(Some("tracefs"), &root, Some("tracefs"), MsFlags::empty(), None::<&str>));
+        .and_then(|()| {
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )
+        })
+        .and_then(|()| {
+            mount(
+                Some("tracefs"),
+                &root,
+                Some("tracefs"),
+                MsFlags::empty(),
+                None::<&str>,
+            )
+        });
     match mounted {
         Ok(()) => read(&root).map_err(|_| Refusal::NoTracepoint),
-        Err(error) => Err(Refusal::NoTracefs { detail: error.desc().to_owned() }),
+        Err(error) => Err(Refusal::NoTracefs {
+            detail: error.desc().to_owned(),
+        }),
     }
 }
 
@@ -155,7 +184,10 @@ mod tests {
         );
         assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0]);
         assert_eq!(missing_capabilities("CapEff:\t000000c000001000\n"), [""; 0]);
-        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), ["CAP_NET_ADMIN"]);
+        assert_eq!(
+            missing_capabilities("CapEff:\t000000c000000000\n"),
+            ["CAP_NET_ADMIN"]
+        );
     }
 
     #[test]
@@ -163,7 +195,16 @@ mod tests {
         let found = timer_handlers(
             "ffffffff81000010 t tw_timer_handler_x\nffffffff81000020 t tw_timer_handler\nffffffff81000030 t reqsk_timer_handler\n",
         );
-        assert_eq!(found, TimerHandlers { timewait: 0xffff_ffff_8100_0020, request: 0xffff_ffff_8100_0030 });
-        assert_eq!(timer_handlers("0000000000000000 t tw_timer_handler\n").timewait, 0);
+        assert_eq!(
+            found,
+            TimerHandlers {
+                timewait: 0xffff_ffff_8100_0020,
+                request: 0xffff_ffff_8100_0030
+            }
+        );
+        assert_eq!(
+            timer_handlers("0000000000000000 t tw_timer_handler\n").timewait,
+            0
+        );
     }
 }

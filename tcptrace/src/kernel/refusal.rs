@@ -64,7 +64,9 @@ impl Refusal {
     #[must_use]
     pub fn cause(&self) -> String {
         match self {
-            Self::MissingCapabilities(names) => format!("not allowed to use BPF: missing {}", names.join(", ")),
+            Self::MissingCapabilities(names) => {
+                format!("not allowed to use BPF: missing {}", names.join(", "))
+            }
             Self::LockedDown => "the kernel is locked down (confidentiality mode)".to_owned(),
             Self::NoBpf => "this kernel has no bpf(2) system call".to_owned(),
             Self::TooOld { release } => format!("Linux {release} has no BPF ring buffer"),
@@ -88,7 +90,9 @@ impl Refusal {
             Self::LockedDown => "no program may read kernel memory, not even root's",
             Self::NoBpf => "it was built without CONFIG_BPF_SYSCALL; nothing can be traced on it",
             Self::TooOld { .. } => "tcptrace needs Linux 5.8 or newer",
-            Self::NoTracefs { .. } => "without BTF the classic tracepoint is needed, and its layout is described there",
+            Self::NoTracefs { .. } => {
+                "without BTF the classic tracepoint is needed, and its layout is described there"
+            }
             Self::NoTracepoint => "it came with Linux 4.16 and needs CONFIG_INET",
             Self::NoField { .. } => "its layout is one that this version of tcptrace does not know",
             Self::BadBtf { .. } => "the layout of the kernel's structs is not known",
@@ -106,7 +110,9 @@ impl Refusal {
                 "run it with sudo, or: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace,cap_dac_read_search+ep tcptrace"
             }
             Self::LockedDown => "boot with lockdown=integrity or without lockdown",
-            Self::NoBpf => "use a distribution's kernel, or set CONFIG_BPF_SYSCALL=y and CONFIG_DEBUG_INFO_BTF=y",
+            Self::NoBpf => {
+                "use a distribution's kernel, or set CONFIG_BPF_SYSCALL=y and CONFIG_DEBUG_INFO_BTF=y"
+            }
             Self::TooOld { .. } => "use a newer kernel; `tcptrace check` shows what each feature needs",
             Self::NoTracefs { .. } => "mount -t tracefs tracefs /sys/kernel/tracing",
             Self::NoTracepoint => "use a kernel with CONFIG_INET=y and CONFIG_TRACEPOINTS=y",
@@ -114,17 +120,28 @@ impl Refusal {
                 "please report it with the output of `tcptrace check -v`"
             }
             Self::System { .. } => "`tcptrace check` shows what this kernel and these privileges allow",
-            Self::BadObject { .. } => "unset TCPTRACE_BPF_OBJECT, or rebuild the object: cargo xtask build-ebpf",
+            Self::BadObject { .. } => {
+                "unset TCPTRACE_BPF_OBJECT, or rebuild the object: cargo xtask build-ebpf"
+            }
         }
     }
 
     /// The three lines that a user sees, with the whole verifier log where `verbose`.
     #[must_use]
     pub fn explain(&self, verbose: bool) -> String {
-        let mut text = format!("{}\n  it means: {}\n  what to do: {}", self.cause(), self.meaning(), self.remedy());
+        let mut text = format!(
+            "{}\n  it means: {}\n  what to do: {}",
+            self.cause(),
+            self.meaning(),
+            self.remedy()
+        );
         if let Self::Verifier { log, .. } = self {
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-            let shown = if verbose { &lines[..] } else { &lines[lines.len().saturating_sub(LOG_LINES)..] };
+            let shown = if verbose {
+                &lines[..]
+            } else {
+                &lines[lines.len().saturating_sub(LOG_LINES)..]
+            };
             for line in shown {
                 text.push_str("\n  | ");
                 text.push_str(line);
@@ -155,18 +172,31 @@ mod tests {
             Refusal::MissingCapabilities(vec!["CAP_BPF", "CAP_PERFMON"]),
             Refusal::LockedDown,
             Refusal::NoBpf,
-            Refusal::TooOld { release: "5.4.0".to_owned() },
-            Refusal::NoTracefs { detail: "No such file or directory".to_owned() },
+            Refusal::TooOld {
+                release: "5.4.0".to_owned(),
+            },
+            Refusal::NoTracefs {
+                detail: "No such file or directory".to_owned(),
+            },
             Refusal::NoTracepoint,
-            Refusal::NoField { field: "sock_common.skc_num".to_owned() },
-            Refusal::BadBtf { detail: "malformed near byte 12".to_owned() },
+            Refusal::NoField {
+                field: "sock_common.skc_num".to_owned(),
+            },
+            Refusal::BadBtf {
+                detail: "malformed near byte 12".to_owned(),
+            },
             Refusal::Verifier {
                 program: "inet_sock_set_state".to_owned(),
                 error: "Permission denied".to_owned(),
                 log: (1..=9).map(|n| format!("line {n}\n")).collect(),
             },
-            Refusal::System { action: "create the ring buffer".to_owned(), error: "ENOMEM".to_owned() },
-            Refusal::BadObject { detail: "not an ELF file".to_owned() },
+            Refusal::System {
+                action: "create the ring buffer".to_owned(),
+                error: "ENOMEM".to_owned(),
+            },
+            Refusal::BadObject {
+                detail: "not an ELF file".to_owned(),
+            },
         ];
         let text: Vec<String> = all.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n\n"));

@@ -12,7 +12,9 @@ pub const TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,loca
 /// One change, with its newline.
 #[must_use]
 pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
-    let owner = change.owner.and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
+    let owner = change
+        .owner
+        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
     let (pid, comm, evidence) = match &owner {
         Some((process, evidence)) => (process.key.pid.to_string(), process.name(), evidence.name()),
         None => (String::new(), Cow::Borrowed(""), ""),
@@ -31,7 +33,9 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         change.netns,
         change.old,
         change.new,
-        change.dwell.map_or_else(String::new, |age| age.span().0.to_string()),
+        change
+            .dwell
+            .map_or_else(String::new, |age| age.span().0.to_string()),
         change.dwell.is_some_and(crate::event::Age::is_exact),
         change.reason.map_or("", EndReason::name),
         quoted(&comm),

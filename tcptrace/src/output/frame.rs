@@ -72,7 +72,10 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
 
 /// The states that incidents are about keep their column.
 const fn is_always_shown(state: TcpState) -> bool {
-    matches!(state, TcpState::Established | TcpState::TimeWait | TcpState::CloseWait)
+    matches!(
+        state,
+        TcpState::Established | TcpState::TimeWait | TcpState::CloseWait
+    )
 }
 
 fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) {

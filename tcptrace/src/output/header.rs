@@ -1,7 +1,7 @@
 //! The first and the last line of every stream: what traced, by which hooks, and what went missing.
 
 use crate::{
-    connection::table::Tally,
+    connection::{audit::Audit, table::Tally},
     event::TcpState,
     kernel::{
         clock::Anchor,
@@ -54,7 +54,11 @@ impl Header {
             kernel: release,
             machine,
             host,
-            hooks: kernel.attached.iter().map(|part| (part.purpose.name(), part.way.name())).collect(),
+            hooks: kernel
+                .attached
+                .iter()
+                .map(|part| (part.purpose.name(), part.way.name()))
+                .collect(),
             missing: kernel.attached.iter().filter_map(missing).collect(),
             clock,
         }
@@ -120,17 +124,6 @@ pub struct LostBy {
     pub skipped: u64,
 }
 
-/// A comparison of the table with the kernel's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Audit {
-    /// Sockets compared.
-    pub compared: u64,
-    /// Sockets that differ.
-    pub differences: u64,
-    /// Sockets that differ, by the kernel's state; CLOSE for those that it does not have.
-    pub by_state: BTreeMap<TcpState, u64>,
-}
-
 /// The record kinds by name, for [`Summary::hits`].
 const KINDS: [(&str, u8); 16] = {
     use tcptrace_common::kind;
@@ -157,7 +150,14 @@ const KINDS: [(&str, u8); 16] = {
 impl Summary {
     /// Adds up.
     #[must_use]
-    pub fn new(watched_ns: u64, records: u64, undecoded: u64, printed: u64, tally: &Tally, totals: &Totals) -> Self {
+    pub fn new(
+        watched_ns: u64,
+        records: u64,
+        undecoded: u64,
+        printed: u64,
+        tally: &Tally,
+        totals: &Totals,
+    ) -> Self {
         let [transition, timewait, request, other] = totals.lost;
         Self {
             watched_ns,
@@ -165,7 +165,13 @@ impl Summary {
             changes: tally.changes,
             printed,
             lost: totals.all_lost(),
-            lost_by: LostBy { transition, timewait, request, other, skipped: totals.skipped },
+            lost_by: LostBy {
+                transition,
+                timewait,
+                request,
+                other,
+                skipped: totals.skipped,
+            },
             undecoded,
             unknown: tally.unknown,
             impossible: tally.impossible,

@@ -25,8 +25,14 @@ pub struct EndJson {
 #[must_use]
 pub fn ends(ends: &Ends) -> (EndJson, EndJson) {
     (
-        EndJson { addr: ends.local(), port: ends.local_port },
-        EndJson { addr: ends.remote(), port: ends.remote_port },
+        EndJson {
+            addr: ends.local(),
+            port: ends.local_port,
+        },
+        EndJson {
+            addr: ends.remote(),
+            port: ends.remote_port,
+        },
     )
 }
 
@@ -89,7 +95,8 @@ const fn is_false(value: &bool) -> bool {
 /// Wall time as RFC 3339 in UTC with nanoseconds.
 #[must_use]
 pub fn rfc3339(wall_ns: u64) -> String {
-    Timestamp::from_nanosecond(i128::from(wall_ns)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+    Timestamp::from_nanosecond(i128::from(wall_ns))
+        .map_or_else(|_| String::new(), |time| format!("{time:.9}"))
 }
 
 /// One change, with its newline.
@@ -139,7 +146,8 @@ pub fn summary(summary: &Summary) -> String {
 /// Any value as one line.
 #[must_use]
 pub fn line(value: &impl Serialize) -> String {
-    let mut text = serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");
+    let mut text =
+        serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");
     text.push('\n');
     text
 }

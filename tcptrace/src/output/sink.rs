@@ -60,7 +60,11 @@ pub enum SinkError {
 
 impl From<io::Error> for SinkError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Failed(error) }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::Closed
+        } else {
+            Self::Failed(error)
+        }
     }
 }
 
@@ -72,15 +76,18 @@ impl Sink {
     /// # Errors
     /// Where the file cannot be made.
     pub fn open(file: Option<&Path>) -> io::Result<Self> {
-        let (target, flush_lines, is_terminal) = match file {
-            Some(path) => (Target::File(File::create(path)?), false, false),
-            None => {
-                let stdout = io::stdout();
-                let is_terminal = stdout.is_terminal();
-                (Target::Stdout(stdout), !is_terminal, is_terminal)
-            }
+        let (target, flush_lines, is_terminal) = if let Some(path) = file {
+            (Target::File(File::create(path)?), false, false)
+        } else {
+            let stdout = io::stdout();
+            let is_terminal = stdout.is_terminal();
+            (Target::Stdout(stdout), !is_terminal, is_terminal)
         };
-        Ok(Self { writer: BufWriter::with_capacity(BUFFER_BYTES, target), flush_lines, is_terminal })
+        Ok(Self {
+            writer: BufWriter::with_capacity(BUFFER_BYTES, target),
+            flush_lines,
+            is_terminal,
+        })
     }
 
     /// Whether a person is looking.
@@ -115,7 +122,9 @@ impl Sink {
         let fd = self.writer.get_ref().as_fd();
         let mut fds = [PollFd::new(fd, PollFlags::empty())];
         match poll(&mut fds, PollTimeout::ZERO) {
-            Ok(_) => fds[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL)),
+            Ok(_) => fds[0]
+                .revents()
+                .is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL)),
             Err(Errno::EINTR) => false,
             Err(_) => true,
         }

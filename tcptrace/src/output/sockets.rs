@@ -109,9 +109,17 @@ pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,re
 pub fn csv(socket: &Socket<'_>) -> String {
     let row = socket.row;
     let (pid, comm, fd) = socket.holders.first().map_or_else(Default::default, |holder| {
-        (holder.process.pid.to_string(), comm_text(&holder.comm).into_owned(), holder.fd.to_string())
+        (
+            holder.process.pid.to_string(),
+            comm_text(&holder.comm).into_owned(),
+            holder.fd.to_string(),
+        )
     });
-    let family = if row.ends.family() == Family::Ipv4 { "ipv4" } else { "ipv6" };
+    let family = if row.ends.family() == Family::Ipv4 {
+        "ipv4"
+    } else {
+        "ipv6"
+    };
     format!(
         "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}\n",
         row.sock.cookie,
@@ -121,7 +129,9 @@ pub fn csv(socket: &Socket<'_>) -> String {
         row.ends.remote_port,
         row.netns,
         row.state,
-        socket.age.map_or_else(String::new, |age| age.span().0.to_string()),
+        socket
+            .age
+            .map_or_else(String::new, |age| age.span().0.to_string()),
         socket.age.is_some_and(Age::is_exact),
         row.unread,
         row.unsent,
@@ -156,7 +166,13 @@ pub fn text(socket: &Socket<'_>) -> String {
     );
     for (index, holder) in socket.holders.iter().enumerate() {
         let separator = if index == 0 { " " } else { "," };
-        let _ = write!(line, "{separator}{}/{}:{}", holder.process.pid, comm_text(&holder.comm), holder.fd);
+        let _ = write!(
+            line,
+            "{separator}{}/{}:{}",
+            holder.process.pid,
+            comm_text(&holder.comm),
+            holder.fd
+        );
     }
     if socket.accepted() == Some(false) && row.kind == SockKind::Full {
         line.push_str(" (not accepted)");

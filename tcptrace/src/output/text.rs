@@ -19,28 +19,42 @@ pub fn titles(wide: bool) -> String {
             "TIME", "PID", "COMMAND", "EVIDENCE", "LOCAL", "REMOTE", "DWELL", "CHANGE"
         )
     } else {
-        format!("{:<8} {:<12} {:>6} {:<21} {:>7} {}\n", "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE")
+        format!(
+            "{:<8} {:<11} {:>5} {:<21} {:>7} {}\n",
+            "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE"
+        )
     }
 }
 
 /// One change, with its newline. Narrow lines leave out the local address, and shorten a remote end of IPv6.
 #[must_use]
-pub fn change(change: &Change, processes: &Processes, anchor: &Anchor, zone: &TimeZone, wide: bool) -> String {
+pub fn change(
+    change: &Change,
+    processes: &Processes,
+    anchor: &Anchor,
+    zone: &TimeZone,
+    wide: bool,
+) -> String {
     let wall = Timestamp::from_nanosecond(i128::from(anchor.wall(change.time)))
         .unwrap_or_default()
         .to_zoned(zone.clone());
-    let owner = change.owner.and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
+    let owner = change
+        .owner
+        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
     let dwell = change.dwell.map_or_else(|| "-".to_owned(), human_age);
     let states = format!("{}→{}", change.old, change.new);
     if !wide {
-        let who = owner.map_or_else(|| "-".to_owned(), |(process, evidence)| {
-            let guess = if evidence.is_provisional() { "?" } else { "" };
-            format!("{}{guess}/{}", process.key.pid, process.name())
-        });
+        let who = owner.map_or_else(
+            || "-".to_owned(),
+            |(process, evidence)| {
+                let guess = if evidence.is_provisional() { "?" } else { "" };
+                format!("{}{guess}/{}", process.key.pid, process.name())
+            },
+        );
         return format!(
-            "{} {:<12} {:>6} {:<21} {:>7} {states}\n",
+            "{} {:<11} {:>5} {:<21} {:>7} {states}\n",
             wall.strftime("%H:%M:%S"),
-            clip(&who, 12),
+            clip(&who, 11),
             change.ends.local_port,
             clip(&end(change.ends.remote(), change.ends.remote_port), 21),
             dwell,
@@ -48,7 +62,13 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor, zone: &Ti
     }
     let (pid, comm, evidence) = owner.map_or_else(
         || ("-".to_owned(), "-".to_owned(), "-"),
-        |(process, evidence)| (process.key.pid.to_string(), process.name().into_owned(), evidence.name()),
+        |(process, evidence)| {
+            (
+                process.key.pid.to_string(),
+                process.name().into_owned(),
+                evidence.name(),
+            )
+        },
     );
     let (local, remote) = both(&change.ends);
     let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
@@ -65,7 +85,10 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor, zone: &Ti
 /// Both ends as `address:port`.
 #[must_use]
 pub fn both(ends: &Ends) -> (String, String) {
-    (end(ends.local(), ends.local_port), end(ends.remote(), ends.remote_port))
+    (
+        end(ends.local(), ends.local_port),
+        end(ends.remote(), ends.remote_port),
+    )
 }
 
 /// `address:port`, IPv6 in brackets.
@@ -105,38 +128,65 @@ mod tests {
         let mut comm = [0; 16];
         comm[..12].copy_from_slice(b"leaky-server");
         let process = processes.intern(&Task {
-            process: ProcessKey { pid: 4_194_304, start_ns: 1 },
+            process: ProcessKey {
+                pid: 4_194_304,
+                start_ns: 1,
+            },
             comm,
             cgroup: 0,
             is_kernel_thread: false,
         });
-        let local = if remote.contains(':') { "2001:db8::1" } else { "192.168.100.100" };
+        let local = if remote.contains(':') {
+            "2001:db8::1"
+        } else {
+            "192.168.100.100"
+        };
         let change = Change {
             time: Nanos(1_000_000_000),
-            id: ConnectionId { cookie: 1, incarnation: 0 },
-            ends: Ends::new((local.parse().unwrap(), 65_535), (remote.parse().unwrap(), 65_535)),
+            id: ConnectionId {
+                cookie: 1,
+                incarnation: 0,
+            },
+            ends: Ends::new(
+                (local.parse().unwrap(), 65_535),
+                (remote.parse().unwrap(), 65_535),
+            ),
             netns: 1,
             protocol: 6,
             old: TcpState::Established,
             new: TcpState::CloseWait,
             dwell: Some(Age::AtLeast(Nanos(59_900_000_000))),
             reason: None,
-            owner: Some(Owner { process, evidence: Evidence::Listener }),
+            owner: Some(Owner {
+                process,
+                evidence: Evidence::Listener,
+            }),
             by_syn_cookie: false,
         };
         (change, processes)
     }
 
-    const ANCHOR: Anchor = Anchor { mono_ns: 0, wall_ns: 1_795_300_000_000_000_000 };
+    const ANCHOR: Anchor = Anchor {
+        mono_ns: 0,
+        wall_ns: 1_795_300_000_000_000_000,
+    };
 
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
         let (longest, processes) = example("255.255.255.255");
         let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
-        assert!(line.trim_end().chars().count() <= 80, "{} {line}", line.chars().count());
+        assert!(
+            line.trim_end().chars().count() <= 80,
+            "{} {line}",
+            line.chars().count()
+        );
         let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
         let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
-        assert!(line.trim_end().chars().count() <= 80, "{} {line}", line.chars().count());
+        assert!(
+            line.trim_end().chars().count() <= 80,
+            "{} {line}",
+            line.chars().count()
+        );
     }
 
     #[test]

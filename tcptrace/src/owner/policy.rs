@@ -1,7 +1,7 @@
 //! Weighs evidence of ownership. Knows no scan and no kernel.
 
 use super::processes::ProcessId;
-use crate::event::{TcpState, Task, What};
+use crate::event::{Task, TcpState, What};
 use serde::Serialize;
 
 /// How an owner is known, from the weakest to the strongest.
@@ -58,8 +58,14 @@ pub struct Owner {
 #[must_use]
 pub fn evidence_of(what: &What, task: &Task) -> Option<Evidence> {
     let evidence = match what {
-        What::State { new: TcpState::SynSent, .. } => Evidence::Connect,
-        What::State { new: TcpState::Listen, .. } => Evidence::Listen,
+        What::State {
+            new: TcpState::SynSent,
+            ..
+        } => Evidence::Connect,
+        What::State {
+            new: TcpState::Listen,
+            ..
+        } => Evidence::Listen,
         What::State { .. } => Evidence::Close,
         What::Accept => Evidence::Accept,
         What::ResetReceived
@@ -104,13 +110,25 @@ mod tests {
             Evidence::Holder,
         ];
         for (weaker, stronger) in order.iter().zip(&order[1..]) {
-            let weak = Owner { process: ProcessId(1), evidence: *weaker };
-            let strong = Owner { process: ProcessId(2), evidence: *stronger };
+            let weak = Owner {
+                process: ProcessId(1),
+                evidence: *weaker,
+            };
+            let strong = Owner {
+                process: ProcessId(2),
+                evidence: *stronger,
+            };
             assert_eq!(weigh(Some(weak), strong), strong);
             assert_eq!(weigh(Some(strong), weak), strong);
         }
-        let first = Owner { process: ProcessId(1), evidence: Evidence::Close };
-        let second = Owner { process: ProcessId(2), evidence: Evidence::Close };
+        let first = Owner {
+            process: ProcessId(1),
+            evidence: Evidence::Close,
+        };
+        let second = Owner {
+            process: ProcessId(2),
+            evidence: Evidence::Close,
+        };
         assert_eq!(weigh(Some(first), second), second);
         assert_eq!(weigh(None, first), first);
     }

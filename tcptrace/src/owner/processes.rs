@@ -39,12 +39,16 @@ pub fn comm_text(comm: &[u8; 16]) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return text;
     }
-    text.chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect::<String>().into()
+    text.chars()
+        .map(|c| if is_printable(c) { c } else { '\u{fffd}' })
+        .collect::<String>()
+        .into()
 }
 
 /// Neither a control character nor one that turns the direction of text (Unicode Bidi_Control).
 fn is_printable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !c.is_control()
+        && !matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Processes without rows are forgotten once there are this many: `pid_max` on most hosts.
@@ -135,7 +139,12 @@ mod tests {
     fn task(pid: u32, start_ns: u64, name: &[u8]) -> Task {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name);
-        Task { process: ProcessKey { pid, start_ns }, comm, cgroup: 0, is_kernel_thread: false }
+        Task {
+            process: ProcessKey { pid, start_ns },
+            comm,
+            cgroup: 0,
+            is_kernel_thread: false,
+        }
     }
 
     #[test]

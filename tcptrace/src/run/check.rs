@@ -29,18 +29,33 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     let mut text = String::new();
     for part in &kernel.attached {
         let purpose = part.purpose;
-        let _ = writeln!(text, "\n{} by {}: {}", purpose.name(), part.way.name(), purpose.gives());
+        let _ = writeln!(
+            text,
+            "\n{} by {}: {}",
+            purpose.name(),
+            part.way.name(),
+            purpose.gives()
+        );
         if let Way::Missing(reason) = part.way {
-            let _ = writeln!(text, "  missing: {reason}\n  without it: {}", purpose.lost_without());
+            let _ = writeln!(
+                text,
+                "  missing: {reason}\n  without it: {}",
+                purpose.lost_without()
+            );
         }
         for (hook, failure) in &part.hooks {
-            let verdict = failure.as_ref().map_or_else(|| "attached".to_owned(), |why| format!("NOT attached: {why}"));
+            let verdict = failure
+                .as_ref()
+                .map_or_else(|| "attached".to_owned(), |why| format!("NOT attached: {why}"));
             let _ = writeln!(text, "  {:<10} {:<34} {verdict}", hook.attach.name(), hook.target);
         }
     }
     let sockets = snapshot::sockets(&mut kernel, None);
     let holders = snapshot::holders(&mut kernel);
-    let _ = writeln!(text, "\nsnapshots: sockets that are there already, and who holds them");
+    let _ = writeln!(
+        text,
+        "\nsnapshots: sockets that are there already, and who holds them"
+    );
     let _ = writeln!(
         text,
         "  {:<10} {:<34} {}",
@@ -48,7 +63,11 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         "tcp",
         sockets.map_or_else(
             |refusal| format!("NOT available: {}", refusal.cause()),
-            |found| format!("{} sockets in {} network namespaces", found.rows.len(), found.covered.len())
+            |found| format!(
+                "{} sockets in {} network namespaces",
+                found.rows.len(),
+                found.covered.len()
+            )
         )
     );
     let _ = writeln!(

@@ -3,7 +3,10 @@
 
 use super::Failure;
 use crate::{
-    connection::table::Change,
+    connection::{
+        audit::{self, Audit},
+        table::Change,
+    },
     engine::Engine,
     event::{Event, Nanos},
     kernel::{
@@ -12,11 +15,14 @@ use crate::{
         loader::{Settings, Totals},
         refusal::Refusal,
     },
-    output::header::{Audit, Header, Summary},
+    output::header::{Header, Summary},
     source::{live::Live, snapshot},
 };
 use anyhow::Context as _;
-use std::{os::fd::{AsFd as _, OwnedFd}, time::Duration};
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
@@ -57,7 +63,7 @@ pub struct Session {
     interrupt: Signal,
     terminate: Signal,
     losses: Losses,
-    holders_refused: Option<Refusal>,
+    snapshots_refused: Option<Refusal>,
 }
 
 #[derive(Debug, Default)]
@@ -98,9 +104,9 @@ impl Session {
             interrupt: signal(SignalKind::interrupt()).context(context)?,
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
-            holders_refused: None,
+            snapshots_refused: None,
         };
-        session.take_snapshot(&mut |_| {})?;
+        session.take_snapshot(&mut |_| {});
         session.started = clock::monotonic();
         Ok(session)
     }
@@ -152,9 +158,10 @@ impl Session {
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
             self.losses.checked = now;
             self.losses.seen = self.live.totals()?.all_lost();
-            let owed = self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
+            let owed =
+                self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
             if owed && now >= self.losses.next_repair {
-                self.repair(emit)?;
+                self.repair(emit);
             }
         }
         Ok(())
@@ -170,7 +177,7 @@ impl Session {
         engine.settle(Nanos(u64::MAX), emit);
         self.losses.seen = self.live.totals()?.all_lost();
         if self.losses.seen > self.losses.repaired {
-            self.repair(emit)?;
+            self.repair(emit);
         }
         Ok(())
     }
@@ -186,7 +193,12 @@ impl Session {
         let Self { live, engine, .. } = self;
         live.drain(|event| engine.ingest(event, emit));
         engine.settle(now, emit);
-        Ok(self.engine.table.audit(&snapshot))
+        Ok(audit::audit(
+            &self.engine.table,
+            &snapshot.rows,
+            snapshot.started,
+            &snapshot.covered,
+        ))
     }
 
     /// What the kernel side counted.
@@ -214,8 +226,11 @@ impl Session {
             .filter(|missing| missing.purpose != Purpose::Accept.name())
             .map(|missing| format!("{} ({}): {}", missing.purpose, missing.reason, missing.lost))
             .collect();
-        if let Some(refusal) = &self.holders_refused {
-            list.push(format!("holders ({}): owners of sockets from before are not known", refusal.cause()));
+        if let Some(refusal) = &self.snapshots_refused {
+            list.push(format!(
+                "snapshots ({}): sockets from before, or who holds them, are not known",
+                refusal.cause()
+            ));
         }
         list
     }
@@ -235,21 +250,21 @@ impl Session {
         ))
     }
 
-    fn repair(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+    fn repair(&mut self, emit: &mut impl FnMut(&Change)) {
         let begun = clock::monotonic();
         self.losses.repaired = self.losses.seen;
-        self.take_snapshot(emit)?;
+        self.take_snapshot(emit);
         let took = clock::monotonic().since(begun);
         self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
-        Ok(())
     }
 
-    fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+    /// Where the kernel refuses an iterator, the tracing goes on without what it would tell.
+    fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
         let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
             Ok(snapshot) => snapshot,
             Err(refusal) => {
-                self.holders_refused = Some(refusal);
-                return Ok(());
+                self.snapshots_refused = Some(refusal);
+                return;
             }
         };
         let mut events: Vec<Event> = Vec::new();
@@ -257,8 +272,7 @@ impl Session {
         self.engine.merge(&snapshot, &events, emit);
         match snapshot::holders(&mut self.live.kernel) {
             Ok(holders) => self.engine.hold(&holders),
-            Err(refusal) => self.holders_refused = Some(refusal),
+            Err(refusal) => self.snapshots_refused = Some(refusal),
         }
-        Ok(())
     }
 }

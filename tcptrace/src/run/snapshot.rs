@@ -45,7 +45,11 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         if !is_wanted(&filter, row, held_by) {
             continue;
         }
-        let socket = Socket { row, age: age(row), holders: held_by };
+        let socket = Socket {
+            row,
+            age: age(row),
+            holders: held_by,
+        };
         text.push_str(&match output.format {
             Format::Text { .. } => sockets::text(&socket),
             Format::Json => sockets::json(&socket),
@@ -72,7 +76,12 @@ fn by_cookie(holders: Vec<Holder>) -> HashMap<u64, Vec<Holder>> {
 
 /// Any holder may be the one that is asked for.
 fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
-    let ends_filter = Filter { pids: Vec::new(), comms: Vec::new(), cgroups: Vec::new(), ..filter.clone() };
+    let ends_filter = Filter {
+        pids: Vec::new(),
+        comms: Vec::new(),
+        cgroups: Vec::new(),
+        ..filter.clone()
+    };
     let by_ends = ends_filter.accepts(&Subject {
         ends: &row.ends,
         netns: row.netns,
@@ -83,13 +92,17 @@ fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
         || holders.iter().any(|holder| {
             (filter.pids.is_empty() || filter.pids.contains(&holder.process.pid))
                 && (filter.comms.is_empty()
-                    || filter.comms.iter().any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
+                    || filter
+                        .comms
+                        .iter()
+                        .any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
         });
     by_ends && by_holder
 }
 
 /// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
 fn age(row: &Row) -> Option<crate::event::Age> {
-    let is_stamped = row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
+    let is_stamped =
+        row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
     is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))
 }

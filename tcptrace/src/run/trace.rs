@@ -1,15 +1,20 @@
 //! `tcptrace trace`: a line for each change of state.
 
-use super::{Failure, runtime, session::{Session, Wake}, unless_closed};
+use super::{
+    Failure, runtime,
+    session::{Session, Wake},
+    unless_closed,
+};
 use crate::{
     cli::TraceArgs,
     connection::table::Change,
+    event::Nanos,
     filter::{Filter, Subject},
     options::{self, Format, Output},
     output::{csv, duration::human, header::Summary, json, sink::Sink, text},
-    event::Nanos,
 };
 use jiff::tz::TimeZone;
+use std::fmt::Write as _;
 use tokio::time::Instant;
 
 /// Traces until a signal, the duration or the count ends it.
@@ -20,7 +25,10 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
     let output = options::output(&args.output);
-    let duration = args.duration.map(|value| options::seconds("--duration", value)).transpose()?;
+    let duration = args
+        .duration
+        .map(|value| options::seconds("--duration", value))
+        .transpose()?;
     runtime()?.block_on(async {
         let session = Session::start(&settings, args.tracing.max_connections)?;
         let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
@@ -132,11 +140,19 @@ impl Tracing {
         if !self.print()? {
             return Ok(());
         }
-        let audit = if audit { Some(self.session.audit(&mut |_| {})?) } else { None };
+        let audit = if audit {
+            Some(self.session.audit(&mut |_| {})?)
+        } else {
+            None
+        };
         let mut summary = self.session.summary(self.printed)?;
         summary.audit = audit;
         if self.output.format == Format::Json {
-            unless_closed(self.sink.lines(&json::summary(&summary)).and_then(|()| self.sink.flush()))?;
+            unless_closed(
+                self.sink
+                    .lines(&json::summary(&summary))
+                    .and_then(|()| self.sink.flush()),
+            )?;
         } else {
             eprint!("{}", closing_lines(&summary));
         }
@@ -154,9 +170,13 @@ fn closing_lines(summary: &Summary) -> String {
         summary.evicted
     );
     if let Some(audit) = &summary.audit {
-        text.push_str(&format!("audit: {} sockets compared, {} differ", audit.compared, audit.differences));
+        let _ = write!(
+            text,
+            "audit: {} sockets compared, {} differ",
+            audit.compared, audit.differences
+        );
         for (state, count) in &audit.by_state {
-            text.push_str(&format!(", {count} in {state}"));
+            let _ = write!(text, ", {count} in {state}");
         }
         text.push('\n');
     }

@@ -1,6 +1,10 @@
 //! `tcptrace watch`, the plain form: a frame every so often.
 
-use super::{Failure, runtime, session::{Session, Wake}, unless_closed};
+use super::{
+    Failure, runtime,
+    session::{Session, Wake},
+    unless_closed,
+};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -82,7 +86,12 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
 /// Lines of the terminal that are left for processes.
 fn terminal_rows(shortfalls: &[String]) -> Option<usize> {
     const OTHER_LINES: usize = 5;
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the request writes one winsize, and the pointer is to one.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
     let lines = usize::from(size.ws_row);

@@ -32,7 +32,13 @@ impl Live {
     /// As [`Kernel::attach`].
     pub fn attach(settings: &Settings) -> Result<Self, Refusal> {
         let (kernel, ring) = Kernel::attach(settings)?;
-        Ok(Self { kernel, anchor: Anchor::now(), unknown: 0, records: 0, ring })
+        Ok(Self {
+            kernel,
+            anchor: Anchor::now(),
+            unknown: 0,
+            records: 0,
+            ring,
+        })
     }
 
     /// Hands over every event that is in the buffer.

@@ -60,7 +60,12 @@ pub fn all() -> Vec<Namespace> {
         }
     }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+        {
             add(entry.path().join("ns/net"));
         }
     }

@@ -31,7 +31,10 @@ pub struct Snapshot {
 /// # Errors
 /// Where the kernel has no iterators or refuses them.
 pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
-    let mut snapshot = Snapshot { started: clock::monotonic(), ..Snapshot::default() };
+    let mut snapshot = Snapshot {
+        started: clock::monotonic(),
+        ..Snapshot::default()
+    };
     let current = namespaces::current().unwrap_or(0);
     let spaces: Vec<Namespace> = namespaces::all()
         .into_iter()
@@ -46,7 +49,10 @@ pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, 
             Ok(())
         });
         reader.join().unwrap_or_else(|_| {
-            Err(Refusal::System { action: "read the sockets".to_owned(), error: "the reader panicked".to_owned() })
+            Err(Refusal::System {
+                action: "read the sockets".to_owned(),
+                error: "the reader panicked".to_owned(),
+            })
         })
     })?;
     snapshot.rows.sort_by_key(|row| row.time);
@@ -83,9 +89,11 @@ fn read_namespace(
 pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
     let file = kernel.open_holder_iterator()?;
     let mut holders = Vec::new();
-    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut holders).map_err(|error| Refusal::System {
-        action: "read the open files".to_owned(),
-        error: error.to_string(),
+    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut holders).map_err(|error| {
+        Refusal::System {
+            action: "read the open files".to_owned(),
+            error: error.to_string(),
+        }
     })?;
     Ok(holders)
 }
