@@ -9,6 +9,7 @@
 
 pub mod binary;
 pub mod clock;
+pub mod command;
 pub mod event;
 pub mod host;
 pub mod interface;

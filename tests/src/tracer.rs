@@ -120,6 +120,11 @@ impl Tracer {
         self.log.lock().of(netns).to_vec()
     }
 
+    /// Everything so far, of all namespaces, each one's in the order in which it was printed.
+    pub fn all_events(&self) -> Vec<Event> {
+        self.log.lock().events.values().flatten().cloned().collect()
+    }
+
     /// Waits until the namespace's events give an answer; `None` when `patience` or the tracer ends first.
     pub fn wait_until<T>(
         &self,
@@ -208,10 +213,15 @@ impl Said {
 
 impl Log {
     fn collect(&self, stdout: ChildStdout) {
-        for line in BufReader::new(stdout).lines() {
-            let Ok(line) = line else { break };
-            self.take(&line);
-            self.changed.notify_all();
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        while let Ok(1..) = stdout.read_line(&mut line) {
+            self.take(line.trim_end());
+            line.clear();
+            // Whoever waits looks at all events again: once for all that came together.
+            if stdout.buffer().is_empty() {
+                self.changed.notify_all();
+            }
         }
         self.lock().ended = true;
         self.changed.notify_all();

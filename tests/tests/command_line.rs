@@ -1,0 +1,281 @@
+//! How `tcptrace` begins and ends: what it takes, when it stops, its exit status, and its words when it cannot
+//! do what it was asked.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    net::{TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+use tcptrace_tests::{
+    binary,
+    command::{self, Running, Said},
+    live::{self, LiveTest, Parallelism},
+    netns::Netns,
+};
+
+/// The user `nobody`.
+const NOBODY: u32 = 65_534;
+
+fn main() -> ExitCode {
+    let test = |name: &str, body: fn()| LiveTest::new(name, &[], body);
+    let live = |name: &str, body: fn()| LiveTest::new(name, live::TRACING, body);
+    let tests = vec![
+        test("a_wrong_flag_is_wrong_usage", a_wrong_flag_is_wrong_usage),
+        test(
+            "help_and_version_go_to_standard_output",
+            help_and_version_go_to_standard_output,
+        ),
+        live("a_closed_pipe_is_a_clean_end", a_closed_pipe_is_a_clean_end),
+        live(
+            "head_gets_its_line_and_the_shell_sees_success",
+            head_gets_its_line_and_the_shell_sees_success,
+        ),
+        live(
+            "an_unprivileged_user_is_told_the_remedy",
+            an_unprivileged_user_is_told_the_remedy,
+        ),
+        live("a_count_ends_the_run", a_count_ends_the_run),
+        live("a_duration_ends_the_run", a_duration_ends_the_run),
+        live(
+            "sigterm_and_sigint_end_with_the_summary",
+            sigterm_and_sigint_end_with_the_summary,
+        ),
+        live("a_full_disk_is_a_failure", a_full_disk_is_a_failure),
+        live(
+            "output_to_a_file_is_the_same_stream",
+            output_to_a_file_is_the_same_stream,
+        ),
+        live("filters_select_lines", filters_select_lines),
+    ];
+    live::run(tests, Parallelism::Processors, || Ok(()))
+}
+
+fn a_wrong_flag_is_wrong_usage() {
+    for arguments in [
+        &["trace", "--nonsense"][..],
+        &["trace", "-n", "many"],
+        &["trace", "--duration", "-1"],
+        &["trace", "--state", "OPEN"],
+        &["trace", "--buffer", "3"],
+        &["trace", "--json", "--csv"],
+        &["trace", "-4", "-6"],
+        &["trace", "--pid", "4194304000"],
+        &["trace", "--netns", "/nowhere"],
+        &["nonsense"],
+        &[],
+    ] {
+        let said = command::run(command::tcptrace(arguments));
+        assert_eq!(said.code, Some(2), "{arguments:?} {said:?}");
+        assert!(said.out.is_empty(), "{arguments:?} {said:?}");
+        assert!(!said.err.is_empty(), "{arguments:?} {said:?}");
+    }
+}
+
+fn help_and_version_go_to_standard_output() {
+    for arguments in [&["--help"][..], &["trace", "--help"], &["--version"]] {
+        let said = command::run(command::tcptrace(arguments));
+        assert_eq!(said.code, Some(0), "{arguments:?} {said:?}");
+        assert!(
+            said.out.contains("tcptrace") && said.err.is_empty(),
+            "{arguments:?} {said:?}"
+        );
+    }
+}
+
+/// No connection is made: the tracer has nothing to write when its reader goes away.
+fn a_closed_pipe_is_a_clean_end() {
+    for form in ["--json", "--csv"] {
+        Netns::run(|netns| {
+            let inode = netns.inode.to_string();
+            let mut run = Running::start(command::tcptrace(&["trace", form, "--netns", &inode]));
+            let mut stdout = run.stdout();
+            assert!(!command::first_line(&mut stdout).is_empty(), "{form}");
+            drop(stdout);
+            let closed = Instant::now();
+            assert_eq!(run.status().code(), Some(0), "{form}");
+            assert!(
+                closed.elapsed() < Duration::from_secs(5),
+                "{form} took {:?}",
+                closed.elapsed()
+            );
+        });
+    }
+}
+
+fn head_gets_its_line_and_the_shell_sees_success() {
+    let script = format!(
+        "\"{}\" trace --json | head -1; echo \"${{PIPESTATUS[*]}}\"",
+        binary::path().display()
+    );
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let said = command::run(shell);
+    let lines: Vec<&str> = said.out.lines().collect();
+    let [header, statuses] = lines[..] else {
+        panic!("{said:?}")
+    };
+    assert!(header.starts_with("{\"header\""), "{said:?}");
+    assert_eq!((statuses, said.err.as_str()), ("0 0", ""), "{said:?}");
+}
+
+fn an_unprivileged_user_is_told_the_remedy() {
+    // The folder that the binary was built in may be closed to others.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
+    let copy = folder.path().join("tcptrace");
+    fs::copy(binary::path(), &copy).expect("the binary can be copied");
+    for arguments in [&["trace"][..], &["trace", "--json"]] {
+        let mut command = Command::new(&copy);
+        command.args(arguments).uid(NOBODY).gid(NOBODY);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let said = command::run(command);
+        assert_eq!(said.code, Some(4), "{said:?}");
+        assert!(said.err.contains("sudo"), "the remedy is missing: {said:?}");
+        assert!(
+            said.err.lines().count() <= 4,
+            "that is more than a user reads: {said:?}"
+        );
+        assert!(said.out.is_empty(), "{said:?}");
+    }
+}
+
+fn a_count_ends_the_run() {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let mut run = Running::start(command::tcptrace(&[
+            "trace", "--json", "-n", "3", "--netns", &inode,
+        ]));
+        let mut stdout = run.stdout();
+        assert!(command::first_line(&mut stdout).starts_with("{\"header\""));
+        connect_and_close();
+        let lines = command::rest_of(stdout);
+        assert_eq!(run.status().code(), Some(0));
+        let [first, second, third, summary] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        for event in [first, second, third] {
+            assert!(event.contains("\"mono_ns\""), "{event}");
+        }
+        assert_eq!(summary_of(summary)["printed"], 3);
+    });
+}
+
+fn a_duration_ends_the_run() {
+    let started = Instant::now();
+    let said = command::run(command::tcptrace(&["trace", "--json", "--duration", "1.5"]));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        started.elapsed() >= Duration::from_millis(1500),
+        "after {:?}",
+        started.elapsed()
+    );
+    let summary = summary_of(said.out.lines().last().unwrap_or_default());
+    assert!(summary["watched_ns"].as_u64() >= Some(1_500_000_000), "{summary}");
+}
+
+fn sigterm_and_sigint_end_with_the_summary() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut run = Running::start(command::tcptrace(&["trace", "--json"]));
+        let mut stdout = run.stdout();
+        assert!(command::first_line(&mut stdout).starts_with("{\"header\""));
+        run.signal(signal);
+        let lines = command::rest_of(stdout);
+        assert_eq!(run.status().code(), Some(0), "{signal}");
+        summary_of(lines.last().map_or("", String::as_str));
+    }
+}
+
+fn a_full_disk_is_a_failure() {
+    let mut command = command::tcptrace(&["trace", "--json"]);
+    command.stdout(
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has /dev/full"),
+    );
+    let said = command::run(command);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("No space left"), "{said:?}");
+}
+
+fn output_to_a_file_is_the_same_stream() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("events");
+    let path = file.to_str().expect("a plain name");
+    let Said { code, out, err } = command::run(command::tcptrace(&[
+        "trace",
+        "--json",
+        "--duration",
+        "0.2",
+        "-o",
+        path,
+    ]));
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    let text = fs::read_to_string(&file).expect("the file was written");
+    assert!(text.starts_with("{\"header\""), "{text}");
+    summary_of(text.lines().last().unwrap_or_default());
+}
+
+/// Two connections, one over each IP version: each filter leaves what it says.
+fn filters_select_lines() {
+    type Keeps = fn(&Value, u16) -> bool;
+    let filters: [(&str, Keeps); 6] = [
+        ("-4", |event, _| event["family"] == "ipv4"),
+        ("-6", |event, _| event["family"] == "ipv6"),
+        ("-L{}", |event, port| event["local"]["port"] == port),
+        ("-D{}", |event, port| event["remote"]["port"] == port),
+        ("-sclose-wait", |event, _| {
+            event["old"] == "CLOSE_WAIT" || event["new"] == "CLOSE_WAIT"
+        }),
+        ("-p{pid}", |event, _| event["owner"]["pid"] == std::process::id()),
+    ];
+    for (filter, keeps) in filters {
+        Netns::run(|netns| {
+            let listeners = ["127.0.0.1:0", "[::1]:0"].map(|at| TcpListener::bind(at).expect("loopback"));
+            let port = listeners[0].local_addr().expect("bound").port();
+            let flag = filter
+                .replace("{}", &port.to_string())
+                .replace("{pid}", &std::process::id().to_string());
+            let inode = netns.inode.to_string();
+            let mut run = Running::start(command::tcptrace(&["trace", "--json", "--netns", &inode, &flag]));
+            let mut stdout = run.stdout();
+            command::first_line(&mut stdout);
+            for listener in &listeners {
+                let address = listener.local_addr().expect("bound");
+                drop(TcpStream::connect(address).expect("the listener takes a connection"));
+                drop(listener.accept().expect("it waits"));
+            }
+            run.signal(Signal::SIGINT);
+            let lines = command::rest_of(stdout);
+            assert_eq!(run.status().code(), Some(0));
+            let (_, events) = lines.split_last().expect("at least the summary");
+            assert!(!events.is_empty(), "{flag} leaves nothing");
+            for line in events {
+                let event: Value = serde_json::from_str(line).expect("JSON");
+                assert!(keeps(&event, port), "{flag} leaves {line}");
+            }
+        });
+    }
+}
+
+fn connect_and_close() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
+    let address = listener.local_addr().expect("a listener has an address");
+    drop(TcpStream::connect(address).expect("the listener takes a connection"));
+    drop(listener.accept().expect("it waits"));
+}
+
+fn summary_of(line: &str) -> Value {
+    let mut object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+    assert!(object.get("summary").is_some(), "{line}");
+    object["summary"].take()
+}
