@@ -4,7 +4,7 @@ use super::{
     btf::{Btf, Parameter},
     hook::{self, Attach, Hook, Purpose},
     plan::{self, Abilities, Plan, Preference, Way},
-    probe::{self, Facts},
+    probe::{self, Facts, Handlers},
     refusal::Refusal,
 };
 use aya::{
@@ -119,7 +119,7 @@ impl Kernel {
     /// Where the privileges, the kernel or the object do not allow the transitions to be traced. Everything else
     /// that cannot be had is in [`Kernel::attached`].
     pub fn attach(settings: &Settings) -> Result<(Self, RingBuf<MapData>), Refusal> {
-        let mut loading = Loading::open(settings)?;
+        let mut loading = Loading::open(settings, Handlers::Wanted)?;
         let attached = loading.attach(settings.preference)?;
         loading.finish(attached, settings.debug)
     }
@@ -135,7 +135,7 @@ impl Kernel {
             all_protocols: false,
             debug: false,
         };
-        let loading = Loading::open(&settings)?;
+        let loading = Loading::open(&settings, Handlers::NotNeeded)?;
         loading.facts.btf.as_ref().map_err(Clone::clone)?;
         Ok(loading.finish(Vec::new(), false)?.0)
     }
@@ -246,8 +246,8 @@ struct Loading {
 }
 
 impl Loading {
-    fn open(settings: &Settings) -> Result<Self, Refusal> {
-        let facts = probe::facts()?;
+    fn open(settings: &Settings, handlers: Handlers) -> Result<Self, Refusal> {
+        let facts = probe::facts(handlers)?;
         let btf = if facts.btf.is_ok() {
             aya::Btf::from_sys_fs().ok()
         } else {

@@ -36,6 +36,16 @@ pub struct Facts {
     pub missing_capabilities: Vec<&'static str>,
 }
 
+/// Whether the timer handlers' addresses are to be looked up: the kernel takes tens of milliseconds to write down
+/// all of its symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handlers {
+    /// To attach to the timers.
+    Wanted,
+    /// To take snapshots only.
+    NotNeeded,
+}
+
 /// Where the timer handlers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimerHandlers {
@@ -49,8 +59,8 @@ pub struct TimerHandlers {
 ///
 /// # Errors
 /// Missing privileges, lockdown, no `bpf(2)`.
-pub fn facts() -> Result<Facts, Refusal> {
-    let facts = look();
+pub fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
+    let facts = look(handlers);
     if !facts.missing_capabilities.is_empty() {
         return Err(Refusal::MissingCapabilities(facts.missing_capabilities));
     }
@@ -65,7 +75,7 @@ pub fn facts() -> Result<Facts, Refusal> {
 
 /// Looks at the system and refuses nothing.
 #[must_use]
-pub fn look() -> Facts {
+pub fn look(handlers: Handlers) -> Facts {
     let name = uname().ok();
     let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         name.as_ref().map_or_else(
@@ -80,7 +90,10 @@ pub fn look() -> Facts {
         btf: Btf::of_running_kernel().map_err(|error| Refusal::BadBtf {
             detail: error.to_string(),
         }),
-        handlers: timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
+        handlers: match handlers {
+            Handlers::Wanted => timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
+            Handlers::NotNeeded => TimerHandlers::default(),
+        },
         missing_capabilities: missing_capabilities(
             &fs::read_to_string("/proc/self/status").unwrap_or_default(),
         ),

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 /// # Errors
 /// Where nothing can be traced at all.
 pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
-    let facts = probe::look();
+    let facts = probe::look(probe::Handlers::Wanted);
     print!("{}", system(&facts));
     let settings = Settings {
         preference: args.hooks,
