@@ -4,3 +4,5 @@ pub mod audit;
 pub mod ends_index;
 pub mod machine;
 pub mod table;
+#[cfg(test)]
+mod table_tests;

@@ -43,11 +43,7 @@ impl Filter {
     /// Whether the subject is wanted.
     #[must_use]
     pub fn accepts(&self, subject: &Subject<'_>) -> bool {
-        passes(&self.local_ports, |port| *port == subject.ends.local_port)
-            && passes(&self.remote_ports, |port| *port == subject.ends.remote_port)
-            && self.family.is_none_or(|family| family == subject.ends.family())
-            && passes(&self.states, |state| subject.states.contains(state))
-            && passes(&self.netns, |netns| *netns == subject.netns)
+        self.accepts_ends(subject)
             && passes(&self.pids, |pid| {
                 subject.owner.is_some_and(|owner| owner.key.pid == *pid)
             })
@@ -59,6 +55,16 @@ impl Filter {
             && passes(&self.cgroups, |cgroup| {
                 subject.owner.is_some_and(|owner| owner.cgroup == *cgroup)
             })
+    }
+
+    /// Whether it is wanted as far as everything but its owner is concerned.
+    #[must_use]
+    pub fn accepts_ends(&self, subject: &Subject<'_>) -> bool {
+        passes(&self.local_ports, |port| *port == subject.ends.local_port)
+            && passes(&self.remote_ports, |port| *port == subject.ends.remote_port)
+            && self.family.is_none_or(|family| family == subject.ends.family())
+            && passes(&self.states, |state| subject.states.contains(state))
+            && passes(&self.netns, |netns| *netns == subject.netns)
     }
 }
 

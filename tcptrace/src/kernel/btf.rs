@@ -1,7 +1,8 @@
 //! Reads the running kernel's BTF: where a struct keeps a field, which arguments a function takes. Format:
 //! Documentation/bpf/btf.rst. (aya parses BTF too, but keeps members and prototypes to itself.)
 
-use std::{fs, io, path::Path};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::{fs, hash::BuildHasher as _, io, path::Path};
 
 /// Where the kernel shows its own types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -50,6 +51,9 @@ pub struct Btf {
     data: Vec<u8>,
     /// Byte offset of type N + 1; type 0 is `void`.
     types: Vec<u32>,
+    /// Offsets of the types that are looked up by name.
+    names: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     strings: usize,
 }
 
@@ -116,19 +120,35 @@ impl Btf {
         let mut btf = Self {
             data,
             types: Vec::with_capacity(200_000),
+            names: HashTable::with_capacity(100_000),
+            hasher: DefaultHashBuilder::default(),
             strings,
         };
         let mut at = first;
         while at < end {
-            let size = btf
-                .type_at(at)
-                .and_then(|t| record_size(&t))
-                .ok_or(BtfError::Malformed(at))?;
-            btf.types
-                .push(u32::try_from(at).map_err(|_| BtfError::Malformed(at))?);
+            let found = btf.type_at(at).ok_or(BtfError::Malformed(at))?;
+            let size = record_size(&found).ok_or(BtfError::Malformed(at))?;
+            let offset = u32::try_from(at).map_err(|_| BtfError::Malformed(at))?;
+            btf.types.push(offset);
+            if matches!(found.kind(), kind::STRUCT | kind::FUNC | kind::TYPEDEF) {
+                btf.index(found, offset);
+            }
             at += size;
         }
         Ok(btf)
+    }
+
+    fn index(&mut self, found: Type, offset: u32) {
+        let Self {
+            data,
+            names,
+            hasher,
+            strings,
+            ..
+        } = self;
+        let hash = |name: u32| hasher.hash_one(string_at(data, *strings, name));
+        let hash_of = |offset: &u32| read_u32(data, *offset as usize).map_or(0, hash);
+        names.insert_unique(hash(found.name), offset, hash_of);
     }
 
     /// The byte offset of `path` (members joined by dots) in `struct name`; anonymous structs and unions are
@@ -211,8 +231,8 @@ impl Btf {
     }
 
     fn find(&self, wanted: u32, name: &str) -> Option<Type> {
-        self.types
-            .iter()
+        self.names
+            .iter_hash(self.hasher.hash_one(name.as_bytes()))
             .filter_map(|at| self.type_at(*at as usize))
             .find(|t| t.kind() == wanted && t.entries_fit(wanted) && self.string(t.name) == name.as_bytes())
     }
@@ -247,9 +267,13 @@ impl Btf {
     }
 
     fn string(&self, offset: u32) -> &[u8] {
-        let rest = self.data.get(self.strings + offset as usize..).unwrap_or(&[]);
-        rest.split(|byte| *byte == 0).next().unwrap_or(&[])
+        string_at(&self.data, self.strings, offset)
     }
+}
+
+fn string_at(data: &[u8], strings: usize, offset: u32) -> &[u8] {
+    let rest = data.get(strings + offset as usize..).unwrap_or(&[]);
+    rest.split(|byte| *byte == 0).next().unwrap_or(&[])
 }
 
 impl Type {

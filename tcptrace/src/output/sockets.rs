@@ -4,7 +4,7 @@ use super::{
     csv::quoted,
     duration::human_age,
     json::{self, EndJson},
-    text::both,
+    text::push_end,
 };
 use crate::{
     decode::{Holder, Row, SockKind},
@@ -104,9 +104,8 @@ pub fn json(socket: &Socket<'_>) -> String {
 /// The titles of [`csv`].
 pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd\n";
 
-/// One CSV line; of several holders the first.
-#[must_use]
-pub fn csv(socket: &Socket<'_>) -> String {
+/// Appends one CSV line; of several holders the first.
+pub fn csv(out: &mut String, socket: &Socket<'_>) {
     let row = socket.row;
     let (pid, comm, fd) = socket.holders.first().map_or_else(Default::default, |holder| {
         (
@@ -120,8 +119,9 @@ pub fn csv(socket: &Socket<'_>) -> String {
     } else {
         "ipv6"
     };
-    format!(
-        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}\n",
+    let _ = writeln!(
+        out,
+        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}",
         row.sock.cookie,
         row.ends.local(),
         row.ends.local_port,
@@ -138,7 +138,7 @@ pub fn csv(socket: &Socket<'_>) -> String {
         row.uid,
         row.inode,
         quoted(&comm),
-    )
+    );
 }
 
 /// The titles of [`text`].
@@ -150,24 +150,29 @@ pub fn text_titles() -> String {
     )
 }
 
-/// One line for people.
-#[must_use]
-pub fn text(socket: &Socket<'_>) -> String {
+/// Appends one line for people.
+pub fn text(out: &mut String, socket: &Socket<'_>) {
     let row = socket.row;
-    let (local, remote) = both(&row.ends);
-    let age = socket.age.map_or_else(|| "-".to_owned(), human_age);
-    let mut line = String::with_capacity(96);
     let _ = write!(
-        line,
-        "{:<11} {:>6} {:>6} {local:<21} {remote:<21} {age:>8}",
+        out,
+        "{:<11} {:>6} {:>6} ",
         row.state.name(),
         row.unread,
         row.unsent
     );
+    push_end(out, row.ends.local(), row.ends.local_port, 21);
+    out.push(' ');
+    push_end(out, row.ends.remote(), row.ends.remote_port, 21);
+    match socket.age {
+        Some(age) => {
+            let _ = write!(out, " {:>8}", human_age(age));
+        }
+        None => out.push_str("        -"),
+    }
     for (index, holder) in socket.holders.iter().enumerate() {
         let separator = if index == 0 { " " } else { "," };
         let _ = write!(
-            line,
+            out,
             "{separator}{}/{}:{}",
             holder.process.pid,
             comm_text(&holder.comm),
@@ -175,8 +180,7 @@ pub fn text(socket: &Socket<'_>) -> String {
         );
     }
     if socket.accepted() == Some(false) && row.kind == SockKind::Full {
-        line.push_str(" (not accepted)");
+        out.push_str(" (not accepted)");
     }
-    line.push('\n');
-    line
+    out.push('\n');
 }

@@ -8,7 +8,7 @@ use crate::{
     owner::processes::Processes,
 };
 use jiff::{Timestamp, tz::TimeZone};
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 /// The titles of [`change`].
 #[must_use]
@@ -94,9 +94,23 @@ pub fn both(ends: &Ends) -> (String, String) {
 /// `address:port`, IPv6 in brackets.
 #[must_use]
 pub fn end(addr: IpAddr, port: u16) -> String {
-    match addr {
-        IpAddr::V4(v4) => format!("{v4}:{port}"),
-        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+    let mut text = String::with_capacity(47);
+    push_end(&mut text, addr, port, 0);
+    text
+}
+
+/// Appends the same, filled up with blanks to `width`.
+pub fn push_end(out: &mut String, addr: IpAddr, port: u16, width: usize) {
+    let start = out.len();
+    let _ = match addr {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            write!(out, "{a}.{b}.{c}.{d}:{port}")
+        }
+        IpAddr::V6(v6) => write!(out, "[{v6}]:{port}"),
+    };
+    for _ in out.len() - start..width {
+        out.push(' ');
     }
 }
 

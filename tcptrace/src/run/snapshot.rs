@@ -28,43 +28,47 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let output = options::output(&args.output);
     let mut kernel = Kernel::for_snapshots()?;
     let wanted = (!filter.netns.is_empty()).then_some(filter.netns.as_slice());
-    let snapshot = snapshot::sockets(&mut kernel, wanted)?;
     let holders = by_cookie(snapshot::holders(&mut kernel)?);
+    let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+    let mut text = match output.format {
+        Format::Text { .. } if output.header => sockets::text_titles(),
+        Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
+        Format::Text { .. } | Format::Csv | Format::Json => String::new(),
+    };
+    let mut written = Ok(());
+    let snapshot = snapshot::visit(&mut kernel, wanted, |row| {
+        let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
+        if written.is_err() || !is_wanted(&filter, &row, held_by) {
+            return;
+        }
+        let socket = Socket {
+            row: &row,
+            age: age(&row),
+            holders: held_by,
+        };
+        match output.format {
+            Format::Text { .. } => sockets::text(&mut text, &socket),
+            Format::Json => text.push_str(&sockets::json(&socket)),
+            Format::Csv => sockets::csv(&mut text, &socket),
+        }
+        if text.len() > BATCH_BYTES {
+            written = sink.lines(&text);
+            text.clear();
+        }
+    })?;
+    unless_closed(
+        written
+            .and_then(|()| sink.lines(&text))
+            .and_then(|()| sink.flush()),
+    )?;
     for (netns, why) in &snapshot.failures {
         eprintln!("tcptrace: network namespace {netns} could not be read: {why}");
     }
-    let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
-    let titles = match output.format {
-        Format::Text { .. } => sockets::text_titles(),
-        Format::Csv => sockets::CSV_TITLES.to_owned(),
-        Format::Json => String::new(),
-    };
-    let mut text = if output.header { titles } else { String::new() };
-    for row in &snapshot.rows {
-        let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
-        if !is_wanted(&filter, row, held_by) {
-            continue;
-        }
-        let socket = Socket {
-            row,
-            age: age(row),
-            holders: held_by,
-        };
-        text.push_str(&match output.format {
-            Format::Text { .. } => sockets::text(&socket),
-            Format::Json => sockets::json(&socket),
-            Format::Csv => sockets::csv(&socket),
-        });
-        if text.len() > 32 << 10 {
-            if !unless_closed(sink.lines(&text))? {
-                return Ok(());
-            }
-            text.clear();
-        }
-    }
-    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
     Ok(())
 }
+
+/// How much text is gathered before it is written.
+const BATCH_BYTES: usize = 32 << 10;
 
 fn by_cookie(holders: Vec<Holder>) -> HashMap<u64, Vec<Holder>> {
     let mut map: HashMap<u64, Vec<Holder>> = HashMap::new();

@@ -26,11 +26,27 @@ pub struct Snapshot {
     pub failures: Vec<(u32, String)>,
 }
 
-/// Reads the sockets of all namespaces, or of those that `wanted` names.
+/// Reads the sockets of all namespaces, or of those that `wanted` names, into one list.
 ///
 /// # Errors
 /// Where the kernel has no iterators or refuses them.
 pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
+    let mut rows = Vec::new();
+    let mut snapshot = visit(kernel, wanted, |row| rows.push(row))?;
+    rows.sort_by_key(|row| row.time);
+    snapshot.rows = rows;
+    Ok(snapshot)
+}
+
+/// Hands over the same rows one by one; the snapshot returned has none.
+///
+/// # Errors
+/// As [`sockets`].
+pub fn visit(
+    kernel: &mut Kernel,
+    wanted: Option<&[u32]>,
+    mut each: impl FnMut(Row) + Send,
+) -> Result<Snapshot, Refusal> {
     let mut snapshot = Snapshot {
         started: clock::monotonic(),
         ..Snapshot::default()
@@ -44,7 +60,7 @@ pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, 
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             for space in &spaces {
-                read_namespace(kernel, space, current, &mut snapshot)?;
+                read_namespace(kernel, space, current, &mut snapshot, &mut each)?;
             }
             Ok(())
         });
@@ -55,7 +71,6 @@ pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, 
             })
         })
     })?;
-    snapshot.rows.sort_by_key(|row| row.time);
     Ok(snapshot)
 }
 
@@ -64,6 +79,7 @@ fn read_namespace(
     space: &Namespace,
     current: u32,
     snapshot: &mut Snapshot,
+    each: &mut impl FnMut(Row),
 ) -> Result<(), Refusal> {
     if space.inode != current
         && let Err(error) = setns(&space.file, CloneFlags::CLONE_NEWNET)
@@ -72,7 +88,7 @@ fn read_namespace(
         return Ok(());
     }
     let file = kernel.open_tcp_iterator()?;
-    match read_rows(file, size_of::<SockRow>(), decode::row, &mut snapshot.rows) {
+    match read_rows(file, size_of::<SockRow>(), decode::row, each) {
         Ok(unknown) => {
             snapshot.unknown += unknown;
             snapshot.covered.insert(space.inode);
@@ -89,11 +105,12 @@ fn read_namespace(
 pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
     let file = kernel.open_holder_iterator()?;
     let mut holders = Vec::new();
-    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut holders).map_err(|error| {
-        Refusal::System {
-            action: "read the open files".to_owned(),
-            error: error.to_string(),
-        }
+    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut |holder| {
+        holders.push(holder)
+    })
+    .map_err(|error| Refusal::System {
+        action: "read the open files".to_owned(),
+        error: error.to_string(),
     })?;
     Ok(holders)
 }
@@ -103,7 +120,7 @@ fn read_rows<T, E>(
     mut file: File,
     size: usize,
     decode: impl Fn(&[u8]) -> Result<T, E>,
-    rows: &mut Vec<T>,
+    each: &mut impl FnMut(T),
 ) -> std::io::Result<u64> {
     let mut buffer = vec![0; 64 << 10];
     let mut pending = 0;
@@ -117,7 +134,7 @@ fn read_rows<T, E>(
         let whole = filled - filled % size;
         for bytes in buffer[..whole].chunks_exact(size) {
             match decode(bytes) {
-                Ok(row) => rows.push(row),
+                Ok(row) => each(row),
                 Err(_) => unknown += 1,
             }
         }
