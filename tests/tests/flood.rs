@@ -4,13 +4,14 @@
 use std::{
     collections::HashMap,
     io::Read as _,
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
     thread,
     time::Duration,
 };
 use tcptrace_tests::{
     event::Event,
+    host,
     live::{self, LiveTest, Parallelism},
     netns::Netns,
     state::State::{
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
 fn ten_thousand_connections_lose_nothing() {
     Netns::run(|netns| {
         let tracer = Tracer::start(&[]);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
+        let listener = listen(netns);
         let server = listener.local_addr().expect("a listener has an address");
         thread::scope(|scope| {
             scope.spawn(|| serve(&listener));
@@ -64,6 +65,24 @@ fn ten_thousand_connections_lose_nothing() {
         every_connection_is_told(&events);
         the_kernel_counted_the_same(&tracer, &ending.summary["kernel_matrix"]);
     });
+}
+
+/// A listener whose queue never overflows: the client is not to wait for a dropped SYN.
+fn listen(netns: Netns) -> TcpListener {
+    netns
+        .set("core/somaxconn", &CONNECTIONS.to_string())
+        .expect("a namespace takes its sysctls");
+    netns
+        .set("ipv4/tcp_max_syn_backlog", &CONNECTIONS.to_string())
+        .expect("a namespace takes its sysctls");
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+    let socket = host::socket(address).expect("a socket");
+    socket.set_nonblocking(false).expect("a socket can block");
+    socket.bind(&address.into()).expect("loopback has free ports");
+    socket
+        .listen(i32::try_from(CONNECTIONS).expect("a queue's length"))
+        .expect("a bound socket can listen");
+    socket.into()
 }
 
 /// Accepts every connection, waits for the client's FIN, and closes.
