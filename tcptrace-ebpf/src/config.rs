@@ -33,13 +33,13 @@ static TW_TIMER_HANDLER: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static REQSK_TIMER_HANDLER: Global<u64> = Global::new(0);
 
-/// Index of the return value among the arguments that a fexit program of `tcp_timewait_state_process` gets.
+/// How many arguments `tcp_timewait_state_process` takes.
 #[unsafe(no_mangle)]
-static TIMEWAIT_STATUS_INDEX: Global<u8> = Global::new(0);
+static TIMEWAIT_PROCESS_ARGUMENTS: Global<u8> = Global::new(0);
 
-/// The same for `inet_csk_accept`.
+/// How many arguments `inet_csk_accept` takes.
 #[unsafe(no_mangle)]
-static ACCEPT_RETURN_INDEX: Global<u8> = Global::new(0);
+static ACCEPT_ARGUMENTS: Global<u8> = Global::new(0);
 
 /// Offsets in the classic tracepoint's record: oldstate, newstate, sport, dport, family, protocol, saddr, daddr,
 /// saddr_v6, daddr_v6, skaddr.
@@ -101,10 +101,10 @@ setting!(
     reqsk_timer_handler: u64 = REQSK_TIMER_HANDLER
 );
 setting!(
-    /// See [`TIMEWAIT_STATUS_INDEX`].
-    timewait_status_index: u8 = TIMEWAIT_STATUS_INDEX
+    /// See [`TIMEWAIT_PROCESS_ARGUMENTS`].
+    timewait_process_arguments: u8 = TIMEWAIT_PROCESS_ARGUMENTS
 );
 setting!(
-    /// See [`ACCEPT_RETURN_INDEX`].
-    accept_return_index: u8 = ACCEPT_RETURN_INDEX
+    /// See [`ACCEPT_ARGUMENTS`].
+    accept_arguments: u8 = ACCEPT_ARGUMENTS
 );

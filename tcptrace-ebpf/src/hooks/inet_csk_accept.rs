@@ -1,5 +1,6 @@
 //! `fexit/inet_csk_accept(…) → sk`: the task that took a connection from the accept queue.
 
+use super::returned::returned;
 use crate::{
     config, emit,
     sock::{self, Direct},
@@ -10,12 +11,7 @@ use tcptrace_common::{Loss, kind};
 
 #[fexit(function = "inet_csk_accept")]
 fn inet_csk_accept(ctx: FExitContext) -> i32 {
-    // Four arguments until Linux 6.9, two since; the index is a constant to the verifier.
-    let sk: *const u8 = if config::accept_return_index() == 2 {
-        ctx.arg(2)
-    } else {
-        ctx.arg(4)
-    };
+    let sk = returned(&ctx, config::accept_arguments) as *const u8;
     if sk.is_null() {
         return 0;
     }

@@ -10,5 +10,6 @@ mod iter_tcp;
 mod kfree_skb;
 mod reqsk_timer_handler;
 mod reset;
+mod returned;
 mod tcp_timewait_state_process;
 mod timer;

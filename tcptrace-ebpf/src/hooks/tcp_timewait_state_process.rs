@@ -1,8 +1,9 @@
 //! `fentry` and `fexit` of `tcp_timewait_state_process(tw, skb, th, …) → status`: each segment that a timewait
 //! sock handles, and what it does to it.
 
+use super::returned::returned;
 use crate::{
-    config::{offset, timewait_status_index},
+    config::{offset, timewait_process_arguments},
     emit,
     sock::{self, Direct, Load as _, Probe},
 };
@@ -37,13 +38,7 @@ fn tcp_timewait_state_process_exit(ctx: FExitContext) -> i32 {
     let Some(counters) = emit::counters() else {
         return 0;
     };
-    // The index is a constant to the verifier, and arguments can be read at constant indices only.
-    let status: u32 = match timewait_status_index() {
-        3 => ctx.arg(3),
-        4 => ctx.arg(4),
-        5 => ctx.arg(5),
-        _ => ctx.arg(6),
-    };
+    let status = returned(&ctx, timewait_process_arguments) as u32;
     match status {
         STATUS_SYN => counters.segment_how = u64::from(how::REUSED_BY_SYN),
         STATUS_RST => counters.segment_how = u64::from(how::ANSWERED_BY_RESET),

@@ -308,6 +308,9 @@ impl Loading {
             if hook.purpose == Purpose::Transitions {
                 result.clone()?;
             }
+            if let Err(refusal) = &result {
+                log::info!("{}", refusal.explain(true));
+            }
             results.push((*hook, result.err().map(|refusal| refusal.cause())));
         }
         Ok(plan
@@ -480,8 +483,8 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let has_task_btf = u8::from(known("bpf_get_current_task_btf").is_some());
     let all_protocols = u8::from(settings.all_protocols);
     let wake_bytes = u64::from(settings.buffer_bytes / 4);
-    let status_index = count("tcp_timewait_state_process");
-    let accept_index = count("inet_csk_accept");
+    let timewait_process_arguments = count("tcp_timewait_state_process");
+    let accept_arguments = count("inet_csk_accept");
     let log_level = if settings.debug {
         aya_log::Level::Trace as u8
     } else {
@@ -499,8 +502,8 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("TW_TIMER_HANDLER", &facts.handlers.timewait, true)
         .override_global("REQSK_TIMER_HANDLER", &facts.handlers.request, true)
-        .override_global("TIMEWAIT_STATUS_INDEX", &status_index, true)
-        .override_global("ACCEPT_RETURN_INDEX", &accept_index, true)
+        .override_global("TIMEWAIT_PROCESS_ARGUMENTS", &timewait_process_arguments, true)
+        .override_global("ACCEPT_ARGUMENTS", &accept_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RECORDS", settings.buffer_bytes)
         .load(&object)
