@@ -8,7 +8,6 @@ use crate::{
     source::snapshot::Snapshot,
     stats::Stats,
 };
-use hashbrown::HashSet;
 
 /// Table and statistics.
 #[derive(Debug)]
@@ -73,10 +72,8 @@ impl Engine {
             healed.compared += 1;
             healed.corrected += u64::from(self.table.observe(row, emit));
         }
-        let seen: HashSet<u64> = snapshot.rows.iter().map(|row| row.sock.cookie).collect();
-        healed.retired = self
-            .table
-            .retire_missing(snapshot.started, &snapshot.covered, &seen, emit);
+        healed.retired =
+            self.table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, emit);
         self.table.forget_children(snapshot.started);
         healed
     }

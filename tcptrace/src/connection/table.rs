@@ -253,7 +253,8 @@ impl Table {
             return false;
         }
         let old = connection.life.state;
-        let dwell = Age::AtLeast(row.time.since(connection.life.since.time()));
+        // When it left the old state was not seen: it may have been at once.
+        let dwell = Age::AtLeast(Nanos(0));
         connection.life = Life::new(row.state, since);
         connection.life.is_timewait = row.kind == SockKind::Timewait;
         let change = self.change(slot, row.time, old, row.state, Some(dwell));
@@ -261,31 +262,30 @@ impl Table {
         true
     }
 
-    /// Ends the rows of the namespaces `covered` that a snapshot begun at `started` did not have in `seen`.
-    /// Returns how many.
+    /// Ends what the kernel no longer has: rows of the namespaces `covered` that a snapshot, begun at `started`,
+    /// did not show. Returns how many.
     pub fn retire_missing(
         &mut self,
         started: Nanos,
         covered: &HashSet<u32>,
-        seen: &HashSet<u64>,
+        shown: &[Row],
         emit: &mut impl FnMut(&Change),
     ) -> u64 {
-        let missing: Vec<u32> = (0..self.rows.len())
-            .filter(|slot| {
-                let row = &self.rows[*slot];
-                row.key != VACANT
-                    && row.is_tcp()
+        let found: HashSet<u32> = shown.iter().filter_map(|row| self.find_row(row)).collect();
+        let missing: Vec<u32> = self
+            .slots()
+            .filter(|(slot, row)| {
+                row.is_tcp()
                     && covered.contains(&row.netns)
                     && row.life.since.time() < started
                     && row.life.held.is_none()
-                    && !row.by_ends
-                    && !seen.contains(&row.id.cookie)
+                    && !found.contains(slot)
             })
-            .filter_map(|slot| u32::try_from(slot).ok())
+            .map(|(slot, _)| slot)
             .collect();
         for slot in &missing {
             let row = self.rows[*slot as usize];
-            let dwell = Age::AtLeast(started.since(row.life.since.time()));
+            let dwell = Age::AtLeast(Nanos(0));
             let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
             change.reason = Some(EndReason::Unseen);
             self.tally.unseen += 1;

@@ -182,23 +182,19 @@ impl Session {
         Ok(())
     }
 
-    /// Compares the table with a fresh snapshot; sockets that change meanwhile are left out.
+    /// Compares the table with a fresh snapshot of the namespaces `netns`, or of all where there are none; sockets
+    /// that change meanwhile are left out. Losses are repaired first.
     ///
     /// # Errors
     /// Where the iterators fail.
-    pub fn audit(&mut self, emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
-        self.pump(emit)?;
-        let snapshot = snapshot::sockets(&mut self.live.kernel, None)?;
-        let now = clock::monotonic();
+    pub fn audit(&mut self, netns: &[u32], emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
+        self.finish(emit)?;
+        let wanted = (!netns.is_empty()).then_some(netns);
+        let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
         let Self { live, engine, .. } = self;
         live.drain(|event| engine.ingest(event, emit));
-        engine.settle(now, emit);
-        Ok(audit::audit(
-            &self.engine.table,
-            &snapshot.rows,
-            snapshot.started,
-            &snapshot.covered,
-        ))
+        engine.settle(Nanos(u64::MAX), emit);
+        Ok(audit::audit(&self.engine.table, &snapshot.rows, snapshot.started, &snapshot.covered))
     }
 
     /// What the kernel side counted.

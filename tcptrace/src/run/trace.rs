@@ -141,7 +141,7 @@ impl Tracing {
             return Ok(());
         }
         let audit = if audit {
-            Some(self.session.audit(&mut |_| {})?)
+            Some(self.session.audit(&self.filter.netns, &mut |_| {})?)
         } else {
             None
         };
