@@ -72,8 +72,9 @@ impl Engine {
             healed.compared += 1;
             healed.corrected += u64::from(self.table.observe(row, emit));
         }
-        healed.retired =
-            self.table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, emit);
+        healed.retired = self
+            .table
+            .retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, emit);
         self.table.forget_children(snapshot.started);
         healed
     }

@@ -1,6 +1,7 @@
 //! The picture that every output of a moment reads: immutable, built from the engine at one time.
 
 use crate::{
+    connection::audit::Audit,
     engine::Engine,
     event::{Age, Nanos, TcpState},
     filter::{Filter, Subject},
@@ -59,6 +60,8 @@ pub struct View {
     pub processes: Vec<ProcessView>,
     /// Records that the kernel could not deliver.
     pub lost: u64,
+    /// The latest comparison with the kernel's own table.
+    pub audit: Option<Audit>,
     /// Rows given up because the table was full.
     pub evicted: u64,
     /// What is not traced, and why.
@@ -74,6 +77,8 @@ pub struct Context {
     pub frame: Nanos,
     /// Records lost.
     pub lost: u64,
+    /// The latest comparison with the kernel's own table.
+    pub audit: Option<Audit>,
     /// What is not traced, and why.
     pub shortfalls: Vec<String>,
 }
@@ -123,6 +128,7 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
         rate: per_second(engine.stats.in_frame, seconds),
         processes,
         lost: context.lost,
+        audit: context.audit,
         evicted: engine.table.tally.evicted,
         shortfalls: context.shortfalls,
     }

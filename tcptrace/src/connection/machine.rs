@@ -340,9 +340,10 @@ fn timewait_start(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
     enter(life, substate, time)
 }
 
-/// Moves to `substate` unless it is there already.
+/// Moves to `substate` unless it is there already. A timewait sock never goes back to FIN_WAIT2: an event that
+/// says so was overtaken.
 fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
-    if life.state == substate {
+    if life.state == substate || life.state == TcpState::TimeWait || time < life.since.time() {
         return Outcome::Same;
     }
     let old = life.state;

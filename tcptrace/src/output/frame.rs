@@ -37,6 +37,13 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
     if view.evicted > 0 {
         let _ = write!(text, "  evicted {}", view.evicted);
     }
+    if let Some(audit) = &view.audit {
+        let _ = write!(
+            text,
+            "  audit: {} of {} sockets differ",
+            audit.differences, audit.compared
+        );
+    }
     text.push('\n');
     for shortfall in &view.shortfalls {
         let _ = writeln!(text, "not traced: {shortfall}");
@@ -94,7 +101,10 @@ fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Age, Nanos};
+    use crate::{
+        connection::audit::Audit,
+        event::{Age, Nanos},
+    };
 
     fn view() -> View {
         let mut counts = [0; TcpState::COUNT];
@@ -122,6 +132,10 @@ mod tests {
             ],
             lost: 3,
             evicted: 2,
+            audit: Some(Audit {
+                compared: 15,
+                ..Audit::default()
+            }),
             shortfalls: vec!["accept: this kernel refuses fentry and fexit programs".to_owned()],
         }
     }
@@ -144,6 +158,7 @@ mod tests {
             processes: Vec::new(),
             lost: 0,
             evicted: 0,
+            audit: None,
             shortfalls: Vec::new(),
             ..view()
         };

@@ -40,6 +40,12 @@ const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 /// long.
 const REPAIR_PAUSE: u64 = 20;
 
+/// How often a command that runs for long compares its table with the kernel's, at most.
+const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
+
+/// Comparing takes at most one part in this many of the time.
+const AUDIT_PAUSE: u64 = 200;
+
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
@@ -63,6 +69,8 @@ pub struct Session {
     interrupt: Signal,
     terminate: Signal,
     losses: Losses,
+    next_audit: Nanos,
+    last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
 }
 
@@ -104,6 +112,8 @@ impl Session {
             interrupt: signal(SignalKind::interrupt()).context(context)?,
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
+            next_audit: clock::monotonic().plus(AUDIT_EVERY),
+            last_audit: None,
             snapshots_refused: None,
         };
         session.take_snapshot(&mut |_| {});
@@ -194,7 +204,33 @@ impl Session {
         let Self { live, engine, .. } = self;
         live.drain(|event| engine.ingest(event, emit));
         engine.settle(Nanos(u64::MAX), emit);
-        Ok(audit::audit(&self.engine.table, &snapshot.rows, snapshot.started, &snapshot.covered))
+        Ok(audit::audit(
+            &self.engine.table,
+            &snapshot.rows,
+            snapshot.started,
+            &snapshot.covered,
+        ))
+    }
+
+    /// Compares the table with the kernel's now and then, heals what differs, and returns the latest comparison.
+    /// The pause is long against what the comparison took, and nothing is compared while events are being lost.
+    ///
+    /// # Errors
+    /// Where the iterators fail.
+    pub fn self_audit(&mut self, emit: &mut impl FnMut(&Change)) -> Result<Option<Audit>, Failure> {
+        let now = clock::monotonic();
+        let is_calm = self.losses.seen == self.losses.repaired && now >= self.losses.next_repair;
+        if is_calm && now >= self.next_audit {
+            let audit = self.audit(&[], emit)?;
+            if audit.differences > 0 {
+                self.take_snapshot(emit);
+            }
+            self.last_audit = Some(audit);
+            let took = clock::monotonic().since(now);
+            let pause = Nanos(took.0.saturating_mul(AUDIT_PAUSE).max(AUDIT_EVERY.0));
+            self.next_audit = clock::monotonic().plus(pause);
+        }
+        Ok(self.last_audit.clone())
     }
 
     /// What the kernel side counted.
