@@ -57,8 +57,8 @@ fn ten_thousand_connections_lose_nothing() {
                 && count(events, (FinWait2, TimeWait)) + count(events, (FinWait1, TimeWait)) == CONNECTIONS)
                 .then_some(())
         });
-        let events = tracer.events(netns);
         let ending = tracer.stop();
+        let events = tracer.events(netns);
         assert!(ending.status.success(), "{}", ending.messages);
         assert_eq!(ending.summary["lost"], 0, "{}", ending.summary);
         assert_eq!(ending.summary["impossible"], 0, "{}", ending.summary);
