@@ -368,6 +368,8 @@ fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: N
         let reason = timewait_reason(life, how, EndReason::TimewaitReset);
         return ended(life, at, Some(reason));
     }
+    // Where a timewait sock handles segments, the full socket's CLOSE was no end.
+    life.held = None;
     life.is_timewait = true;
     enter(life, substate, time)
 }
@@ -435,6 +437,7 @@ fn release(life: &mut Life) -> Outcome {
 
 fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
     let old = life.state;
+    let at = at.max(life.since.time());
     let dwell = life.since.age(at);
     life.held = None;
     life.state = TcpState::Close;

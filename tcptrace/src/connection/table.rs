@@ -373,7 +373,13 @@ impl Table {
         match event.what {
             What::State { old, new, .. } => match known {
                 Some(slot) if new == TcpState::SynSent => Some(self.reopen(slot, event, emit)),
-                Some(slot) => Some(slot),
+                Some(slot) => {
+                    // A request that a snapshot showed with the cookie that its child has too.
+                    if self.rows[slot as usize].by_ends && old == TcpState::SynRecv {
+                        self.become_child(slot);
+                    }
+                    Some(slot)
+                }
                 None if old == new => None,
                 None => self.begin(event, old, new, emit),
             },
@@ -428,9 +434,8 @@ impl Table {
     fn promote(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
         let made = self.children.remove(&event.sock.address);
         if let Some(slot) = self.ends.get(event.netns, &event.ends) {
-            self.unindex_by_ends(slot);
+            self.become_child(slot);
             let row = &mut self.rows[slot as usize];
-            row.life.held = None;
             row.id.cookie = event.sock.cookie;
             let (old_key, new_key) = (row.key, key_of(event.sock));
             row.key = new_key;
@@ -456,6 +461,12 @@ impl Table {
             self.report(&change, emit);
         }
         slot
+    }
+
+    /// From now on the row is a full socket's, whatever happens to the request sock.
+    fn become_child(&mut self, slot: u32) {
+        self.unindex_by_ends(slot);
+        self.rows[slot as usize].life.held = None;
     }
 
     /// A socket that is connected once more.

@@ -616,7 +616,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "known to fail: a timewait event that was overtaken sets the clock back"]
     fn disturbed_events_keep_the_books_and_the_time(
         workload in any_workload(),
         fates in fates(3 * MILLI),
@@ -629,7 +628,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "known to fail: a request whose end was lost stays in the table"]
     fn a_snapshot_always_heals(
         workload in any_workload(),
         fates in fates(3 * MILLI),
@@ -643,7 +641,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "known to fail: a request that a snapshot showed ends as handshake-reset"]
     fn a_snapshot_at_any_moment_does_no_harm(
         workload in any_workload(),
         share in 0..100usize,
@@ -705,7 +702,6 @@ fn paths(changes: &[Change]) -> Vec<(TcpState, TcpState, Option<EndReason>)> {
 }
 
 #[test]
-#[ignore = "known to fail: it stays in the table"]
 fn a_request_whose_end_was_lost_is_retired() {
     let mut run = Run::new(10);
     let start = pick(Script::Abandoned, Plan::Fentry, is_request_start);
@@ -720,7 +716,6 @@ fn a_request_whose_end_was_lost_is_retired() {
 }
 
 #[test]
-#[ignore = "known to fail: it ends as handshake-reset"]
 fn a_request_that_a_snapshot_showed_becomes_its_child() {
     let steps = Life::new(0, Plan::Timers, 1_000 * MILLI).live(Script::PassiveClose, [10 * MILLI; 6]);
     let workload = Workload {
@@ -738,7 +733,6 @@ fn a_request_that_a_snapshot_showed_becomes_its_child() {
 }
 
 #[test]
-#[ignore = "known to fail: it sets state and clock back"]
 fn a_timewait_start_that_comes_after_its_segment_tells_nothing_new() {
     let mut run = Run::new(10);
     let start = pick(Script::ActiveClose, Plan::Timers, |what| {
@@ -765,7 +759,6 @@ fn a_timewait_start_that_comes_after_its_segment_tells_nothing_new() {
 }
 
 #[test]
-#[ignore = "known to fail: the end that was held wins"]
 fn a_segment_proves_that_a_timewait_sock_took_over() {
     let mut run = Run::new(10);
     let close = pick(Script::ActiveClose, Plan::Timers, moves(FinWait2, Close));
@@ -789,7 +782,6 @@ fn a_segment_proves_that_a_timewait_sock_took_over() {
 }
 
 #[test]
-#[ignore = "known to fail: it is"]
 fn an_end_that_was_overtaken_is_not_before_its_beginning() {
     let mut run = Run::new(10);
     let start = pick(Script::Abandoned, Plan::Fentry, is_request_start);
