@@ -75,7 +75,7 @@ impl Engine {
         healed.retired = self
             .table
             .retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, emit);
-        self.table.forget_children(snapshot.started);
+        self.table.forget_children(snapshot.started, &snapshot.covered);
         healed
     }
 

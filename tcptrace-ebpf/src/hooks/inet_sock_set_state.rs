@@ -88,7 +88,7 @@ fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
                 record.flags |= flag::FIN_RECEIVED;
             }
         }
-        if record.local_port == 0 {
+        if record.local_port == 0 && new == state::CLOSE {
             record.local_port = sock::released_port(sk);
         }
         if is_made_by_the_owner(old, new) {

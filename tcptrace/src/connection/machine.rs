@@ -296,8 +296,13 @@ fn close(life: &mut Life, old: TcpState, error: u32, fin_received: bool, time: N
         }
         _ => None,
     };
-    if let Some(reason) = by_error.or(life.reset) {
-        return ended(life, time, Some(reason));
+    let reason = by_error.or(life.reset);
+    if life.is_orphan && reason == Some(EndReason::ResetReceived) {
+        // `tcp_reset` runs for data that arrives after the close too, and a RST of ours answers that.
+        return hold_close(life, reason, time);
+    }
+    if reason.is_some() {
+        return ended(life, time, reason);
     }
     // `tcp_close` and `tcp_disconnect` set the state first and send the reset after. From these two states a
     // socket that got its FIN, or that nobody holds, goes to a timewait sock unless their table is full.
@@ -606,6 +611,22 @@ mod tests {
             ],
         );
         assert_eq!(outcomes.len(), 1);
+        assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
+    }
+
+    #[test]
+    fn data_after_the_close_is_answered_by_a_reset_of_ours() {
+        let mut life = Life::new(FinWait1, Since::At(at(0)));
+        life.is_orphan = true;
+        let outcomes = run(
+            &mut life,
+            &[
+                (4, Input::ResetReceived),
+                (4, state(FinWait1, TcpState::Close)),
+                (4, Input::ResetSent),
+                (7, Input::Release),
+            ],
+        );
         assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
     }
 

@@ -31,6 +31,16 @@ const REOPENABLE: usize = 8_192;
 /// sock inside that very call.
 const RECENT_CONNECTS: usize = 64;
 
+/// Children whose handshake is not done, at most. All but Fast Open's are gone within the same segment.
+const CHILDREN: usize = 65_536;
+
+/// A full socket that a listener made, before it is known which connection it is.
+#[derive(Clone, Copy, Debug)]
+struct Child {
+    made: Nanos,
+    netns: u32,
+}
+
 /// One live connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -117,7 +127,7 @@ pub struct Table {
     ends: EndsIndex,
     listeners: HashMap<(u32, u16), Vec<u32>>,
     held: VecDeque<(Nanos, u32, u64)>,
-    children: HashMap<u64, Nanos>,
+    children: HashMap<u64, Child>,
     connects: VecDeque<(u32, Ends)>,
     reopenable: VecDeque<(u64, u32)>,
     evict_hand: usize,
@@ -187,7 +197,15 @@ impl Table {
                 new: TcpState::SynRecv,
                 ..
             } => {
-                self.children.insert(event.sock.address, event.time);
+                if self.children.len() < CHILDREN {
+                    self.children.insert(
+                        event.sock.address,
+                        Child {
+                            made: event.time,
+                            netns: event.netns,
+                        },
+                    );
+                }
                 return;
             }
             What::RequestStart { listener } => return self.request_start(event, listener, emit),
@@ -240,6 +258,15 @@ impl Table {
             }
             if row.state == TcpState::Listen {
                 self.index_listener(slot);
+            }
+            if let (TcpState::SynRecv, SockKind::Full, Since::At(made)) = (row.state, row.kind, since) {
+                // Fast Open's child, which was seen to begin without its name.
+                self.children.remove(&row.sock.address);
+                self.rows[slot as usize].began = since;
+                let owner = self.listener_owner(row.netns, &row.ends, 0);
+                self.set_owner(slot, owner);
+                let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
+                self.report(&change, emit);
             }
             return true;
         };
@@ -299,12 +326,14 @@ impl Table {
     /// snapshot can tell which connections they are.
     #[must_use]
     pub fn has_unexplained_children(&self, now: Nanos) -> bool {
-        self.children.values().any(|made| now.since(*made) > HOLD)
+        self.children.values().any(|child| now.since(child.made) > HOLD)
     }
 
-    /// Forgets the children that a snapshot has shown or the kernel has dropped.
-    pub fn forget_children(&mut self, before: Nanos) {
-        self.children.retain(|_, made| *made >= before);
+    /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that
+    /// the kernel had dropped by then.
+    pub fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
+        self.children
+            .retain(|_, child| child.made >= started || !covered.contains(&child.netns));
     }
 
     fn since_of(&self, row: &Row) -> Since {
@@ -312,7 +341,7 @@ impl Table {
             return Since::At(stamp_time(row.time, row.entry_stamp_ms));
         }
         match self.children.get(&row.sock.address) {
-            Some(made) if row.state == TcpState::SynRecv => Since::At(*made),
+            Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
             Some(_) | None => Since::Before(row.time),
         }
     }
@@ -432,7 +461,7 @@ impl Table {
 
     /// A handshake is done: the request's row becomes the child's.
     fn promote(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
-        let made = self.children.remove(&event.sock.address);
+        let made = self.children.remove(&event.sock.address).map(|child| child.made);
         if let Some(slot) = self.ends.get(event.netns, &event.ends) {
             self.become_child(slot);
             let row = &mut self.rows[slot as usize];
@@ -499,7 +528,9 @@ impl Table {
     /// Takes from the event what it tells beside the change.
     fn learn(&mut self, slot: u32, event: &Event) {
         let row = &mut self.rows[slot as usize];
-        if row.ends.local_port == 0 || row.ends.remote_port == 0 && event.ends.remote_port != 0 {
+        // `connect` learns its port late, and a reconnected socket another one.
+        let is_whole = event.ends.local_port != 0 && event.ends.remote_port != 0;
+        if !row.by_ends && (is_whole || row.ends.local_port == 0) {
             row.ends = event.ends;
         }
         if let Some(task) = &event.task

@@ -110,6 +110,7 @@ pub struct Kernel {
     /// `uname -r`, `-m`, `-n`.
     pub names: (String, String, String),
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    skipped_before: u64,
 }
 
 impl Kernel {
@@ -149,7 +150,7 @@ impl Kernel {
             transitions: [0; 256],
             lost: [0; 4],
             hits: [0; 32],
-            skipped: self.skipped(),
+            skipped: self.skipped_before + self.skipped(),
         };
         let per_cpu = self
             .counters
@@ -177,6 +178,15 @@ impl Kernel {
     /// As above.
     pub fn open_holder_iterator(&mut self) -> Result<File, Refusal> {
         self.open_iterator("iter_task_file", "task_file")
+    }
+
+    /// Detaches every hook. Counters and iterators stay.
+    pub fn detach(&mut self) {
+        // The kernel forgets the count with the program.
+        self.skipped_before = self.skipped();
+        for (hook, _) in self.attached.iter().flat_map(|part| &part.hooks) {
+            unload(&mut self.ebpf, hook);
+        }
     }
 
     /// Writes what the kernel side logged to the log.
@@ -297,7 +307,7 @@ impl Loading {
             return false;
         };
         let answer = self.check(probe).is_ok() && self.load_program(probe).is_ok();
-        self.unload(probe);
+        unload(&mut self.ebpf, probe);
         answer
     }
 
@@ -373,20 +383,9 @@ impl Loading {
             .ok_or_else(|| missing_program(hook.program))
     }
 
-    fn unload(&mut self, hook: &Hook) {
-        // Not loaded is what is wanted, so a failure to unload needs no handling.
-        match self.ebpf.program_mut(hook.program) {
-            Some(Program::BtfTracePoint(program)) => drop(program.unload()),
-            Some(Program::FEntry(program)) => drop(program.unload()),
-            Some(Program::FExit(program)) => drop(program.unload()),
-            Some(Program::TracePoint(program)) => drop(program.unload()),
-            Some(_) | None => {}
-        }
-    }
-
     fn detach_all(&mut self, plan: &Plan) {
         for hook in &plan.hooks {
-            self.unload(hook);
+            unload(&mut self.ebpf, hook);
         }
     }
 
@@ -458,8 +457,20 @@ impl Loading {
             attached,
             names: (release, machine, host),
             logger,
+            skipped_before: 0,
         };
         Ok((kernel, records))
+    }
+}
+
+/// Unloading detaches too. Not loaded is what is wanted, so a failure needs no handling.
+fn unload(ebpf: &mut Ebpf, hook: &Hook) {
+    match ebpf.program_mut(hook.program) {
+        Some(Program::BtfTracePoint(program)) => drop(program.unload()),
+        Some(Program::FEntry(program)) => drop(program.unload()),
+        Some(Program::FExit(program)) => drop(program.unload()),
+        Some(Program::TracePoint(program)) => drop(program.unload()),
+        Some(_) | None => {}
     }
 }
 

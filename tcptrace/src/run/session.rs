@@ -177,19 +177,12 @@ impl Session {
         Ok(())
     }
 
-    /// The last pump: nothing is left waiting, and losses are repaired.
-    ///
-    /// # Errors
-    /// As [`Session::pump`].
-    pub fn finish(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+    /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
+    pub fn stop(&mut self, emit: &mut impl FnMut(&Change)) {
         let Self { live, engine, .. } = self;
+        live.kernel.detach();
         live.drain(|event| engine.ingest(event, emit));
         engine.settle(Nanos(u64::MAX), emit);
-        self.losses.seen = self.live.totals()?.all_lost();
-        if self.losses.seen > self.losses.repaired {
-            self.repair(emit);
-        }
-        Ok(())
     }
 
     /// Compares the table with a fresh snapshot of the namespaces `netns`, or of all where there are none; sockets
@@ -198,7 +191,11 @@ impl Session {
     /// # Errors
     /// Where the iterators fail.
     pub fn audit(&mut self, netns: &[u32], emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
-        self.finish(emit)?;
+        self.pump(emit)?;
+        self.losses.seen = self.live.totals()?.all_lost();
+        if self.losses.seen > self.losses.repaired {
+            self.repair(emit);
+        }
         let wanted = (!netns.is_empty()).then_some(netns);
         let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
         let Self { live, engine, .. } = self;

@@ -135,16 +135,22 @@ impl Tracing {
     }
 
     fn end(&mut self, audit: bool) -> Result<(), Failure> {
-        let Self { session, changes, .. } = self;
-        session.finish(&mut |change| changes.push(*change))?;
-        if !self.print()? {
-            return Ok(());
-        }
+        let Self {
+            session,
+            changes,
+            filter,
+            ..
+        } = self;
+        let mut emit = |change: &Change| changes.push(*change);
         let audit = if audit {
-            Some(self.session.audit(&self.filter.netns, &mut |_| {})?)
+            Some(session.audit(&filter.netns, &mut emit)?)
         } else {
             None
         };
+        session.stop(&mut emit);
+        if !self.print()? {
+            return Ok(());
+        }
         let mut summary = self.session.summary(self.printed)?;
         summary.audit = audit;
         if self.output.format == Format::Json {

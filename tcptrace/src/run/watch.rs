@@ -71,7 +71,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 break;
             }
         }
-        session.finish(&mut |_| {})?;
+        session.stop(&mut |_| {});
         let summary = session.summary(frames)?;
         eprintln!(
             "{} changes in {}, {} lost, {} evicted",

@@ -1,5 +1,5 @@
-//! The network namespaces of this host: those of running processes, and those that `ip netns` and container
-//! runtimes keep by name.
+//! The network namespaces of this host: those of running processes and threads, and those that `ip netns`,
+//! container runtimes and mounts keep.
 
 use hashbrown::HashMap;
 use std::{
@@ -27,6 +27,20 @@ pub struct Namespace {
 /// Where it cannot be read.
 pub fn inode_of(path: &Path) -> io::Result<u32> {
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
+}
+
+/// Where namespaces are bind-mounted, in this mount namespace.
+fn mounted() -> Vec<PathBuf> {
+    // Fields of a line: id, parent, device, root, mount point, … - type, …; see proc(5).
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            let (root, point) = (fields.next()?, fields.next()?);
+            root.starts_with("net:[").then(|| PathBuf::from(point))
+        })
+        .collect()
 }
 
 /// The calling thread's namespace.
@@ -59,14 +73,26 @@ pub fn all() -> Vec<Namespace> {
             add(entry.path());
         }
     }
+    for mount in mounted() {
+        add(mount);
+    }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if entry
+        if !entry
             .file_name()
             .to_string_lossy()
             .bytes()
             .all(|byte| byte.is_ascii_digit())
         {
-            add(entry.path().join("ns/net"));
+            continue;
+        }
+        let process = entry.path();
+        add(process.join("ns/net"));
+        let tasks = process.join("task");
+        // A thread may have a namespace of its own. The folder has a link for each, and two for itself.
+        if fs::metadata(&tasks).is_ok_and(|folder| folder.nlink() > 3) {
+            for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+                add(task.path().join("ns/net"));
+            }
         }
     }
     list
