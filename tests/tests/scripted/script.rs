@@ -28,7 +28,7 @@ pub(crate) const SERVICE: u16 = 80;
 pub(crate) const PEER_PORT: u16 = 5000;
 
 /// How late the kernel may run a timer on a busy machine.
-const LATENESS: Duration = Duration::from_secs(1);
+const LATENESS: Duration = Duration::from_secs(10);
 /// How long the kernel may take to remove a namespace that nobody holds, `cleanup_net`.
 const NAMESPACE_REMOVAL: Duration = Duration::from_secs(15);
 /// How long the tracer may take to print what happened.
