@@ -74,7 +74,7 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
         let said = tcptrace(arguments);
         assert_eq!(said.code, Some(2), "{arguments:?}");
         assert_eq!(said.out, "", "{arguments:?}");
-        all += &format!("$ tcptrace {}\n{}\n", arguments.join(" "), said.err);
+        all.extend(["$ tcptrace ", &arguments.join(" "), "\n", &said.err, "\n"]);
     }
     insta::assert_snapshot!("wrong-usage", all);
 }
