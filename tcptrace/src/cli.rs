@@ -87,9 +87,22 @@ pub struct TraceArgs {
     pub tracing: TracingArgs,
 }
 
+/// How `snapshot` reads the sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReadBy {
+    /// By the kernel's iterators, else by netlink
+    #[default]
+    Auto,
+    /// By netlink, as ss does: without holders and ages
+    Netlink,
+}
+
 /// `snapshot`
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
+    /// How to read the sockets
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub by: ReadBy,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,

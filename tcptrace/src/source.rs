@@ -3,3 +3,4 @@
 pub mod live;
 pub mod namespaces;
 pub mod snapshot;
+pub mod sock_diag;

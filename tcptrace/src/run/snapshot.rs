@@ -2,20 +2,20 @@
 
 use super::{Failure, unless_closed};
 use crate::{
-    cli::SnapshotArgs,
+    cli::{ReadBy, SnapshotArgs},
     connection::machine::Since,
     connection::table::stamp_time,
     decode::{Holder, Row, SockKind},
     event::TcpState,
     filter::{Filter, Subject},
-    kernel::{clock, loader::Kernel},
+    kernel::{clock, loader::Kernel, refusal::Refusal},
     options::{self, Format},
     output::{
         sink::Sink,
         sockets::{self, Socket},
     },
     owner::processes::comm_text,
-    source::snapshot,
+    source::snapshot::{self, Reader},
 };
 use hashbrown::HashMap;
 
@@ -26,9 +26,23 @@ use hashbrown::HashMap;
 pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     let output = options::output(&args.output);
-    let mut kernel = Kernel::for_snapshots()?;
     let wanted = (!filter.netns.is_empty()).then_some(filter.netns.as_slice());
-    let holders = by_cookie(snapshot::holders(&mut kernel)?);
+    let mut kernel = match args.by {
+        ReadBy::Auto => Kernel::for_snapshots(),
+        ReadBy::Netlink => Err(Refusal::NotAsked),
+    };
+    let held = kernel
+        .as_mut()
+        .map_err(|refusal| refusal.clone())
+        .and_then(snapshot::holders);
+    if let Err(refusal) = &held {
+        eprintln!("tcptrace: holders and ages are not known: {}", refusal.cause());
+    }
+    let holders = by_cookie(held.unwrap_or_default());
+    let reader = match &mut kernel {
+        Ok(kernel) => Reader::Iterator(kernel),
+        Err(refusal) => Reader::Netlink(refusal.clone()),
+    };
     let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
     let mut text = match output.format {
         Format::Text { .. } if output.header => sockets::text_titles(),
@@ -36,7 +50,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         Format::Text { .. } | Format::Csv | Format::Json => String::new(),
     };
     let mut written = Ok(());
-    let snapshot = snapshot::visit(&mut kernel, wanted, |row| {
+    let snapshot = snapshot::visit(reader, wanted, |row| {
         let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
         if written.is_err() || !is_wanted(&filter, &row, held_by) {
             return;

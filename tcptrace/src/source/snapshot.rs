@@ -1,6 +1,10 @@
-//! Reads what exists now through the kernel's iterators: every TCP socket of every namespace, and who holds it.
+//! Reads what exists now: every TCP socket of every namespace, through the kernel's iterator or else by netlink, and
+//! who holds it.
 
-use super::namespaces::{self, Namespace};
+use super::{
+    namespaces::{self, Namespace},
+    sock_diag,
+};
 use crate::{
     decode::{self, Holder, Row},
     event::Nanos,
@@ -24,15 +28,25 @@ pub struct Snapshot {
     pub unknown: u64,
     /// Namespaces that could not be read, and why.
     pub failures: Vec<(u32, String)>,
+    /// Why netlink was used instead of the iterator, if it was.
+    pub by_netlink: Option<Refusal>,
+}
+
+/// How sockets are read.
+pub enum Reader<'a> {
+    /// By the kernel's iterator, or by netlink where it is refused.
+    Iterator(&'a mut Kernel),
+    /// By netlink, for this reason.
+    Netlink(Refusal),
 }
 
 /// Reads the sockets of all namespaces, or of those that `wanted` names, into one list.
 ///
 /// # Errors
-/// Where the kernel has no iterators or refuses them.
+/// Where a thread to read them cannot be had.
 pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
     let mut rows = Vec::new();
-    let mut snapshot = visit(kernel, wanted, |row| rows.push(row))?;
+    let mut snapshot = visit(Reader::Iterator(kernel), wanted, |row| rows.push(row))?;
     rows.sort_by_key(|row| row.time);
     snapshot.rows = rows;
     Ok(snapshot)
@@ -43,7 +57,7 @@ pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, 
 /// # Errors
 /// As [`sockets`].
 pub fn visit(
-    kernel: &mut Kernel,
+    mut reader: Reader<'_>,
     wanted: Option<&[u32]>,
     mut each: impl FnMut(Row) + Send,
 ) -> Result<Snapshot, Refusal> {
@@ -58,44 +72,50 @@ pub fn visit(
         .collect();
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     thread::scope(|scope| {
-        let reader = scope.spawn(|| {
+        let thread = scope.spawn(|| {
             for space in &spaces {
-                read_namespace(kernel, space, current, &mut snapshot, &mut each)?;
+                read_namespace(&mut reader, space, current, &mut snapshot, &mut each);
             }
-            Ok(())
         });
-        reader.join().unwrap_or_else(|_| {
-            Err(Refusal::System {
-                action: "read the sockets".to_owned(),
-                error: "the reader panicked".to_owned(),
-            })
+        thread.join().map_err(|_| Refusal::System {
+            action: "read the sockets".to_owned(),
+            error: "the reader panicked".to_owned(),
         })
     })?;
     Ok(snapshot)
 }
 
 fn read_namespace(
-    kernel: &mut Kernel,
+    reader: &mut Reader<'_>,
     space: &Namespace,
     current: u32,
     snapshot: &mut Snapshot,
     each: &mut impl FnMut(Row),
-) -> Result<(), Refusal> {
+) {
     if space.inode != current
         && let Err(error) = setns(&space.file, CloneFlags::CLONE_NEWNET)
     {
         snapshot.failures.push((space.inode, error.desc().to_owned()));
-        return Ok(());
+        return;
     }
-    let file = kernel.open_tcp_iterator()?;
-    match read_rows(file, size_of::<SockRow>(), decode::row, each) {
+    let iterator = match reader {
+        Reader::Iterator(kernel) => kernel.open_tcp_iterator(),
+        Reader::Netlink(reason) => Err(reason.clone()),
+    };
+    let result = match iterator {
+        Ok(file) => read_rows(file, size_of::<SockRow>(), decode::row, each),
+        Err(reason) => {
+            snapshot.by_netlink = Some(reason);
+            sock_diag::visit(space.inode, each).map(|()| 0)
+        }
+    };
+    match result {
         Ok(unknown) => {
             snapshot.unknown += unknown;
             snapshot.covered.insert(space.inode);
         }
         Err(error) => snapshot.failures.push((space.inode, error.to_string())),
     }
-    Ok(())
 }
 
 /// Reads who holds which TCP socket, one entry for each open file.
