@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod ends_index;
 pub mod machine;
+pub mod reopenable;
 pub mod table;
 #[cfg(test)]
 mod table_tests;

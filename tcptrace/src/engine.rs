@@ -59,23 +59,26 @@ impl Engine {
 
     /// Merges a snapshot with the events that came while it was taken: whichever is newer wins.
     pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
+        let Self { table, stats } = self;
+        let mut emit = |change: &Change| {
+            stats.count(change);
+            emit(change);
+        };
         let mut healed = Healed::default();
         let mut rows = snapshot.rows.iter().peekable();
         for event in events {
             while let Some(row) = rows.next_if(|row| row.time <= event.time) {
                 healed.compared += 1;
-                healed.corrected += u64::from(self.table.observe(row, emit));
+                healed.corrected += u64::from(table.observe(row, &mut emit));
             }
-            self.ingest(event, emit);
+            table.apply(event, &mut emit);
         }
         for row in rows {
             healed.compared += 1;
-            healed.corrected += u64::from(self.table.observe(row, emit));
+            healed.corrected += u64::from(table.observe(row, &mut emit));
         }
-        healed.retired = self
-            .table
-            .retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, emit);
-        self.table.forget_children(snapshot.started, &snapshot.covered);
+        healed.retired = table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, &mut emit);
+        table.forget_children(snapshot.started, &snapshot.covered);
         healed
     }
 

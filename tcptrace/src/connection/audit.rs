@@ -1,6 +1,6 @@
 //! Compares the table with what the kernel says it has. Corrects nothing.
 
-use super::table::Table;
+use super::table::{Connection, Table};
 use crate::{
     decode::Row,
     event::{Nanos, TcpState},
@@ -41,17 +41,25 @@ pub fn audit(table: &Table, rows: &[Row], started: Nanos, covered: &HashSet<u32>
         found.extend(slot);
         match slot.and_then(|slot| table.row(slot)) {
             None => audit.count(row.state, false),
-            Some(known) if known.life.since.time() < started => {
+            Some(known) if is_quiet(known, started) => {
                 audit.count(row.state, known.life.state == row.state);
             }
             Some(_) => {}
         }
     }
     for (slot, known) in table.slots() {
-        let is_quiet = known.life.since.time() < started && known.life.held.is_none();
-        if is_quiet && covered.contains(&known.netns) && known.is_tcp() && !found.contains(&slot) {
+        if is_quiet(known, started)
+            && covered.contains(&known.netns)
+            && known.is_tcp()
+            && !found.contains(&slot)
+        {
             audit.count(TcpState::Close, false);
         }
     }
     audit
+}
+
+/// Whether nothing happened to it since, and no end of it waits for its explanation.
+fn is_quiet(known: &Connection, started: Nanos) -> bool {
+    known.life.since.time() < started && known.life.held.is_none()
 }

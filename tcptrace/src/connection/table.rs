@@ -3,7 +3,8 @@
 
 use super::{
     ends_index::EndsIndex,
-    machine::{self, HOLD, Input, Life, Outcome, Since},
+    machine::{self, HOLD, Held, Input, Life, Outcome, Since},
+    reopenable::Reopenable,
 };
 use crate::{
     decode::{Row, SockKind},
@@ -22,10 +23,6 @@ const TCP: u16 = 6;
 /// A child that reaches ESTABLISHED within this time of its making came from a SYN cookie: both happen in one
 /// run of `tcp_v4_do_rcv`. A Fast Open child waits for a round trip.
 const SAME_SEGMENT: Nanos = Nanos(20_000);
-
-/// Sockets that were closed and may be connected again (`connect` to `AF_UNSPEC`), remembered so that their
-/// incarnations are counted.
-const REOPENABLE: usize = 8_192;
 
 /// The latest `connect` calls, to tell who took over a four-tuple in TIME_WAIT. The kernel kills the timewait
 /// sock inside that very call.
@@ -127,9 +124,10 @@ pub struct Table {
     ends: EndsIndex,
     listeners: HashMap<(u32, u16), Vec<u32>>,
     held: VecDeque<(Nanos, u32, u64)>,
+    cancelled: EndsIndex,
     children: HashMap<u64, Child>,
     connects: VecDeque<(u32, Ends)>,
-    reopenable: VecDeque<(u64, u32)>,
+    reopenable: Reopenable,
     evict_hand: usize,
     without_key: u64,
     /// What was noticed on the way.
@@ -151,9 +149,10 @@ impl Table {
             ends: EndsIndex::default(),
             listeners: HashMap::new(),
             held: VecDeque::new(),
+            cancelled: EndsIndex::default(),
             children: HashMap::new(),
             connects: VecDeque::with_capacity(RECENT_CONNECTS),
-            reopenable: VecDeque::new(),
+            reopenable: Reopenable::default(),
             evict_hand: 0,
             without_key: 0,
             tally: Tally::default(),
@@ -235,6 +234,7 @@ impl Table {
             }
             self.held.pop_front();
             let row = &mut self.rows[slot as usize];
+            self.cancelled.remove(row.netns, &row.ends, slot);
             if row.key == key && row.life.held.is_some_and(|held| held.at() == at) {
                 let outcome = machine::step(&mut row.life, Input::Release, now);
                 self.carry_out(slot, outcome, emit);
@@ -271,10 +271,17 @@ impl Table {
             return true;
         };
         let since = self.since_of(row);
+        if row.state == TcpState::Listen && row.ends != self.rows[slot as usize].ends {
+            // `listen` without `bind` chooses the port after the state is set.
+            self.unindex_listener(slot);
+            self.rows[slot as usize].ends = row.ends;
+            self.index_listener(slot);
+        }
         let connection = &mut self.rows[slot as usize];
         if !row.ends.is_unbound() && !connection.by_ends {
             connection.ends = row.ends;
         }
+        connection.life.is_timewait |= row.kind == SockKind::Timewait;
         let is_newer = row.time > connection.life.since.time() && connection.life.held.is_none();
         if connection.life.state == row.state || !is_newer {
             return false;
@@ -383,10 +390,7 @@ impl Table {
 
     /// A timewait sock that was cancelled a moment ago was taken over by this SYN.
     fn supersede(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let taken = self.held.iter().rev().find_map(|(_, slot, key)| {
-            let row = &self.rows[*slot as usize];
-            (row.key == *key && row.netns == event.netns && row.ends == event.ends).then_some(*slot)
-        });
+        let taken = self.cancelled.get(event.netns, &event.ends);
         if let Some(slot) = taken {
             let outcome = machine::step(&mut self.rows[slot as usize].life, Input::Superseded, event.time);
             self.carry_out(slot, outcome, emit);
@@ -406,6 +410,7 @@ impl Table {
                     // A request that a snapshot showed with the cookie that its child has too.
                     if self.rows[slot as usize].by_ends && old == TcpState::SynRecv {
                         self.become_child(slot);
+                        self.children.remove(&event.sock.address);
                     }
                     Some(slot)
                 }
@@ -443,7 +448,7 @@ impl Table {
             (TcpState::Close, _) => {
                 let life = Life::new(TcpState::Close, Since::At(event.time));
                 let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
-                let incarnation = self.incarnation(event.sock.cookie);
+                let incarnation = self.reopenable.next_incarnation(event.sock.cookie);
                 self.rows[slot as usize].id.incarnation = incarnation;
                 Some(slot)
             }
@@ -509,20 +514,12 @@ impl Table {
         }
         let life = Life::new(TcpState::Close, Since::At(event.time));
         let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
-        let incarnation = self.incarnation(event.sock.cookie).max(row.id.incarnation + 1);
+        let incarnation = self
+            .reopenable
+            .next_incarnation(event.sock.cookie)
+            .max(row.id.incarnation + 1);
         self.rows[slot as usize].id.incarnation = incarnation;
         slot
-    }
-
-    fn incarnation(&self, cookie: u64) -> u32 {
-        if cookie == 0 {
-            return 0;
-        }
-        self.reopenable
-            .iter()
-            .rev()
-            .find(|(closed, _)| *closed == cookie)
-            .map_or(0, |(_, last)| last + 1)
     }
 
     /// Takes from the event what it tells beside the change.
@@ -635,6 +632,9 @@ impl Table {
                 let row = &self.rows[slot as usize];
                 if let Some(held) = row.life.held {
                     self.held.push_back((held.at(), slot, row.key));
+                    if let Held::TimerCancelled { .. } = held {
+                        self.cancelled.insert(row.netns, row.ends, slot);
+                    }
                 }
             }
             Outcome::Ended {
@@ -657,10 +657,7 @@ impl Table {
         if row.life.is_orphan || row.life.is_timewait || row.id.cookie == 0 {
             return;
         }
-        if self.reopenable.len() == REOPENABLE {
-            self.reopenable.pop_front();
-        }
-        self.reopenable.push_back((row.id.cookie, row.id.incarnation));
+        self.reopenable.remember(row.id);
     }
 
     fn change(&self, slot: u32, time: Nanos, old: TcpState, new: TcpState, dwell: Option<Age>) -> Change {
@@ -775,15 +772,11 @@ impl Table {
             self.unindex_by_ends(slot);
         }
         let row = self.rows[slot as usize];
+        self.cancelled.remove(row.netns, &row.ends, slot);
         if self.keys.get(&row.key) == Some(&slot) {
             self.keys.remove(&row.key);
         }
-        if let Some(slots) = self.listeners.get_mut(&(row.netns, row.ends.local_port)) {
-            slots.retain(|other| *other != slot);
-            if slots.is_empty() {
-                self.listeners.remove(&(row.netns, row.ends.local_port));
-            }
-        }
+        self.unindex_listener(slot);
         if let Some(owner) = row.owner {
             self.processes.release(owner.process);
         }
@@ -802,6 +795,17 @@ impl Table {
         let row = &mut self.rows[slot as usize];
         row.by_ends = false;
         self.ends.remove(row.netns, &row.ends, slot);
+    }
+
+    fn unindex_listener(&mut self, slot: u32) {
+        let row = &self.rows[slot as usize];
+        let place = (row.netns, row.ends.local_port);
+        if let Some(slots) = self.listeners.get_mut(&place) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.listeners.remove(&place);
+            }
+        }
     }
 
     fn index_listener(&mut self, slot: u32) {

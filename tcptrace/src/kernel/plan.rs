@@ -70,7 +70,8 @@ pub struct Plan {
 const NO_BTF: &str = "this kernel has no BTF";
 const NOT_ASKED: &str = "--hooks leaves it out";
 const NO_TRAMPOLINES: &str = "this kernel refuses fentry and fexit programs";
-const NO_HANDLERS: &str = "/proc/kallsyms hides the timer handlers (kernel.kptr_restrict)";
+const NO_HANDLERS: &str =
+    "/proc/kallsyms hides the timer handlers (kernel.kptr_restrict, or CAP_SYSLOG is missing)";
 
 /// Decides.
 #[must_use]

@@ -111,7 +111,7 @@ impl Refusal {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::MissingCapabilities(_) => {
-                "run it with sudo, or: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace,cap_dac_read_search+ep tcptrace"
+                "run it with sudo, or: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace,cap_dac_read_search,cap_syslog+ep tcptrace"
             }
             Self::LockedDown => "boot with lockdown=integrity or without lockdown",
             Self::NoBpf => {

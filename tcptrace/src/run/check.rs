@@ -47,7 +47,12 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
             let verdict = failure
                 .as_ref()
                 .map_or_else(|| "attached".to_owned(), |why| format!("NOT attached: {why}"));
-            let _ = writeln!(text, "  {:<10} {:<34} {verdict}", hook.attach.name(), hook.target);
+            let _ = writeln!(
+                text,
+                "  {:<10} {:<34} {verdict}",
+                hook.attach.name(),
+                hook.program
+            );
         }
     }
     let sockets = snapshot::sockets(&mut kernel, None);

@@ -198,9 +198,10 @@ impl Session {
         }
         let wanted = (!netns.is_empty()).then_some(netns);
         let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
+        let now = clock::monotonic();
         let Self { live, engine, .. } = self;
         live.drain(|event| engine.ingest(event, emit));
-        engine.settle(Nanos(u64::MAX), emit);
+        engine.settle(now, emit);
         Ok(audit::audit(
             &self.engine.table,
             &snapshot.rows,
@@ -214,11 +215,15 @@ impl Session {
     ///
     /// # Errors
     /// Where the iterators fail.
-    pub fn self_audit(&mut self, emit: &mut impl FnMut(&Change)) -> Result<Option<Audit>, Failure> {
+    pub fn self_audit(
+        &mut self,
+        netns: &[u32],
+        emit: &mut impl FnMut(&Change),
+    ) -> Result<Option<Audit>, Failure> {
         let now = clock::monotonic();
         let is_calm = self.losses.seen == self.losses.repaired && now >= self.losses.next_repair;
         if is_calm && now >= self.next_audit {
-            let audit = self.audit(&[], emit)?;
+            let audit = self.audit(netns, emit)?;
             if audit.differences > 0 {
                 self.take_snapshot(emit);
             }

@@ -51,7 +51,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 watched: now.since(session.started),
                 frame: now.since(frame_began),
                 lost: session.lost(),
-                audit: session.self_audit(&mut |_| {})?,
+                audit: session.self_audit(&filter.netns, &mut |_| {})?,
                 shortfalls: shortfalls.clone(),
             };
             let picture = view::build(&session.engine, now, context, &filter, args.sort);
