@@ -171,6 +171,13 @@ impl std::error::Error for Refusal {}
 mod tests {
     use super::*;
 
+    fn nine_lines() -> String {
+        (1..=9)
+            .map(|n| format!("line {n}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     #[test]
     fn every_refusal_says_what_failed_what_it_means_and_what_to_do() {
         let all = [
@@ -193,7 +200,7 @@ mod tests {
             Refusal::Verifier {
                 program: "inet_sock_set_state".to_owned(),
                 error: "Permission denied".to_owned(),
-                log: (1..=9).map(|n| format!("line {n}\n")).collect(),
+                log: nine_lines(),
             },
             Refusal::System {
                 action: "create the ring buffer".to_owned(),
@@ -213,7 +220,7 @@ mod tests {
         let refusal = Refusal::Verifier {
             program: "p".to_owned(),
             error: "e".to_owned(),
-            log: (1..=9).map(|n| format!("line {n}\n")).collect(),
+            log: nine_lines(),
         };
         assert!(!refusal.explain(false).contains("line 3"));
         assert!(refusal.explain(true).contains("line 1"));

@@ -126,7 +126,7 @@ pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
     let file = kernel.open_holder_iterator()?;
     let mut holders = Vec::new();
     read_rows(file, size_of::<HolderRow>(), decode::holder, &mut |holder| {
-        holders.push(holder)
+        holders.push(holder);
     })
     .map_err(|error| Refusal::System {
         action: "read the open files".to_owned(),
