@@ -123,6 +123,10 @@ fields! {
     SocketSk = "socket"."sk", optional;
     /// The file of a socket.
     SocketFile = "socket"."file", optional;
+    /// What can be done with a file: `socket_file_ops` for a socket.
+    FileOps = "file"."f_op", optional;
+    /// The socket of a file that is one.
+    FilePrivate = "file"."private_data", optional;
     /// Inode of a file.
     FileInode = "file"."f_inode", optional;
     /// Inode number.

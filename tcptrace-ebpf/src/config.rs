@@ -17,6 +17,14 @@ static HAS_COOKIE: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static HAS_TASK_BTF: Global<u8> = Global::new(0);
 
+/// 1 where `bpf_sock_from_file` exists (Linux 5.11).
+#[unsafe(no_mangle)]
+static HAS_SOCK_FROM_FILE: Global<u8> = Global::new(0);
+
+/// Address of the kernel's `socket_file_ops`, where that helper does not exist.
+#[unsafe(no_mangle)]
+static SOCKET_FILE_OPS: Global<u64> = Global::new(0);
+
 /// 1 where protocols other than TCP are wanted.
 #[unsafe(no_mangle)]
 static ALL_PROTOCOLS: Global<u8> = Global::new(0);
@@ -83,6 +91,14 @@ setting!(
 setting!(
     /// See [`HAS_TASK_BTF`].
     has_task_btf: u8 = HAS_TASK_BTF
+);
+setting!(
+    /// See [`HAS_SOCK_FROM_FILE`].
+    has_sock_from_file: u8 = HAS_SOCK_FROM_FILE
+);
+setting!(
+    /// See [`SOCKET_FILE_OPS`].
+    socket_file_ops: u64 = SOCKET_FILE_OPS
 );
 setting!(
     /// See [`ALL_PROTOCOLS`].

@@ -1,8 +1,8 @@
 //! `iter/task_file`: one row for every open file of every task that is a TCP socket: who holds it.
 
 use crate::{
-    config::offset,
-    sock::{self, Direct, IPPROTO_TCP, Load as _},
+    config::{has_sock_from_file, offset, socket_file_ops},
+    sock::{self, Direct, IPPROTO_TCP, Load, Probe},
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -33,27 +33,49 @@ extern "C" fn iter_task_file(ctx: *const TaskFileIterContext) -> i32 {
         if task.is_null() || file.is_null() {
             return 0;
         }
-        let socket: *const u8 = bpf_sock_from_file(file.cast_mut().cast()).cast();
-        if socket.is_null() {
-            return 0;
+        if has_sock_from_file() != 0 {
+            let socket: *const u8 = bpf_sock_from_file(file.cast_mut().cast()).cast();
+            if !socket.is_null() {
+                report::<Direct>(ctx, task, socket, sock::cookie);
+            }
+        } else {
+            // What `sock_from_file` does. The pointer is untyped, so that nothing behind it is.
+            let ops: u64 = Direct::load(file, offset(Field::FileOps));
+            if ops == socket_file_ops() {
+                let socket: *const u8 = Direct::load(file, offset(Field::FilePrivate));
+                report::<Probe>(ctx, task, socket, sock::stored_cookie);
+            }
         }
-        let sk: *const u8 = Direct::load(socket, offset(Field::SocketSk));
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn report<L: Load>(
+    ctx: *const TaskFileIterContext,
+    task: *const u8,
+    socket: *const u8,
+    cookie: impl Fn(*const u8) -> u64,
+) {
+    // SAFETY: the caller chooses `L` to suit `socket`; the verifier checks what is loaded by `Direct`.
+    unsafe {
+        let sk: *const u8 = L::load(socket, offset(Field::SocketSk));
         if sk.is_null() {
-            return 0;
+            return;
         }
-        let family: u16 = Direct::load(sk, offset(Field::Family));
-        let protocol: u16 = Direct::load(sk, offset(Field::Protocol));
+        let family: u16 = L::load(sk, offset(Field::Family));
+        let protocol: u16 = L::load(sk, offset(Field::Protocol));
         if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
-            return 0;
+            return;
         }
         let mut row: HolderRow = MaybeUninit::zeroed().assume_init();
-        row.cookie = sock::cookie(sk);
+        row.cookie = cookie(sk);
         row.family = family;
-        row.state = Direct::load(sk, offset(Field::State));
+        row.state = L::load(sk, offset(Field::State));
         row.version = HOLDER_VERSION;
         row.fd = (*ctx).fd;
-        let net: *const u8 = Direct::load(sk, offset(Field::Net));
-        row.netns = Direct::load(net, offset(Field::NetInum));
+        let net: *const u8 = L::load(sk, offset(Field::Net));
+        row.netns = L::load(net, offset(Field::NetInum));
         row.tgid = Direct::load(task, offset(Field::Tgid));
         let leader: *const u8 = Direct::load(task, offset(Field::GroupLeader));
         row.start_ns = Direct::load(leader, offset(Field::StartBoottime));
@@ -65,5 +87,4 @@ extern "C" fn iter_task_file(ctx: *const TaskFileIterContext) -> i32 {
         let seq = *(*ctx).meta;
         bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);
     }
-    0
 }

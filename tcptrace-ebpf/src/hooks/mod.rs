@@ -1,5 +1,6 @@
 //! One file a hook, named after what it attaches to. A hook reports; it decides nothing.
 
+mod cookie;
 mod inet_csk_accept;
 mod inet_csk_reqsk_queue;
 mod inet_sock_set_state;

@@ -10,6 +10,7 @@ pub enum Attach {
     Fentry,
     Fexit,
     ClassicTracepoint,
+    Cgroup,
 }
 
 impl Attach {
@@ -21,6 +22,7 @@ impl Attach {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::ClassicTracepoint => "tracepoint",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -34,18 +36,10 @@ pub enum Purpose {
     Requests,
     Resets,
     Accept,
+    Cookies,
 }
 
 impl Purpose {
-    /// Every purpose, most important first.
-    pub const ALL: [Self; 5] = [
-        Self::Transitions,
-        Self::Timewait,
-        Self::Requests,
-        Self::Resets,
-        Self::Accept,
-    ];
-
     /// Its name in `check` and in headers.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -55,6 +49,7 @@ impl Purpose {
             Self::Requests => "requests",
             Self::Resets => "resets",
             Self::Accept => "accept",
+            Self::Cookies => "cookies",
         }
     }
 
@@ -67,6 +62,7 @@ impl Purpose {
             Self::Requests => "SYN_RECV from the SYN on, abandoned handshakes",
             Self::Resets => "why a connection ended",
             Self::Accept => "the process that accepted, at once",
+            Self::Cookies => "an identity for each socket that is made from now on",
         }
     }
 
@@ -79,6 +75,9 @@ impl Purpose {
             Self::Requests => "SYN_RECV seems to last no time, abandoned handshakes are not seen",
             Self::Resets => "ends by reset have no reason",
             Self::Accept => "an accepted socket's owner is the listener's until better evidence comes",
+            Self::Cookies => {
+                "a connection is known by its address in the kernel, which its timewait sock does not share"
+            }
         }
     }
 }
@@ -335,3 +334,25 @@ pub const ACCEPT: Hook = hook(
     &[],
     &[kind::ACCEPT],
 );
+
+/// Gives sockets their cookies, for kernels whose tracing programs may not ask for one (before Linux 5.12).
+pub const COOKIES: &[Hook] = &[
+    hook(
+        "cookie_of_socket",
+        Attach::Cgroup,
+        "sock_create",
+        Purpose::Cookies,
+        &[],
+        &[],
+        &[],
+    ),
+    hook(
+        "cookie_of_child",
+        Attach::Cgroup,
+        "sock_ops",
+        Purpose::Cookies,
+        &[],
+        &[],
+        &[],
+    ),
+];

@@ -10,7 +10,10 @@ use super::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, Iter, Program, ProgramError, ProgramFd, TracePoint},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, Program, ProgramError, ProgramFd,
+        SockOps, TracePoint,
+    },
 };
 use aya_log::EbpfLogger;
 use std::{
@@ -295,6 +298,7 @@ impl Loading {
             has_rx_sk: btf
                 .and_then(|btf| btf.tracepoint("kfree_skb"))
                 .is_some_and(|args| args.len() >= 4),
+            has_cookie: btf.is_some_and(has_cookie),
         }
     }
 
@@ -353,6 +357,13 @@ impl Loading {
             Program::FEntry(program) => program.attach().map(drop),
             Program::FExit(program) => program.attach().map(drop),
             Program::TracePoint(program) => program.attach("sock", hook.target).map(drop),
+            // A link, which stands beside others whatever the mode, and takes no flag for it.
+            Program::CgroupSock(program) => program
+                .attach(probe::root_cgroup()?, CgroupAttachMode::Single)
+                .map(drop),
+            Program::SockOps(program) => program
+                .attach(probe::root_cgroup()?, CgroupAttachMode::Single)
+                .map(drop),
             _ => return Err(missing_program(hook.program)),
         }
         .map_err(refused)
@@ -372,6 +383,8 @@ impl Loading {
             Program::FEntry(program) => FEntry::load(program, hook.target, btf?),
             Program::FExit(program) => FExit::load(program, hook.target, btf?),
             Program::TracePoint(program) => TracePoint::load(program),
+            Program::CgroupSock(program) => CgroupSock::load(program),
+            Program::SockOps(program) => SockOps::load(program),
             _ => return Err(missing_program(hook.program)),
         };
         result.map_err(|error| refusal_of(hook.program, error))
@@ -398,7 +411,7 @@ impl Loading {
             });
         }
         let parameters = match hook.attach {
-            Attach::ClassicTracepoint => return Ok(()),
+            Attach::ClassicTracepoint | Attach::Cgroup => return Ok(()),
             Attach::TpBtf => btf.tracepoint(hook.target),
             Attach::Fentry | Attach::Fexit => btf.function(hook.target),
         };
@@ -470,6 +483,8 @@ fn unload(ebpf: &mut Ebpf, hook: &Hook) {
         Some(Program::FEntry(program)) => drop(program.unload()),
         Some(Program::FExit(program)) => drop(program.unload()),
         Some(Program::TracePoint(program)) => drop(program.unload()),
+        Some(Program::CgroupSock(program)) => drop(program.unload()),
+        Some(Program::SockOps(program)) => drop(program.unload()),
         Some(_) | None => {}
     }
 }
@@ -489,9 +504,15 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let count = |function: &str| {
         u8::try_from(known(function).map_or(0, |parameters| parameters.len())).unwrap_or(u8::MAX)
     };
-    // The kernel's own functions behind the two helpers: they are there where the helpers are.
-    let has_cookie = u8::from(known("bpf_get_socket_ptr_cookie").is_some());
+    // The kernel's own functions behind the helpers: they are there where the helpers are.
+    let has_cookie = u8::from(facts.btf.as_ref().is_ok_and(has_cookie));
     let has_task_btf = u8::from(known("bpf_get_current_task_btf").is_some());
+    let has_sock_from_file = u8::from(known("bpf_sock_from_file").is_some());
+    let socket_file_ops = if has_sock_from_file == 0 {
+        probe::symbol("socket_file_ops")
+    } else {
+        0
+    };
     let all_protocols = u8::from(settings.all_protocols);
     let wake_bytes = u64::from(settings.buffer_bytes / 4);
     let timewait_process_arguments = count("tcp_timewait_state_process");
@@ -509,6 +530,8 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .override_global("CLASSIC_OFFSETS", &classic[..], true)
         .override_global("HAS_COOKIE", &has_cookie, true)
         .override_global("HAS_TASK_BTF", &has_task_btf, true)
+        .override_global("HAS_SOCK_FROM_FILE", &has_sock_from_file, true)
+        .override_global("SOCKET_FILE_OPS", &socket_file_ops, true)
         .override_global("ALL_PROTOCOLS", &all_protocols, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("TW_TIMER_HANDLER", &facts.handlers.timewait, true)
@@ -530,6 +553,11 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
                 detail: chain(&other),
             },
         })
+}
+
+/// The function behind `bpf_get_socket_cookie` for tracing programs.
+fn has_cookie(btf: &Btf) -> bool {
+    btf.function("bpf_get_socket_ptr_cookie").is_some()
 }
 
 fn has_ring_buffer() -> bool {

@@ -27,6 +27,8 @@ pub struct Abilities {
     pub knows_timer_handlers: bool,
     /// `kfree_skb` tells the receiving socket (Linux 6.11).
     pub has_rx_sk: bool,
+    /// Tracing programs may ask for a socket's cookie (Linux 5.12).
+    pub has_cookie: bool,
 }
 
 /// How a purpose is served.
@@ -40,6 +42,8 @@ pub enum Way {
     Timers,
     /// By the classic tracepoint.
     Classic,
+    /// By programs of the root cgroup.
+    Cgroup,
     /// Not at all, for this reason.
     Missing(&'static str),
 }
@@ -53,6 +57,7 @@ impl Way {
             Self::Fentry => "fentry",
             Self::Timers => "timers",
             Self::Classic => "tracepoint",
+            Self::Cgroup => "cgroup",
             Self::Missing(_) => "missing",
         }
     }
@@ -61,8 +66,8 @@ impl Way {
 /// What to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// How each purpose is served, in the order of [`Purpose::ALL`].
-    pub ways: [(Purpose, Way); 5],
+    /// How each purpose is served, most important first.
+    pub ways: Vec<(Purpose, Way)>,
     /// The hooks, in the order to attach them.
     pub hooks: Vec<Hook>,
 }
@@ -89,7 +94,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         Way::Timers if abilities.has_trampolines => Way::Missing(NOT_ASKED),
         Way::Timers => Way::Missing(NO_TRAMPOLINES),
         Way::Missing(reason) => Way::Missing(reason),
-        Way::TpBtf | Way::Classic => Way::Missing(NO_TRAMPOLINES),
+        Way::TpBtf | Way::Classic | Way::Cgroup => Way::Missing(NO_TRAMPOLINES),
     };
     let mut hooks = if classic {
         vec![hook::SET_STATE_CLASSIC]
@@ -108,21 +113,23 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
                 hooks.push(hook::KFREE_SKB);
             }
         }
-        Way::TpBtf | Way::Classic | Way::Missing(_) => {}
+        Way::TpBtf | Way::Classic | Way::Cgroup | Way::Missing(_) => {}
     }
     if resets == Way::TpBtf {
         hooks.extend_from_slice(hook::RESETS);
     }
-    Plan {
-        ways: [
-            (Purpose::Transitions, transitions),
-            (Purpose::Timewait, hidden),
-            (Purpose::Requests, hidden),
-            (Purpose::Resets, resets),
-            (Purpose::Accept, accept),
-        ],
-        hooks,
+    let mut ways = vec![
+        (Purpose::Transitions, transitions),
+        (Purpose::Timewait, hidden),
+        (Purpose::Requests, hidden),
+        (Purpose::Resets, resets),
+        (Purpose::Accept, accept),
+    ];
+    if !classic && !abilities.has_cookie {
+        ways.push((Purpose::Cookies, Way::Cgroup));
+        hooks.extend_from_slice(hook::COOKIES);
     }
+    Plan { ways, hooks }
 }
 
 fn hidden_states(abilities: Abilities, preference: Preference) -> Way {
@@ -155,10 +162,12 @@ mod tests {
         has_trampolines: true,
         knows_timer_handlers: true,
         has_rx_sk: true,
+        has_cookie: true,
     };
 
-    fn ways(abilities: Abilities, preference: Preference) -> [&'static str; 5] {
-        plan(abilities, preference).ways.map(|(_, way)| way.name())
+    fn ways(abilities: Abilities, preference: Preference) -> Vec<&'static str> {
+        let plan = plan(abilities, preference);
+        plan.ways.iter().map(|(_, way)| way.name()).collect()
     }
 
     #[test]
@@ -226,6 +235,19 @@ mod tests {
                 "{abilities:?} {preference:?}"
             );
         }
+    }
+
+    #[test]
+    fn sockets_get_their_cookies_where_nobody_else_can_ask_for_one() {
+        let older = Abilities {
+            has_cookie: false,
+            ..ALL
+        };
+        let asks = |abilities, preference| plan(abilities, preference).hooks.contains(&hook::COOKIES[0]);
+        assert!(asks(older, Preference::Auto));
+        assert!(asks(older, Preference::Timers));
+        assert!(!asks(older, Preference::Tracepoint));
+        assert!(!asks(ALL, Preference::Auto));
     }
 
     #[test]

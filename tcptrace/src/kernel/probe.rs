@@ -8,7 +8,7 @@ use nix::{
     sys::utsname::uname,
 };
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -145,6 +145,42 @@ fn timer_handlers(kallsyms: &str) -> TimerHandlers {
     found
 }
 
+/// The address of a symbol of the kernel, 0 where `/proc/kallsyms` hides or lacks it.
+#[must_use]
+pub fn symbol(name: &str) -> u64 {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    symbols
+        .lines()
+        .find_map(|line| {
+            let (address, rest) = line.split_once(' ')?;
+            let (_, found) = rest.split_once(' ')?;
+            (found == name).then(|| u64::from_str_radix(address, 16).unwrap_or(0))
+        })
+        .unwrap_or(0)
+}
+
+/// The root of the cgroup v2 hierarchy, wherever it is mounted.
+///
+/// # Errors
+/// Where it is not mounted, or cannot be opened.
+pub fn root_cgroup() -> Result<File, Refusal> {
+    let refused = |error: String| Refusal::System {
+        action: "open the root cgroup".to_owned(),
+        error,
+    };
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| refused(error.to_string()))?;
+    let root = cgroup_mount(&mounts).ok_or_else(|| refused("cgroup v2 is not mounted".to_owned()))?;
+    File::open(root).map_err(|error| refused(error.to_string()))
+}
+
+fn cgroup_mount(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let place = words.nth(1)?;
+        (words.next()? == "cgroup2").then_some(place)
+    })
+}
+
 /// The description of the classic tracepoint's record, from tracefs, which is mounted in a private mount
 /// namespace where it is not mounted yet.
 ///
@@ -201,6 +237,14 @@ mod tests {
             missing_capabilities("CapEff:\t000000c000000000\n"),
             ["CAP_NET_ADMIN"]
         );
+    }
+
+    #[test]
+    fn the_second_hierarchy_is_found_among_the_first_s_controllers() {
+        let mounts =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(cgroup_mount(mounts), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(cgroup_mount("proc /proc proc rw 0 0\n"), None);
     }
 
     #[test]
