@@ -110,8 +110,8 @@ pub fn compare(paths: &[Path], events: &[Event]) -> Result<(), Mismatch> {
 
 /// Sorts events into connections: by cookie and incarnation, and by ends where the kernel made no cookie.
 #[must_use]
-pub fn stories(events: &[Event]) -> Vec<Story<'_>> {
-    let mut stories: Vec<Story<'_>> = Vec::new();
+pub fn stories<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Story<'a>> {
+    let mut stories: Vec<Story<'a>> = Vec::new();
     for event in events {
         let known = stories.iter().position(|story| story.is_of_socket(event));
         let known = known.or_else(|| stories.iter().rposition(|story| story.continues_with(event)));

@@ -13,6 +13,7 @@ mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
 mod sources;
 mod toolchain;
+mod vm_test;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Task {
     BuildEbpf,
     /// Compile the kernel side anew and compare it with tcptrace/bpf
     CheckEbpf,
+    /// Run the live tests in guests with other kernels
+    VmTest(vm_test::Args),
     /// Watch a small service that leaks, on this machine
     Demo(demo::Args),
     #[command(hide = true)]
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),
+        Task::VmTest(args) => vm_test::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::DemoServer(args) => demo_server::run(&args),
         Task::DemoClient(args) => demo_client::run(&args),

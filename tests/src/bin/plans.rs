@@ -1,0 +1,379 @@
+//! `plans [--alone] PROGRAM…`: runs test programs while one more tracer by each way that this kernel allows watches
+//! the same traffic, and compares what all of them tell. Ends with a line `plans: {…}` for `cargo xtask vm-test`.
+//! `--alone` says that nobody else makes connections here, so that the kernel's counts must be exact.
+
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::MetadataExt as _,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::poll_until,
+    event::Event,
+    path::{self, Story},
+    state::State,
+    tracer::{Ending, Tracer},
+};
+
+/// `--hooks`, the purposes that it has to serve to be worth a comparison, and the hooks behind its counts.
+const PLANS: [(&str, &[&str], &[(&str, &[&str])]); 3] = [
+    (
+        "fentry",
+        &["timewait", "requests"],
+        &[
+            ("inet_sock_set_state", &["state"]),
+            ("inet_twsk_alloc", &["timewait-start", "timewait-full"]),
+            ("tcp_timewait_state_process", &["timewait-segment"]),
+            ("inet_twsk_kill", &["timewait-end"]),
+            ("inet_csk_reqsk_queue_hash_add", &["request-start"]),
+            ("inet_csk_reqsk_queue_drop", &["request-end"]),
+            ("reqsk_timer_handler", &["request-timer-expire"]),
+            ("inet_csk_accept", &["accept"]),
+            ("tcp_receive_reset", &["reset-received"]),
+            ("tcp_send_reset", &["reset-sent"]),
+        ],
+    ),
+    (
+        "timers",
+        &["timewait", "requests"],
+        &[
+            ("inet_sock_set_state", &["state"]),
+            ("timer_start", &["timewait-timer-start", "request-timer-start"]),
+            ("timer_cancel", &["timewait-timer-cancel", "request-timer-cancel"]),
+            (
+                "timer_expire_entry",
+                &["timewait-timer-expire", "request-timer-expire"],
+            ),
+            ("kfree_skb", &["timewait-segment"]),
+            ("tcp_receive_reset", &["reset-received"]),
+            ("tcp_send_reset", &["reset-sent"]),
+        ],
+    ),
+    (
+        "tracepoint",
+        &["transitions"],
+        &[("inet_sock_set_state", &["state"])],
+    ),
+];
+
+/// How far two tracers' times of one change may lie apart: each hook is at another place of the kernel's path.
+const TOLERANCE_NS: u64 = 5_000_000;
+/// How long the kernel may take to remove the last test's namespaces, and the tracers to tell of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The changes that a socket makes itself, which every plan sees.
+const VISIBLE: [(State, State); 6] = [
+    (State::Close, State::SynSent),
+    (State::SynSent, State::Established),
+    (State::Established, State::FinWait1),
+    (State::Established, State::CloseWait),
+    (State::CloseWait, State::LastAck),
+    (State::FinWait1, State::Closing),
+];
+
+fn main() -> ExitCode {
+    let mut programs: Vec<String> = env::args().skip(1).collect();
+    let alone = programs.iter().any(|argument| argument == "--alone");
+    programs.retain(|argument| argument != "--alone");
+
+    let mut outcome = Outcome::default();
+    let watching: Vec<Watching> = PLANS.iter().filter_map(|plan| outcome.start(plan)).collect();
+    for program in &programs {
+        outcome.run(program);
+    }
+    // The last test's namespaces go away after it; where anything stays, patience decides.
+    let _ = poll_until(PATIENCE, || {
+        let mut plans = watching
+            .iter()
+            .filter(|watching| sees_hidden_states(watching.plan));
+        plans.all(|watching| watching.open() == 0).then_some(())
+    });
+    let told: Vec<Told> = watching.into_iter().map(Watching::finish).collect();
+    outcome.compare(&told);
+    for told in &told {
+        outcome.count(told, alone);
+    }
+    println!("plans: {}", outcome.line());
+    if outcome.faults.is_empty() && outcome.tests.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A tracer at work.
+struct Watching {
+    plan: &'static str,
+    hooks: &'static [(&'static str, &'static [&'static str])],
+    tracer: Tracer,
+}
+
+/// What it has told.
+struct Told {
+    plan: &'static str,
+    hooks: &'static [(&'static str, &'static [&'static str])],
+    events: Vec<Event>,
+    ending: Ending,
+}
+
+impl Watching {
+    /// How many connections of the tests it has seen begin and not end.
+    fn open(&self) -> usize {
+        let events = self.tracer.all_events();
+        let begun = of_tests(&events).filter(|event| {
+            event.old == State::Close || (event.old, event.new) == (State::Listen, State::SynRecv)
+        });
+        let ended = of_tests(&events).filter(|event| event.new == State::Close);
+        begun.count().saturating_sub(ended.count())
+    }
+
+    fn finish(self) -> Told {
+        let ending = self.tracer.stop();
+        Told {
+            plan: self.plan,
+            hooks: self.hooks,
+            events: self.tracer.all_events(),
+            ending,
+        }
+    }
+}
+
+impl Told {
+    fn hits(&self, kinds: &[&str]) -> u64 {
+        let hits = &self.ending.summary["hits"];
+        kinds.iter().filter_map(|kind| hits[*kind].as_u64()).sum()
+    }
+
+    fn ends_because(&self, reasons: &[&str]) -> u64 {
+        let told = self.events.iter().filter_map(|event| event.reason.as_deref());
+        told.filter(|reason| reasons.contains(reason)).count() as u64
+    }
+
+    fn changes(&self, pair: (State, State)) -> usize {
+        self.events
+            .iter()
+            .filter(|event| (event.old, event.new) == pair)
+            .count()
+    }
+}
+
+#[derive(Default)]
+struct Tests {
+    passed: u64,
+    ignored: u64,
+    failed: u64,
+}
+
+/// Everything that is found out.
+#[derive(Default)]
+struct Outcome {
+    tests: Tests,
+    faults: Vec<String>,
+    missing: BTreeMap<&'static str, String>,
+    hits: BTreeMap<&'static str, Vec<(&'static str, u64)>>,
+    compared: usize,
+}
+
+impl Outcome {
+    fn start(
+        &mut self,
+        (plan, purposes, hooks): &(
+            &'static str,
+            &'static [&'static str],
+            &'static [(&'static str, &'static [&'static str])],
+        ),
+    ) -> Option<Watching> {
+        let tracer = match Tracer::try_start(&["--hooks", plan]) {
+            Ok(tracer) => tracer,
+            Err(refusal) => {
+                self.missing.insert(plan, refusal);
+                return None;
+            }
+        };
+        let header = tracer.header();
+        let missing = header["missing"].as_array().into_iter().flatten();
+        let refused = missing
+            .filter(|missing| {
+                missing["purpose"]
+                    .as_str()
+                    .is_some_and(|purpose| purposes.contains(&purpose))
+            })
+            .find_map(|missing| missing["reason"].as_str());
+        if let Some(reason) = refused {
+            self.missing.insert(plan, reason.to_owned());
+            return None;
+        }
+        Some(Watching { plan, hooks, tracer })
+    }
+
+    /// Runs a test program, shows what it prints and takes its counts from there.
+    fn run(&mut self, program: &str) {
+        println!("running {program}");
+        let mut child = Command::new(program)
+            .arg("--color=never")
+            .env("TCPTRACE_REQUIRE_LIVE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+        let mut counted = false;
+        for line in BufReader::new(child.stdout.take().expect("stdout is piped")).lines() {
+            let line = line.expect("a test program prints text");
+            println!("{line}");
+            if let Some(result) = line.strip_prefix("test result: ") {
+                self.tests.passed += number_before(result, "passed");
+                self.tests.ignored += number_before(result, "ignored");
+                self.tests.failed += number_before(result, "failed");
+                counted = true;
+            }
+        }
+        let status = child.wait().expect("our own child");
+        if !status.success() {
+            self.faults.push(format!("{program}: {status}"));
+        } else if !counted {
+            self.faults.push(format!("{program} ran no test"));
+        }
+    }
+
+    fn compare(&mut self, told: &[Told]) {
+        for told in told {
+            if !told.ending.status.success() || told.ending.summary["lost"] != 0 {
+                self.faults
+                    .push(format!("{}: {}", told.plan, told.ending.summary));
+            }
+        }
+        for (first, second) in told.iter().zip(told.iter().skip(1)) {
+            if sees_hidden_states(second.plan) {
+                self.compare_stories(first, second);
+            } else {
+                for pair in VISIBLE {
+                    let counts = (first.changes(pair), second.changes(pair));
+                    if counts.0 != counts.1 {
+                        self.faults.push(format!(
+                            "{} -> {}: {} by {}, {} by {}",
+                            pair.0, pair.1, counts.0, first.plan, counts.1, second.plan
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    fn compare_stories(&mut self, first: &Told, second: &Told) {
+        let (one, mut other) = (stories(&first.events), stories(&second.events));
+        self.compared = one.len();
+        for story in &one {
+            match other.iter().position(|candidate| is_same(story, candidate)) {
+                Some(at) => drop(other.swap_remove(at)),
+                None => self
+                    .faults
+                    .push(format!("only {} tells: {}", first.plan, tell(story))),
+            }
+        }
+        for story in &other {
+            self.faults
+                .push(format!("only {} tells: {}", second.plan, tell(story)));
+        }
+    }
+
+    /// The kernel's counts against the ends that were told: a hook that never fires, or fires for others too, shows.
+    fn count(&mut self, told: &Told, alone: bool) {
+        let hits = told
+            .hooks
+            .iter()
+            .map(|(hook, kinds)| (*hook, told.hits(kinds)))
+            .collect();
+        self.hits.insert(told.plan, hits);
+        if !alone {
+            return;
+        }
+        let ran_out = told.ends_because(&["timewait-expired", "fin-timeout"]);
+        let claims = match told.plan {
+            "fentry" => vec![(
+                "inet_twsk_kill against inet_twsk_alloc",
+                told.hits(&["timewait-end"]),
+                told.hits(&["timewait-start"]),
+            )],
+            "timers" => vec![(
+                "timer_expire_entry against timewait socks that ran out",
+                told.hits(&["timewait-timer-expire"]),
+                ran_out,
+            )],
+            _ => Vec::new(),
+        };
+        for (claim, counted, expected) in claims {
+            if counted != expected || counted == 0 {
+                self.faults
+                    .push(format!("{}: {claim}: {counted}, not {expected}", told.plan));
+            }
+        }
+    }
+
+    fn line(&self) -> Value {
+        json!({
+            "passed": self.tests.passed,
+            "ignored": self.tests.ignored,
+            "failed": self.tests.failed,
+            "compared": self.compared,
+            "hits": self.hits,
+            "missing": self.missing,
+            "faults": self.faults,
+        })
+    }
+}
+
+fn sees_hidden_states(plan: &str) -> bool {
+    plan != "tracepoint"
+}
+
+/// Those of every namespace but this process's own, where the host's connections are.
+fn of_tests(events: &[Event]) -> impl Iterator<Item = &Event> {
+    let own = fs::metadata("/proc/self/ns/net").map_or(0, |own| own.ino());
+    events.iter().filter(move |event| event.netns != own)
+}
+
+/// The stories of each namespace.
+fn stories(events: &[Event]) -> Vec<Story<'_>> {
+    let mut spaces: Vec<u64> = of_tests(events).map(|event| event.netns).collect();
+    spaces.sort_unstable();
+    spaces.dedup();
+    let of = |netns| move |event: &&Event| event.netns == netns;
+    spaces
+        .into_iter()
+        .flat_map(|netns| path::stories(events.iter().filter(of(netns))))
+        .collect()
+}
+
+/// Whether both are the same connection, told in the same way.
+fn is_same(one: &Story<'_>, other: &Story<'_>) -> bool {
+    one.events.len() == other.events.len()
+        && one.events.iter().zip(&other.events).all(|(one, other)| {
+            (one.old, one.new, one.netns, one.cookie, one.incarnation)
+                == (other.old, other.new, other.netns, other.cookie, other.incarnation)
+                && one.ends() == other.ends()
+                && one.reason == other.reason
+                && one.dwell_exact == other.dwell_exact
+                && is_near(one.mono_ns, other.mono_ns)
+                && is_near(one.dwell_ns.unwrap_or(0), other.dwell_ns.unwrap_or(0))
+        })
+}
+
+const fn is_near(one_ns: u64, other_ns: u64) -> bool {
+    one_ns.abs_diff(other_ns) <= TOLERANCE_NS
+}
+
+fn tell(story: &Story<'_>) -> String {
+    let lines: Vec<String> = story.events.iter().map(|event| format!("\n  {event}")).collect();
+    lines.concat()
+}
+
+/// `21` in `ok. 21 passed; 0 failed; …` for `passed`.
+fn number_before(text: &str, word: &str) -> u64 {
+    let words: Vec<&str> = text.split([' ', ';']).collect();
+    let at = words.iter().position(|candidate| *candidate == word);
+    at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,259 @@
+//! Which kernels there are, and how they are fetched: Debian's packages, by apt with lists and caches of its own, so
+//! that the system's stay as they are. Nothing is installed.
+
+use crate::command;
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A kernel to test on.
+pub(crate) struct Kernel {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// Debian's suite.
+    suite: &'static str,
+    /// How its package's name begins, and how it ends: between them stands the version.
+    package: (&'static str, &'static str),
+    /// Whether the run fails without it.
+    pub(crate) is_required: bool,
+}
+
+/// All of them, oldest first.
+pub(crate) const KERNELS: [Kernel; 4] = [
+    Kernel {
+        name: "5.10",
+        suite: "bullseye-security",
+        package: ("linux-image-5.10.", "-cloud-amd64"),
+        is_required: false,
+    },
+    Kernel {
+        name: "6.1",
+        suite: "bookworm",
+        package: ("linux-image-6.1.", "-cloud-amd64"),
+        is_required: true,
+    },
+    Kernel {
+        name: "6.12",
+        suite: "bookworm-security",
+        package: ("linux-image-6.12.", "-cloud-amd64"),
+        is_required: true,
+    },
+    Kernel {
+        name: "7.2",
+        suite: "sid",
+        package: ("linux-image-7.2.", "-cloud-amd64"),
+        is_required: false,
+    },
+];
+
+/// What could be had.
+pub(crate) enum Fetched {
+    /// Everything that a guest needs.
+    Kernel(Files),
+    /// Nothing, and why.
+    Absent(String),
+}
+
+/// A kernel's files.
+pub(crate) struct Files {
+    /// `uname -r` as the package has it.
+    pub(crate) release: String,
+    /// What boots.
+    pub(crate) image: PathBuf,
+    /// The modules' folder.
+    modules: PathBuf,
+}
+
+impl Files {
+    /// The bytes of a module, unpacked; `None` where this kernel has it built in or has none.
+    pub(crate) fn module(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let plain = self.modules.join("kernel").join(path);
+        if plain.exists() {
+            return Ok(Some(fs::read(plain)?));
+        }
+        let packed = plain.with_added_extension("xz");
+        if !packed.exists() {
+            return Ok(None);
+        }
+        let output = Command::new("xz")
+            .arg("-dc")
+            .arg(&packed)
+            .output()
+            .context("cannot run xz, which unpacks modules")?;
+        Ok(Some(output.stdout))
+    }
+}
+
+/// Fetches what is wanted into `folder`, where it is not there from an earlier run.
+pub(crate) fn fetch<'a>(wanted: &[&'a Kernel], folder: &Path) -> Result<Vec<(&'a Kernel, Fetched)>> {
+    let mut apt = None;
+    wanted
+        .iter()
+        .map(|kernel| {
+            let place = folder.join(kernel.name);
+            if let Ok(files) = files_in(&place) {
+                return Ok((*kernel, Fetched::Kernel(files)));
+            }
+            if apt.is_none() {
+                apt = Some(Apt::open(&folder.join("apt"))?);
+            }
+            let fetched = match apt.as_ref().map(|apt| apt.unpack(kernel, &place)) {
+                Some(Ok(())) => Fetched::Kernel(files_in(&place)?),
+                Some(Err(error)) => Fetched::Absent(format!("{error:#}")),
+                None => Fetched::Absent("apt is not there".to_owned()),
+            };
+            Ok((*kernel, fetched))
+        })
+        .collect()
+}
+
+/// Debian has moved both, the image beside the modules and the modules below `usr`.
+fn files_in(place: &Path) -> Result<Files> {
+    let modules = ["lib/modules", "usr/lib/modules"]
+        .iter()
+        .filter_map(|folder| fs::read_dir(place.join(folder)).ok()?.next()?.ok())
+        .map(|entry| entry.path())
+        .next()
+        .context("no modules")?;
+    let release = modules
+        .file_name()
+        .context("no release")?
+        .to_string_lossy()
+        .into_owned();
+    let image = [
+        place.join("boot").join(format!("vmlinuz-{release}")),
+        modules.join("vmlinuz"),
+    ]
+    .into_iter()
+    .find(|image| image.exists())
+    .context("no image")?;
+    Ok(Files {
+        release,
+        image,
+        modules,
+    })
+}
+
+/// Where the system's own sources have this archive of Debian's.
+fn mirror<'a>(mirrors: &'a str, archive: &str) -> Result<&'a str> {
+    mirrors
+        .lines()
+        .map(|line| line.trim_end_matches('/'))
+        .find(|line| line.rsplit('/').next() == Some(archive))
+        .with_context(|| format!("the system's package sources have no mirror of {archive}: add one, and run apt-get update"))
+}
+
+/// apt with a state of its own.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn open(folder: &Path) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(part))?;
+        }
+        let mirrors = command::output(
+            Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]),
+        )?;
+        let mut sources = String::new();
+        for suite in KERNELS.map(|kernel| kernel.suite) {
+            let archive = if suite.ends_with("-security") {
+                "debian-security"
+            } else {
+                "debian"
+            };
+            let mirror = mirror(&mirrors, archive)?;
+            sources.push_str(&format!(
+                "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n"
+            ));
+        }
+        fs::write(folder.join("sources.list"), sources)?;
+        let apt = Self {
+            folder: folder.to_owned(),
+        };
+        // A suite that is gone leaves the others; what is missing then names itself.
+        let _ = command::output(apt.command("apt-get").args(["-q", "update"]));
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let folder = self.folder.display();
+        command.current_dir(&self.folder).args([
+            "-oDir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("-oDir::Etc::sourcelist={folder}/sources.list"),
+            format!("-oDir::State::lists={folder}/lists"),
+            format!("-oDir::Cache={folder}/cache"),
+            "-oAPT::Architecture=amd64".to_owned(),
+            "-oAPT::Sandbox::User=root".to_owned(),
+        ]);
+        command
+    }
+
+    /// Downloads the newest package of this kernel, and those that hold its parts, and unpacks them.
+    fn unpack(&self, kernel: &Kernel, place: &Path) -> Result<()> {
+        let (start, end) = kernel.package;
+        let names = command::output(self.command("apt-cache").args(["pkgnames", start]))?;
+        let newest = names
+            .lines()
+            .filter(|name| name.ends_with(end))
+            .max_by_key(|name| numbers(name))
+            .with_context(|| format!("the suite {} has no package {start}*{end}", kernel.suite))?;
+        let depends = command::output(self.command("apt-cache").args(["depends", newest]))?;
+        let parts = depends.lines().filter_map(|line| {
+            let name = line.trim().strip_prefix("Depends: ")?;
+            (name.starts_with("linux-binary-") || name.starts_with("linux-modules-")).then_some(name)
+        });
+        let fresh = place.with_added_extension("new");
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh)?;
+        }
+        for name in std::iter::once(newest).chain(parts) {
+            println!("fetching {name}");
+            command::output(self.command("apt-get").args(["-q", "download", name]))?;
+            let archive = self.newest_archive(name)?;
+            command::output(Command::new("dpkg-deb").arg("--extract").args([&archive, &fresh]))?;
+            fs::remove_file(archive)?;
+        }
+        files_in(&fresh)?;
+        fs::rename(&fresh, place)?;
+        Ok(())
+    }
+
+    fn newest_archive(&self, package: &str) -> Result<PathBuf> {
+        let start = format!("{package}_");
+        let files = fs::read_dir(&self.folder)?.flatten().map(|file| file.path());
+        files
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(&start))
+            })
+            .max()
+            .with_context(|| format!("apt downloaded no {package}"))
+    }
+}
+
+/// The numbers in a package's name, which order its versions.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn the_newest_package_has_the_highest_numbers() {
+        let names = [
+            "linux-image-6.12.9+deb12-cloud-amd64",
+            "linux-image-6.12.101+deb12-cloud-amd64",
+        ];
+        assert_eq!(names.iter().max_by_key(|name| numbers(name)), Some(&names[1]));
+    }
+}
