@@ -4,7 +4,12 @@
 use crate::clock::poll_until;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::{io, net::SocketAddr, os::fd::AsRawFd as _, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::AsRawFd as _,
+    time::Duration,
+};
 
 /// A TCP socket that never blocks and may take an address in TIME_WAIT.
 pub fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -12,6 +17,15 @@ pub fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     Ok(socket)
+}
+
+/// A blocking listener whose accept queue holds `queue` connections, as far as the namespace allows.
+pub fn listen(address: SocketAddr, queue: i32) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_nonblocking(false)?;
+    socket.bind(&address.into())?;
+    socket.listen(queue)?;
+    Ok(socket.into())
 }
 
 /// Starts to connect: the SYN has been sent when this returns.

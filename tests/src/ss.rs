@@ -1,4 +1,4 @@
-//! The oracle that is not ours: `ss -tanoe`, parsed to state, ends and cookie.
+//! The oracle that is not ours: `ss -tanoe`, parsed to state, ends, cookie and queues.
 
 use crate::state::State;
 use std::{
@@ -18,6 +18,10 @@ pub struct SsSocket {
     pub remote: SocketAddr,
     /// The socket cookie.
     pub cookie: u64,
+    /// Recv-Q: bytes unread; of a listener, the length of its accept queue.
+    pub received: u32,
+    /// Send-Q: bytes not yet acknowledged; of a listener, its backlog.
+    pub sent: u32,
 }
 
 /// Every TCP socket of the current thread's namespace.
@@ -40,7 +44,7 @@ pub fn list() -> io::Result<Vec<SsSocket>> {
 fn parse(line: &str) -> Option<SsSocket> {
     let mut words = line.split_whitespace();
     let state = State::from_ss(words.next()?)?;
-    let (_received, _sent) = (words.next()?, words.next()?);
+    let [received, sent] = [words.next()?, words.next()?];
     let local = end(words.next()?)?;
     let remote = end(words.next()?)?;
     let cookie = words.find_map(|word| word.strip_prefix("sk:"))?;
@@ -49,6 +53,8 @@ fn parse(line: &str) -> Option<SsSocket> {
         local,
         remote,
         cookie: u64::from_str_radix(cookie, 16).ok()?,
+        received: received.parse().ok()?,
+        sent: sent.parse().ok()?,
     })
 }
 

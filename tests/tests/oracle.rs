@@ -1,0 +1,247 @@
+//! An oracle that is not ours: after rounds of random connections with every kind of ending, `ss -tanoe`, the
+//! snapshot, the table that follows from the events, and the tracer's own audit have the same sockets in the
+//! same states. Compared at moments when nothing changes.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Write as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tcptrace_tests::{
+    clock::{Moment, poll_until},
+    event::Event,
+    files,
+    live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+    random::Random,
+    sockets,
+    ss::{self, SsSocket},
+    state::State,
+    told::Told,
+    tracer::Tracer,
+    workload::Workload,
+};
+
+/// Endings before the tracer starts.
+const BEFORE: usize = 500;
+/// Endings in a round.
+const ROUND: usize = 4_000;
+const ROUNDS: usize = 4;
+/// Sockets that the events must have told of.
+const AT_LEAST: usize = 20_000;
+/// How long a quiet moment, and the tracer's last line before it, may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the tracer may take to print what happened before a moment.
+const A_WHILE: Duration = Duration::from_secs(3);
+/// How many differences a failure shows.
+const SHOWN: usize = 12;
+
+fn main() -> ExitCode {
+    let mut requirements = live::TRACING.to_vec();
+    requirements.extend([Requirement::Ipv6, Requirement::Ss]);
+    let tests = vec![LiveTest::new(
+        "ss_the_snapshot_the_events_and_the_audit_agree",
+        &requirements,
+        ss_the_snapshot_the_events_and_the_audit_agree,
+    )];
+    live::run(tests, Parallelism::One, || Ok(()))
+}
+
+fn ss_the_snapshot_the_events_and_the_audit_agree() {
+    files::allow(16_384).expect("this user may open many files");
+    Netns::run(|netns| {
+        for (name, value) in [("core/somaxconn", "4096"), ("ipv4/tcp_max_syn_backlog", "4096")] {
+            netns.set(name, value).expect("a namespace takes its sysctls");
+        }
+        let mut workload = Workload::new(Random::announced("oracle")).expect("loopback takes listeners");
+        workload.round(BEFORE).expect("loopback is there");
+        let before = ss::list().expect("ss lists sockets");
+        let tracer = Tracer::start(&["--audit", "--netns", &netns.inode.to_string()]);
+        let mut oracle = Oracle {
+            netns,
+            before: before.iter().map(|socket| socket.cookie).collect(),
+            seen: BTreeMap::new(),
+        };
+        for round in 1..=ROUNDS {
+            let begun = Instant::now();
+            workload.round(ROUND).expect("loopback is there");
+            let played = begun.elapsed();
+            oracle.the_events_agree(&tracer);
+            oracle.the_snapshot_agrees();
+            println!(
+                "round {round}: played in {played:?}, compared in {:?}",
+                begun.elapsed().saturating_sub(played)
+            );
+        }
+        oracle.every_state_was_there();
+        oracle.the_audit_agrees(&tracer);
+    });
+}
+
+struct Oracle {
+    netns: Netns,
+    /// Cookies of the sockets that were there before the tracer.
+    before: HashSet<u64>,
+    /// How many sockets `ss` listed in each state, at most.
+    seen: BTreeMap<State, usize>,
+}
+
+impl Oracle {
+    /// A list of `ss` during which no event happened is what the events before it say.
+    fn the_events_agree(&mut self, tracer: &Tracer) {
+        let mut last = Vec::new();
+        let agreed = poll_until(PATIENCE, || {
+            let (listed, moment) = Moment::of(|| ss::list().expect("ss lists sockets"));
+            self.note(&listed);
+            let is_quiet = tracer.wait_until(self.netns, A_WHILE, |events| {
+                if events
+                    .iter()
+                    .any(|event| (moment.earliest_ns..=moment.latest_ns).contains(&event.mono_ns))
+                {
+                    return Some(false);
+                }
+                let told = Told::by(events.iter().filter(|event| event.mono_ns < moment.earliest_ns));
+                last = told.differences(&listed, &self.before);
+                last.extend(told.gaps.iter().map(|gap| format!("gap: {gap}")));
+                last.is_empty().then_some(true)
+            });
+            is_quiet.filter(|is_quiet| *is_quiet)
+        });
+        assert!(
+            agreed.is_some(),
+            "{} differences between the events and ss:\n{}\ntold of these:\n{}",
+            last.len(),
+            shown(&last),
+            stories_of(&last, &tracer.events(self.netns))
+        );
+    }
+
+    /// The snapshot is what `ss` lists before and after it.
+    fn the_snapshot_agrees(&mut self) {
+        let mut last = vec!["no quiet moment".to_owned()];
+        let agreed = poll_until(PATIENCE, || {
+            let earlier = ss::list().expect("ss lists sockets");
+            let snapshot: Vec<SsSocket> = sockets::list(self.netns, &[])
+                .iter()
+                .map(sockets::Listed::as_ss)
+                .collect();
+            let later = ss::list().expect("ss lists sockets");
+            let [earlier, snapshot, later] = [earlier, snapshot, later].map(by_cookie);
+            if earlier != later {
+                return None;
+            }
+            last = differences(&snapshot, &later);
+            last.is_empty().then_some(later.len())
+        });
+        match agreed {
+            Some(count) => println!("the snapshot has ss's {count} sockets"),
+            None => panic!("the snapshot and ss:\n{}", shown(&last)),
+        }
+    }
+
+    /// At its end the tracer has compared as many sockets as `ss` lists and found no difference.
+    fn the_audit_agrees(&self, tracer: &Tracer) {
+        let before = by_cookie(ss::list().expect("ss lists sockets"));
+        let ending = tracer.stop();
+        let after = by_cookie(ss::list().expect("ss lists sockets"));
+        let summary = &ending.summary;
+        assert!(ending.status.success(), "{}", ending.messages);
+        for none in ["lost", "undecoded", "impossible", "evicted"] {
+            assert_eq!(summary[none], 0, "{none}: {summary}");
+        }
+        assert_eq!(summary["audit"]["differences"], 0, "{summary}");
+        let compared = summary["audit"]["compared"].as_u64().expect("an audit");
+        let compared = usize::try_from(compared).expect("a number of sockets");
+        let stayed = before
+            .iter()
+            .filter(|(cookie, socket)| {
+                after
+                    .get(*cookie)
+                    .is_some_and(|later| later.state == socket.state)
+            })
+            .count();
+        assert!(
+            (stayed..=before.len()).contains(&compared),
+            "{compared} compared; ss listed {} before and {} after: {summary}",
+            before.len(),
+            after.len()
+        );
+        let sockets: HashSet<u64> = tracer
+            .events(self.netns)
+            .iter()
+            .map(|event| event.cookie)
+            .collect();
+        println!("{} sockets told of, {compared} audited", sockets.len());
+        assert!(sockets.len() >= AT_LEAST, "only {} sockets", sockets.len());
+    }
+
+    fn note(&mut self, listed: &[SsSocket]) {
+        let mut counts: BTreeMap<State, usize> = BTreeMap::new();
+        for socket in listed {
+            *counts.entry(socket.state).or_default() += 1;
+        }
+        for (state, count) in counts {
+            let most = self.seen.entry(state).or_default();
+            *most = count.max(*most);
+        }
+    }
+
+    /// CLOSE is hashed nowhere: `ss` cannot list it.
+    fn every_state_was_there(&self) {
+        println!("most at a time: {:?}", self.seen);
+        for state in State::ALL {
+            assert!(
+                state == State::Close || self.seen.contains_key(&state),
+                "{state} never occurred: {:?}",
+                self.seen
+            );
+        }
+    }
+}
+
+fn by_cookie(sockets: Vec<SsSocket>) -> HashMap<u64, SsSocket> {
+    sockets
+        .into_iter()
+        .map(|socket| (socket.cookie, socket))
+        .collect()
+}
+
+fn differences(ours: &HashMap<u64, SsSocket>, theirs: &HashMap<u64, SsSocket>) -> Vec<String> {
+    let same = |one: &SsSocket, other: &SsSocket| {
+        (one.state, one.local, one.remote) == (other.state, other.local, other.remote)
+    };
+    let missing = theirs
+        .values()
+        .filter_map(|socket| match ours.get(&socket.cookie) {
+            Some(known) if same(known, socket) => None,
+            known => Some(format!("ss {socket:?}, we {known:?}")),
+        });
+    let invented = ours
+        .values()
+        .filter(|socket| !theirs.contains_key(&socket.cookie))
+        .map(|socket| format!("only ours: {socket:?}"));
+    missing.chain(invented).collect()
+}
+
+fn shown(differences: &[String]) -> String {
+    differences[..differences.len().min(SHOWN)].join("\n")
+}
+
+/// Every event of the sockets that the differences shown are about.
+fn stories_of(differences: &[String], events: &[Event]) -> String {
+    let shown = &differences[..differences.len().min(SHOWN)];
+    let mut stories = String::new();
+    for event in events {
+        // As a `SsSocket` and as an `Event` print it.
+        let names = [
+            format!("cookie: {},", event.cookie),
+            format!("cookie {} ", event.cookie),
+        ];
+        let is_named = |difference: &String| names.iter().any(|name| difference.contains(name));
+        if shown.iter().any(is_named) {
+            writeln!(stories, "  {event}").expect("a string takes all text");
+        }
+    }
+    stories
+}
