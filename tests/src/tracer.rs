@@ -11,7 +11,10 @@ use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -77,10 +80,12 @@ impl Tracer {
         let log = Arc::new(Log::default());
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
+        let (lines, unparsed) = mpsc::channel();
         let readers = vec![
+            thread::spawn(move || read_ahead(stdout, &lines)),
             thread::spawn({
                 let log = Arc::clone(&log);
-                move || log.collect(stdout)
+                move || log.collect(&unparsed)
             }),
             thread::spawn({
                 let log = Arc::clone(&log);
@@ -211,17 +216,26 @@ impl Said {
     }
 }
 
+/// Takes the lines from the pipe faster than they can be understood, so that the tracer never waits for the test.
+fn read_ahead(stdout: ChildStdout, lines: &Sender<String>) {
+    let mut stdout = BufReader::new(stdout);
+    let mut line = String::new();
+    while let Ok(1..) = stdout.read_line(&mut line) {
+        if lines.send(std::mem::take(&mut line)).is_err() {
+            return;
+        }
+    }
+}
+
 impl Log {
-    fn collect(&self, stdout: ChildStdout) {
-        let mut stdout = BufReader::new(stdout);
-        let mut line = String::new();
-        while let Ok(1..) = stdout.read_line(&mut line) {
+    fn collect(&self, lines: &Receiver<String>) {
+        while let Ok(line) = lines.recv() {
             self.take(line.trim_end());
-            line.clear();
             // Whoever waits looks at all events again: once for all that came together.
-            if stdout.buffer().is_empty() {
-                self.changed.notify_all();
+            for line in lines.try_iter() {
+                self.take(line.trim_end());
             }
+            self.changed.notify_all();
         }
         self.lock().ended = true;
         self.changed.notify_all();
