@@ -295,9 +295,6 @@ impl Loading {
             has_btf: btf.is_some(),
             has_trampolines,
             knows_timer_handlers: handlers.timewait != 0 && handlers.request != 0,
-            has_rx_sk: btf
-                .and_then(|btf| btf.tracepoint("kfree_skb"))
-                .is_some_and(|args| args.len() >= 4),
             has_cookie: btf.is_some_and(has_cookie),
         }
     }

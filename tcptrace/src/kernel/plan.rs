@@ -25,8 +25,6 @@ pub struct Abilities {
     pub has_trampolines: bool,
     /// Both timer handlers' addresses are known.
     pub knows_timer_handlers: bool,
-    /// `kfree_skb` tells the receiving socket (Linux 6.11).
-    pub has_rx_sk: bool,
     /// Tracing programs may ask for a socket's cookie (Linux 5.12).
     pub has_cookie: bool,
 }
@@ -109,9 +107,8 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         }
         Way::Timers => {
             hooks.extend_from_slice(hook::TIMERS);
-            if abilities.has_rx_sk {
-                hooks.push(hook::KFREE_SKB);
-            }
+            // Where it names no receiving socket (before Linux 6.11), the loader refuses it and says what is lost.
+            hooks.push(hook::KFREE_SKB);
         }
         Way::TpBtf | Way::Classic | Way::Cgroup | Way::Missing(_) => {}
     }
@@ -161,7 +158,6 @@ mod tests {
         has_btf: true,
         has_trampolines: true,
         knows_timer_handlers: true,
-        has_rx_sk: true,
         has_cookie: true,
     };
 
@@ -248,19 +244,5 @@ mod tests {
         assert!(asks(older, Preference::Timers));
         assert!(!asks(older, Preference::Tracepoint));
         assert!(!asks(ALL, Preference::Auto));
-    }
-
-    #[test]
-    fn segments_of_timewait_socks_are_watched_only_where_the_kernel_names_the_socket() {
-        let hardened = Abilities {
-            has_trampolines: false,
-            ..ALL
-        };
-        let older = Abilities {
-            has_rx_sk: false,
-            ..hardened
-        };
-        assert!(plan(hardened, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
-        assert!(!plan(older, Preference::Auto).hooks.contains(&hook::KFREE_SKB));
     }
 }

@@ -19,12 +19,23 @@ use tcptrace_tests::{
     tracer::{Ending, Tracer},
 };
 
-/// `--hooks`, the purposes that it has to serve to be worth a comparison, and the hooks behind its counts.
-const PLANS: [(&str, &[&str], &[(&str, &[&str])]); 3] = [
-    (
-        "fentry",
-        &["timewait", "requests"],
-        &[
+/// Hooks, and the kinds of record that each one counts as.
+type Hooks = &'static [(&'static str, &'static [&'static str])];
+
+/// A way to trace.
+struct Plan {
+    /// The value of `--hooks`.
+    name: &'static str,
+    /// What it has to serve to be worth a comparison.
+    purposes: &'static [&'static str],
+    hooks: Hooks,
+}
+
+const PLANS: [Plan; 3] = [
+    Plan {
+        name: "fentry",
+        purposes: &["timewait", "requests"],
+        hooks: &[
             ("inet_sock_set_state", &["state"]),
             ("inet_twsk_alloc", &["timewait-start", "timewait-full"]),
             ("tcp_timewait_state_process", &["timewait-segment"]),
@@ -36,11 +47,11 @@ const PLANS: [(&str, &[&str], &[(&str, &[&str])]); 3] = [
             ("tcp_receive_reset", &["reset-received"]),
             ("tcp_send_reset", &["reset-sent"]),
         ],
-    ),
-    (
-        "timers",
-        &["timewait", "requests"],
-        &[
+    },
+    Plan {
+        name: "timers",
+        purposes: &["timewait", "requests"],
+        hooks: &[
             ("inet_sock_set_state", &["state"]),
             ("timer_start", &["timewait-timer-start", "request-timer-start"]),
             ("timer_cancel", &["timewait-timer-cancel", "request-timer-cancel"]),
@@ -52,12 +63,12 @@ const PLANS: [(&str, &[&str], &[(&str, &[&str])]); 3] = [
             ("tcp_receive_reset", &["reset-received"]),
             ("tcp_send_reset", &["reset-sent"]),
         ],
-    ),
-    (
-        "tracepoint",
-        &["transitions"],
-        &[("inet_sock_set_state", &["state"])],
-    ),
+    },
+    Plan {
+        name: "tracepoint",
+        purposes: &["transitions"],
+        hooks: &[("inet_sock_set_state", &["state"])],
+    },
 ];
 
 /// How far two tracers' times of one change may lie apart: each hook is at another place of the kernel's path.
@@ -107,14 +118,14 @@ fn main() -> ExitCode {
 /// A tracer at work.
 struct Watching {
     plan: &'static str,
-    hooks: &'static [(&'static str, &'static [&'static str])],
+    hooks: Hooks,
     tracer: Tracer,
 }
 
 /// What it has told.
 struct Told {
     plan: &'static str,
-    hooks: &'static [(&'static str, &'static [&'static str])],
+    hooks: Hooks,
     events: Vec<Event>,
     ending: Ending,
 }
@@ -178,18 +189,16 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn start(
-        &mut self,
-        (plan, purposes, hooks): &(
-            &'static str,
-            &'static [&'static str],
-            &'static [(&'static str, &'static [&'static str])],
-        ),
-    ) -> Option<Watching> {
-        let tracer = match Tracer::try_start(&["--hooks", plan]) {
+    fn start(&mut self, plan: &Plan) -> Option<Watching> {
+        let &Plan {
+            name,
+            purposes,
+            hooks,
+        } = plan;
+        let tracer = match Tracer::try_start(&["--hooks", name]) {
             Ok(tracer) => tracer,
             Err(refusal) => {
-                self.missing.insert(plan, refusal);
+                self.missing.insert(name, refusal);
                 return None;
             }
         };
@@ -203,10 +212,14 @@ impl Outcome {
             })
             .find_map(|missing| missing["reason"].as_str());
         if let Some(reason) = refused {
-            self.missing.insert(plan, reason.to_owned());
+            self.missing.insert(name, reason.to_owned());
             return None;
         }
-        Some(Watching { plan, hooks, tracer })
+        Some(Watching {
+            plan: name,
+            hooks,
+            tracer,
+        })
     }
 
     /// Runs a test program, shows what it prints and takes its counts from there.

@@ -4,6 +4,7 @@
 use crate::command;
 use anyhow::{Context as _, Result};
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -167,9 +168,10 @@ impl Apt {
                 "debian"
             };
             let mirror = mirror(&mirrors, archive)?;
-            sources.push_str(&format!(
-                "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n"
-            ));
+            let _ = writeln!(
+                sources,
+                "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main"
+            );
         }
         fs::write(folder.join("sources.list"), sources)?;
         let apt = Self {
