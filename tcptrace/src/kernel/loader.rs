@@ -425,10 +425,12 @@ impl Loading {
                 (Some(Parameter::Other) | None, _) => false,
             };
             if !matches {
-                return Err(refused(format!(
-                    "its argument {} is no struct {wanted} here",
-                    index + 1
-                )));
+                let number = index + 1;
+                return Err(refused(if found.is_some() {
+                    format!("its argument {number} is no struct {wanted} here")
+                } else {
+                    format!("it has no argument {number} here")
+                }));
             }
         }
         Ok(())
