@@ -8,6 +8,7 @@ mod compile;
 mod demo;
 mod demo_client;
 mod demo_server;
+mod measure;
 mod provenance;
 mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
@@ -39,6 +40,8 @@ enum Task {
     VmTest(vm_test::Args),
     /// Watch a small service that leaks, on this machine
     Demo(demo::Args),
+    /// Measure what tracing costs on this machine, beside a flood of loopback connections
+    Measure(measure::Args),
     #[command(hide = true)]
     DemoServer(demo_server::Args),
     #[command(hide = true)]
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::CheckEbpf => check_ebpf::run(),
         Task::VmTest(args) => vm_test::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Measure(args) => measure::run(&args),
         Task::DemoServer(args) => demo_server::run(&args),
         Task::DemoClient(args) => demo_client::run(&args),
     };

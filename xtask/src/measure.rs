@@ -1,0 +1,213 @@
+//! `cargo xtask measure`: what tracing costs, beside a flood of loopback connections: connections a second with and
+//! without it, records lost by size of the buffer, and the kernel's own account of each program.
+
+use crate::{command, workspace};
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    io::Read as _,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Measure what tracing costs on this machine
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Seconds for each flood
+    #[arg(long, default_value = "4")]
+    seconds: u64,
+    /// Times that each pair of rates is taken
+    #[arg(long, default_value = "3")]
+    rounds: u32,
+    /// Sizes of the buffer
+    #[arg(long, value_delimiter = ',', default_value = "256K,1M,4M,8M,16M")]
+    buffers: Vec<String>,
+}
+
+/// Where the kernel switches its own account of BPF programs on and off.
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Destinations, so that the ephemeral ports of one do not run out.
+const DESTINATIONS: u8 = 32;
+
+/// Measures and prints.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = workspace::root()?;
+    command::run(Command::new(env!("CARGO")).current_dir(&root).args([
+        "build",
+        "--release",
+        "-p",
+        "tcptrace",
+    ]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let program = target.join("release/tcptrace");
+    let span = Duration::from_secs(args.seconds);
+    println!(
+        "connections a second, untraced and traced, {} s each",
+        args.seconds
+    );
+    for _ in 0..args.rounds {
+        let alone = flood(span, 1)?;
+        let tracer = Tracer::start(&program, "8M")?;
+        let beside = flood(span, 1)?;
+        let told = tracer.stop()?;
+        println!(
+            "  {alone:>8} {beside:>8}  {:>5.1} %  lost {}",
+            percent(beside, alone),
+            told.number("lost")
+        );
+    }
+    println!("records lost by size of the buffer, with twice as many busy threads as cores");
+    for buffer in &args.buffers {
+        let tracer = Tracer::start(&program, buffer)?;
+        let rate = flood(span, thread::available_parallelism()?.get())?;
+        let told = tracer.stop()?;
+        println!(
+            "  {buffer:>5}: {:>8} of {:>9} records at {rate} connections/s",
+            told.number("lost"),
+            told.number("events") + told.number("lost"),
+        );
+    }
+    println!("nanoseconds a run, by the kernel's account (bpf_stats_enabled), its own overhead included");
+    fs::write(STATS, "1").with_context(|| format!("cannot switch on {STATS}"))?;
+    let result = programs(&program, span);
+    fs::write(STATS, "0").with_context(|| format!("cannot switch off {STATS}"))?;
+    result
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^52")]
+    let ratio = part as f64 / whole.max(1) as f64;
+    ratio * 100.0
+}
+
+fn programs(program: &Path, span: Duration) -> Result<()> {
+    let tracer = Tracer::start(program, "8M")?;
+    flood(span, 1)?;
+    for descriptor in fs::read_dir(format!("/proc/{}/fdinfo", tracer.child.id()))?.flatten() {
+        let info = fs::read_to_string(descriptor.path()).unwrap_or_default();
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        if let (Some(time_ns), Some(runs), Some(id)) =
+            (field("run_time_ns:"), field("run_cnt:"), field("prog_id:"))
+            && runs > 0
+        {
+            println!("  program {id}: {:>5} ns, {runs} runs", time_ns / runs);
+        }
+    }
+    tracer.stop()?;
+    Ok(())
+}
+
+/// A tracer at work, its output thrown away but for the summary.
+struct Tracer {
+    child: Child,
+    output: tempfile::NamedTempFile,
+}
+
+/// A summary line.
+struct Summary(String);
+
+impl Summary {
+    /// The first number under this name.
+    fn number(&self, name: &str) -> u64 {
+        let key = format!("\"{name}\":");
+        let digits = self.0.split_once(&key).map_or("", |(_, rest)| rest);
+        digits
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+impl Tracer {
+    fn start(program: &Path, buffer: &str) -> Result<Self> {
+        let output = tempfile::NamedTempFile::new()?;
+        // No state passes the filter, so only header and summary are written.
+        let mut child = Command::new(program)
+            .args([
+                "trace",
+                "--json",
+                "--buffer",
+                buffer,
+                "--localport",
+                "1",
+                "--remoteport",
+                "1",
+            ])
+            .stdout(Stdio::from(output.reopen()?))
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the tracer")?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !fs::read_to_string(output.path())?.contains("header") {
+            anyhow::ensure!(
+                child.try_wait()?.is_none(),
+                "the tracer ended: run it by hand to see why"
+            );
+            anyhow::ensure!(Instant::now() < deadline, "the tracer did not start within 10 s");
+            thread::yield_now();
+        }
+        Ok(Self { child, output })
+    }
+
+    fn stop(mut self) -> Result<Summary> {
+        Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status()?;
+        self.child.wait()?;
+        let mut text = String::new();
+        self.output.reopen()?.read_to_string(&mut text)?;
+        let summary = text.lines().last().unwrap_or_default().to_owned();
+        anyhow::ensure!(summary.contains("summary"), "the tracer ended without a summary");
+        Ok(Summary(summary))
+    }
+}
+
+/// Opens and closes connections for `span` by this many clients, and returns how many a second.
+fn flood(span: Duration, clients: usize) -> Result<u64> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let count = Arc::new(AtomicU64::new(0));
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let accepting = Arc::clone(&stop);
+        let server = scope.spawn(move || {
+            while !accepting.load(Ordering::Relaxed) {
+                drop(listener.accept());
+            }
+        });
+        for _ in 0..clients {
+            let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));
+            scope.spawn(move || {
+                for destination in (1..=DESTINATIONS).cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let address = Ipv4Addr::new(127, 0, 0, destination);
+                    if TcpStream::connect((address, port)).is_ok() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        thread::sleep(span);
+        stop.store(true, Ordering::Relaxed);
+        // One more connection, so that the server looks up.
+        while !server.is_finished() {
+            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
+        }
+    });
+    Ok(count.load(Ordering::Relaxed) * 1_000 / u64::try_from(began.elapsed().as_millis())?.max(1))
+}
