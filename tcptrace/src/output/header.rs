@@ -8,6 +8,7 @@ use crate::{
         loader::{Attached, Kernel, Totals},
     },
 };
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -104,9 +105,37 @@ pub struct Summary {
     pub kernel_matrix: BTreeMap<String, u64>,
     /// Hits of each kind of record.
     pub hits: BTreeMap<&'static str, u64>,
+    /// How long states lasted, by state: finished dwells of which both ends were seen.
+    pub dwells: BTreeMap<TcpState, Dwells>,
     /// The comparison with the kernel's own table, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+}
+
+/// The finished dwells in one state, nanoseconds, to two significant digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Dwells {
+    /// How many.
+    pub count: u64,
+    /// Half of them were at most this long.
+    pub p50_ns: u64,
+    /// 99 of 100 were at most this long.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+impl Dwells {
+    /// Reads them off a histogram.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        Self {
+            count: histogram.len(),
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            max_ns: histogram.max(),
+        }
+    }
 }
 
 /// Lost records by what they were about.
@@ -184,6 +213,7 @@ impl Summary {
                 .map(|(name, kind)| (*name, totals.hits[usize::from(*kind)]))
                 .filter(|(_, hits)| *hits > 0)
                 .collect(),
+            dwells: BTreeMap::new(),
             audit: None,
         }
     }

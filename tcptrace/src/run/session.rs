@@ -15,7 +15,7 @@ use crate::{
         loader::{Settings, Totals},
         refusal::Refusal,
     },
-    output::header::{Header, Summary},
+    output::header::{Dwells, Header, Summary},
     source::{live::Live, snapshot},
 };
 use anyhow::Context as _;
@@ -274,14 +274,21 @@ impl Session {
     /// # Errors
     /// Where the counters cannot be read.
     pub fn summary(&self, printed: u64) -> Result<Summary, Failure> {
-        Ok(Summary::new(
+        let mut summary = Summary::new(
             clock::monotonic().since(self.started).0,
             self.live.records,
             self.live.unknown,
             printed,
             &self.engine.table.tally,
             &self.totals()?,
-        ))
+        );
+        summary.dwells = self
+            .engine
+            .stats
+            .dwells()
+            .map(|(state, histogram)| (state, Dwells::of(histogram)))
+            .collect();
+        Ok(summary)
     }
 
     fn repair(&mut self, emit: &mut impl FnMut(&Change)) {

@@ -175,6 +175,17 @@ fn closing_lines(summary: &Summary) -> String {
         summary.lost,
         summary.evicted
     );
+    if !summary.dwells.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:<11} {:>9} {:>8} {:>8} {:>8}",
+            "DWELL IN", "COUNT", "P50", "P99", "MAX"
+        );
+    }
+    for (state, dwells) in &summary.dwells {
+        let [p50, p99, max] = [dwells.p50_ns, dwells.p99_ns, dwells.max_ns].map(|ns| human(Nanos(ns)));
+        let _ = writeln!(text, "{state:<11} {:>9} {p50:>8} {p99:>8} {max:>8}", dwells.count);
+    }
     if let Some(audit) = &summary.audit {
         let _ = write!(
             text,

@@ -6,6 +6,7 @@ use crate::{
     event::{Ends, SockRef, TcpState},
     kernel::clock,
 };
+use bytes::BytesMut;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
@@ -36,7 +37,7 @@ fn dump(family: u8, socket_id: SocketId, netns: u32, each: &mut impl FnMut(Row))
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     socket.send(&request(family, socket_id), 0)?;
-    let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
+    let mut buffer = BytesMut::with_capacity(RECEIVE_BYTES);
     loop {
         buffer.clear();
         socket.recv(&mut buffer, 0)?;
