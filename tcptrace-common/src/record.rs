@@ -47,8 +47,8 @@ pub struct Record {
     pub reason: u16,
     /// Thread group of the running task, where [`flag::TASK`] is set.
     pub tgid: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Another number than in the record before where one between the two could not be delivered.
+    pub lost: u32,
     /// `start_boottime` of the thread group's leader, nanoseconds.
     pub start_ns: u64,
     /// cgroup v2 id of the running task.

@@ -7,6 +7,7 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
+use core::cell::UnsafeCell;
 use tcptrace_common::{Counters, Loss, RECORD_VERSION, Record};
 
 /// The loader sets the real size.
@@ -20,6 +21,30 @@ static RECORDS: RingBuf = RingBuf::with_byte_size(BUFFER_BYTES, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Changes with every record that finds the buffer full, and only then, so that reading it is free.
+#[unsafe(no_mangle)]
+static LOST: Shared = Shared(UnsafeCell::new(0));
+
+/// A word that all CPUs read and write as one.
+struct Shared(UnsafeCell<u64>);
+
+// SAFETY: aligned words are read and written whole, and any value is valid.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    #[inline(always)]
+    fn get(&self) -> u64 {
+        // SAFETY: the pointer is to a live static; volatile because other CPUs write it.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set(&self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.get().write_volatile(value) }
+    }
+}
 
 /// This CPU's counters. The kernel never returns null for index 0, but the verifier must see the check.
 #[inline(always)]
@@ -35,6 +60,8 @@ pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl F
     counters.hits[(kind & 31) as usize] += 1;
     let Some(mut entry) = RECORDS.reserve::<Record>(0) else {
         counters.lost[loss as usize] += 1;
+        // Two CPUs at once may count one for two: what matters is that the number changes.
+        LOST.set(LOST.get() + 1);
         return;
     };
     let slot = entry.as_mut_ptr();
@@ -47,6 +74,7 @@ pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl F
     record.time_ns = unsafe { bpf_ktime_get_ns() };
     record.kind = kind;
     record.version = RECORD_VERSION;
+    record.lost = LOST.get() as u32;
     fill(record);
     counters.reserved += 1;
     let wake = counters.reserved & FILL_CHECK_MASK == 0

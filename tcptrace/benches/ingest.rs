@@ -276,6 +276,7 @@ impl Traffic {
             protocol: 6,
             what,
             task: is_by_owner.then(|| task(number)),
+            lost: 0,
         });
     }
 }

@@ -104,6 +104,7 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         protocol: record.protocol,
         what: what(&record)?,
         task,
+        lost: record.lost,
     })
 }
 

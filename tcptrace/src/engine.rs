@@ -79,6 +79,7 @@ impl Engine {
         }
         healed.retired = table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, &mut emit);
         table.forget_children(snapshot.started, &snapshot.covered);
+        table.forget_losses(snapshot.started);
         healed
     }
 

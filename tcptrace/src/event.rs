@@ -435,6 +435,8 @@ pub struct Event {
     pub what: What,
     /// The running task, where it made the event itself.
     pub task: Option<Task>,
+    /// Another number than in the event before where one between the two could not be delivered.
+    pub lost: u32,
 }
 
 /// Why a connection ended, where the kernel's evidence tells.

@@ -130,6 +130,8 @@ pub struct Table {
     reopenable: Reopenable,
     evict_hand: usize,
     without_key: u64,
+    lost: u32,
+    lost_until: Option<Nanos>,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -155,6 +157,8 @@ impl Table {
             reopenable: Reopenable::default(),
             evict_hand: 0,
             without_key: 0,
+            lost: 0,
+            lost_until: None,
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -190,6 +194,10 @@ impl Table {
     /// Applies one event.
     pub fn apply(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         self.tally.events += 1;
+        if event.lost != self.lost {
+            self.lost = event.lost;
+            self.lost_until = Some(event.time);
+        }
         match event.what {
             What::State {
                 old: TcpState::Listen,
@@ -327,6 +335,11 @@ impl Table {
             self.remove(*slot);
         }
         missing.len() as u64
+    }
+
+    /// Notes that a snapshot begun at `started` has made up for what was lost before.
+    pub fn forget_losses(&mut self, started: Nanos) {
+        self.lost_until = self.lost_until.filter(|until| *until >= started);
     }
 
     /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
@@ -565,6 +578,7 @@ impl Table {
                     error,
                     fin_received,
                     is_orphan,
+                    after_loss: self.lost_until.is_some(),
                 }
             }
             What::ResetReceived => Input::ResetReceived,

@@ -123,6 +123,7 @@ impl Life {
                 protocol: 6,
                 what,
                 task,
+                lost: 0,
             },
             connection: self.connection,
             truth: self.truth,
