@@ -144,7 +144,11 @@ fn mirror<'a>(mirrors: &'a str, archive: &str) -> Result<&'a str> {
         .lines()
         .map(|line| line.trim_end_matches('/'))
         .find(|line| line.rsplit('/').next() == Some(archive))
-        .with_context(|| format!("the system's package sources have no mirror of {archive}: add one, and run apt-get update"))
+        .with_context(|| {
+            format!(
+                "the system's package sources have no mirror of {archive}: add one, and run apt-get update"
+            )
+        })
 }
 
 /// apt with a state of its own.
@@ -157,9 +161,8 @@ impl Apt {
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part))?;
         }
-        let mirrors = command::output(
-            Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]),
-        )?;
+        let mirrors =
+            command::output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
         let mut sources = String::new();
         for suite in KERNELS.map(|kernel| kernel.suite) {
             let archive = if suite.ends_with("-security") {
