@@ -1,0 +1,185 @@
+//! A flood of connections against a tiny buffer: events are lost, every output says so, what is told of a
+//! connection is still one story with no invented times, and when the flood has ended the table is the kernel's.
+
+use std::{
+    collections::HashMap,
+    io::Read as _,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::{nanoseconds, poll_until},
+    command::{self, Running, tcptrace},
+    event::Event,
+    host,
+    live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+    path::SLACK,
+    ss,
+    state::State::{
+        self, Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
+        TimeWait,
+    },
+    tracer::Tracer,
+};
+
+/// What one client opens and closes.
+const CONNECTIONS: usize = 8_000;
+const CLIENTS: usize = 3;
+/// How long the repair after the flood may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn main() -> ExitCode {
+    let mut requirements = live::TRACING.to_vec();
+    requirements.push(Requirement::Ss);
+    let tests = vec![
+        LiveTest::new(
+            "a_lossy_flood_leaves_a_true_table_and_honest_times::16K",
+            &requirements,
+            || a_lossy_flood_leaves_a_true_table_and_honest_times("16K"),
+        ),
+        LiveTest::new(
+            "a_lossy_flood_leaves_a_true_table_and_honest_times::64K",
+            &requirements,
+            || a_lossy_flood_leaves_a_true_table_and_honest_times("64K"),
+        ),
+        LiveTest::new("watch_shows_the_loss", &requirements, watch_shows_the_loss),
+    ];
+    live::run(tests, Parallelism::One, || Ok(()))
+}
+
+fn a_lossy_flood_leaves_a_true_table_and_honest_times(buffer: &str) {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let tracer = Tracer::start(&["--audit", "--buffer", buffer, "--netns", &inode]);
+        flood(netns);
+        let listed = ss::list().expect("ss lists sockets");
+        // The tracer has read all there is when it tells of something newer.
+        let after_the_flood = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        let its_end = after_the_flood.local_addr().expect("bound");
+        tracer.wait_until(netns, PATIENCE, |events| {
+            let told = |event: &&Event| event.new == Listen && event.ends().0 == its_end;
+            events.iter().rev().find(told).map(drop)
+        });
+        let ending = tracer.stop();
+        let events = tracer.events(netns);
+        let summary = &ending.summary;
+        println!(
+            "--buffer {buffer}: {} told, lost {}, by {}, audit {}",
+            events.len(),
+            summary["lost"],
+            summary["lost_by"],
+            summary["audit"]
+        );
+        assert!(ending.status.success(), "{}", ending.messages);
+        assert!(summary["lost"].as_u64() > Some(0), "{summary}");
+        assert_eq!(summary["audit"]["differences"], 0, "{summary}");
+        let time_waits = listed.iter().filter(|socket| socket.state == TimeWait).count();
+        assert!(
+            summary["audit"]["compared"].as_u64() > Some(0) && time_waits > 0,
+            "{time_waits} in TIME_WAIT: {summary}"
+        );
+        each_story_is_consistent(&events);
+    });
+}
+
+fn watch_shows_the_loss() {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let mut watch = Running::start(tcptrace(&[
+            "watch", "-b", "-d", "0.5", "--buffer", "16K", "--netns", &inode,
+        ]));
+        let mut stdout = watch.stdout();
+        assert!(command::first_line(&mut stdout).starts_with("watched "));
+        flood(netns);
+        let lost = poll_until(PATIENCE, || {
+            let line = command::first_line(&mut stdout);
+            let (_, lost) = line.strip_prefix("watched ")?.split_once("  lost ")?;
+            let lost: u64 = lost.split_whitespace().next()?.parse().expect("a number");
+            (lost > 0).then_some(lost)
+        });
+        assert!(lost.is_some(), "no frame shows a loss");
+        println!("watch shows {lost:?} lost");
+    });
+}
+
+/// As many connections at once as there are clients, each closed by its client and then by the server.
+fn flood(netns: Netns) {
+    // The clients are not to wait for a dropped SYN: no queue ever overflows.
+    let queue = i32::try_from(CONNECTIONS).expect("a queue's length");
+    for name in ["core/somaxconn", "ipv4/tcp_max_syn_backlog"] {
+        netns
+            .set(name, &CONNECTIONS.to_string())
+            .expect("a namespace takes its sysctls");
+    }
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let listener = host::listen((Ipv4Addr::LOCALHOST, 0).into(), queue).expect("loopback");
+            let server = listener.local_addr().expect("bound");
+            scope.spawn(move || {
+                for _ in 0..CONNECTIONS {
+                    let (mut connection, _) = listener.accept().expect("a client connects");
+                    let _end = connection.read(&mut [0]).expect("the client closes in order");
+                }
+            });
+            scope.spawn(move || {
+                for _ in 0..CONNECTIONS {
+                    drop(TcpStream::connect(server).expect("the listener takes a connection"));
+                }
+            });
+        }
+    });
+}
+
+/// Each event begins where the one before it ended, no earlier, and calls a dwell exact only where it is the
+/// time between the two and nothing can be missing in between.
+fn each_story_is_consistent(events: &[Event]) {
+    let mut last: HashMap<(u64, u32), &Event> = HashMap::new();
+    let mut exact = 0;
+    let mut faults = Vec::new();
+    for event in events.iter().filter(|event| event.cookie != 0) {
+        let before = last.insert((event.cookie, event.incarnation), event);
+        exact += usize::from(event.dwell_exact);
+        faults.extend(fault_of(event, before));
+    }
+    println!("{exact} exact dwells in {} events", events.len());
+    let shown = faults[..faults.len().min(10)].join("\n");
+    assert!(faults.is_empty(), "{} faults:\n{shown}", faults.len());
+}
+
+fn fault_of(event: &Event, before: Option<&Event>) -> Option<String> {
+    if event.dwell_exact && !is_a_transition(event.old, event.new) {
+        return Some(format!("called exact, and events are missing: {event}"));
+    }
+    let before = before?;
+    if before.new != event.old {
+        return Some(format!("{before}\n  and then {event}"));
+    }
+    let Some(elapsed) = event.mono_ns.checked_sub(before.mono_ns) else {
+        return Some(format!("{before}\n  and then, earlier, {event}"));
+    };
+    let dwell = event.dwell_ns.filter(|_| event.dwell_exact)?;
+    let slack = nanoseconds(SLACK);
+    // What a repair has found may have begun before: the kernel's stamp of a timewait sock says when.
+    let was_found = !before.dwell_exact && dwell + slack >= elapsed;
+    (!was_found && dwell.abs_diff(elapsed) > slack)
+        .then_some(format!("{before}\n  and {elapsed} ns later {event}"))
+}
+
+/// Whether a connection of the flood can have gone from one state to the other with none in between: all of them
+/// end in order, the client's end in TIME_WAIT.
+fn is_a_transition(old: State, new: State) -> bool {
+    match old {
+        Close => matches!(new, Listen | SynSent),
+        Listen => matches!(new, Close | SynRecv),
+        SynSent | SynRecv => matches!(new, Established),
+        Established => matches!(new, FinWait1 | CloseWait),
+        FinWait1 => matches!(new, FinWait2 | TimeWait),
+        FinWait2 => matches!(new, TimeWait),
+        CloseWait => matches!(new, LastAck),
+        Closing => false,
+        LastAck | TimeWait => matches!(new, Close),
+    }
+}
