@@ -3,6 +3,7 @@
 
 use crate::{command, workspace};
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{self, Backlog};
 use std::{
     fs,
     io::Read as _,
@@ -179,6 +180,8 @@ fn flood(span: Duration, clients: usize) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicU64::new(0));
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // With the standard library's 128 a busy machine drops SYNs, and the flood waits for their repetition.
+    socket::listen(&listener, Backlog::new(4096)?)?;
     let port = listener.local_addr()?.port();
     let began = Instant::now();
     thread::scope(|scope| {
