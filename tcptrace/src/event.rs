@@ -165,6 +165,17 @@ pub enum Family {
     Ipv6,
 }
 
+impl Family {
+    /// The word in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
 /// The two ends of a socket. Addresses are kept as IPv6, IPv4 as v4-mapped (RFC 4291 section 2.5.5.2), so that
 /// an IPv4 connection on an IPv6 socket is the same as on an IPv4 one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

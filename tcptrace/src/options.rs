@@ -68,7 +68,7 @@ const WIDE_TERMINAL: u16 = 140;
 pub fn output(args: &OutputArgs) -> Output {
     let roomy = args.output.is_none()
         && std::io::stdout().is_terminal()
-        && terminal_width().is_some_and(|width| width >= WIDE_TERMINAL);
+        && terminal_size().is_some_and(|(columns, _)| columns >= WIDE_TERMINAL);
     let format = match (args.json, args.csv) {
         (true, _) => Format::Json,
         (_, true) => Format::Csv,
@@ -83,9 +83,9 @@ pub fn output(args: &OutputArgs) -> Output {
     }
 }
 
-/// Columns of the terminal on standard output.
+/// Columns and lines of the terminal on standard output; `None` where it is none. One that does not know says 0.
 #[must_use]
-pub fn terminal_width() -> Option<u16> {
+pub fn terminal_size() -> Option<(u16, u16)> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -94,7 +94,7 @@ pub fn terminal_width() -> Option<u16> {
     };
     // SAFETY: the request writes one winsize, and the pointer is to one.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+    (result == 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Reads the tracing flags.

@@ -25,7 +25,7 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         change.time.0,
         change.id.cookie,
         change.id.incarnation,
-        family(change),
+        change.ends.family().name(),
         change.ends.local(),
         change.ends.local_port,
         change.ends.remote(),
@@ -40,14 +40,6 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         change.reason.map_or("", EndReason::name),
         quoted(&comm),
     )
-}
-
-const fn family_name(is_ipv4: bool) -> &'static str {
-    if is_ipv4 { "ipv4" } else { "ipv6" }
-}
-
-fn family(change: &Change) -> &'static str {
-    family_name(change.ends.family() == crate::event::Family::Ipv4)
 }
 
 /// A field, in quotes where it holds a comma, a quote or a line break.

@@ -114,11 +114,7 @@ pub fn csv(out: &mut String, socket: &Socket<'_>) {
             holder.fd.to_string(),
         )
     });
-    let family = if row.ends.family() == Family::Ipv4 {
-        "ipv4"
-    } else {
-        "ipv6"
-    };
+    let family = row.ends.family().name();
     let _ = writeln!(
         out,
         "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}",

@@ -87,14 +87,10 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
 /// Lines of the terminal that are left for processes.
 fn terminal_rows(shortfalls: &[String]) -> Option<usize> {
     const OTHER_LINES: usize = 5;
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: the request writes one winsize, and the pointer is to one.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    let lines = usize::from(size.ws_row);
-    (result == 0 && lines > 0).then(|| lines.saturating_sub(OTHER_LINES + shortfalls.len()).max(1))
+    let (_, lines) = options::terminal_size()?;
+    (lines > 0).then(|| {
+        usize::from(lines)
+            .saturating_sub(OTHER_LINES + shortfalls.len())
+            .max(1)
+    })
 }
