@@ -7,7 +7,7 @@ use std::{fs, net::Ipv4Addr};
 use tcptrace::{
     engine::Engine,
     event::{
-        Ends, Event, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
@@ -216,6 +216,7 @@ impl Traffic {
             error: 0,
             fin_received: matches!(new, CloseWait | LastAck),
             is_orphan: new == Close,
+            bytes: Bytes::default(),
         };
         self.report(number, sock, what);
         false
@@ -247,6 +248,7 @@ impl Traffic {
                 error: 111,
                 fin_received: false,
                 is_orphan: false,
+                bytes: Bytes::default(),
             };
             self.report(number, sock, what);
         }
@@ -276,6 +278,7 @@ impl Traffic {
             protocol: 6,
             what,
             task: is_by_owner.then(|| task(number)),
+            is_kernel_socket: false,
             lost: 0,
         });
     }

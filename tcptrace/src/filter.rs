@@ -43,18 +43,19 @@ impl Filter {
     /// Whether the subject is wanted.
     #[must_use]
     pub fn accepts(&self, subject: &Subject<'_>) -> bool {
-        self.accepts_ends(subject)
-            && passes(&self.pids, |pid| {
-                subject.owner.is_some_and(|owner| owner.key.pid == *pid)
-            })
-            && passes(&self.comms, |comm| {
-                subject
-                    .owner
-                    .is_some_and(|owner| owner.name().contains(comm.as_str()))
-            })
-            && passes(&self.cgroups, |cgroup| {
-                subject.owner.is_some_and(|owner| owner.cgroup == *cgroup)
-            })
+        self.accepts_ends(subject) && self.accepts_process(subject.owner)
+    }
+
+    /// Whether a socket of this process is wanted, as far as that depends on the process.
+    #[must_use]
+    pub fn accepts_process(&self, process: Option<&Process>) -> bool {
+        passes(&self.pids, |pid| {
+            process.is_some_and(|owner| owner.key.pid == *pid)
+        }) && passes(&self.comms, |comm| {
+            process.is_some_and(|owner| owner.name().contains(comm.as_str()))
+        }) && passes(&self.cgroups, |cgroup| {
+            process.is_some_and(|owner| owner.cgroup == *cgroup)
+        })
     }
 
     /// Whether it is wanted as far as everything but its owner is concerned.

@@ -1,4 +1,7 @@
 //! Who a socket belongs to, and how that is known.
 
+pub mod holders;
+pub mod opened;
 pub mod policy;
 pub mod processes;
+pub mod schedule;

@@ -2,5 +2,6 @@
 
 pub mod live;
 pub mod namespaces;
+pub mod proc_fds;
 pub mod snapshot;
 pub mod sock_diag;

@@ -2,12 +2,13 @@
 
 use crate::{
     connection::table::Change,
+    engine::Engine,
     event::{EndReason, Ends, Family, Nanos, TcpState},
     kernel::clock::Anchor,
     output::header::{Header, Summary},
     owner::{
         policy::{Evidence, Owner},
-        processes::Processes,
+        processes::{ProcessId, Processes},
     },
 };
 use jiff::Timestamp;
@@ -44,6 +45,7 @@ pub struct OwnerJson<'a> {
     comm: std::borrow::Cow<'a, str>,
     cgroup: Option<u64>,
     evidence: Evidence,
+    since_ns: Nanos,
 }
 
 /// The owner as JSON has it.
@@ -57,6 +59,7 @@ pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_
         comm: process.name(),
         cgroup: (process.cgroup != 0).then_some(process.cgroup),
         evidence: owner.evidence,
+        since_ns: owner.since,
     })
 }
 
@@ -79,7 +82,38 @@ struct ChangeJson<'a> {
     reason: Option<EndReason>,
     #[serde(skip_serializing_if = "is_false")]
     syn_cookie: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    kernel: bool,
     owner: Option<OwnerJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holders: Vec<HolderJson<'a>>,
+}
+
+/// One of several processes that have a socket open.
+#[derive(Clone, Debug, Serialize)]
+pub struct HolderJson<'a> {
+    /// Thread group.
+    pub pid: u32,
+    /// Start since boot.
+    pub start_ns: u64,
+    /// Name.
+    pub comm: std::borrow::Cow<'a, str>,
+    /// A file descriptor of it.
+    pub fd: u32,
+}
+
+fn holders<'a>(list: &[(ProcessId, u32)], processes: &'a Processes) -> Vec<HolderJson<'a>> {
+    list.iter()
+        .filter_map(|(id, fd)| {
+            let process = processes.get(*id)?;
+            Some(HolderJson {
+                pid: process.key.pid,
+                start_ns: process.key.start_ns,
+                comm: process.name(),
+                fd: *fd,
+            })
+        })
+        .collect()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -101,7 +135,8 @@ pub fn rfc3339(wall_ns: u64) -> String {
 
 /// One change, with its newline.
 #[must_use]
-pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+pub fn change(change: &Change, engine: &Engine, anchor: &Anchor) -> String {
+    let processes = &engine.table.processes;
     let (local, remote) = ends(&change.ends);
     line(&ChangeJson {
         time: rfc3339(anchor.wall(change.time)),
@@ -119,7 +154,9 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         dwell_exact: change.dwell.is_some_and(crate::event::Age::is_exact),
         reason: change.reason,
         syn_cookie: change.by_syn_cookie,
+        kernel: change.is_kernel_socket,
         owner: owner(change.owner, processes),
+        holders: holders(engine.holders.of(change.id.cookie), processes),
     })
 }
 

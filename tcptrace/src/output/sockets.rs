@@ -3,13 +3,13 @@
 use super::{
     csv::quoted,
     duration::human_age,
-    json::{self, EndJson},
+    json::{self, EndJson, HolderJson},
     text::push_end,
 };
 use crate::{
     decode::{Holder, Row, SockKind},
     event::{Age, Family, TcpState},
-    owner::processes::comm_text,
+    owner::{policy::Evidence, processes::comm_text},
 };
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -21,8 +21,12 @@ pub struct Socket<'a> {
     pub row: &'a Row,
     /// How old its state is, where the kernel tells.
     pub age: Option<Age>,
+    /// Who owns it, and how that is known.
+    pub owner: Option<(&'a Holder, Evidence)>,
     /// Who has it open.
     pub holders: &'a [Holder],
+    /// Of a socket that is CLOSE the errno that its program has not been told yet, or 0.
+    pub error: u32,
 }
 
 impl Socket<'_> {
@@ -31,18 +35,21 @@ impl Socket<'_> {
         match (self.row.kind, self.row.state) {
             (SockKind::Full, TcpState::Listen) | (SockKind::Timewait, _) => None,
             (SockKind::Request, _) => Some(false),
-            (SockKind::Full, TcpState::Established | TcpState::CloseWait) => Some(!self.row.is_orphan),
+            (SockKind::Full, TcpState::Established | TcpState::CloseWait) => {
+                (!self.row.is_kernel_socket).then_some(!self.row.is_orphan)
+            }
             (SockKind::Full, _) => None,
         }
     }
 }
 
 #[derive(Serialize)]
-struct HolderJson<'a> {
+struct OwnerJson<'a> {
     pid: u32,
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
-    fd: u32,
+    cgroup: Option<u64>,
+    evidence: Evidence,
 }
 
 #[derive(Serialize)]
@@ -62,6 +69,11 @@ struct SocketJson<'a> {
     uid: u32,
     inode: Option<u32>,
     accepted: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    kernel: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    owner: Option<OwnerJson<'a>>,
     holders: Vec<HolderJson<'a>>,
 }
 
@@ -71,7 +83,8 @@ pub fn json(socket: &Socket<'_>) -> String {
     let row = socket.row;
     let (local, remote) = json::ends(&row.ends);
     let is_listener = row.state == TcpState::Listen;
-    let of = |wanted: bool, value: u32| (wanted && row.kind == SockKind::Full).then_some(value);
+    let is_open = row.kind == SockKind::Full && row.state != TcpState::Close;
+    let of = |wanted: bool, value: u32| (wanted && is_open).then_some(value);
     json::line(&SocketJson {
         cookie: row.sock.cookie,
         family: row.ends.family(),
@@ -88,6 +101,15 @@ pub fn json(socket: &Socket<'_>) -> String {
         uid: row.uid,
         inode: (row.inode != 0).then_some(row.inode),
         accepted: socket.accepted(),
+        kernel: row.is_kernel_socket,
+        error: (socket.error != 0).then(|| errno_name(socket.error)),
+        owner: socket.owner.map(|(holder, evidence)| OwnerJson {
+            pid: holder.process.pid,
+            start_ns: holder.process.start_ns,
+            comm: comm_text(&holder.comm),
+            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+            evidence,
+        }),
         holders: socket
             .holders
             .iter()
@@ -137,6 +159,15 @@ pub fn csv(out: &mut String, socket: &Socket<'_>) {
     );
 }
 
+/// `ECONNRESET`, as errno(3) has it.
+fn errno_name(number: u32) -> String {
+    let errno = i32::try_from(number).map(nix::errno::Errno::from_raw);
+    match errno {
+        Ok(nix::errno::Errno::UnknownErrno) | Err(_) => format!("errno {number}"),
+        Ok(errno) => format!("{errno:?}"),
+    }
+}
+
 /// The titles of [`text`].
 #[must_use]
 pub fn text_titles() -> String {
@@ -175,8 +206,17 @@ pub fn text(out: &mut String, socket: &Socket<'_>) {
             holder.fd
         );
     }
+    if let (true, Some((owner, _))) = (socket.holders.is_empty(), socket.owner) {
+        let _ = write!(out, " {}/{}?", owner.process.pid, comm_text(&owner.comm));
+    }
     if socket.accepted() == Some(false) && row.kind == SockKind::Full {
         out.push_str(" (not accepted)");
+    }
+    if row.is_kernel_socket {
+        out.push_str(" (the kernel's)");
+    }
+    if socket.error != 0 {
+        let _ = write!(out, " {}", errno_name(socket.error));
     }
     out.push('\n');
 }

@@ -174,8 +174,10 @@ mod tests {
             owner: Some(Owner {
                 process,
                 evidence: Evidence::Listener,
+                since: Nanos(0),
             }),
             by_syn_cookie: false,
+            is_kernel_socket: false,
         };
         (change, processes)
     }

@@ -97,6 +97,14 @@ impl Processes {
         id
     }
 
+    /// Gives the task's process another name, where it is known.
+    pub fn rename(&mut self, task: &Task) {
+        let known = self.ids.get(&task.process);
+        if let Some(Some(process)) = known.and_then(|id| self.slots.get_mut(id.0 as usize)) {
+            process.comm = task.comm;
+        }
+    }
+
     /// The process of an id that a row or a change holds.
     #[must_use]
     pub fn get(&self, id: ProcessId) -> Option<&Process> {

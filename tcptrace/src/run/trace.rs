@@ -12,6 +12,7 @@ use crate::{
     filter::{Filter, Subject},
     options::{self, Format, Output},
     output::{csv, duration::human, header::Summary, json, sink::Sink, text},
+    view,
 };
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
@@ -115,20 +116,21 @@ impl Tracing {
     }
 
     fn is_wanted(&self, change: &Change) -> bool {
-        let processes = &self.session.engine.table.processes;
-        self.filter.accepts(&Subject {
+        let is_wanted = self.filter.accepts_ends(&Subject {
             ends: &change.ends,
             netns: change.netns,
             states: &[change.old, change.new],
-            owner: change.owner.and_then(|owner| processes.get(owner.process)),
-        })
+            owner: None,
+        });
+        let engine = &self.session.engine;
+        is_wanted && view::wanted_process(engine, change.owner, change.id.cookie, &self.filter).is_some()
     }
 
     fn line(&self, change: &Change) -> String {
         let processes = &self.session.engine.table.processes;
         let anchor = self.session.anchor();
         match self.output.format {
-            Format::Json => json::change(change, processes, &anchor),
+            Format::Json => json::change(change, &self.session.engine, &anchor),
             Format::Csv => csv::change(change, processes, &anchor),
             Format::Text { wide } => text::change(change, processes, &anchor, &self.zone, wide),
         }

@@ -52,6 +52,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 frame: now.since(frame_began),
                 lost: session.lost(),
                 audit: session.self_audit(&filter.netns, &mut |_| {})?,
+                scans: session.scan_cost(),
                 shortfalls: shortfalls.clone(),
             };
             let picture = view::build(&session.engine, now, context, &filter, args.sort);
