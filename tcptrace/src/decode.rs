@@ -291,6 +291,8 @@ pub struct Holder {
     pub state: TcpState,
     /// Inode number of the socket's network namespace.
     pub netns: u32,
+    /// cgroup v2 id of the process, 0 where unknown.
+    pub cgroup: u64,
 }
 
 /// Reads one row of the `task_file` iterator.
@@ -312,6 +314,7 @@ pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
         fd: row.fd,
         state: state(row.state)?,
         netns: row.netns,
+        cgroup: 0,
     })
 }
 

@@ -92,7 +92,7 @@ impl Engine {
             let task = Task {
                 process: holder.process,
                 comm: holder.comm,
-                cgroup: 0,
+                cgroup: holder.cgroup,
                 is_kernel_thread: false,
             };
             let process = self.table.processes.intern(&task);

@@ -1,6 +1,8 @@
 //! Where events come from.
 
+pub mod cgroups;
 pub mod live;
 pub mod namespaces;
+pub mod process;
 pub mod snapshot;
 pub mod sock_diag;

@@ -6,6 +6,7 @@ use crate::{
     kernel::clock::Anchor,
     output::header::{Header, Summary},
     owner::{
+        container::{Container, Place},
         policy::{Evidence, Owner},
         processes::Processes,
     },
@@ -43,7 +44,29 @@ pub struct OwnerJson<'a> {
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
     evidence: Evidence,
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PlaceJson<'a> {
+    cgroup_path: Option<&'a str>,
+    container: Option<&'a Container>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+}
+
+/// A place as JSON has it.
+#[must_use]
+pub fn place(place: Option<&Place>) -> PlaceJson<'_> {
+    place.map_or_else(PlaceJson::default, |place| PlaceJson {
+        cgroup_path: Some(&place.path),
+        container: place.container.as_ref(),
+        pod: place.pod.as_deref(),
+        unit: place.unit.as_deref(),
+    })
 }
 
 /// The owner as JSON has it.
@@ -56,6 +79,7 @@ pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_
         start_ns: process.key.start_ns,
         comm: process.name(),
         cgroup: (process.cgroup != 0).then_some(process.cgroup),
+        place: place(process.place.as_deref()),
         evidence: owner.evidence,
     })
 }
@@ -70,6 +94,7 @@ struct ChangeJson<'a> {
     local: EndJson,
     remote: EndJson,
     netns: u32,
+    netns_name: Option<&'a str>,
     #[serde(skip_serializing_if = "is_tcp")]
     protocol: u16,
     old: TcpState,
@@ -101,7 +126,7 @@ pub fn rfc3339(wall_ns: u64) -> String {
 
 /// One change, with its newline.
 #[must_use]
-pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+pub fn change(change: &Change, processes: &Processes, netns_name: Option<&str>, anchor: &Anchor) -> String {
     let (local, remote) = ends(&change.ends);
     line(&ChangeJson {
         time: rfc3339(anchor.wall(change.time)),
@@ -112,6 +137,7 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         local,
         remote,
         netns: change.netns,
+        netns_name,
         protocol: change.protocol,
         old: change.old,
         new: change.new,

@@ -1,18 +1,22 @@
 //! The rows of `snapshot`: text, JSON, CSV.
 
 use super::{
-    csv::quoted,
+    csv::{self, quoted},
     duration::human_age,
-    json::{self, EndJson},
+    json::{self, EndJson, PlaceJson},
     text::push_end,
 };
 use crate::{
     decode::{Holder, Row, SockKind},
-    event::{Age, Family, TcpState},
-    owner::processes::comm_text,
+    event::{Age, Family, ProcessKey, TcpState},
+    owner::{container::Place, processes::comm_text},
 };
+use hashbrown::HashMap;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
+
+/// Where processes run, as far as known.
+pub type Places = HashMap<ProcessKey, Arc<Place>>;
 
 /// One socket, with all that is known of it.
 #[derive(Clone, Debug)]
@@ -23,9 +27,17 @@ pub struct Socket<'a> {
     pub age: Option<Age>,
     /// Who has it open.
     pub holders: &'a [Holder],
+    /// Where those run.
+    pub places: &'a Places,
+    /// What its network namespace is called.
+    pub netns_name: Option<&'a str>,
 }
 
 impl Socket<'_> {
+    fn place(&self, holder: &Holder) -> Option<&Place> {
+        self.places.get(&holder.process).map(Arc::as_ref)
+    }
+
     /// Whether a full socket that came from a listener was accepted; `None` where that is no question.
     fn accepted(&self) -> Option<bool> {
         match (self.row.kind, self.row.state) {
@@ -43,6 +55,9 @@ struct HolderJson<'a> {
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     fd: u32,
+    cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +67,7 @@ struct SocketJson<'a> {
     local: EndJson,
     remote: EndJson,
     netns: u32,
+    netns_name: Option<&'a str>,
     state: TcpState,
     age_ns: Option<u64>,
     age_exact: bool,
@@ -78,6 +94,7 @@ pub fn json(socket: &Socket<'_>) -> String {
         local,
         remote,
         netns: row.netns,
+        netns_name: socket.netns_name,
         state: row.state,
         age_ns: socket.age.map(|age| age.span().0),
         age_exact: socket.age.is_some_and(Age::is_exact),
@@ -96,13 +113,15 @@ pub fn json(socket: &Socket<'_>) -> String {
                 start_ns: holder.process.start_ns,
                 comm: comm_text(&holder.comm),
                 fd: holder.fd,
+                cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+                place: json::place(socket.place(holder)),
             })
             .collect(),
     })
 }
 
 /// The titles of [`csv`].
-pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd\n";
+pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd,netns_name,runtime,container,pod,unit,cgroup_path\n";
 
 /// Appends one CSV line; of several holders the first.
 pub fn csv(out: &mut String, socket: &Socket<'_>) {
@@ -117,7 +136,7 @@ pub fn csv(out: &mut String, socket: &Socket<'_>) {
     let family = row.ends.family().name();
     let _ = writeln!(
         out,
-        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}",
+        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd},{},{}",
         row.sock.cookie,
         row.ends.local(),
         row.ends.local_port,
@@ -134,20 +153,24 @@ pub fn csv(out: &mut String, socket: &Socket<'_>) {
         row.uid,
         row.inode,
         quoted(&comm),
+        quoted(socket.netns_name.unwrap_or_default()),
+        csv::place(socket.holders.first().and_then(|holder| socket.place(holder))),
     );
 }
 
 /// The titles of [`text`].
 #[must_use]
-pub fn text_titles() -> String {
+pub fn text_titles(wide: bool) -> String {
+    let netns = if wide { "NETNS           " } else { "" };
     format!(
-        "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {}\n",
+        "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {netns}{}\n",
         "STATE", "RECV-Q", "SEND-Q", "LOCAL", "REMOTE", "AGE", "HOLDERS"
     )
 }
 
-/// Appends one line for people.
-pub fn text(out: &mut String, socket: &Socket<'_>) {
+/// Appends one line for people; a wide one names the network namespace, and after `@` the container or unit of each
+/// holder.
+pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
     let row = socket.row;
     let _ = write!(
         out,
@@ -165,6 +188,9 @@ pub fn text(out: &mut String, socket: &Socket<'_>) {
         }
         None => out.push_str("        -"),
     }
+    if wide {
+        let _ = write!(out, " {:<15}", socket.netns_name.unwrap_or("-"));
+    }
     for (index, holder) in socket.holders.iter().enumerate() {
         let separator = if index == 0 { " " } else { "," };
         let _ = write!(
@@ -174,6 +200,9 @@ pub fn text(out: &mut String, socket: &Socket<'_>) {
             comm_text(&holder.comm),
             holder.fd
         );
+        if let (true, Some(place)) = (wide, socket.place(holder).and_then(Place::short)) {
+            let _ = write!(out, "@{place}");
+        }
     }
     if socket.accepted() == Some(false) && row.kind == SockKind::Full {
         out.push_str(" (not accepted)");

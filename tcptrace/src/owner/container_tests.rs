@@ -8,6 +8,67 @@ const UID: &str = "72f7f152-440c-66ac-9084-e0fc1d8a910c";
 const UID_OF_SYSTEMD: &str = "72f7f152_440c_66ac_9084_e0fc1d8a910c";
 const STATIC_UID: &str = "8d24d5b8a5e8b0c9d6e7f8091a2b3c4d";
 
+/// Path, container, pod, unit; lines that begin with # say of whom.
+const PATHS: &str = r"
+# Docker: cgroupfs driver, systemd driver, in Kubernetes, rootless.
+/docker/ID | docker ID | - | -
+/docker/ID/system.slice/nginx.service | docker ID | - | nginx.service
+/system.slice/docker-ID.scope | docker ID | - | docker-ID.scope
+/kubepods.slice/kubepods-podUID_.slice/docker-ID.scope | docker ID | UID | docker-ID.scope
+/user.slice/user-1000.slice/user@1000.service/app.slice/docker-ID.scope | docker ID | - | docker-ID.scope
+# containerd: CRI with systemd, without, and with the one's name for the other; nerdctl.
+/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice/cri-containerd-ID.scope | containerd ID | UID | cri-containerd-ID.scope
+/system.slice/containerd.service/kubepods-besteffort-podUID_.slice:cri-containerd:ID | containerd ID | UID | containerd.service
+/kubepods/burstable/podUID/ID | ? ID | UID | -
+/kubepods/podSTATIC_UID/ID | ? ID | STATIC_UID | -
+/docker/OTHER/kubelet/kubepods/besteffort/podUID/ID | ? ID | UID | -
+/docker/OTHER/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podUID_.slice/cri-containerd-ID.scope | containerd ID | UID | cri-containerd-ID.scope
+/system.slice/nerdctl-ID.scope | containerd ID | - | nerdctl-ID.scope
+/default/ID | containerd ID | - | -
+/k8s.io/ID | containerd ID | - | -
+# CRI-O, and its monitor.
+/kubepods.slice/kubepods-podUID_.slice/crio-ID.scope | cri-o ID | UID | crio-ID.scope
+/kubepods.slice/kubepods-podUID_.slice/crio-ID.scope/container | cri-o ID | UID | crio-ID.scope
+/kubepods/podUID/crio-ID | cri-o ID | UID | -
+/kubepods.slice/kubepods-podUID_.slice/crio-conmon-ID.scope | - | UID | crio-conmon-ID.scope
+# podman: root's, a user's, of a unit, in a pod; its monitor.
+/machine.slice/libpod-ID.scope | podman ID | - | libpod-ID.scope
+/machine.slice/libpod-ID.scope/container | podman ID | - | libpod-ID.scope
+/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container | podman ID | - | libpod-ID.scope
+/system.slice/web.service/libpod-payload-ID | podman ID | - | web.service
+/libpod_parent/libpod-ID | podman ID | - | -
+/machine.slice/machine-libpod_pod_OTHER.slice/libpod-ID.scope/container | podman ID | OTHER | libpod-ID.scope
+/machine.slice/libpod-conmon-ID.scope | - | - | libpod-conmon-ID.scope
+# LXC, LXD and Incus.
+/lxc.payload.mail/system.slice/postfix.service | lxc mail | - | postfix.service
+/lxc.payload.user-1000_web-1/init.scope | lxc user-1000_web-1 | - | init.scope
+/lxc.payload/mail/init.scope | lxc mail | - | init.scope
+/lxc/mail | lxc mail | - | -
+/lxc/mail/system.slice/docker-ID.scope | docker ID | - | docker-ID.scope
+/lxc.monitor.mail | - | - | -
+# Others.
+/ecs/STATIC_UID/STATIC_UID-1234567890 | ? STATIC_UID-1234567890 | - | -
+/ID | ? ID | - | -
+/system.slice/runc-ID.scope | ? ID | - | runc-ID.scope
+# systemd.
+/system.slice/ssh.service | - | - | ssh.service
+/system.slice/system-getty.slice/getty@tty1.service | - | - | getty@tty1.service
+/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service | - | - | foo.service
+/user.slice/user-1000.slice/session-3.scope | - | - | session-3.scope
+/system.slice/app-a\x2db.service/worker | - | - | app-a\x2db.service
+/init.scope | - | - | init.scope
+/system.slice | - | - | -
+/ | - | - | -
+ | - | - | -
+# Nearly.
+/docker/0123 | - | - | -
+/docker-ID.service | - | - | docker-ID.service
+/system.slice/a-ID.mount | - | - | a-ID.mount
+/tripodUID | - | - | -
+/a:b | - | - | -
+/a:cri-containerd:x | - | - | -
+";
+
 /// `ID`, `OTHER` and the uids stand for their values.
 fn filled(text: &str) -> String {
     text.replace("OTHER", OTHER)
@@ -28,196 +89,14 @@ fn told(place: &Place) -> [String; 3] {
 
 #[test]
 fn every_runtime_s_paths_are_understood() {
-    let table = [
-        // Docker: cgroupfs driver, systemd driver, in Kubernetes, rootless.
-        ("/docker/ID", "docker ID", "-", "-"),
-        (
-            "/docker/ID/system.slice/nginx.service",
-            "docker ID",
-            "-",
-            "nginx.service",
-        ),
-        (
-            "/system.slice/docker-ID.scope",
-            "docker ID",
-            "-",
-            "docker-ID.scope",
-        ),
-        (
-            "/kubepods.slice/kubepods-podUID_.slice/docker-ID.scope",
-            "docker ID",
-            "UID",
-            "docker-ID.scope",
-        ),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/docker-ID.scope",
-            "docker ID",
-            "-",
-            "docker-ID.scope",
-        ),
-        // containerd: CRI with systemd, without, and with the one's name for the other; nerdctl.
-        (
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice/cri-containerd-ID.scope",
-            "containerd ID",
-            "UID",
-            "cri-containerd-ID.scope",
-        ),
-        (
-            "/system.slice/containerd.service/kubepods-besteffort-podUID_.slice:cri-containerd:ID",
-            "containerd ID",
-            "UID",
-            "containerd.service",
-        ),
-        ("/kubepods/burstable/podUID/ID", "? ID", "UID", "-"),
-        ("/kubepods/podSTATIC_UID/ID", "? ID", "STATIC_UID", "-"),
-        (
-            "/docker/OTHER/kubelet/kubepods/besteffort/podUID/ID",
-            "? ID",
-            "UID",
-            "-",
-        ),
-        (
-            "/docker/OTHER/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podUID_.slice/cri-containerd-ID.scope",
-            "containerd ID",
-            "UID",
-            "cri-containerd-ID.scope",
-        ),
-        (
-            "/system.slice/nerdctl-ID.scope",
-            "containerd ID",
-            "-",
-            "nerdctl-ID.scope",
-        ),
-        ("/default/ID", "containerd ID", "-", "-"),
-        ("/k8s.io/ID", "containerd ID", "-", "-"),
-        // CRI-O, and its monitor.
-        (
-            "/kubepods.slice/kubepods-podUID_.slice/crio-ID.scope",
-            "cri-o ID",
-            "UID",
-            "crio-ID.scope",
-        ),
-        (
-            "/kubepods.slice/kubepods-podUID_.slice/crio-ID.scope/container",
-            "cri-o ID",
-            "UID",
-            "crio-ID.scope",
-        ),
-        ("/kubepods/podUID/crio-ID", "cri-o ID", "UID", "-"),
-        (
-            "/kubepods.slice/kubepods-podUID_.slice/crio-conmon-ID.scope",
-            "-",
-            "UID",
-            "crio-conmon-ID.scope",
-        ),
-        // podman: root's, a user's, of a unit, in a pod; its monitor.
-        (
-            "/machine.slice/libpod-ID.scope",
-            "podman ID",
-            "-",
-            "libpod-ID.scope",
-        ),
-        (
-            "/machine.slice/libpod-ID.scope/container",
-            "podman ID",
-            "-",
-            "libpod-ID.scope",
-        ),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container",
-            "podman ID",
-            "-",
-            "libpod-ID.scope",
-        ),
-        (
-            "/system.slice/web.service/libpod-payload-ID",
-            "podman ID",
-            "-",
-            "web.service",
-        ),
-        ("/libpod_parent/libpod-ID", "podman ID", "-", "-"),
-        (
-            "/machine.slice/machine-libpod_pod_OTHER.slice/libpod-ID.scope/container",
-            "podman ID",
-            "OTHER",
-            "libpod-ID.scope",
-        ),
-        (
-            "/machine.slice/libpod-conmon-ID.scope",
-            "-",
-            "-",
-            "libpod-conmon-ID.scope",
-        ),
-        // LXC, LXD and Incus.
-        (
-            "/lxc.payload.mail/system.slice/postfix.service",
-            "lxc mail",
-            "-",
-            "postfix.service",
-        ),
-        (
-            "/lxc.payload.user-1000_web-1/init.scope",
-            "lxc user-1000_web-1",
-            "-",
-            "init.scope",
-        ),
-        ("/lxc.payload/mail/init.scope", "lxc mail", "-", "init.scope"),
-        ("/lxc/mail", "lxc mail", "-", "-"),
-        (
-            "/lxc/mail/system.slice/docker-ID.scope",
-            "docker ID",
-            "-",
-            "docker-ID.scope",
-        ),
-        ("/lxc.monitor.mail", "-", "-", "-"),
-        // Others.
-        (
-            "/ecs/STATIC_UID/STATIC_UID-1234567890",
-            "? STATIC_UID-1234567890",
-            "-",
-            "-",
-        ),
-        ("/ID", "? ID", "-", "-"),
-        ("/system.slice/runc-ID.scope", "? ID", "-", "runc-ID.scope"),
-        // systemd.
-        ("/system.slice/ssh.service", "-", "-", "ssh.service"),
-        (
-            "/system.slice/system-getty.slice/getty@tty1.service",
-            "-",
-            "-",
-            "getty@tty1.service",
-        ),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service",
-            "-",
-            "-",
-            "foo.service",
-        ),
-        (
-            "/user.slice/user-1000.slice/session-3.scope",
-            "-",
-            "-",
-            "session-3.scope",
-        ),
-        (
-            r"/system.slice/app-a\x2db.service/worker",
-            "-",
-            "-",
-            r"app-a\x2db.service",
-        ),
-        ("/init.scope", "-", "-", "init.scope"),
-        ("/system.slice", "-", "-", "-"),
-        ("/", "-", "-", "-"),
-        ("", "-", "-", "-"),
-        // Nearly.
-        ("/docker/0123", "-", "-", "-"),
-        ("/docker-ID.service", "-", "-", "docker-ID.service"),
-        ("/system.slice/a-ID.mount", "-", "-", "a-ID.mount"),
-        ("/tripodUID", "-", "-", "-"),
-        ("/a:b", "-", "-", "-"),
-        ("/a:cri-containerd:x", "-", "-", "-"),
-    ];
-    for (path, container, pod, unit) in table {
+    let lines = PATHS
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines {
+        let fields: Vec<&str> = line.split(" | ").collect();
+        let [path, container, pod, unit] = fields[..] else {
+            panic!("four fields: {line}")
+        };
         let place = Place::of_path(filled(path).as_bytes());
         assert_eq!(told(&place), [container, pod, unit].map(filled), "{path}");
         assert_eq!(place.path, filled(path));

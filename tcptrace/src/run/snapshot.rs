@@ -7,17 +7,21 @@ use crate::{
     connection::table::stamp_time,
     decode::{Holder, Row, SockKind},
     event::TcpState,
-    filter::{Filter, Subject},
+    filter::{Candidate, Filter, Subject},
     kernel::{clock, loader::Kernel, refusal::Refusal},
     options::{self, Format},
     output::{
         sink::Sink,
-        sockets::{self, Socket},
+        sockets::{self, Places, Socket},
     },
-    owner::processes::comm_text,
-    source::snapshot::{self, Reader},
+    source::{
+        cgroups::Cgroups,
+        namespaces::Names,
+        snapshot::{self, Reader},
+    },
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Prints the sockets.
 ///
@@ -38,30 +42,40 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     if let Err(refusal) = &held {
         eprintln!("tcptrace: holders and ages are not known: {}", refusal.cause());
     }
-    let holders = by_cookie(held.unwrap_or_default());
+    let held = held.unwrap_or_default();
+    let is_narrow = output.format == Format::Text { wide: false };
+    let places = if is_narrow && !filter.asks_for_places() {
+        Places::default()
+    } else {
+        places_of(&held)
+    };
+    let mut names = Names::default();
+    let holders = by_cookie(held);
     let reader = match &mut kernel {
         Ok(kernel) => Reader::Iterator(kernel),
         Err(refusal) => Reader::Netlink(refusal.clone()),
     };
     let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
     let mut text = match output.format {
-        Format::Text { .. } if output.header => sockets::text_titles(),
+        Format::Text { wide } if output.header => sockets::text_titles(wide),
         Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
         Format::Text { .. } | Format::Csv | Format::Json => String::new(),
     };
     let mut written = Ok(());
     let snapshot = snapshot::visit(reader, wanted, |row| {
         let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
-        if written.is_err() || !is_wanted(&filter, &row, held_by) {
+        if written.is_err() || !is_wanted(&filter, &row, held_by, &places) {
             return;
         }
         let socket = Socket {
             row: &row,
             age: age(&row),
             holders: held_by,
+            places: &places,
+            netns_name: names.of(row.netns, row.time),
         };
         match output.format {
-            Format::Text { .. } => sockets::text(&mut text, &socket),
+            Format::Text { wide } => sockets::text(&mut text, &socket, wide),
             Format::Json => text.push_str(&sockets::json(&socket)),
             Format::Csv => sockets::csv(&mut text, &socket),
         }
@@ -92,30 +106,38 @@ fn by_cookie(holders: Vec<Holder>) -> HashMap<u64, Vec<Holder>> {
     map
 }
 
+/// Where the holders run, asked once for each process.
+fn places_of(holders: &[Holder]) -> Places {
+    let mut cgroups = Cgroups::of_this_host();
+    let now = clock::monotonic();
+    let mut asked = HashSet::new();
+    holders
+        .iter()
+        .filter(|holder| asked.insert(holder.process))
+        .filter_map(|holder| {
+            let place = cgroups.place(holder.process, holder.cgroup, now)?;
+            Some((holder.process, place))
+        })
+        .collect()
+}
+
 /// Any holder may be the one that is asked for.
-fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
-    let ends_filter = Filter {
-        pids: Vec::new(),
-        comms: Vec::new(),
-        cgroups: Vec::new(),
-        ..filter.clone()
-    };
-    let by_ends = ends_filter.accepts(&Subject {
+fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder], places: &Places) -> bool {
+    let by_ends = filter.accepts_ends(&Subject {
         ends: &row.ends,
         netns: row.netns,
         states: &[row.state],
         owner: None,
     });
-    let by_holder = filter.pids.is_empty() && filter.comms.is_empty()
-        || holders.iter().any(|holder| {
-            (filter.pids.is_empty() || filter.pids.contains(&holder.process.pid))
-                && (filter.comms.is_empty()
-                    || filter
-                        .comms
-                        .iter()
-                        .any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
-        });
-    by_ends && by_holder
+    let is_meant = |holder: &Holder| {
+        filter.accepts_process(&Candidate {
+            key: holder.process,
+            comm: &holder.comm,
+            cgroup: holder.cgroup,
+            place: places.get(&holder.process).map(Arc::as_ref),
+        })
+    };
+    by_ends && (!filter.asks_for_processes() || holders.iter().any(is_meant))
 }
 
 /// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.

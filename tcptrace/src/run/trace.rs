@@ -10,8 +10,10 @@ use crate::{
     connection::table::Change,
     event::Nanos,
     filter::{Filter, Subject},
+    kernel::clock,
     options::{self, Format, Output},
     output::{csv, duration::human, header::Summary, json, sink::Sink, text},
+    source::{cgroups::Cgroups, namespaces::Names},
 };
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
@@ -39,6 +41,8 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             filter,
             output,
             zone: TimeZone::system(),
+            cgroups: Cgroups::of_this_host(),
+            names: Names::default(),
             limit: args.count,
             printed: 0,
             changes: Vec::new(),
@@ -53,6 +57,8 @@ struct Tracing {
     filter: Filter,
     output: Output,
     zone: TimeZone,
+    cgroups: Cgroups,
+    names: Names,
     limit: Option<u64>,
     printed: u64,
     changes: Vec<Change>,
@@ -96,14 +102,15 @@ impl Tracing {
         // Ends that waited for their explanation come late; within a batch the order is that of time.
         self.changes.sort_by_key(|change| change.time);
         let changes = std::mem::take(&mut self.changes);
+        let now = clock::monotonic();
         for change in &changes {
             if self.limit.is_some_and(|limit| self.printed >= limit) {
                 break;
             }
-            if !self.is_wanted(change) {
+            if !self.is_wanted(change, now) {
                 continue;
             }
-            let line = self.line(change);
+            let line = self.line(change, now);
             if !unless_closed(self.sink.lines(&line))? {
                 return Ok(false);
             }
@@ -114,23 +121,48 @@ impl Tracing {
         unless_closed(self.sink.flush())
     }
 
-    fn is_wanted(&self, change: &Change) -> bool {
-        let processes = &self.session.engine.table.processes;
-        self.filter.accepts(&Subject {
+    fn is_wanted(&mut self, change: &Change, now: Nanos) -> bool {
+        let mut subject = Subject {
             ends: &change.ends,
             netns: change.netns,
             states: &[change.old, change.new],
-            owner: change.owner.and_then(|owner| processes.get(owner.process)),
-        })
+            owner: None,
+        };
+        if !self.filter.accepts_ends(&subject) {
+            return false;
+        }
+        let shows_places = !self.is_narrow();
+        let processes = &mut self.session.engine.table.processes;
+        let owner = change.owner.map(|owner| owner.process);
+        if let Some(owner) = owner
+            && (shows_places || self.filter.asks_for_places())
+        {
+            let cgroups = &mut self.cgroups;
+            processes.place(owner, now, &mut |process| {
+                cgroups.place(process.key, process.cgroup, now)
+            });
+        }
+        subject.owner = owner.and_then(|owner| processes.get(owner));
+        self.filter.accepts(&subject)
     }
 
-    fn line(&self, change: &Change) -> String {
+    /// Whether places and names of namespaces are not shown.
+    fn is_narrow(&self) -> bool {
+        self.output.format == Format::Text { wide: false }
+    }
+
+    fn line(&mut self, change: &Change, now: Nanos) -> String {
+        let netns = if self.is_narrow() {
+            None
+        } else {
+            self.names.of(change.netns, now)
+        };
         let processes = &self.session.engine.table.processes;
         let anchor = self.session.anchor();
         match self.output.format {
-            Format::Json => json::change(change, processes, &anchor),
-            Format::Csv => csv::change(change, processes, &anchor),
-            Format::Text { wide } => text::change(change, processes, &anchor, &self.zone, wide),
+            Format::Json => json::change(change, processes, netns, &anchor),
+            Format::Csv => csv::change(change, processes, netns, &anchor),
+            Format::Text { wide } => text::change(change, processes, netns, &anchor, &self.zone, wide),
         }
     }
 
