@@ -1,7 +1,9 @@
 //! Where events come from.
 
+pub mod cgroups;
 pub mod live;
 pub mod namespaces;
 pub mod proc_fds;
+pub mod process;
 pub mod snapshot;
 pub mod sock_diag;
