@@ -73,6 +73,9 @@ pub struct TraceArgs {
     /// Only changes from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
+    /// Print a line for each connection when it ends instead: its owner, time in every state, bytes, reason
+    #[arg(long)]
+    pub lifetimes: bool,
     /// At the end, compare the table with the kernel's own and show the differences
     #[arg(long)]
     pub audit: bool,

@@ -5,6 +5,7 @@ pub mod duration;
 pub mod frame;
 pub mod header;
 pub mod json;
+pub mod lifetimes;
 pub mod sink;
 pub mod sockets;
 pub mod text;

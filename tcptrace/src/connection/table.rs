@@ -9,6 +9,7 @@ pub use snapshots::stamp_time;
 
 use super::{
     ends_index::EndsIndex,
+    lifetime::Lives,
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
 };
@@ -148,6 +149,8 @@ pub struct Table {
     lost: u32,
     lost_until: Option<Nanos>,
     wants_scan: bool,
+    /// Whole lives, where somebody asks for them.
+    pub lives: Option<Lives>,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -176,6 +179,7 @@ impl Table {
             lost: 0,
             lost_until: None,
             wants_scan: false,
+            lives: None,
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -304,7 +308,7 @@ impl Table {
         let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
         self.set_owner(slot, owner);
         let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
-        self.report(&change, emit);
+        self.report(slot, &change, emit);
     }
 
     /// A timewait sock that was cancelled a moment ago was taken over by this SYN.
@@ -413,7 +417,7 @@ impl Table {
         if !by_syn_cookie {
             self.rows[slot as usize].began = Since::At(made);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-            self.report(&change, emit);
+            self.report(slot, &change, emit);
         }
         slot
     }
@@ -452,6 +456,18 @@ impl Table {
             row.ends = event.ends;
         }
         row.is_kernel_socket |= event.is_kernel_socket;
+        if let (
+            Some(lives),
+            What::State {
+                new: TcpState::Close,
+                bytes,
+                fin_received,
+                ..
+            },
+        ) = (&mut self.lives, event.what)
+        {
+            lives.carry(slot, bytes, fin_received);
+        }
         if let Some(task) = &event.task
             && let Some(evidence) = policy::evidence_of(&event.what, task)
         {
@@ -549,7 +565,7 @@ impl Table {
                 }
                 let mut change = self.change(slot, at, old, new, (!begins).then_some(dwell));
                 change.by_syn_cookie = old == TcpState::Listen && new == TcpState::Established;
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             Outcome::Impossible { at, old, new } => {
                 self.tally.impossible += 1;
@@ -557,7 +573,7 @@ impl Table {
                     self.index_listener(slot);
                 }
                 let change = self.change(slot, at, old, new, Some(Age::AtLeast(Nanos(0))));
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             Outcome::Holding => {
                 let row = &self.rows[slot as usize];
@@ -576,7 +592,7 @@ impl Table {
             } => {
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
                 // It may be held for as long as its process likes, and `ss` does not show it.
                 self.wants_scan |= self.rows[slot as usize].may_be_held();
                 self.remember_for_reopening(slot);
@@ -611,8 +627,17 @@ impl Table {
         }
     }
 
-    fn report(&mut self, change: &Change, emit: &mut impl FnMut(&Change)) {
+    fn report(&mut self, slot: u32, change: &Change, emit: &mut impl FnMut(&Change)) {
         self.tally.changes += 1;
+        if let Some(lives) = &mut self.lives {
+            lives.pass(slot, change);
+            if change.new == TcpState::Close {
+                let has_listener = self
+                    .listeners
+                    .contains_key(&(change.netns, change.ends.local_port));
+                lives.end(slot, &self.rows[slot as usize], change, has_listener);
+            }
+        }
         emit(change);
     }
 
@@ -651,6 +676,9 @@ impl Table {
         };
         self.keys.insert(key, slot);
         self.live += 1;
+        if let Some(lives) = &mut self.lives {
+            lives.begin(slot);
+        }
         slot
     }
 

@@ -35,7 +35,7 @@ impl Table {
                 let owner = self.listener_owner(row.netns, &row.ends, 0, made);
                 self.set_owner(slot, owner);
                 let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             return true;
         };
@@ -61,7 +61,7 @@ impl Table {
         connection.life = Life::new(row.state, since);
         connection.life.is_timewait = row.kind == SockKind::Timewait;
         let change = self.change(slot, row.time, old, row.state, Some(dwell));
-        self.report(&change, emit);
+        self.report(slot, &change, emit);
         true
     }
 
@@ -92,7 +92,7 @@ impl Table {
             let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
             change.reason = Some(EndReason::Unseen);
             self.tally.unseen += 1;
-            self.report(&change, emit);
+            self.report(*slot, &change, emit);
             self.remove(*slot);
         }
         missing.len() as u64
