@@ -7,3 +7,4 @@ pub mod reopenable;
 pub mod table;
 #[cfg(test)]
 mod table_tests;
+pub mod timewait_age;

@@ -215,19 +215,26 @@ pub struct Row {
     pub listener: u64,
     /// `tw_entry_stamp`, low 32 bits of the kernel's milliseconds, or 0.
     pub entry_stamp_ms: u32,
-    /// Jiffies until the timer of a timewait or request sock runs out; negative where it is overdue.
-    pub expires_in_jiffies: i64,
+    /// Nanoseconds until the timer of a timewait or request sock runs out, negative where it is overdue. At most so
+    /// many: at least this less two ticks of the kernel's clock. `None` where it is not known.
+    pub expires_in_ns: Option<i64>,
     /// Jiffies since the last segment from the peer, full sockets only.
     pub idle_jiffies: u32,
     /// Inode number of the socket's file, or 0.
     pub inode: u32,
 }
 
-/// Reads one row of the `tcp` iterator.
+/// Nanoseconds until a timer that has been set to a time `jiffies` ahead, at most: a tick may only just have begun.
+fn until(jiffies: u64, tick: Nanos) -> i64 {
+    let ticks = jiffies.cast_signed().saturating_add(1);
+    ticks.saturating_mul(tick.0.cast_signed())
+}
+
+/// Reads one row of the `tcp` iterator. A `tick` is what the kernel's timers count in.
 ///
 /// # Errors
 /// As [`event`].
-pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
+pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
     let row: SockRow = read(bytes)?;
     if row.version != ROW_VERSION {
         return Err(DecodeError::Version(row.version));
@@ -270,7 +277,8 @@ pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
         unsent: row.unsent,
         listener: row.listener,
         entry_stamp_ms: row.entry_stamp_ms,
-        expires_in_jiffies: row.expires_jiffies.wrapping_sub(row.jiffies).cast_signed(),
+        expires_in_ns: (kind != SockKind::Full)
+            .then(|| until(row.expires_jiffies.wrapping_sub(row.jiffies), tick)),
         idle_jiffies,
         inode: row.inode,
     })
@@ -324,7 +332,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = event(&bytes);
-            let _ = row(&bytes);
+            let _ = row(&bytes, Nanos::from_millis(4));
             let _ = holder(&bytes);
         }
 

@@ -2,5 +2,6 @@
 
 pub mod live;
 pub mod namespaces;
+pub mod netstat;
 pub mod snapshot;
 pub mod sock_diag;

@@ -20,7 +20,7 @@ use std::{
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
-const TESTS: [&str; 2] = ["transitions", "scripted"];
+const TESTS: [&str; 3] = ["transitions", "scripted", "silent_hooks"];
 
 /// The program that runs them under all plans at once, and compares.
 const DRIVER: &str = "plans";

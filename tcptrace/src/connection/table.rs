@@ -5,6 +5,7 @@ use super::{
     ends_index::EndsIndex,
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
+    timewait_age,
 };
 use crate::{
     decode::{Row, SockKind},
@@ -170,7 +171,8 @@ impl Table {
     }
 
     /// The row in `slot`, if there is one.
-    pub(super) fn row(&self, slot: u32) -> Option<&Connection> {
+    #[must_use]
+    pub fn row(&self, slot: u32) -> Option<&Connection> {
         self.rows.get(slot as usize).filter(|row| row.key != VACANT)
     }
 
@@ -295,11 +297,27 @@ impl Table {
             return false;
         }
         let old = connection.life.state;
-        // When it left the old state was not seen: it may have been at once.
-        let dwell = Age::AtLeast(Nanos(0));
+        let (at, dwell) = match timewait_age::entered(row) {
+            // Nothing lies between the two, and the kernel keeps when the second began.
+            Some(entered) if old == TcpState::FinWait2 => {
+                let at = entered.time().max(connection.life.since.time());
+                let dwell = connection.life.since.age(at);
+                let is_exact = matches!(entered, Since::At(_));
+                (
+                    at,
+                    if is_exact {
+                        dwell
+                    } else {
+                        Age::AtLeast(dwell.span())
+                    },
+                )
+            }
+            // When it left the old state was not seen: it may have been at once.
+            Some(_) | None => (row.time, Age::AtLeast(Nanos(0))),
+        };
         connection.life = Life::new(row.state, since);
         connection.life.is_timewait = row.kind == SockKind::Timewait;
-        let change = self.change(slot, row.time, old, row.state, Some(dwell));
+        let change = self.change(slot, at, old, row.state, Some(dwell));
         self.report(&change, emit);
         true
     }
@@ -357,8 +375,8 @@ impl Table {
     }
 
     fn since_of(&self, row: &Row) -> Since {
-        if row.state == TcpState::TimeWait && row.entry_stamp_ms != 0 {
-            return Since::At(stamp_time(row.time, row.entry_stamp_ms));
+        if let Some(since) = timewait_age::entered(row) {
+            return since;
         }
         match self.children.get(&row.sock.address) {
             Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
@@ -868,15 +886,4 @@ const fn key_of(sock: SockRef) -> u64 {
     } else {
         sock.address
     }
-}
-
-/// The monotonic time of a 32-bit millisecond stamp that is at most 49 days before `now`.
-#[must_use]
-pub fn stamp_time(now: Nanos, stamp_ms: u32) -> Nanos {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the stamp is the low half of the kernel's milliseconds"
-    )]
-    let ago_ms = ((now.0 / 1_000_000) as u32).wrapping_sub(stamp_ms);
-    Nanos(now.0.saturating_sub(u64::from(ago_ms) * 1_000_000))
 }

@@ -427,7 +427,7 @@ fn row(step: &Step, (kind, state): (SockKind, TcpState), time: Nanos) -> Row {
             0
         },
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
+        expires_in_ns: None,
         idle_jiffies: 0,
         inode: 0,
     }

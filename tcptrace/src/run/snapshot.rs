@@ -3,10 +3,8 @@
 use super::{Failure, unless_closed};
 use crate::{
     cli::{ReadBy, SnapshotArgs},
-    connection::machine::Since,
-    connection::table::stamp_time,
-    decode::{Holder, Row, SockKind},
-    event::TcpState,
+    connection::timewait_age,
+    decode::{Holder, Row},
     filter::{Filter, Subject},
     kernel::{clock, loader::Kernel, refusal::Refusal},
     options::{self, Format},
@@ -118,9 +116,7 @@ fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
     by_ends && by_holder
 }
 
-/// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
+/// TIME_WAIT's age follows from the timewait sock; how old another state is, the kernel does not keep.
 fn age(row: &Row) -> Option<crate::event::Age> {
-    let is_stamped =
-        row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
-    is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))
+    Some(timewait_age::entered(row)?.age(clock::monotonic()))
 }

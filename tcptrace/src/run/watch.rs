@@ -31,7 +31,6 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         let mut sink = Sink::open(None).map_err(Failure::Output)?;
         let redraw = sink.is_terminal() && !args.batch;
-        let shortfalls = session.shortfalls();
         let mut frames = 0;
         let mut frame_began = session.started;
         // The first frame comes at once: what was there before is known already.
@@ -47,6 +46,8 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
             }
             next = Instant::now() + delay;
             let now = clock::monotonic();
+            // A hook that does not fire is found out on the way.
+            let shortfalls = session.shortfalls();
             let context = Context {
                 watched: now.since(session.started),
                 frame: now.since(frame_began),
