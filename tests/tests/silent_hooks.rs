@@ -233,6 +233,7 @@ impl Pair {
         });
         assert!(arrived.is_some(), "loopback delivers");
         drop(accepted);
+        linger(LATE_FIN);
         client.local_addr().expect("connected").port()
     }
 

@@ -39,6 +39,15 @@ struct Child {
     netns: u32,
 }
 
+/// A call of `connect`.
+#[derive(Clone, Copy, Debug)]
+struct Connect {
+    time: Nanos,
+    pid: u32,
+    netns: u32,
+    ends: Ends,
+}
+
 /// One live connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -127,12 +136,16 @@ pub struct Table {
     held: VecDeque<(Nanos, u32, u64)>,
     cancelled: EndsIndex,
     children: HashMap<u64, Child>,
-    connects: VecDeque<(u32, Ends)>,
+    connects: VecDeque<Connect>,
     reopenable: Reopenable,
     evict_hand: usize,
     without_key: u64,
     lost: u32,
     lost_until: Option<Nanos>,
+    /// Whether no hook shows the segments of timewait socks: what ended one early may then stay unknown.
+    pub segments_are_hidden: bool,
+    /// When the timewait socks in FIN_WAIT2 were looked at before the latest look, if they were.
+    pub looked_before: Nanos,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -160,6 +173,8 @@ impl Table {
             without_key: 0,
             lost: 0,
             lost_until: None,
+            segments_are_hidden: false,
+            looked_before: Nanos(0),
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -298,19 +313,15 @@ impl Table {
         }
         let old = connection.life.state;
         let (at, dwell) = match timewait_age::entered(row) {
-            // Nothing lies between the two, and the kernel keeps when the second began.
+            // Nothing lies between the two, and the kernel keeps when the second began, or was begun anew.
             Some(entered) if old == TcpState::FinWait2 => {
-                let at = entered.time().max(connection.life.since.time());
-                let dwell = connection.life.since.age(at);
-                let is_exact = matches!(entered, Since::At(_));
-                (
-                    at,
-                    if is_exact {
-                        dwell
-                    } else {
-                        Age::AtLeast(dwell.span())
-                    },
-                )
+                let since = connection.life.since;
+                let at = entered.time().max(since.time());
+                let dwell = match entered {
+                    Since::At(_) => since.age(at),
+                    Since::Before(_) => Age::AtLeast(self.looked_before.since(since.time())),
+                };
+                (at, dwell)
             }
             // When it left the old state was not seen: it may have been at once.
             Some(_) | None => (row.time, Age::AtLeast(Nanos(0))),
@@ -570,7 +581,12 @@ impl Table {
                 if self.connects.len() == RECENT_CONNECTS {
                     self.connects.pop_front();
                 }
-                self.connects.push_back((task.process.pid, event.ends));
+                self.connects.push_back(Connect {
+                    time: event.time,
+                    pid: task.process.pid,
+                    netns: event.netns,
+                    ends: event.ends,
+                });
             }
         }
     }
@@ -620,20 +636,27 @@ impl Table {
     }
 
     /// Why a timewait sock ends where no segment and no expiry ends it: `connect` takes the four-tuple over in
-    /// the caller's own context, the namespace's going is a kernel worker's.
-    fn taken_over_by(&self, event: &Event) -> EndReason {
+    /// the caller's own context, the namespace's going is a kernel worker's. Where segments are not seen, a task of the
+    /// softirq's may stand there for one of them.
+    fn taken_over_by(&self, event: &Event) -> Option<EndReason> {
         let Some(task) = &event.task else {
-            return EndReason::Purged;
+            return Some(EndReason::Purged);
         };
         let connecting = self
             .connects
             .iter()
             .rev()
-            .any(|(pid, ends)| *pid == task.process.pid && ends.has_remote_of(&event.ends));
-        if connecting || !task.is_kernel_thread {
-            EndReason::TimewaitReused
-        } else {
-            EndReason::Purged
+            .take_while(|connect| event.time.since(connect.time) < HOLD)
+            .any(|connect| {
+                (connect.pid, connect.netns) == (task.process.pid, event.netns)
+                    && connect.ends.has_remote_of(&event.ends)
+            });
+        let is_softirq = !task.is_kernel_thread || task.comm.starts_with(b"ksoftirqd/");
+        match (connecting, self.segments_are_hidden && is_softirq) {
+            (true, _) => Some(EndReason::TimewaitReused),
+            (false, true) => None,
+            (false, false) if task.is_kernel_thread => Some(EndReason::Purged),
+            (false, false) => Some(EndReason::TimewaitReused),
         }
     }
 
@@ -674,7 +697,12 @@ impl Table {
                 old,
                 dwell,
                 reason,
+                before,
             } => {
+                if let Some(before) = before {
+                    let change = self.change(slot, at, before, old, Some(Age::AtLeast(Nanos(0))));
+                    self.report(&change, emit);
+                }
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
                 self.report(&change, emit);

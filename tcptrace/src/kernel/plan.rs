@@ -77,11 +77,12 @@ impl Way {
     pub const fn limit(self) -> Option<&'static str> {
         match self {
             Self::PolledTimers => Some(
-                "this kernel does not name the socket of a dropped segment (before Linux 6.11): when a late FIN led to TIME_WAIT is read from the timer, to a tick of the kernel's clock, and what kind of segment ended a timewait sock early is not known",
+                "this kernel does not name the socket of a dropped segment (before Linux 6.11): when a late FIN led to TIME_WAIT is found by looking again and again and told as not exact, and which kind of segment ended a timewait sock early is not known",
             ),
-            Self::TpBtf | Self::Fentry | Self::Timers | Self::Classic | Self::Cgroup | Self::Missing(_) => {
-                None
-            }
+            Self::Cgroup => Some(
+                "this kernel's tracing programs may not ask for a socket's cookie (before Linux 5.12): a socket from before the tracer is known by its address in the kernel, and its TIME_WAIT is not told",
+            ),
+            Self::TpBtf | Self::Fentry | Self::Timers | Self::Classic | Self::Missing(_) => None,
         }
     }
 }

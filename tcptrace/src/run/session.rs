@@ -155,6 +155,7 @@ impl Session {
             silence: Silence::default(),
             given_up: Vec::new(),
         };
+        session.follow_way();
         session.take_snapshot(&mut |_| {});
         session.started = clock::monotonic();
         Ok(session)
@@ -213,7 +214,7 @@ impl Session {
         };
         live.drain(|event| engine.ingest(event, &mut witness));
         engine.settle(now, &mut witness);
-        if now >= self.next_look && self.live.kernel.way(Purpose::Timewait) == Some(Way::PolledTimers) {
+        if now >= self.next_look && self.engine.table.segments_are_hidden {
             self.look_for_late_fins(emit)?;
         }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
@@ -345,6 +346,12 @@ impl Session {
         Ok(summary)
     }
 
+    /// Tells the engine what the hooks do not show.
+    fn follow_way(&mut self) {
+        let way = self.live.kernel.way(Purpose::Timewait);
+        self.engine.table.segments_are_hidden = way == Some(Way::PolledTimers);
+    }
+
     /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
     /// tells on this kernel.
     fn look_for_late_fins(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
@@ -373,6 +380,7 @@ impl Session {
             self.live.drain(|event| events.push(*event));
             self.engine.observe(&rows, &events, emit);
         }
+        self.engine.table.looked_before = begun;
         let took = clock::monotonic().since(begun);
         let pause = took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0);
         self.next_look = begun.plus(Nanos(pause));
@@ -407,6 +415,7 @@ impl Session {
         let from = way(purpose);
         let next = self.live.kernel.give_up(purpose)?;
         self.silence = Silence::default();
+        self.follow_way();
         eprintln!("tcptrace: {}", farewell(purpose, from, next));
         self.given_up.push(GivenUp {
             mono_ns: now.0,
