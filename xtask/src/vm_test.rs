@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = Programs::build(&root)?;
     let mut rows = Vec::new();
     if is_wanted(HOST) {
-        rows.push(on_this_machine(&programs)?);
+        rows.push(on_this_machine(&programs, &folder)?);
     }
     let wanted: Vec<_> = KERNELS.iter().filter(|kernel| is_wanted(kernel.name)).collect();
     if !wanted.is_empty() {
@@ -146,7 +146,7 @@ fn executables(root: &Path, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>
         .collect())
 }
 
-fn on_this_machine(programs: &Programs) -> Result<Row> {
+fn on_this_machine(programs: &Programs, folder: &Path) -> Result<Row> {
     let release = command::output(Command::new("uname").arg("-r"))?;
     let [driver, tests @ ..] = programs.tests.as_slice() else {
         bail!("there are no tests");
@@ -157,6 +157,8 @@ fn on_this_machine(programs: &Programs) -> Result<Row> {
         .args(tests)
         .output()
         .context("cannot run the tests on this machine")?;
+    // Kept like a guest's console.
+    fs::write(folder.join("host.log"), &output.stdout)?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(Row::new(HOST, release, Verdict::of_output(&text)))
 }

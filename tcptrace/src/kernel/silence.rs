@@ -59,13 +59,13 @@ pub struct Silence {
 
 impl Silence {
     /// A connection of this namespace closed as one with a timewait sock does, and no hook told of one.
-    pub fn timewait_skipped(&mut self, netns: u32) {
-        self.timewaits.note(netns);
+    pub fn timewait_skipped(&mut self, netns: u32, at: Nanos) {
+        self.timewaits.note(netns, at);
     }
 
     /// A handshake of this namespace was done, and no hook told of a request sock.
-    pub fn request_skipped(&mut self, netns: u32) {
-        self.requests.note(netns);
+    pub fn request_skipped(&mut self, netns: u32, at: Nanos) {
+        self.requests.note(netns, at);
     }
 
     /// Whether the kernel's excuses are needed to judge.
@@ -75,7 +75,8 @@ impl Silence {
             || self.requests.is_due() && requests_begun(ways.requests, hits) == 0
     }
 
-    /// The purpose whose hooks are silent at `now`, if one is. The first excuses only begin the count.
+    /// The purpose whose hooks are silent, if one is. `now` is when `excuses` had been read. The first excuses only begin
+    /// the count.
     pub fn judge(
         &mut self,
         ways: Ways,
@@ -88,13 +89,13 @@ impl Silence {
         } = self;
         if timewaits.is_due()
             && timewaits_begun(ways.timewait, hits) == 0
-            && timewaits.judge(excuses, |excuses| excuses.timewaits)
+            && timewaits.judge(now, excuses, |excuses| excuses.timewaits)
         {
             return Some(Purpose::Timewait);
         }
         if requests.is_due()
             && requests_begun(ways.requests, hits) == 0
-            && requests.judge(excuses, |excuses| excuses.requests)
+            && requests.judge(now, excuses, |excuses| excuses.requests)
         {
             return Some(Purpose::Requests);
         }
@@ -115,54 +116,50 @@ impl Silence {
 /// One purpose's contradictions.
 #[derive(Debug, Default)]
 struct Case {
-    /// By namespace.
+    /// By namespace, since it was judged last.
     seen: HashMap<u32, u64>,
     total: u64,
-    /// `total` when it was judged last.
-    judged: u64,
+    /// When it was judged last, and how often the kernel had excused it by then, by namespace.
+    before: Option<(Nanos, HashMap<u32, u64>)>,
     /// How often it was found innocent: each time doubles what the next judgement needs.
     acquittals: u32,
-    /// By namespace, what had been seen and excused when it was judged last.
-    before: HashMap<u32, (u64, u64)>,
 }
 
 impl Case {
-    fn note(&mut self, netns: u32) {
-        if self.seen.len() < NAMESPACES || self.seen.contains_key(&netns) {
+    /// What happened before the kernel was asked may come after that: it is among the excuses already.
+    fn note(&mut self, netns: u32, at: Nanos) {
+        let is_late = self.before.as_ref().is_some_and(|(asked, _)| at <= *asked);
+        let has_room = self.seen.len() < NAMESPACES || self.seen.contains_key(&netns);
+        if !is_late && has_room {
             *self.seen.entry(netns).or_default() += 1;
             self.total += 1;
         }
     }
 
     fn is_due(&self) -> bool {
-        self.total - self.judged >= ENOUGH << self.acquittals.min(16)
+        self.total >= ENOUGH << self.acquittals.min(16)
     }
 
-    /// Events arrive later than the kernel counts, so at least half have to be without an excuse.
-    fn judge(&mut self, excuses: &HashMap<u32, Excuses>, excuse: fn(&Excuses) -> u64) -> bool {
+    /// At least half have to be without an excuse: one may be counted a moment before it happens.
+    fn judge(&mut self, now: Nanos, excuses: &HashMap<u32, Excuses>, excuse: fn(&Excuses) -> u64) -> bool {
         let mut seen_since = 0;
         let mut unexcused = 0;
-        for (netns, (seen, excused)) in &self.before {
-            // A namespace that is gone has taken its counters along.
-            let (Some(seen_now), Some(now)) = (self.seen.get(netns), excuses.get(netns)) else {
-                continue;
-            };
-            let seen = seen_now - seen;
-            seen_since += seen;
-            unexcused += seen.saturating_sub(excuse(now).saturating_sub(*excused));
-        }
-        let is_guilty = unexcused >= ENOUGH && unexcused >= seen_since / 2;
-        if self.judged > 0 && !is_guilty {
+        if let Some((_, before)) = &self.before {
+            for (netns, seen) in &self.seen {
+                // A namespace that is gone has taken its counters along.
+                let (Some(before), Some(now)) = (before.get(netns), excuses.get(netns)) else {
+                    continue;
+                };
+                seen_since += seen;
+                unexcused += seen.saturating_sub(excuse(now).saturating_sub(*before));
+            }
             self.acquittals += 1;
         }
-        self.judged = self.total;
-        self.seen.retain(|netns, _| excuses.contains_key(netns));
-        self.before = self
-            .seen
-            .iter()
-            .filter_map(|(netns, seen)| Some((*netns, (*seen, excuse(excuses.get(netns)?)))))
-            .collect();
-        is_guilty
+        let counted = excuses.iter().map(|(netns, found)| (*netns, excuse(found)));
+        self.before = Some((now, counted.collect()));
+        self.seen.clear();
+        self.total = 0;
+        unexcused >= ENOUGH && unexcused >= seen_since / 2
     }
 }
 
@@ -204,6 +201,7 @@ mod tests {
     use super::*;
 
     const HERE: u32 = 7;
+    const LATER: Nanos = Nanos(1);
     const NO_HITS: Hits = [0; 32];
 
     fn excused(timewaits: u64, requests: u64) -> HashMap<u32, Excuses> {
@@ -212,7 +210,7 @@ mod tests {
 
     fn skip_timewaits(silence: &mut Silence, count: u64) {
         for _ in 0..count {
-            silence.timewait_skipped(HERE);
+            silence.timewait_skipped(HERE, LATER);
         }
     }
 
@@ -251,8 +249,8 @@ mod tests {
         let hits = hits(&[(kind::TIMEWAIT_START, 100), (kind::TIMEWAIT_END, 1)]);
         for _ in 0..2 {
             for _ in 0..ENOUGH {
-                silence.timewait_skipped(HERE);
-                silence.request_skipped(HERE);
+                silence.timewait_skipped(HERE, LATER);
+                silence.request_skipped(HERE, LATER);
             }
             assert!(silence.needs_excuses(Ways::both(Way::Fentry), &hits));
             let verdict = judge(&mut silence, &hits, &excused(0, 0));
@@ -285,7 +283,7 @@ mod tests {
         let mut overflows = 50;
         for round in 0..8 {
             skip_timewaits(&mut silence, ENOUGH << round);
-            // A tenth of the events is still on its way, or was there before the kernel was asked.
+            // A tenth was counted a moment before it happened, and before the kernel was asked.
             overflows += (ENOUGH << round) * 9 / 10;
             assert_eq!(
                 judge(&mut silence, &NO_HITS, &excused(overflows, 0)),
@@ -296,12 +294,26 @@ mod tests {
     }
 
     #[test]
+    fn what_happened_before_the_kernel_was_asked_is_no_contradiction() {
+        let mut silence = Silence::default();
+        skip_timewaits(&mut silence, ENOUGH);
+        let asked = Nanos(1_000);
+        let verdict = silence.judge(Ways::both(Way::Timers), &NO_HITS, &excused(500, 0), asked);
+        assert_eq!(verdict, None);
+        // A reader that was kept waiting: the kernel had counted all of these.
+        for _ in 0..500 {
+            silence.timewait_skipped(HERE, asked);
+        }
+        assert!(!silence.needs_excuses(Ways::both(Way::Timers), &NO_HITS));
+    }
+
+    #[test]
     fn every_acquittal_makes_the_next_judgement_rarer() {
         let mut silence = Silence::default();
         let mut overflows = 0;
         let mut judged = 0;
         for _ in 0..ENOUGH * 1_000 {
-            silence.timewait_skipped(HERE);
+            silence.timewait_skipped(HERE, LATER);
             overflows += 1;
             if silence.needs_excuses(Ways::both(Way::Timers), &NO_HITS) {
                 judged += 1;
@@ -322,7 +334,7 @@ mod tests {
         let mut silence = Silence::default();
         for netns in 0..10_000 {
             for _ in 0..ENOUGH {
-                silence.timewait_skipped(netns);
+                silence.timewait_skipped(netns, LATER);
             }
             if silence.needs_excuses(Ways::both(Way::Fentry), &NO_HITS) {
                 assert_eq!(judge(&mut silence, &NO_HITS, &HashMap::new()), None);

@@ -106,10 +106,10 @@ fn prefer_this_thread() {
 /// Notes what a connection did without a hidden state that it should have had.
 fn note(silence: &mut Silence, change: &Change) {
     if change.reason == Some(EndReason::TimewaitOverflow) {
-        silence.timewait_skipped(change.netns);
+        silence.timewait_skipped(change.netns, change.time);
     }
     if change.old == TcpState::Listen && change.new != TcpState::Close {
-        silence.request_skipped(change.netns);
+        silence.request_skipped(change.netns, change.time);
     }
 }
 
@@ -409,7 +409,10 @@ impl Session {
         } else {
             HashMap::new()
         };
-        let Some(purpose) = self.silence.judge(ways, &totals.hits, &excuses, now) else {
+        let Some(purpose) = self
+            .silence
+            .judge(ways, &totals.hits, &excuses, clock::monotonic())
+        else {
             return Ok(());
         };
         let from = way(purpose);
