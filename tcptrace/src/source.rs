@@ -3,6 +3,7 @@
 pub mod cgroups;
 pub mod live;
 pub mod namespaces;
+pub mod netstat;
 pub mod proc_fds;
 pub mod process;
 pub mod snapshot;

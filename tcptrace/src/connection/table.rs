@@ -5,8 +5,6 @@ mod eviction;
 mod ownership;
 mod snapshots;
 
-pub use snapshots::stamp_time;
-
 use super::{
     ends_index::EndsIndex,
     lifetime::Lives,
@@ -42,6 +40,15 @@ const CHILDREN: usize = 65_536;
 struct Child {
     made: Nanos,
     netns: u32,
+}
+
+/// A call of `connect`.
+#[derive(Clone, Copy, Debug)]
+struct Connect {
+    time: Nanos,
+    pid: u32,
+    netns: u32,
+    ends: Ends,
 }
 
 /// One live connection.
@@ -142,7 +149,7 @@ pub struct Table {
     held: VecDeque<(Nanos, u32, u64)>,
     cancelled: EndsIndex,
     children: HashMap<u64, Child>,
-    connects: VecDeque<(u32, Ends)>,
+    connects: VecDeque<Connect>,
     reopenable: Reopenable,
     evict_hand: usize,
     without_key: u64,
@@ -151,6 +158,10 @@ pub struct Table {
     wants_scan: bool,
     /// Whole lives, where somebody asks for them.
     pub lives: Option<Lives>,
+    /// Whether no hook shows the segments of timewait socks: what ended one early may then stay unknown.
+    pub segments_are_hidden: bool,
+    /// When the timewait socks in FIN_WAIT2 were looked at before the latest look, if they were.
+    pub looked_before: Nanos,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -180,6 +191,8 @@ impl Table {
             lost_until: None,
             wants_scan: false,
             lives: None,
+            segments_are_hidden: false,
+            looked_before: Nanos(0),
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -191,7 +204,8 @@ impl Table {
     }
 
     /// The row in `slot`, if there is one.
-    pub(super) fn row(&self, slot: u32) -> Option<&Connection> {
+    #[must_use]
+    pub fn row(&self, slot: u32) -> Option<&Connection> {
         self.rows.get(slot as usize).filter(|row| row.key != VACANT)
     }
 
@@ -484,7 +498,12 @@ impl Table {
                 if self.connects.len() == RECENT_CONNECTS {
                     self.connects.pop_front();
                 }
-                self.connects.push_back((task.process.pid, event.ends));
+                self.connects.push_back(Connect {
+                    time: event.time,
+                    pid: task.process.pid,
+                    netns: event.netns,
+                    ends: event.ends,
+                });
             }
         }
     }
@@ -535,20 +554,27 @@ impl Table {
     }
 
     /// Why a timewait sock ends where no segment and no expiry ends it: `connect` takes the four-tuple over in
-    /// the caller's own context, the namespace's going is a kernel worker's.
-    fn taken_over_by(&self, event: &Event) -> EndReason {
+    /// the caller's own context, the namespace's going is a kernel worker's. Where segments are not seen, a task of the
+    /// softirq's may stand there for one of them.
+    fn taken_over_by(&self, event: &Event) -> Option<EndReason> {
         let Some(task) = &event.task else {
-            return EndReason::Purged;
+            return Some(EndReason::Purged);
         };
         let connecting = self
             .connects
             .iter()
             .rev()
-            .any(|(pid, ends)| *pid == task.process.pid && ends.has_remote_of(&event.ends));
-        if connecting || !task.is_kernel_thread {
-            EndReason::TimewaitReused
-        } else {
-            EndReason::Purged
+            .take_while(|connect| event.time.since(connect.time) < HOLD)
+            .any(|connect| {
+                (connect.pid, connect.netns) == (task.process.pid, event.netns)
+                    && connect.ends.has_remote_of(&event.ends)
+            });
+        let is_softirq = !task.is_kernel_thread || task.comm.starts_with(b"ksoftirqd/");
+        match (connecting, self.segments_are_hidden && is_softirq) {
+            (true, _) => Some(EndReason::TimewaitReused),
+            (false, true) => None,
+            (false, false) if task.is_kernel_thread => Some(EndReason::Purged),
+            (false, false) => Some(EndReason::TimewaitReused),
         }
     }
 
@@ -589,7 +615,12 @@ impl Table {
                 old,
                 dwell,
                 reason,
+                before,
             } => {
+                if let Some(before) = before {
+                    let change = self.change(slot, at, before, old, Some(Age::AtLeast(Nanos(0))));
+                    self.report(slot, &change, emit);
+                }
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
                 self.report(slot, &change, emit);
