@@ -42,6 +42,7 @@ impl Engine {
     /// Applies an event; `emit` gets every change of state that it makes known.
     pub fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         let Self { table, stats } = self;
+        stats.watched_from.get_or_insert(event.time);
         table.apply(event, &mut |change| {
             stats.count(change);
             emit(change);
@@ -60,6 +61,7 @@ impl Engine {
     /// Merges a snapshot with the events that came while it was taken: whichever is newer wins.
     pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
         let Self { table, stats } = self;
+        stats.watched_from.get_or_insert(snapshot.started);
         let mut emit = |change: &Change| {
             stats.count(change);
             emit(change);

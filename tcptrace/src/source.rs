@@ -1,5 +1,6 @@
 //! Where events come from.
 
+pub mod hlog;
 pub mod live;
 pub mod namespaces;
 pub mod snapshot;

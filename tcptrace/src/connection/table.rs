@@ -38,6 +38,15 @@ struct Child {
     netns: u32,
 }
 
+/// Which end of a connection a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It sent the SYN.
+    Client,
+    /// It came to a listener, or is one.
+    Server,
+}
+
 /// One live connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -57,6 +66,8 @@ pub struct Connection {
     pub listener: u64,
     /// When it began: the first SYN, or `listen`.
     pub began: Since,
+    /// Who opened it, where its beginning was seen.
+    side: Option<Side>,
     key: u64,
     by_ends: bool,
 }
@@ -82,6 +93,10 @@ pub struct Change {
     pub netns: u32,
     /// `IPPROTO_*`.
     pub protocol: u16,
+    /// Who opened the connection.
+    pub side: Side,
+    /// When it began: the first SYN, or `listen`.
+    pub began: Since,
     /// State before; CLOSE or LISTEN for a connection that begins.
     pub old: TcpState,
     /// State after; CLOSE for one that ends.
@@ -394,6 +409,7 @@ impl Table {
         };
         let slot = self.make(sock, event.ends, event.netns, TCP, life);
         self.rows[slot as usize].listener = listener;
+        self.rows[slot as usize].side = Some(Side::Server);
         self.index_by_ends(slot);
         let owner = self.listener_owner(event.netns, &event.ends, listener);
         self.set_owner(slot, owner);
@@ -504,6 +520,7 @@ impl Table {
         self.set_owner(slot, owner);
         if !by_syn_cookie {
             self.rows[slot as usize].began = Since::At(made);
+            self.rows[slot as usize].side = Some(Side::Server);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
             self.report(&change, emit);
         }
@@ -625,7 +642,13 @@ impl Table {
             Outcome::Moved { at, old, new, dwell } => {
                 let begins = matches!(old, TcpState::Close | TcpState::Listen);
                 if begins {
-                    self.rows[slot as usize].began = Since::At(at);
+                    let row = &mut self.rows[slot as usize];
+                    row.began = Since::At(at);
+                    row.side = Some(if new == TcpState::SynSent {
+                        Side::Client
+                    } else {
+                        Side::Server
+                    });
                 }
                 if new == TcpState::Listen {
                     self.index_listener(slot);
@@ -682,6 +705,8 @@ impl Table {
             ends: row.ends,
             netns: row.netns,
             protocol: row.protocol,
+            side: self.side(row),
+            began: row.began,
             old,
             new,
             dwell,
@@ -689,6 +714,18 @@ impl Table {
             owner: row.owner,
             by_syn_cookie: false,
         }
+    }
+
+    /// Who opened the connection. Where its beginning was not seen: a port that somebody listens on is a server's.
+    #[must_use]
+    pub fn side(&self, row: &Connection) -> Side {
+        row.side.unwrap_or_else(|| {
+            if self.listeners.contains_key(&(row.netns, row.ends.local_port)) {
+                Side::Server
+            } else {
+                Side::Client
+            }
+        })
     }
 
     fn report(&mut self, change: &Change, emit: &mut impl FnMut(&Change)) {
@@ -758,6 +795,7 @@ impl Table {
             owner: None,
             listener: 0,
             began: life.since,
+            side: None,
             key,
             by_ends: false,
         };

@@ -167,6 +167,8 @@ mod tests {
             ),
             netns: 1,
             protocol: 6,
+            side: crate::connection::table::Side::Server,
+            began: crate::connection::machine::Since::Before(Nanos(0)),
             old: TcpState::Established,
             new: TcpState::CloseWait,
             dwell: Some(Age::AtLeast(Nanos(59_900_000_000))),
