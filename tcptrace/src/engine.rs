@@ -61,7 +61,10 @@ impl Engine {
     /// Merges a snapshot with the events that came while it was taken: whichever is newer wins.
     pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
         let Self { table, stats } = self;
-        stats.watched_from.get_or_insert(snapshot.started);
+        let first = events
+            .first()
+            .map_or(snapshot.started, |event| event.time.min(snapshot.started));
+        stats.watched_from.get_or_insert(first);
         let mut emit = |change: &Change| {
             stats.count(change);
             emit(change);

@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::netns::Netns;
+use crate::{hdrhistogram, netns::Netns};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
 use std::{
@@ -29,6 +29,8 @@ pub enum Requirement {
     Ipv6,
     /// The `ss` command.
     Ss,
+    /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
+    HdrHistogram,
 }
 
 /// What nearly every live test needs.
@@ -61,6 +63,7 @@ impl Requirement {
                 let version = Command::new("ss").arg("-V").stdout(Stdio::null()).status();
                 version.err().map(|error| format!("no ss command: {error}"))
             }
+            Self::HdrHistogram => hdrhistogram::missing(),
         }
     }
 }

@@ -44,13 +44,18 @@ pub fn measures(states: &[TcpState]) -> Vec<Measure> {
 pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 
 /// The ages at which the survival curve is read off.
-pub const ROUND_AGES: [Nanos; 9] = [
+pub const ROUND_AGES: [Nanos; 14] = [
+    Nanos(10_000),
+    Nanos(100_000),
     Nanos::from_millis(1),
     Nanos::from_millis(10),
     Nanos::from_millis(100),
     Nanos::from_secs(1),
+    Nanos::from_secs(5),
     Nanos::from_secs(10),
+    Nanos::from_secs(30),
     Nanos::from_secs(60),
+    Nanos::from_secs(300),
     Nanos::from_secs(600),
     Nanos::from_secs(3_600),
     Nanos::from_secs(86_400),

@@ -226,11 +226,12 @@ fn push_survival(text: &mut String, spans: &Spans, indent: &str) {
 
 /// A round age in the unit that people say it in.
 fn round(age: Nanos) -> String {
-    match age.0 / 1_000_000 {
-        ms @ ..1_000 => format!("{ms} ms"),
-        ms @ 1_000..600_000 => format!("{} s", ms / 1_000),
-        ms @ 600_000..3_600_000 => format!("{} min", ms / 60_000),
-        ms => format!("{} h", ms / 3_600_000),
+    match age.0 / 1_000 {
+        us @ ..1_000 => format!("{us} µs"),
+        us @ 1_000..1_000_000 => format!("{} ms", us / 1_000),
+        us @ 1_000_000..300_000_000 => format!("{} s", us / 1_000_000),
+        us @ 300_000_000..3_600_000_000 => format!("{} min", us / 60_000_000),
+        us => format!("{} h", us / 3_600_000_000),
     }
 }
 
