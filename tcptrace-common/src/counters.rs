@@ -16,7 +16,7 @@ pub enum Loss {
     Timewait = 1,
     /// A request sock's record found it full.
     Request = 2,
-    /// A reset's or an accept's record found it full.
+    /// A reset's, an accept's or a new name's record found it full.
     Other = 3,
 }
 

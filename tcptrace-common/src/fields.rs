@@ -69,6 +69,10 @@ fields! {
     Protocol = "sock"."sk_protocol", required;
     /// Pending error.
     Error = "sock"."sk_err", required;
+    /// Which directions are shut down: 3 for both.
+    Shutdown = "sock"."sk_shutdown", optional;
+    /// Whether the kernel made it for itself: one bit, of which this is the byte.
+    KernSock = "sock"."sk_kern_sock", optional;
     /// The socket of a full sock; null where no process has it.
     Socket = "sock"."sk_socket", optional;
     /// Accept queue length.
@@ -85,6 +89,10 @@ fields! {
     WriteSeq = "tcp_sock"."write_seq", optional;
     /// First byte that the peer has not acknowledged.
     SndUna = "tcp_sock"."snd_una", optional;
+    /// Bytes that the peer has acknowledged, SYN and FIN included.
+    BytesAcked = "tcp_sock"."bytes_acked", optional;
+    /// Bytes received in order, FIN included.
+    BytesReceived = "tcp_sock"."bytes_received", optional;
     /// When the last segment came, jiffies.
     RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
     /// Namespace's inode number.
@@ -99,6 +107,16 @@ fields! {
     StartBoottime = "task_struct"."start_boottime", required;
     /// Thread group.
     Tgid = "task_struct"."tgid", required;
+    /// Thread.
+    Pid = "task_struct"."pid", required;
+    /// What the task belongs to.
+    Cgroups = "task_struct"."cgroups", optional;
+    /// Its cgroup of the unified hierarchy (cgroup v2).
+    DefaultCgroup = "css_set"."dfl_cgrp", optional;
+    /// A cgroup's folder.
+    CgroupNode = "cgroup"."kn", optional;
+    /// The folder's number, which is the cgroup's.
+    NodeId = "kernfs_node"."id", optional;
     /// Substate of a timewait sock.
     TwSubstate = "inet_timewait_sock"."tw_substate", optional;
     /// Local port of a timewait sock, network order.

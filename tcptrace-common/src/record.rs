@@ -1,7 +1,7 @@
 //! The ring buffer record: one fixed size for every hook, so that the reader never needs a length.
 
 /// Layout version, in every record. A reader that meets another one counts the record as unknown.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// One fact reported by one hook. Fields that a kind does not use are zero.
 #[repr(C)]
@@ -55,9 +55,13 @@ pub struct Record {
     pub cgroup: u64,
     /// `comm` of the thread group's leader.
     pub comm: [u8; 16],
+    /// `tcp_sock.bytes_acked` where a full TCP socket becomes CLOSE: SYN and FIN count as one each.
+    pub bytes_acked: u64,
+    /// `tcp_sock.bytes_received` likewise; a FIN counts as one.
+    pub bytes_received: u64,
 }
 
-const _: () = assert!(size_of::<Record>() == 128 && align_of::<Record>() == 8);
+const _: () = assert!(size_of::<Record>() == 144 && align_of::<Record>() == 8);
 
 /// What a record reports.
 pub mod kind {
@@ -93,6 +97,8 @@ pub mod kind {
     pub const REQUEST_TIMER_EXPIRE: u8 = 15;
     /// `inet_csk_accept` returned this socket to the running task.
     pub const ACCEPT: u8 = 16;
+    /// The leader of a thread group, named in the task's fields, has another name from now on. No socket.
+    pub const TASK_RENAME: u8 = 17;
 }
 
 /// Bits of [`Record::flags`].
@@ -105,6 +111,8 @@ pub mod flag {
     pub const FIN_RECEIVED: u8 = 1 << 2;
     /// `SOCK_DEAD`: no process holds the socket any more.
     pub const ORPHAN: u8 = 1 << 3;
+    /// `sk_kern_sock`: the kernel made the socket for itself.
+    pub const KERNEL_SOCKET: u8 = 1 << 4;
 }
 
 /// How a timewait or request sock ended, in [`Record::detail`].

@@ -3,7 +3,7 @@
 /// Layout version of [`SockRow`].
 pub const ROW_VERSION: u8 = 1;
 /// Layout version of [`HolderRow`].
-pub const HOLDER_VERSION: u8 = 1;
+pub const HOLDER_VERSION: u8 = 2;
 
 /// What kind of sock a row was read from.
 pub mod row_kind {
@@ -77,20 +77,33 @@ pub struct HolderRow {
     pub cookie: u64,
     /// `start_boottime` of the thread group's leader, nanoseconds.
     pub start_ns: u64,
+    /// cgroup v2 id of the task, 0 where this kernel does not tell.
+    pub cgroup: u64,
+    /// `comm` of the thread group's leader.
+    pub comm: [u8; 16],
     /// Thread group.
     pub tgid: u32,
     /// File descriptor.
     pub fd: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `sk_err`, an errno that the program has not been told yet, or 0. State CLOSE only, as all below but the
+    /// last three: the `tcp` iterator shows the others.
+    pub error: u32,
+    /// Local address, network order; IPv4 in the first four bytes.
+    pub local_addr: [u8; 16],
+    /// Remote address; zero where the socket was never connected.
+    pub remote_addr: [u8; 16],
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order.
+    pub remote_port: u16,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
     /// State of the socket.
     pub state: u8,
     /// [`HOLDER_VERSION`].
     pub version: u8,
-    /// `AF_INET` or `AF_INET6`.
-    pub family: u16,
-    /// Inode number of the network namespace.
-    pub netns: u32,
-    /// `comm` of the thread group's leader.
-    pub comm: [u8; 16],
 }
 
-const _: () = assert!(size_of::<HolderRow>() == 48 && align_of::<HolderRow>() == 8);
+const _: () = assert!(size_of::<HolderRow>() == 96 && align_of::<HolderRow>() == 8);

@@ -49,6 +49,10 @@ static TIMEWAIT_PROCESS_ARGUMENTS: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static ACCEPT_ARGUMENTS: Global<u8> = Global::new(0);
 
+/// The bit of `sk_kern_sock` in its byte.
+#[unsafe(no_mangle)]
+static KERN_SOCK_MASK: Global<u8> = Global::new(0);
+
 /// Offsets in the classic tracepoint's record: oldstate, newstate, sport, dport, family, protocol, saddr, daddr,
 /// saddr_v6, daddr_v6, skaddr.
 #[unsafe(no_mangle)]
@@ -119,6 +123,10 @@ setting!(
 setting!(
     /// See [`TIMEWAIT_PROCESS_ARGUMENTS`].
     timewait_process_arguments: u8 = TIMEWAIT_PROCESS_ARGUMENTS
+);
+setting!(
+    /// See [`KERN_SOCK_MASK`].
+    kern_sock_mask: u8 = KERN_SOCK_MASK
 );
 setting!(
     /// See [`ACCEPT_ARGUMENTS`].

@@ -1,6 +1,6 @@
 //! Reads the kernel's socks. Every offset comes from the running kernel's BTF, see `config`.
 
-use crate::config::{has, has_cookie, offset};
+use crate::config::{has, has_cookie, kern_sock_mask, offset};
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel,
     generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
@@ -104,17 +104,32 @@ pub(crate) fn cookie(sock: *const u8) -> u64 {
     }
 }
 
-/// The local port of a full socket that has given it up: `skc_num` is 0, `inet_sport` still has it.
+/// Fills in what a full TCP socket that has become CLOSE still knows: the bytes that it carried, and its local port,
+/// which `skc_num` has given up and `inet_sport` has not.
 #[inline(always)]
-pub(crate) fn released_port(sock: *const u8) -> u16 {
+pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
     // SAFETY: the helper answers null unless `sock` is a full TCP socket, which begins with an `inet_sock`.
     unsafe {
         let tcp: *const u8 = bpf_skc_to_tcp_sock(sock.cast_mut().cast()).cast();
         if tcp.is_null() {
-            return 0;
+            return;
         }
-        Direct::load::<u16>(tcp, offset(Field::Sport)).swap_bytes()
+        if record.local_port == 0 {
+            record.local_port = Direct::load::<u16>(tcp, offset(Field::Sport)).swap_bytes();
+        }
+        if has(Field::BytesAcked) && has(Field::BytesReceived) {
+            record.bytes_acked = Direct::load(tcp, offset(Field::BytesAcked));
+            record.bytes_received = Direct::load(tcp, offset(Field::BytesReceived));
+        }
     }
+}
+
+/// Whether the kernel made the full socket `sock` for itself.
+#[inline(always)]
+pub(crate) fn is_kernels_own(sock: *const u8) -> bool {
+    // SAFETY: the verifier checks that the byte covers the bit.
+    has(Field::KernSock)
+        && unsafe { Direct::load::<u8>(sock, offset(Field::KernSock)) } & kern_sock_mask() != 0
 }
 
 /// The cookie that is written in a sock of which only the address is known; 0 where nobody has asked for it.

@@ -7,10 +7,21 @@ use crate::{
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf,
 };
-use tcptrace_common::{Field, Record, flag};
+use tcptrace_common::{Field, Record, flag, state};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:
+/// `connect`, `listen`, and what `close` and `shutdown` do under the socket's lock.
+#[inline(always)]
+pub(crate) fn makes(old: u8, new: u8) -> bool {
+    new == state::SYN_SENT
+        || new == state::LISTEN
+        || new == state::FIN_WAIT1
+        || (old == state::CLOSE_WAIT && new == state::LAST_ACK)
+        || old == new
+}
 
 /// Names the running task in `record`: its thread group, start time, the leader's name and the cgroup.
 #[inline(always)]
@@ -26,8 +37,12 @@ pub(crate) fn fill(record: &mut Record) {
     }
 }
 
+/// The same of another task, without its cgroup.
+///
+/// # Safety
+/// `task` must be a `task_struct` that `L` can load from.
 #[inline(always)]
-fn fill_from<L: Load>(record: &mut Record, task: *const u8) {
+pub(crate) unsafe fn fill_from<L: Load>(record: &mut Record, task: *const u8) {
     // SAFETY: `task` is a task_struct, by `Direct` or `Probe` as the caller chose.
     unsafe {
         record.flags |= flag::TASK;

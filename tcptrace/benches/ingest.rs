@@ -7,13 +7,15 @@ use std::{fs, net::Ipv4Addr};
 use tcptrace::{
     engine::Engine,
     event::{
-        Ends, Event, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
         },
         TimerStep, What,
     },
+    filter::Filter,
+    stats::{collector::Collector, key::By},
 };
 
 const BATCH: usize = 1_000;
@@ -40,6 +42,27 @@ fn ingest_after_resets(bencher: Bencher<'_, '_>, live: u32) {
     let mut traffic = Traffic::new(live);
     traffic.refused = 10_000;
     measure(bencher, traffic);
+}
+
+/// With histograms by endpoint and by four-tuple, as `hist` keeps them. Every client has one server of its own, so
+/// that there are more of both than are told apart.
+#[divan::bench(args = [By::State, By::Process, By::Endpoint, By::Tuple], sample_size = 1, sample_count = 3_000)]
+fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
+    let mut traffic = Traffic::new(1_000);
+    let mut engine = Engine::new(2_000);
+    traffic.open_all(&mut engine);
+    let mut collector = Collector::new(&Filter::default(), by, Nanos(0));
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .with_inputs(|| traffic.batch())
+        .bench_local_values(|events| {
+            for event in &events {
+                engine.ingest(event, &mut |change| collector.take(change));
+            }
+            engine.settle(events[BATCH - 1].time, &mut |change| collector.take(change));
+            collector.sort(&engine);
+            events
+        });
 }
 
 fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {
@@ -216,6 +239,7 @@ impl Traffic {
             error: 0,
             fin_received: matches!(new, CloseWait | LastAck),
             is_orphan: new == Close,
+            bytes: Bytes::default(),
         };
         self.report(number, sock, what);
         false
@@ -247,6 +271,7 @@ impl Traffic {
                 error: 111,
                 fin_received: false,
                 is_orphan: false,
+                bytes: Bytes::default(),
             };
             self.report(number, sock, what);
         }
@@ -276,6 +301,7 @@ impl Traffic {
             protocol: 6,
             what,
             task: is_by_owner.then(|| task(number)),
+            is_kernel_socket: false,
             lost: 0,
         });
     }

@@ -137,7 +137,7 @@ pub enum HistFormat {
 }
 
 /// What means nothing where files are read.
-const LIVE_ONLY: [&str; 14] = [
+const LIVE_ONLY: [&str; 15] = [
     "duration",
     "interval",
     "pid",
@@ -148,6 +148,7 @@ const LIVE_ONLY: [&str; 14] = [
     "ipv6",
     "netns",
     "cgroup",
+    "container",
     "hooks",
     "buffer",
     "max_connections",
@@ -201,7 +202,7 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Only these processes
+    /// Only these processes; not others that get their ids later
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
     /// Only processes whose name contains this
@@ -222,9 +223,12 @@ pub struct FilterArgs {
     /// Only these network namespaces: inode number, name (ip netns) or path
     #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS")]
     pub netns: Vec<String>,
-    /// Only processes in this cgroup: id, or path below the cgroup v2 mount
-    #[arg(long, value_name = "CGROUP")]
+    /// Only processes in this cgroup or below it: path as in /proc/PID/cgroup, or cgroup v2 id
+    #[arg(long, value_name = "PATH|ID")]
     pub cgroup: Vec<String>,
+    /// Only processes of this container (4 characters of its id or more, for LXC its name), pod (uid) or systemd unit
+    #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT")]
+    pub container: Vec<String>,
 }
 
 /// In which form.

@@ -1,7 +1,7 @@
 //! Bytes to events: the only reader of wire types. Length, then version, then a known tag; what is unknown is
 //! refused with a reason, never guessed.
 
-use crate::event::{Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What};
+use crate::event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What};
 use tcptrace_common::{
     HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, SockRow, flag, how, kind, row_kind,
 };
@@ -77,13 +77,18 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     if record.version != RECORD_VERSION {
         return Err(DecodeError::Version(record.version));
     }
-    let ends = Ends::from_wire(
-        is_ipv4(record.family)?,
-        record.local_addr,
-        record.remote_addr,
-        record.local_port,
-        record.remote_port,
-    );
+    let what = what(&record)?;
+    let ends = if what == What::Renamed {
+        Ends::default()
+    } else {
+        Ends::from_wire(
+            is_ipv4(record.family)?,
+            record.local_addr,
+            record.remote_addr,
+            record.local_port,
+            record.remote_port,
+        )
+    };
     let task = (record.flags & flag::TASK != 0).then_some(Task {
         process: ProcessKey {
             pid: record.tgid,
@@ -102,8 +107,9 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         ends,
         netns: record.netns,
         protocol: record.protocol,
-        what: what(&record)?,
+        what,
         task,
+        is_kernel_socket: record.flags & flag::KERNEL_SOCKET != 0,
         lost: record.lost,
     })
 }
@@ -116,6 +122,10 @@ fn what(record: &Record) -> Result<What, DecodeError> {
             error: record.error,
             fin_received: record.flags & flag::FIN_RECEIVED != 0,
             is_orphan: record.flags & flag::ORPHAN != 0,
+            bytes: Bytes {
+                acked: record.bytes_acked,
+                received: record.bytes_received,
+            },
         },
         kind::RESET_RECEIVED => What::ResetReceived,
         kind::RESET_SENT => What::ResetSent,
@@ -140,6 +150,7 @@ fn what(record: &Record) -> Result<What, DecodeError> {
         kind::REQUEST_TIMER_CANCEL => request_timer(TimerStep::Cancel, record),
         kind::REQUEST_TIMER_EXPIRE => request_timer(TimerStep::Expire, record),
         kind::ACCEPT => What::Accept,
+        kind::TASK_RENAME => What::Renamed,
         other => {
             return Err(DecodeError::Tag {
                 what: "record kind",
@@ -207,6 +218,8 @@ pub struct Row {
     pub uid: u32,
     /// Whether no process holds it: given up, or never accepted.
     pub is_orphan: bool,
+    /// Whether the kernel made it for itself.
+    pub is_kernel_socket: bool,
     /// Bytes that the program has not read; for a listener, connections not accepted.
     pub unread: u32,
     /// Bytes that the peer has not acknowledged; for a listener, the backlog.
@@ -266,6 +279,7 @@ pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
         state: state(row.state)?,
         uid: row.uid,
         is_orphan: row.flags & flag::ORPHAN != 0,
+        is_kernel_socket: row.flags & flag::KERNEL_SOCKET != 0,
         unread: row.unread,
         unsent: row.unsent,
         listener: row.listener,
@@ -285,12 +299,18 @@ pub struct Holder {
     pub process: ProcessKey,
     /// `comm` of the thread group's leader.
     pub comm: [u8; 16],
+    /// cgroup v2 id, 0 where unknown.
+    pub cgroup: u64,
     /// File descriptor.
     pub fd: u32,
     /// State of the socket.
     pub state: TcpState,
     /// Inode number of the socket's network namespace.
     pub netns: u32,
+    /// Ends of a socket that is CLOSE, which no other snapshot shows; else unspecified.
+    pub ends: Ends,
+    /// The same socket's pending errno, or 0.
+    pub error: u32,
 }
 
 /// Reads one row of the `task_file` iterator.
@@ -309,9 +329,18 @@ pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
             start_ns: row.start_ns,
         },
         comm: row.comm,
+        cgroup: row.cgroup,
         fd: row.fd,
         state: state(row.state)?,
         netns: row.netns,
+        ends: Ends::from_wire(
+            is_ipv4(row.family)?,
+            row.local_addr,
+            row.remote_addr,
+            row.local_port,
+            row.remote_port,
+        ),
+        error: row.error,
     })
 }
 

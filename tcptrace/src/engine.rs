@@ -2,9 +2,8 @@
 
 use crate::{
     connection::table::{Change, Table},
-    decode::Holder,
-    event::{Event, Nanos, Task},
-    owner::policy::{Evidence, Owner},
+    event::{Event, Nanos},
+    owner::holders::{Holders, Scan},
     source::snapshot::Snapshot,
     stats::Stats,
 };
@@ -16,6 +15,8 @@ pub struct Engine {
     pub table: Table,
     /// What was counted.
     pub stats: Stats,
+    /// What the latest scan of open files told beyond the owners of rows.
+    pub holders: Holders,
 }
 
 /// What a snapshot changed.
@@ -36,12 +37,13 @@ impl Engine {
         Self {
             table: Table::new(max_connections),
             stats: Stats::default(),
+            holders: Holders::default(),
         }
     }
 
     /// Applies an event; `emit` gets every change of state that it makes known.
     pub fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let Self { table, stats } = self;
+        let Self { table, stats, .. } = self;
         stats.watched_from.get_or_insert(event.time);
         table.apply(event, &mut |change| {
             stats.count(change);
@@ -51,7 +53,7 @@ impl Engine {
 
     /// Ends what waited for an explanation until `now`.
     pub fn settle(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
-        let Self { table, stats } = self;
+        let Self { table, stats, .. } = self;
         table.settle(now, &mut |change| {
             stats.count(change);
             emit(change);
@@ -60,7 +62,7 @@ impl Engine {
 
     /// Merges a snapshot with the events that came while it was taken: whichever is newer wins.
     pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
-        let Self { table, stats } = self;
+        let Self { table, stats, .. } = self;
         let first = events
             .first()
             .map_or(snapshot.started, |event| event.time.min(snapshot.started));
@@ -88,26 +90,8 @@ impl Engine {
         healed
     }
 
-    /// Takes in who holds which socket.
-    pub fn hold(&mut self, holders: &[Holder]) {
-        for holder in holders {
-            let Some(slot) = self.table.slot_of_cookie(holder.cookie) else {
-                continue;
-            };
-            let task = Task {
-                process: holder.process,
-                comm: holder.comm,
-                cgroup: 0,
-                is_kernel_thread: false,
-            };
-            let process = self.table.processes.intern(&task);
-            self.table.set_owner(
-                slot,
-                Some(Owner {
-                    process,
-                    evidence: Evidence::Holder,
-                }),
-            );
-        }
+    /// Takes in who holds which socket. Returns how many rows are left that a process may hold and none was found to.
+    pub fn hold(&mut self, scan: Scan) -> u64 {
+        self.holders.take_in(scan, &mut self.table)
     }
 }

@@ -381,6 +381,8 @@ pub enum What {
         fin_received: bool,
         /// Whether no process holds the socket.
         is_orphan: bool,
+        /// What it has carried, where `new` is CLOSE; else nothing.
+        bytes: Bytes,
     },
     /// The peer reset the socket.
     ResetReceived,
@@ -427,6 +429,17 @@ pub enum What {
     },
     /// `accept` returned the socket to the running task.
     Accept,
+    /// The task has another name from now on. About no socket.
+    Renamed,
+}
+
+/// What a connection has carried, as the kernel counts (RFC 4898, tcpEStatsAppHCThruOctetsAcked and -Received).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Acknowledged by the peer; SYN and FIN count as one each.
+    pub acked: u64,
+    /// Received in order; a FIN counts as one.
+    pub received: u64,
 }
 
 /// One fact, at one time, about one socket.
@@ -446,6 +459,8 @@ pub struct Event {
     pub what: What,
     /// The running task, where it made the event itself.
     pub task: Option<Task>,
+    /// Whether the kernel made the socket for itself.
+    pub is_kernel_socket: bool,
     /// Another number than in the event before where one between the two could not be delivered.
     pub lost: u32,
 }

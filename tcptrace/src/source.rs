@@ -1,7 +1,10 @@
 //! Where events come from.
 
+pub mod cgroups;
 pub mod hlog;
 pub mod live;
 pub mod namespaces;
+pub mod proc_fds;
+pub mod process;
 pub mod snapshot;
 pub mod sock_diag;

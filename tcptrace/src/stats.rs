@@ -1,6 +1,8 @@
 //! What was counted and measured: changes, how long states and connections lasted, and for whom. Knows no clock and
 //! no output.
 
+#[cfg(test)]
+mod books_tests;
 pub mod cells;
 pub mod collector;
 pub mod counts;

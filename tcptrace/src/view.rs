@@ -5,7 +5,7 @@ use crate::{
     engine::Engine,
     event::{Age, Nanos, TcpState},
     filter::{Filter, Subject},
-    owner::processes::ProcessId,
+    owner::{policy::Owner, processes::ProcessId, schedule::Cost},
 };
 use hashbrown::HashMap;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct View {
     pub audit: Option<Audit>,
     /// Rows given up because the table was full.
     pub evicted: u64,
+    /// What finding out who holds which socket has cost.
+    pub scans: Cost,
     /// What is not traced, and why.
     pub shortfalls: Vec<String>,
 }
@@ -79,6 +81,8 @@ pub struct Context {
     pub lost: u64,
     /// The latest comparison with the kernel's own table.
     pub audit: Option<Audit>,
+    /// What finding out who holds which socket has cost.
+    pub scans: Cost,
     /// What is not traced, and why.
     pub shortfalls: Vec<String>,
 }
@@ -89,20 +93,10 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
     let seconds = Duration::from_nanos(context.frame.0.max(1)).as_secs_f64();
     let mut by_process: HashMap<Option<ProcessId>, ProcessView> = HashMap::new();
     let mut counts = [0; TcpState::COUNT];
-    for connection in engine.table.iter() {
-        let id = connection.owner.map(|owner| owner.process);
-        let process = id.and_then(|id| engine.table.processes.get(id));
-        let subject = Subject {
-            ends: &connection.ends,
-            netns: connection.netns,
-            states: &[connection.life.state],
-            owner: process,
-        };
-        if !filter.accepts(&subject) {
-            continue;
-        }
-        let state = connection.life.state;
+    let processes = &engine.table.processes;
+    let mut count = |id: Option<ProcessId>, state: TcpState, age: Option<Age>| {
         counts[state.index()] += 1;
+        let process = id.and_then(|id| processes.get(id));
         let row = by_process.entry(id).or_insert_with(|| ProcessView {
             pid: process.map(|process| process.key.pid),
             comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
@@ -115,9 +109,34 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
             oldest: None,
         });
         row.counts[state.index()] += 1;
-        let age = connection.life.since.age(now);
-        if is_older((state, age), row.oldest) {
+        if let Some(age) = age
+            && is_older((state, age), row.oldest)
+        {
             row.oldest = Some((state, age));
+        }
+    };
+    for connection in engine.table.iter() {
+        let state = connection.life.state;
+        let is_wanted = filter.accepts_ends(&Subject {
+            ends: &connection.ends,
+            netns: connection.netns,
+            states: &[state],
+            owner: None,
+        });
+        if is_wanted && let Some(id) = wanted_process(engine, connection.owner, connection.id.cookie, filter)
+        {
+            count(id, state, Some(connection.life.since.age(now)));
+        }
+    }
+    for closed in engine.holders.closed() {
+        let is_wanted = filter.accepts(&Subject {
+            ends: &closed.ends,
+            netns: closed.netns,
+            states: &[TcpState::Close],
+            owner: processes.get(closed.process),
+        });
+        if is_wanted {
+            count(Some(closed.process), TcpState::Close, None);
         }
     }
     let mut processes: Vec<ProcessView> = by_process.into_values().collect();
@@ -130,8 +149,26 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
         lost: context.lost,
         audit: context.audit,
         evicted: engine.table.tally.evicted,
+        scans: context.scans,
         shortfalls: context.shortfalls,
     }
+}
+
+/// The process that a socket counts for: its owner, or else another that has it open and that `filter` wants. `None`
+/// where it wants nobody of them, `Some(None)` where any will do and none is known.
+#[must_use]
+pub fn wanted_process(
+    engine: &Engine,
+    owner: Option<Owner>,
+    cookie: u64,
+    filter: &Filter,
+) -> Option<Option<ProcessId>> {
+    let processes = &engine.table.processes;
+    let owner = owner.map(|owner| owner.process);
+    let holders = engine.holders.of(cookie).iter().map(|(id, _)| Some(*id));
+    std::iter::once(owner)
+        .chain(holders)
+        .find(|id| filter.accepts_owner(id.and_then(|id| processes.get(id))))
 }
 
 #[expect(

@@ -34,6 +34,7 @@ pub struct Seen {
 }
 
 /// All intervals of a log, added up by tag; `-` is what has none.
+#[must_use]
 pub fn by_tag(log: &Path) -> BTreeMap<String, Seen> {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/ReadHlog.java");
     let text = run(Command::new("java").args(["-cp", LIBRARY, program]).arg(log));
@@ -53,6 +54,7 @@ pub fn by_tag(log: &Path) -> BTreeMap<String, Seen> {
 }
 
 /// What HistogramLogProcessor prints of a log: the percentile distribution of what has no tag.
+#[must_use]
 pub fn processed(log: &Path) -> String {
     run(Command::new("java")
         .args(["-cp", LIBRARY, "org.HdrHistogram.HistogramLogProcessor", "-i"])

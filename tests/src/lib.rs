@@ -8,6 +8,7 @@
 )]
 
 pub mod binary;
+pub mod cgroup;
 pub mod clock;
 pub mod command;
 pub mod event;

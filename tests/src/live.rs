@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::{hdrhistogram, netns::Netns};
+use crate::{cgroup::Cgroup, hdrhistogram, netns::Netns};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
 use std::{
@@ -31,6 +31,8 @@ pub enum Requirement {
     Ss,
     /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
     HdrHistogram,
+    /// cgroup v2, in which cgroups can be made.
+    Cgroups,
 }
 
 /// What nearly every live test needs.
@@ -64,6 +66,9 @@ impl Requirement {
                 version.err().map(|error| format!("no ss command: {error}"))
             }
             Self::HdrHistogram => hdrhistogram::missing(),
+            Self::Cgroups => Cgroup::probe()
+                .err()
+                .map(|error| format!("no cgroup of its own: {error}")),
         }
     }
 }

@@ -289,15 +289,16 @@ fn watch_dumps_on_a_signal_and_goes_on(netns: Netns) {
 
 fn logs_of_two_hosts_merge(netns: Netns) {
     let folder = TempDir::new().expect("a folder");
-    let hist = Measuring::start(netns, &["hist", "--format", "hlog", "--by", "process"]);
+    let running = Measuring::start(netns, &["hist", "--format", "hlog", "--by", "process"]);
     let round = Round::play();
-    let log = hist.stop();
+    let log = running.stop();
     drop(round.leaked);
     let host = log
         .lines()
         .find_map(|line| line.strip_prefix("#[Host: "))
+        .and_then(|rest| rest.strip_suffix(']'))
         .expect("a log names its host");
-    let other = log.replace(&format!("#[Host: {host}"), "#[Host: elsewhere]");
+    let other = log.replace(&format!("#[Host: {host}]"), "#[Host: elsewhere]");
     let [a, b] = [("a.hlog", &log), ("b.hlog", &other)].map(|(name, text)| {
         let path = folder.path().join(name);
         fs::write(&path, text).expect("a file");

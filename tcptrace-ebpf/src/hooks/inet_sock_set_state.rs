@@ -88,23 +88,31 @@ fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
                 record.flags |= flag::FIN_RECEIVED;
             }
         }
-        if record.local_port == 0 && new == state::CLOSE {
-            record.local_port = sock::released_port(sk);
+        if sock::is_kernels_own(sk) {
+            record.flags |= flag::KERNEL_SOCKET;
         }
-        if is_made_by_the_owner(old, new) {
+        if new == state::CLOSE {
+            sock::fill_remains(record, sk);
+        }
+        if task::makes(old, new) || is_closed_by_the_owner(sk, old, new) {
             task::fill(record);
         }
     });
     debug!(ctx, "state {} -> {}", old, new);
 }
 
-/// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:
-/// `connect`, `listen`, and what `close` and `shutdown` do under the socket's lock.
+/// Whether `close` makes this end, which no state tells: it has shut down both directions before, which a RST and a
+/// timeout do after (`__tcp_close`, `tcp_done_with_error`).
 #[inline(always)]
-fn is_made_by_the_owner(old: u8, new: u8) -> bool {
-    new == state::SYN_SENT
-        || new == state::LISTEN
-        || new == state::FIN_WAIT1
-        || (old == state::CLOSE_WAIT && new == state::LAST_ACK)
-        || old == new
+fn is_closed_by_the_owner(sk: *const u8, old: u8, new: u8) -> bool {
+    const BOTH: u8 = 3;
+    let may_be = new == state::CLOSE
+        && (old == state::ESTABLISHED
+            || old == state::CLOSE_WAIT
+            || old == state::SYN_SENT
+            || old == state::LISTEN);
+    // SAFETY: the verifier knows `sk` as a `struct sock`.
+    may_be
+        && config::has(Field::Shutdown)
+        && unsafe { Direct::load::<u8>(sk, config::offset(Field::Shutdown)) } == BOTH
 }

@@ -5,6 +5,7 @@ use crate::{
     config::{all_protocols, classic_offset},
     emit,
     sock::IPPROTO_TCP,
+    task,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -12,7 +13,7 @@ use aya_ebpf::{
     macros::tracepoint,
     programs::TracePointContext,
 };
-use tcptrace_common::{Loss, flag, kind, state, transition_index};
+use tcptrace_common::{Loss, flag, kind, transition_index};
 
 /// The field's value, or zeroes.
 #[inline(always)]
@@ -53,11 +54,7 @@ fn inet_sock_set_state_classic(ctx: TracePointContext) -> u32 {
         record.local_addr = read(&ctx, 8);
         record.remote_addr = read(&ctx, 9);
         record.sock = read(&ctx, 10);
-        let by_owner = new == state::SYN_SENT
-            || new == state::LISTEN
-            || new == state::FIN_WAIT1
-            || (old == state::CLOSE_WAIT && new == state::LAST_ACK);
-        if by_owner {
+        if task::makes(old, new) {
             record.flags |= flag::TASK;
             record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
             record.comm = bpf_get_current_comm().unwrap_or_default();

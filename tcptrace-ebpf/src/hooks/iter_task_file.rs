@@ -1,7 +1,7 @@
 //! `iter/task_file`: one row for every open file of every task that is a TCP socket: who holds it.
 
 use crate::{
-    config::{has_sock_from_file, offset, socket_file_ops},
+    config::{has, has_sock_from_file, offset, socket_file_ops},
     sock::{self, Direct, IPPROTO_TCP, Load, Probe},
 };
 use aya_ebpf::{
@@ -9,7 +9,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_sock_from_file},
 };
 use core::mem::MaybeUninit;
-use tcptrace_common::{Field, HOLDER_VERSION, HolderRow};
+use tcptrace_common::{Field, HOLDER_VERSION, HolderRow, Record, state};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -84,7 +84,46 @@ unsafe fn report<L: Load>(
             Direct::load(leader, offset(Field::Comm) + 8),
         ];
         row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
+        row.cgroup = cgroup(task);
+        if row.state == state::CLOSE {
+            fill_closed::<L>(&mut row, sk);
+        }
         let seq = *(*ctx).meta;
         bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);
+    }
+}
+
+/// The task's cgroup of the unified hierarchy, or 0.
+#[inline(always)]
+unsafe fn cgroup(task: *const u8) -> u64 {
+    let is_known =
+        has(Field::Cgroups) && has(Field::DefaultCgroup) && has(Field::CgroupNode) && has(Field::NodeId);
+    if !is_known {
+        return 0;
+    }
+    // SAFETY: the verifier knows each pointer's type.
+    unsafe {
+        let set: *const u8 = Direct::load(task, offset(Field::Cgroups));
+        let cgroup: *const u8 = Direct::load(set, offset(Field::DefaultCgroup));
+        let node: *const u8 = Direct::load(cgroup, offset(Field::CgroupNode));
+        Direct::load(node, offset(Field::NodeId))
+    }
+}
+
+/// What the `tcp` iterator does not show, because a socket that is CLOSE is in no table.
+#[inline(always)]
+unsafe fn fill_closed<L: Load>(row: &mut HolderRow, sk: *const u8) {
+    // SAFETY: all-zero bytes are a valid `Record`; `L` suits `sk`, and `Probe` survives any address.
+    unsafe {
+        let mut record: Record = MaybeUninit::zeroed().assume_init();
+        sock::fill_ends::<L>(&mut record, sk);
+        row.local_addr = record.local_addr;
+        row.remote_addr = record.remote_addr;
+        row.remote_port = record.remote_port;
+        row.local_port = record.local_port;
+        if row.local_port == 0 {
+            row.local_port = Probe::load::<u16>(sk, offset(Field::Sport)).swap_bytes();
+        }
+        row.error = L::load(sk, offset(Field::Error));
     }
 }

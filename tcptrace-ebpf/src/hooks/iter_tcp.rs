@@ -126,6 +126,9 @@ unsafe fn fill_full(row: &mut SockRow, sock: *const u8) -> bool {
             row.unsent = written.wrapping_sub(acknowledged);
             row.received_jiffies = Direct::load(tcp, offset(Field::RcvTstamp));
         }
+        if sock::is_kernels_own(tcp) {
+            row.flags |= flag::KERNEL_SOCKET;
+        }
         let socket: *const u8 = Direct::load(tcp, offset(Field::Socket));
         if socket.is_null() {
             row.flags |= flag::ORPHAN;

@@ -12,5 +12,6 @@ mod kfree_skb;
 mod reqsk_timer_handler;
 mod reset;
 mod returned;
+mod task_rename;
 mod tcp_timewait_state_process;
 mod timer;

@@ -1,20 +1,25 @@
 //! Owns every live connection: finds the one an event is about, applies the machine, reports changes, bounds
 //! and evicts. Time comes with the events.
 
+mod eviction;
+mod ownership;
+mod snapshots;
+
+pub use snapshots::stamp_time;
+
 use super::{
     ends_index::EndsIndex,
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
 };
 use crate::{
-    decode::{Row, SockKind},
     event::{Age, ConnectionId, EndReason, Ends, Event, Nanos, SockRef, TcpState, TimerStep, What},
     owner::{
         policy::{self, Evidence, Owner},
         processes::Processes,
     },
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// `IPPROTO_TCP`.
@@ -68,6 +73,8 @@ pub struct Connection {
     pub began: Since,
     /// Who opened it, where its beginning was seen.
     side: Option<Side>,
+    /// Whether the kernel made the socket for itself.
+    pub is_kernel_socket: bool,
     key: u64,
     by_ends: bool,
 }
@@ -77,6 +84,12 @@ impl Connection {
     #[must_use]
     pub const fn is_tcp(&self) -> bool {
         self.protocol == TCP
+    }
+
+    /// Whether a process may have it open: it is a full socket that nobody is known to have given up.
+    #[must_use]
+    pub const fn may_be_held(&self) -> bool {
+        !self.by_ends && !self.life.is_timewait && !self.life.is_orphan && !self.is_kernel_socket
     }
 }
 
@@ -109,6 +122,8 @@ pub struct Change {
     pub owner: Option<Owner>,
     /// Whether the handshake was done by a SYN cookie, without SYN_RECV.
     pub by_syn_cookie: bool,
+    /// Whether the kernel made the socket for itself.
+    pub is_kernel_socket: bool,
 }
 
 /// What was noticed on the way.
@@ -147,6 +162,7 @@ pub struct Table {
     without_key: u64,
     lost: u32,
     lost_until: Option<Nanos>,
+    wants_scan: bool,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -174,6 +190,7 @@ impl Table {
             without_key: 0,
             lost: 0,
             lost_until: None,
+            wants_scan: false,
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -192,6 +209,12 @@ impl Table {
     /// Live connections with their slots.
     pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Connection)> {
         (0..).zip(&self.rows).filter(|(_, row)| row.key != VACANT)
+    }
+
+    /// Who owns the row in `slot`.
+    #[must_use]
+    pub fn owner_of(&self, slot: u32) -> Option<Owner> {
+        self.row(slot)?.owner
     }
 
     /// How many there are.
@@ -230,6 +253,12 @@ impl Table {
                 }
                 return;
             }
+            What::Renamed => {
+                if let Some(task) = &event.task {
+                    self.processes.rename(task);
+                }
+                return;
+            }
             What::RequestStart { listener } => return self.request_start(event, listener, emit),
             What::RequestTimer {
                 step: TimerStep::Start,
@@ -265,129 +294,6 @@ impl Table {
         }
     }
 
-    /// Takes in one row of a snapshot, unless an event has told something newer.
-    pub fn observe(&mut self, row: &Row, emit: &mut impl FnMut(&Change)) -> bool {
-        let slot = self.find_row(row);
-        let Some(slot) = slot else {
-            let since = self.since_of(row);
-            let slot = self.make(row.sock, row.ends, row.netns, TCP, Life::new(row.state, since));
-            let connection = &mut self.rows[slot as usize];
-            connection.life.is_timewait = row.kind == SockKind::Timewait;
-            connection.life.is_orphan = row.is_orphan && row.kind == SockKind::Full;
-            connection.listener = row.listener;
-            connection.began = Since::Before(row.time);
-            if row.kind == SockKind::Request {
-                self.index_by_ends(slot);
-            }
-            if row.state == TcpState::Listen {
-                self.index_listener(slot);
-            }
-            if let (TcpState::SynRecv, SockKind::Full, Since::At(made)) = (row.state, row.kind, since) {
-                // Fast Open's child, which was seen to begin without its name.
-                self.children.remove(&row.sock.address);
-                self.rows[slot as usize].began = since;
-                let owner = self.listener_owner(row.netns, &row.ends, 0);
-                self.set_owner(slot, owner);
-                let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-                self.report(&change, emit);
-            }
-            return true;
-        };
-        let since = self.since_of(row);
-        if row.state == TcpState::Listen && row.ends != self.rows[slot as usize].ends {
-            // `listen` without `bind` chooses the port after the state is set.
-            self.unindex_listener(slot);
-            self.rows[slot as usize].ends = row.ends;
-            self.index_listener(slot);
-        }
-        let connection = &mut self.rows[slot as usize];
-        if !row.ends.is_unbound() && !connection.by_ends {
-            connection.ends = row.ends;
-        }
-        connection.life.is_timewait |= row.kind == SockKind::Timewait;
-        let is_newer = row.time > connection.life.since.time() && connection.life.held.is_none();
-        if connection.life.state == row.state || !is_newer {
-            return false;
-        }
-        let old = connection.life.state;
-        // When it left the old state was not seen: it may have been at once.
-        let dwell = Age::AtLeast(Nanos(0));
-        connection.life = Life::new(row.state, since);
-        connection.life.is_timewait = row.kind == SockKind::Timewait;
-        let change = self.change(slot, row.time, old, row.state, Some(dwell));
-        self.report(&change, emit);
-        true
-    }
-
-    /// Ends what the kernel no longer has: rows of the namespaces `covered` that a snapshot, begun at `started`,
-    /// did not show. Returns how many.
-    pub fn retire_missing(
-        &mut self,
-        started: Nanos,
-        covered: &HashSet<u32>,
-        shown: &[Row],
-        emit: &mut impl FnMut(&Change),
-    ) -> u64 {
-        let found: HashSet<u32> = shown.iter().filter_map(|row| self.find_row(row)).collect();
-        let missing: Vec<u32> = self
-            .slots()
-            .filter(|(slot, row)| {
-                row.is_tcp()
-                    && covered.contains(&row.netns)
-                    && row.life.since.time() < started
-                    && row.life.held.is_none()
-                    && !found.contains(slot)
-            })
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in &missing {
-            let row = self.rows[*slot as usize];
-            let dwell = Age::AtLeast(Nanos(0));
-            let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
-            change.reason = Some(EndReason::Unseen);
-            self.tally.unseen += 1;
-            self.report(&change, emit);
-            self.remove(*slot);
-        }
-        missing.len() as u64
-    }
-
-    /// Notes that a snapshot begun at `started` has made up for what was lost before.
-    pub fn forget_losses(&mut self, started: Nanos) {
-        self.lost_until = self.lost_until.filter(|until| *until >= started);
-    }
-
-    /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
-    /// snapshot can tell which connections they are.
-    #[must_use]
-    pub fn has_unexplained_children(&self, now: Nanos) -> bool {
-        self.children.values().any(|child| now.since(child.made) > HOLD)
-    }
-
-    /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that
-    /// the kernel had dropped by then.
-    pub fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
-        self.children
-            .retain(|_, child| child.made >= started || !covered.contains(&child.netns));
-    }
-
-    fn since_of(&self, row: &Row) -> Since {
-        if row.state == TcpState::TimeWait && row.entry_stamp_ms != 0 {
-            return Since::At(stamp_time(row.time, row.entry_stamp_ms));
-        }
-        match self.children.get(&row.sock.address) {
-            Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
-            Some(_) | None => Since::Before(row.time),
-        }
-    }
-
-    pub(super) fn find_row(&self, row: &Row) -> Option<u32> {
-        if row.kind == SockKind::Request {
-            return self.ends.get(row.netns, &row.ends);
-        }
-        self.keys.get(&key_of(row.sock)).copied()
-    }
-
     fn request_start(&mut self, event: &Event, listener: u64, emit: &mut impl FnMut(&Change)) {
         self.supersede(event, emit);
         if let Some(slot) = self.ends.get(event.netns, &event.ends) {
@@ -411,7 +317,7 @@ impl Table {
         self.rows[slot as usize].listener = listener;
         self.rows[slot as usize].side = Some(Side::Server);
         self.index_by_ends(slot);
-        let owner = self.listener_owner(event.netns, &event.ends, listener);
+        let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
         self.set_owner(slot, owner);
         let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
         self.report(&change, emit);
@@ -461,7 +367,7 @@ impl Table {
             | What::ResetReceived
             | What::ResetSent
             | What::Accept => known,
-            What::RequestStart { .. } | What::RequestEnd | What::RequestTimer { .. } => None,
+            What::RequestStart { .. } | What::RequestEnd | What::RequestTimer { .. } | What::Renamed => None,
         }
     }
 
@@ -489,12 +395,14 @@ impl Table {
 
     fn unknown(&mut self, event: &Event, state: TcpState, since: Since) -> u32 {
         self.tally.unknown += 1;
+        self.wants_scan = true;
         let life = Life::new(state, since);
         self.make(event.sock, event.ends, event.netns, event.protocol, life)
     }
 
     /// A handshake is done: the request's row becomes the child's.
     fn promote(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
+        self.wants_scan = true;
         let made = self.children.remove(&event.sock.address).map(|child| child.made);
         if let Some(slot) = self.ends.get(event.netns, &event.ends) {
             self.become_child(slot);
@@ -516,7 +424,7 @@ impl Table {
             Life::new(TcpState::SynRecv, Since::At(made))
         };
         let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
-        let owner = self.listener_owner(event.netns, &event.ends, 0);
+        let owner = self.listener_owner(event.netns, &event.ends, 0, event.time);
         self.set_owner(slot, owner);
         if !by_syn_cookie {
             self.rows[slot as usize].began = Since::At(made);
@@ -560,11 +468,19 @@ impl Table {
         if !row.by_ends && (is_whole || row.ends.local_port == 0) {
             row.ends = event.ends;
         }
+        row.is_kernel_socket |= event.is_kernel_socket;
         if let Some(task) = &event.task
             && let Some(evidence) = policy::evidence_of(&event.what, task)
         {
             let process = self.processes.intern(task);
-            self.set_owner(slot, Some(Owner { process, evidence }));
+            self.set_owner(
+                slot,
+                Some(Owner {
+                    process,
+                    evidence,
+                    since: event.time,
+                }),
+            );
             if evidence == Evidence::Connect {
                 if self.connects.len() == RECENT_CONNECTS {
                     self.connects.pop_front();
@@ -582,6 +498,7 @@ impl Table {
                 error,
                 fin_received,
                 is_orphan,
+                ..
             } => {
                 let old =
                     if self.rows[slot as usize].life.state == TcpState::Listen && old == TcpState::SynRecv {
@@ -614,7 +531,7 @@ impl Table {
             },
             What::RequestTimer { step, .. } => Input::RequestTimer(step),
             What::RequestEnd => Input::RequestDropped,
-            What::Accept | What::RequestStart { .. } => return None,
+            What::Accept | What::RequestStart { .. } | What::Renamed => return None,
         })
     }
 
@@ -683,6 +600,8 @@ impl Table {
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
                 self.report(&change, emit);
+                // It may be held for as long as its process likes, and `ss` does not show it.
+                self.wants_scan |= self.rows[slot as usize].may_be_held();
                 self.remember_for_reopening(slot);
                 self.remove(slot);
             }
@@ -713,6 +632,7 @@ impl Table {
             reason: None,
             owner: row.owner,
             by_syn_cookie: false,
+            is_kernel_socket: row.is_kernel_socket,
         }
     }
 
@@ -731,47 +651,6 @@ impl Table {
     fn report(&mut self, change: &Change, emit: &mut impl FnMut(&Change)) {
         self.tally.changes += 1;
         emit(change);
-    }
-
-    fn listener_owner(&self, netns: u32, ends: &Ends, listener: u64) -> Option<Owner> {
-        let by_cookie = (listener != 0)
-            .then(|| self.keys.get(&listener).copied())
-            .flatten();
-        let slot = by_cookie.or_else(|| {
-            let slots = self.listeners.get(&(netns, ends.local_port))?;
-            slots
-                .iter()
-                .find(|slot| self.rows[**slot as usize].ends.local() == ends.local())
-                .or_else(|| slots.first())
-                .copied()
-        })?;
-        let owner = self.rows[slot as usize].owner?;
-        Some(Owner {
-            process: owner.process,
-            evidence: Evidence::Listener,
-        })
-    }
-
-    /// Gives the row this evidence of its owner, which counts unless stronger is known.
-    pub fn set_owner(&mut self, slot: u32, owner: Option<Owner>) {
-        let Some(new) = owner else { return };
-        let row = &mut self.rows[slot as usize];
-        let known = row.owner;
-        let owner = policy::weigh(known, new);
-        if known == Some(owner) {
-            return;
-        }
-        row.owner = Some(owner);
-        self.processes.retain(owner.process);
-        if let Some(known) = known {
-            self.processes.release(known.process);
-        }
-    }
-
-    /// The row of the socket with this cookie.
-    #[must_use]
-    pub fn slot_of_cookie(&self, cookie: u64) -> Option<u32> {
-        self.keys.get(&cookie).copied()
     }
 
     fn make(&mut self, sock: SockRef, ends: Ends, netns: u32, protocol: u16, life: Life) -> u32 {
@@ -796,6 +675,7 @@ impl Table {
             listener: 0,
             began: life.since,
             side: None,
+            is_kernel_socket: false,
             key,
             by_ends: false,
         };
@@ -848,52 +728,6 @@ impl Table {
         row.by_ends = false;
         self.ends.remove(row.netns, &row.ends, slot);
     }
-
-    fn unindex_listener(&mut self, slot: u32) {
-        let row = &self.rows[slot as usize];
-        let place = (row.netns, row.ends.local_port);
-        if let Some(slots) = self.listeners.get_mut(&place) {
-            slots.retain(|other| *other != slot);
-            if slots.is_empty() {
-                self.listeners.remove(&place);
-            }
-        }
-    }
-
-    fn index_listener(&mut self, slot: u32) {
-        let row = &self.rows[slot as usize];
-        self.listeners
-            .entry((row.netns, row.ends.local_port))
-            .or_default()
-            .push(slot);
-    }
-
-    /// Gives up one row, passing over the rows in turn; a timewait or request row is taken where one is near,
-    /// since it would end by itself.
-    fn evict(&mut self) {
-        const LOOK_AHEAD: usize = 32;
-        let count = self.rows.len();
-        let mut chosen = None;
-        for step in 0..count {
-            let at = (self.evict_hand + step) % count;
-            let row = &self.rows[at];
-            if row.key == VACANT {
-                continue;
-            }
-            let short_lived = row.life.is_timewait || row.by_ends;
-            if chosen.is_none() || short_lived {
-                chosen = Some(at);
-            }
-            if short_lived || (step >= LOOK_AHEAD && chosen.is_some()) {
-                break;
-            }
-        }
-        if let Some(slot) = chosen.and_then(|at| u32::try_from(at).ok()) {
-            self.evict_hand = slot as usize + 1;
-            self.remove(slot);
-            self.tally.evicted += 1;
-        }
-    }
 }
 
 /// Marks a slot that is free.
@@ -906,15 +740,4 @@ const fn key_of(sock: SockRef) -> u64 {
     } else {
         sock.address
     }
-}
-
-/// The monotonic time of a 32-bit millisecond stamp that is at most 49 days before `now`.
-#[must_use]
-pub fn stamp_time(now: Nanos, stamp_ms: u32) -> Nanos {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the stamp is the low half of the kernel's milliseconds"
-    )]
-    let ago_ms = ((now.0 / 1_000_000) as u32).wrapping_sub(stamp_ms);
-    Nanos(now.0.saturating_sub(u64::from(ago_ms) * 1_000_000))
 }

@@ -9,7 +9,7 @@ use crate::{
     decode::{Row, SockKind},
     engine::{Engine, Healed},
     event::{
-        Age, ConnectionId, EndReason, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState,
+        Age, Bytes, ConnectionId, EndReason, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState,
         TimerStep, What,
     },
     source::snapshot::Snapshot,
@@ -123,6 +123,7 @@ impl Life {
                 protocol: 6,
                 what,
                 task,
+                is_kernel_socket: false,
                 lost: 0,
             },
             connection: self.connection,
@@ -141,6 +142,7 @@ impl Life {
             error: 0,
             fin_received: matches!(new, CloseWait | LastAck | Closing),
             is_orphan: matches!(old, FinWait1 | FinWait2 | Closing | LastAck),
+            bytes: Bytes::default(),
         };
         self.report(self.sock, what, by_owner.then(task));
     }
@@ -419,6 +421,7 @@ fn row(step: &Step, (kind, state): (SockKind, TcpState), time: Nanos) -> Row {
         state,
         uid: 0,
         is_orphan: false,
+        is_kernel_socket: false,
         unread: 0,
         unsent: 0,
         listener: if kind == SockKind::Request {

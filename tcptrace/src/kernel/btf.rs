@@ -155,6 +155,23 @@ impl Btf {
     /// looked through. `None` where this kernel has no such field.
     #[must_use]
     pub fn field_offset(&self, name: &str, path: &str) -> Option<u32> {
+        let bits = self.field_bits(name, path)?;
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// The same for a bitfield of one bit: the offset of its byte, and its mask there.
+    #[must_use]
+    pub fn bit(&self, name: &str, path: &str) -> Option<(u32, u8)> {
+        let bits = self.field_bits(name, path)?;
+        let place = if cfg!(target_endian = "big") {
+            7 - bits % 8
+        } else {
+            bits % 8
+        };
+        Some((bits / 8, 1 << place))
+    }
+
+    fn field_bits(&self, name: &str, path: &str) -> Option<u32> {
         let mut current = self.find(kind::STRUCT, name)?;
         let mut bits = 0;
         for part in path.split('.') {
@@ -162,7 +179,7 @@ impl Btf {
             bits += offset;
             current = self.strip(member)?;
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        Some(bits)
     }
 
     /// The parameters of the function `name`, in order.

@@ -36,6 +36,7 @@ pub enum Purpose {
     Requests,
     Resets,
     Accept,
+    Names,
     Cookies,
 }
 
@@ -49,6 +50,7 @@ impl Purpose {
             Self::Requests => "requests",
             Self::Resets => "resets",
             Self::Accept => "accept",
+            Self::Names => "names",
             Self::Cookies => "cookies",
         }
     }
@@ -62,6 +64,7 @@ impl Purpose {
             Self::Requests => "SYN_RECV from the SYN on, abandoned handshakes",
             Self::Resets => "why a connection ended",
             Self::Accept => "the process that accepted, at once",
+            Self::Names => "a process's new name, at once, where it runs another program or renames itself",
             Self::Cookies => "an identity for each socket that is made from now on",
         }
     }
@@ -75,6 +78,9 @@ impl Purpose {
             Self::Requests => "SYN_RECV seems to last no time, abandoned handshakes are not seen",
             Self::Resets => "ends by reset have no reason",
             Self::Accept => "an accepted socket's owner is the listener's until better evidence comes",
+            Self::Names => {
+                "a process that changes its name keeps the old one until something else shows the new"
+            }
             Self::Cookies => {
                 "a connection is known by its address in the kernel, which its timewait sock does not share"
             }
@@ -333,6 +339,17 @@ pub const ACCEPT: Hook = hook(
     &["sock"],
     &[],
     &[kind::ACCEPT],
+);
+
+/// What processes are called.
+pub const NAMES: Hook = hook(
+    "task_rename",
+    Attach::TpBtf,
+    "task_rename",
+    Purpose::Names,
+    &["task_struct", ""],
+    &[],
+    &[kind::TASK_RENAME],
 );
 
 /// Gives sockets their cookies, for kernels whose tracing programs may not ask for one (before Linux 5.12).

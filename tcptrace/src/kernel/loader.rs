@@ -516,6 +516,12 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let wake_bytes = u64::from(settings.buffer_bytes / 4);
     let timewait_process_arguments = count("tcp_timewait_state_process");
     let accept_arguments = count("inet_csk_accept");
+    let kern_sock_mask = facts
+        .btf
+        .as_ref()
+        .ok()
+        .and_then(|btf| btf.bit(Field::KernSock.of_struct(), Field::KernSock.path()))
+        .map_or(0, |(_, mask)| mask);
     let log_level = if settings.debug {
         aya_log::Level::Trace as u8
     } else {
@@ -537,6 +543,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .override_global("REQSK_TIMER_HANDLER", &facts.handlers.request, true)
         .override_global("TIMEWAIT_PROCESS_ARGUMENTS", &timewait_process_arguments, true)
         .override_global("ACCEPT_ARGUMENTS", &accept_arguments, true)
+        .override_global("KERN_SOCK_MASK", &kern_sock_mask, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RECORDS", settings.buffer_bytes)
         .load(&object)
@@ -575,9 +582,12 @@ fn object() -> Result<std::borrow::Cow<'static, [u8]>, Refusal> {
 }
 
 fn offset(btf: &Btf, field: Field) -> u16 {
-    btf.field_offset(field.of_struct(), field.path())
-        .and_then(|at| u16::try_from(at).ok())
-        .unwrap_or(ABSENT)
+    let (of_struct, path) = (field.of_struct(), field.path());
+    let at = match field {
+        Field::KernSock => btf.bit(of_struct, path).map(|(at, _)| at),
+        _ => btf.field_offset(of_struct, path),
+    };
+    at.and_then(|at| u16::try_from(at).ok()).unwrap_or(ABSENT)
 }
 
 fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {

@@ -82,6 +82,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
     let hidden = hidden_states(abilities, preference);
     let classic = !abilities.has_btf || preference == Preference::Tracepoint;
     let transitions = if classic { Way::Classic } else { Way::TpBtf };
+    // By typed tracepoints, for which the plain one stands in where there is no BTF.
     let resets = match (classic, abilities.has_btf) {
         (false, _) => Way::TpBtf,
         (true, true) => Way::Missing(NOT_ASKED),
@@ -114,6 +115,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
     }
     if resets == Way::TpBtf {
         hooks.extend_from_slice(hook::RESETS);
+        hooks.push(hook::NAMES);
     }
     let mut ways = vec![
         (Purpose::Transitions, transitions),
@@ -121,6 +123,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         (Purpose::Requests, hidden),
         (Purpose::Resets, resets),
         (Purpose::Accept, accept),
+        (Purpose::Names, resets),
     ];
     if !classic && !abilities.has_cookie {
         ways.push((Purpose::Cookies, Way::Cgroup));
@@ -182,46 +185,60 @@ mod tests {
             has_trampolines: false,
             ..ALL
         };
-        let table: [(Abilities, Preference, [&str; 5]); 8] = [
+        let table: [(Abilities, Preference, [&str; 6]); 8] = [
             (
                 ALL,
                 Preference::Auto,
-                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"],
+                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry", "tp_btf"],
             ),
             (
                 ALL,
                 Preference::Fentry,
-                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry"],
+                ["tp_btf", "fentry", "fentry", "tp_btf", "fentry", "tp_btf"],
             ),
             (
                 ALL,
                 Preference::Timers,
-                ["tp_btf", "timers", "timers", "tp_btf", "missing"],
+                ["tp_btf", "timers", "timers", "tp_btf", "missing", "tp_btf"],
             ),
             (
                 ALL,
                 Preference::Tracepoint,
-                ["tracepoint", "missing", "missing", "missing", "missing"],
+                [
+                    "tracepoint",
+                    "missing",
+                    "missing",
+                    "missing",
+                    "missing",
+                    "missing",
+                ],
             ),
             (
                 hardened,
                 Preference::Auto,
-                ["tp_btf", "timers", "timers", "tp_btf", "missing"],
+                ["tp_btf", "timers", "timers", "tp_btf", "missing", "tp_btf"],
             ),
             (
                 hardened,
                 Preference::Fentry,
-                ["tp_btf", "missing", "missing", "tp_btf", "missing"],
+                ["tp_btf", "missing", "missing", "tp_btf", "missing", "tp_btf"],
             ),
             (
                 hidden,
                 Preference::Auto,
-                ["tp_btf", "missing", "missing", "tp_btf", "missing"],
+                ["tp_btf", "missing", "missing", "tp_btf", "missing", "tp_btf"],
             ),
             (
                 no_btf,
                 Preference::Auto,
-                ["tracepoint", "missing", "missing", "missing", "missing"],
+                [
+                    "tracepoint",
+                    "missing",
+                    "missing",
+                    "missing",
+                    "missing",
+                    "missing",
+                ],
             ),
         ];
         for (abilities, preference, expected) in table {

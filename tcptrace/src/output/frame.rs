@@ -2,7 +2,7 @@
 
 use super::duration::{human, human_age};
 use crate::{
-    event::TcpState,
+    event::{Nanos, TcpState},
     view::{ProcessView, View},
 };
 use std::fmt::Write as _;
@@ -44,6 +44,11 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
             audit.differences, audit.compared
         );
     }
+    // The scan at the start is not spread over time yet.
+    if view.scans.count > 0 && view.watched >= Nanos::from_secs(1) {
+        let share = percent(view.scans.total_ns, view.watched.0);
+        let _ = write!(text, "  owners: {share:.1} % of a CPU");
+    }
     text.push('\n');
     for shortfall in &view.shortfalls {
         let _ = writeln!(text, "not traced: {shortfall}");
@@ -77,6 +82,14 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
     text
 }
 
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share is shown to a tenth of a percent"
+)]
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
 /// The states that incidents are about keep their column.
 const fn is_always_shown(state: TcpState) -> bool {
     matches!(
@@ -101,10 +114,7 @@ fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        connection::audit::Audit,
-        event::{Age, Nanos},
-    };
+    use crate::{connection::audit::Audit, event::Age, owner::schedule::Cost};
 
     fn view() -> View {
         let mut counts = [0; TcpState::COUNT];
@@ -136,6 +146,10 @@ mod tests {
                 compared: 15,
                 ..Audit::default()
             }),
+            scans: Cost {
+                count: 4,
+                total_ns: 48_000_000,
+            },
             shortfalls: vec!["accept: this kernel refuses fentry and fexit programs".to_owned()],
         }
     }
@@ -159,6 +173,7 @@ mod tests {
             lost: 0,
             evicted: 0,
             audit: None,
+            scans: Cost::default(),
             shortfalls: Vec::new(),
             ..view()
         };

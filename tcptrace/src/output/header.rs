@@ -1,5 +1,6 @@
 //! The first and the last line of every stream: what traced, by which hooks, and what went missing.
 
+use crate::owner::schedule::Cost;
 use crate::{
     connection::{audit::Audit, table::Tally},
     event::TcpState,
@@ -107,6 +108,8 @@ pub struct Summary {
     pub hits: BTreeMap<&'static str, u64>,
     /// How long states lasted, by state: finished dwells of which both ends were seen.
     pub dwells: BTreeMap<TcpState, Dwells>,
+    /// What it took to find out who holds which socket.
+    pub scans: Cost,
     /// The comparison with the kernel's own table, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
@@ -147,14 +150,14 @@ pub struct LostBy {
     pub timewait: u64,
     /// Request records that did.
     pub request: u64,
-    /// Resets and accepts that did.
+    /// Resets, accepts and new names that did.
     pub other: u64,
     /// Runs that the kernel skipped because the program was interrupted by itself.
     pub skipped: u64,
 }
 
 /// The record kinds by name, for [`Summary::hits`].
-const KINDS: [(&str, u8); 16] = {
+const KINDS: [(&str, u8); 17] = {
     use tcptrace_common::kind;
     [
         ("state", kind::STATE),
@@ -173,6 +176,7 @@ const KINDS: [(&str, u8); 16] = {
         ("request-timer-cancel", kind::REQUEST_TIMER_CANCEL),
         ("request-timer-expire", kind::REQUEST_TIMER_EXPIRE),
         ("accept", kind::ACCEPT),
+        ("task-rename", kind::TASK_RENAME),
     ]
 };
 
@@ -214,6 +218,7 @@ impl Summary {
                 .filter(|(_, hits)| *hits > 0)
                 .collect(),
             dwells: BTreeMap::new(),
+            scans: Cost::default(),
             audit: None,
         }
     }

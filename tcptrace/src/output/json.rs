@@ -2,12 +2,15 @@
 
 use crate::{
     connection::table::Change,
+    decode::Holder,
+    engine::Engine,
     event::{EndReason, Ends, Family, Nanos, TcpState},
     kernel::clock::Anchor,
     output::header::{Header, Summary},
     owner::{
+        container::{Container, Place},
         policy::{Evidence, Owner},
-        processes::Processes,
+        processes::{ProcessId, Processes, comm_text},
     },
 };
 use jiff::Timestamp;
@@ -43,7 +46,47 @@ pub struct OwnerJson<'a> {
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
     evidence: Evidence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_ns: Option<Nanos>,
+}
+
+impl<'a> OwnerJson<'a> {
+    /// An owner that a snapshot found.
+    #[must_use]
+    pub fn of_holder(holder: &'a Holder, runs_in: Option<&'a Place>, evidence: Evidence) -> Self {
+        Self {
+            pid: holder.process.pid,
+            start_ns: holder.process.start_ns,
+            comm: comm_text(&holder.comm),
+            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+            place: place(runs_in),
+            evidence,
+            since_ns: None,
+        }
+    }
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PlaceJson<'a> {
+    cgroup_path: Option<&'a str>,
+    container: Option<&'a Container>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+}
+
+/// A place as JSON has it.
+#[must_use]
+pub fn place(place: Option<&Place>) -> PlaceJson<'_> {
+    place.map_or_else(PlaceJson::default, |place| PlaceJson {
+        cgroup_path: Some(&place.path),
+        container: place.container.as_ref(),
+        pod: place.pod.as_deref(),
+        unit: place.unit.as_deref(),
+    })
 }
 
 /// The owner as JSON has it.
@@ -56,7 +99,9 @@ pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_
         start_ns: process.key.start_ns,
         comm: process.name(),
         cgroup: (process.cgroup != 0).then_some(process.cgroup),
+        place: place(process.place.as_deref()),
         evidence: owner.evidence,
+        since_ns: Some(owner.since),
     })
 }
 
@@ -70,6 +115,7 @@ struct ChangeJson<'a> {
     local: EndJson,
     remote: EndJson,
     netns: u32,
+    netns_name: Option<&'a str>,
     #[serde(skip_serializing_if = "is_tcp")]
     protocol: u16,
     old: TcpState,
@@ -79,7 +125,54 @@ struct ChangeJson<'a> {
     reason: Option<EndReason>,
     #[serde(skip_serializing_if = "is_false")]
     syn_cookie: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    kernel: bool,
     owner: Option<OwnerJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holders: Vec<HolderJson<'a>>,
+}
+
+/// A process that has a socket open.
+#[derive(Clone, Debug, Serialize)]
+pub struct HolderJson<'a> {
+    pid: u32,
+    start_ns: u64,
+    comm: std::borrow::Cow<'a, str>,
+    fd: u32,
+    cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
+}
+
+impl<'a> HolderJson<'a> {
+    /// One open file of a snapshot.
+    #[must_use]
+    pub fn new(holder: &'a Holder, runs_in: Option<&'a Place>) -> Self {
+        Self {
+            pid: holder.process.pid,
+            start_ns: holder.process.start_ns,
+            comm: comm_text(&holder.comm),
+            fd: holder.fd,
+            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+            place: place(runs_in),
+        }
+    }
+}
+
+fn holders<'a>(list: &[(ProcessId, u32)], processes: &'a Processes) -> Vec<HolderJson<'a>> {
+    list.iter()
+        .filter_map(|(id, fd)| {
+            let process = processes.get(*id)?;
+            Some(HolderJson {
+                pid: process.key.pid,
+                start_ns: process.key.start_ns,
+                comm: process.name(),
+                fd: *fd,
+                cgroup: (process.cgroup != 0).then_some(process.cgroup),
+                place: place(process.place.as_deref()),
+            })
+        })
+        .collect()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -101,7 +194,8 @@ pub fn rfc3339(wall_ns: u64) -> String {
 
 /// One change, with its newline.
 #[must_use]
-pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+pub fn change(change: &Change, engine: &Engine, netns_name: Option<&str>, anchor: &Anchor) -> String {
+    let processes = &engine.table.processes;
     let (local, remote) = ends(&change.ends);
     line(&ChangeJson {
         time: rfc3339(anchor.wall(change.time)),
@@ -112,6 +206,7 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         local,
         remote,
         netns: change.netns,
+        netns_name,
         protocol: change.protocol,
         old: change.old,
         new: change.new,
@@ -119,7 +214,9 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         dwell_exact: change.dwell.is_some_and(crate::event::Age::is_exact),
         reason: change.reason,
         syn_cookie: change.by_syn_cookie,
+        kernel: change.is_kernel_socket,
         owner: owner(change.owner, processes),
+        holders: holders(engine.holders.of(change.id.cookie), processes),
     })
 }
 

@@ -15,8 +15,17 @@ use std::{fmt::Write as _, net::IpAddr};
 pub fn titles(wide: bool) -> String {
     if wide {
         format!(
-            "{:<15} {:>7} {:<15} {:<8} {:<47} {:<47} {:>8} {}\n",
-            "TIME", "PID", "COMMAND", "EVIDENCE", "LOCAL", "REMOTE", "DWELL", "CHANGE"
+            "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
+            "TIME",
+            "PID",
+            "COMMAND",
+            "EVIDENCE",
+            "CONTAINER/UNIT",
+            "NETNS",
+            "LOCAL",
+            "REMOTE",
+            "DWELL",
+            "CHANGE"
         )
     } else {
         format!(
@@ -31,6 +40,7 @@ pub fn titles(wide: bool) -> String {
 pub fn change(
     change: &Change,
     processes: &Processes,
+    netns_name: Option<&str>,
     anchor: &Anchor,
     zone: &TimeZone,
     wide: bool,
@@ -70,6 +80,9 @@ pub fn change(
             )
         },
     );
+    let place = owner.and_then(|(process, _)| process.place.as_deref()?.short());
+    let place = clip(place.unwrap_or("-"), 20);
+    let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.ends);
     let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
         (Some(reason), _) => format!(" {reason}"),
@@ -77,7 +90,7 @@ pub fn change(
         (None, false) => String::new(),
     };
     format!(
-        "{} {pid:>7} {comm:<15} {evidence:<8} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
+        "{} {pid:>7} {comm:<15} {evidence:<8} {place:<20} {netns:<15} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
         wall.strftime("%H:%M:%S%.6f"),
     )
 }
@@ -134,7 +147,10 @@ mod tests {
     use super::*;
     use crate::{
         event::{Age, ConnectionId, Nanos, ProcessKey, Task, TcpState},
-        owner::policy::{Evidence, Owner},
+        owner::{
+            container::Place,
+            policy::{Evidence, Owner},
+        },
     };
 
     fn example(remote: &str) -> (Change, Processes) {
@@ -149,6 +165,9 @@ mod tests {
             comm,
             cgroup: 0,
             is_kernel_thread: false,
+        });
+        processes.place(process, Nanos(0), &mut |_| {
+            Some(Place::of_path(b"/system.slice/nginx.service").into())
         });
         let local = if remote.contains(':') {
             "2001:db8::1"
@@ -176,8 +195,10 @@ mod tests {
             owner: Some(Owner {
                 process,
                 evidence: Evidence::Listener,
+                since: Nanos(0),
             }),
             by_syn_cookie: false,
+            is_kernel_socket: false,
         };
         (change, processes)
     }
@@ -190,14 +211,14 @@ mod tests {
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
         let (longest, processes) = example("255.255.255.255");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
             line.chars().count()
         );
         let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
@@ -208,7 +229,8 @@ mod tests {
     #[test]
     fn wide_lines_show_all_of_ipv6() {
         let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, true);
+        let line = change(&longest, &processes, Some("web"), &ANCHOR, &TimeZone::UTC, true);
+        assert!(line.contains(" nginx.service        web             [2001:db8::1]:65535 "));
         assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
         assert!(line.contains("leaky-server"));
     }

@@ -1,7 +1,7 @@
 //! Weighs evidence of ownership. Knows no scan and no kernel.
 
 use super::processes::ProcessId;
-use crate::event::{Task, TcpState, What};
+use crate::event::{Nanos, Task, TcpState, What};
 use serde::Serialize;
 
 /// How an owner is known, from the weakest to the strongest.
@@ -11,6 +11,8 @@ use serde::Serialize;
 pub enum Evidence {
     /// It owns the listener that the connection came to: provisional until somebody accepts it.
     Listener,
+    /// `/proc/PID/fd` shows the socket, where the kernel has no iterator of open files.
+    Proc,
     /// It closed the socket or shut it down.
     Close,
     /// It called `listen`.
@@ -24,11 +26,23 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// From the weakest to the strongest.
+    pub const ALL: [Self; 7] = [
+        Self::Listener,
+        Self::Proc,
+        Self::Close,
+        Self::Listen,
+        Self::Connect,
+        Self::Accept,
+        Self::Holder,
+    ];
+
     /// The word in every output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Listener => "listener",
+            Self::Proc => "proc",
             Self::Close => "close",
             Self::Listen => "listen",
             Self::Connect => "connect",
@@ -37,20 +51,23 @@ impl Evidence {
         }
     }
 
-    /// Whether it is a guess that later evidence may overturn.
+    /// Whether it is a guess that later evidence may overturn. All other evidence proves that the process had the
+    /// socket at that time.
     #[must_use]
     pub const fn is_provisional(self) -> bool {
         matches!(self, Self::Listener)
     }
 }
 
-/// An owner and how it is known.
+/// An owner, how that is known, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Who.
     pub process: ProcessId,
     /// How that is known.
     pub evidence: Evidence,
+    /// When the evidence was obtained.
+    pub since: Nanos,
 }
 
 /// What the running task of an event proves about the socket, if anything. In softirq the running task is
@@ -77,7 +94,8 @@ pub fn evidence_of(what: &What, task: &Task) -> Option<Evidence> {
         | What::TimewaitTimer { .. }
         | What::RequestStart { .. }
         | What::RequestEnd
-        | What::RequestTimer { .. } => return None,
+        | What::RequestTimer { .. }
+        | What::Renamed => return None,
     };
     // A kernel worker closes files for others (delayed `fput`); what it opens is the kernel's own.
     if task.is_kernel_thread && evidence == Evidence::Close {
@@ -86,50 +104,169 @@ pub fn evidence_of(what: &What, task: &Task) -> Option<Evidence> {
     Some(evidence)
 }
 
-/// The owner after new evidence: stronger or equally strong evidence replaces what was known.
+/// The owner after new evidence. A guess never beats a proof. Of two proofs about one process the stronger stays;
+/// about two processes the later one counts, since sockets change hands.
 #[must_use]
 pub fn weigh(known: Option<Owner>, new: Owner) -> Owner {
-    match known {
-        Some(known) if known.evidence > new.evidence => known,
-        Some(_) | None => new,
+    let Some(known) = known else { return new };
+    match (known.evidence.is_provisional(), new.evidence.is_provisional()) {
+        (true, false) => new,
+        (_, true) => known,
+        (false, false) if known.process == new.process => {
+            if new.evidence > known.evidence {
+                new
+            } else {
+                known
+            }
+        }
+        (false, false) => {
+            if new.since >= known.since {
+                new
+            } else {
+                known
+            }
+        }
     }
+}
+
+/// Which of the processes that have a socket open owns it: the one that was known to, where it still has it; else
+/// the youngest, since a parent that passes its sockets on is older than who works with them.
+#[must_use]
+pub fn choose(known: Option<ProcessId>, holders: &[(ProcessId, u64)]) -> Option<ProcessId> {
+    let still = holders.iter().find(|(process, _)| Some(*process) == known);
+    still
+        .or_else(|| {
+            holders
+                .iter()
+                .max_by_key(|(process, start_ns)| (*start_ns, *process))
+        })
+        .map(|(process, _)| *process)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn stronger_evidence_replaces_weaker_and_never_the_other_way() {
-        let order = [
-            Evidence::Listener,
-            Evidence::Close,
-            Evidence::Listen,
-            Evidence::Connect,
-            Evidence::Accept,
-            Evidence::Holder,
-        ];
-        for (weaker, stronger) in order.iter().zip(&order[1..]) {
-            let weak = Owner {
-                process: ProcessId(1),
-                evidence: *weaker,
-            };
-            let strong = Owner {
-                process: ProcessId(2),
-                evidence: *stronger,
-            };
-            assert_eq!(weigh(Some(weak), strong), strong);
-            assert_eq!(weigh(Some(strong), weak), strong);
+    const PARENT: ProcessId = ProcessId(1);
+    const CHILD: ProcessId = ProcessId(2);
+
+    fn owner(process: ProcessId, evidence: Evidence, since: u64) -> Owner {
+        Owner {
+            process,
+            evidence,
+            since: Nanos(since),
         }
-        let first = Owner {
-            process: ProcessId(1),
-            evidence: Evidence::Close,
+    }
+
+    #[test]
+    fn the_first_evidence_counts_whatever_it_is() {
+        for evidence in Evidence::ALL {
+            let first = owner(PARENT, evidence, 5);
+            assert_eq!(weigh(None, first), first);
+        }
+    }
+
+    #[test]
+    fn a_guess_never_beats_anything_and_everything_beats_a_guess() {
+        for evidence in Evidence::ALL {
+            let guess = owner(PARENT, Evidence::Listener, 9);
+            let other = owner(CHILD, evidence, 1);
+            if evidence.is_provisional() {
+                assert_eq!(weigh(Some(other), guess), other);
+            } else {
+                assert_eq!(weigh(Some(guess), other), other);
+                assert_eq!(weigh(Some(other), guess), other);
+            }
+        }
+    }
+
+    #[test]
+    fn of_one_process_the_strongest_proof_stays_with_its_time() {
+        for known in Evidence::ALL {
+            for new in Evidence::ALL {
+                let before = owner(PARENT, known, 1);
+                let after = owner(PARENT, new, 2);
+                let expected = if new > known { after } else { before };
+                assert_eq!(weigh(Some(before), after), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_processes_the_later_proof_counts() {
+        for known in Evidence::ALL.into_iter().filter(|word| !word.is_provisional()) {
+            for new in Evidence::ALL.into_iter().filter(|word| !word.is_provisional()) {
+                let parent = owner(PARENT, known, 1);
+                let child = owner(CHILD, new, 2);
+                assert_eq!(weigh(Some(parent), child), child, "{known:?} {new:?}");
+                assert_eq!(weigh(Some(child), parent), child, "{known:?} {new:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_holders_the_known_owner_stays_else_the_youngest() {
+        let table = [
+            (None, vec![], None),
+            (None, vec![(PARENT, 10)], Some(PARENT)),
+            (None, vec![(PARENT, 10), (CHILD, 20)], Some(CHILD)),
+            (Some(PARENT), vec![(PARENT, 10), (CHILD, 20)], Some(PARENT)),
+            (Some(PARENT), vec![(CHILD, 20)], Some(CHILD)),
+        ];
+        for (known, holders, expected) in table {
+            assert_eq!(choose(known, &holders), expected, "{known:?} {holders:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_of_the_kernel_closes_for_others_and_opens_for_itself() {
+        let state = |old, new| What::State {
+            old,
+            new,
+            error: 0,
+            fin_received: false,
+            is_orphan: false,
+            bytes: crate::event::Bytes::default(),
         };
-        let second = Owner {
-            process: ProcessId(2),
-            evidence: Evidence::Close,
+        let task = |is_kernel_thread| Task {
+            process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
+            comm: [0; 16],
+            cgroup: 0,
+            is_kernel_thread,
         };
-        assert_eq!(weigh(Some(first), second), second);
-        assert_eq!(weigh(None, first), first);
+        let table = [
+            (
+                state(TcpState::Established, TcpState::FinWait1),
+                false,
+                Some(Evidence::Close),
+            ),
+            (state(TcpState::Established, TcpState::FinWait1), true, None),
+            (
+                state(TcpState::Established, TcpState::Close),
+                false,
+                Some(Evidence::Close),
+            ),
+            (
+                state(TcpState::Close, TcpState::SynSent),
+                false,
+                Some(Evidence::Connect),
+            ),
+            (
+                state(TcpState::Close, TcpState::SynSent),
+                true,
+                Some(Evidence::Connect),
+            ),
+            (
+                state(TcpState::Close, TcpState::Listen),
+                false,
+                Some(Evidence::Listen),
+            ),
+            (What::Accept, false, Some(Evidence::Accept)),
+            (What::Renamed, false, None),
+            (What::ResetReceived, false, None),
+        ];
+        for (what, is_kernel_thread, expected) in table {
+            assert_eq!(evidence_of(&what, &task(is_kernel_thread)), expected, "{what:?}");
+        }
     }
 }

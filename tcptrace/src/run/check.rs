@@ -82,7 +82,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         "task_file",
         holders.map_or_else(
             |refusal| format!("NOT available: {}", refusal.cause()),
-            |found| format!("{} open TCP sockets", found.len())
+            |found| format!("{} open TCP sockets", found.holders.len())
         )
     );
     print!("{text}");

@@ -11,6 +11,7 @@ use crate::{
         hist::{self, Picture, hlog},
         json::rfc3339,
     },
+    source::cgroups::Cgroups,
     stats::{collector::Collector, key::By, report::Report},
 };
 use anyhow::Context as _;
@@ -36,6 +37,7 @@ pub struct Dumper {
     signal: Signal,
     file: Option<PathBuf>,
     filter: Filter,
+    cgroups: Cgroups,
     /// Only a filter needs histograms of its own; those of everybody are in the engine.
     collector: Option<Collector>,
 }
@@ -55,6 +57,7 @@ impl Dumper {
             signal: signal(SignalKind::user_defined1()).context("cannot wait for SIGUSR1")?,
             file: file.map(Path::to_owned),
             filter: filter.clone(),
+            cgroups: Cgroups::of_this_host(),
             collector: (*filter != all).then(|| Collector::new(filter, By::State, watched_from)),
         })
     }
@@ -76,10 +79,21 @@ impl Dumper {
     }
 
     /// Counts the changes taken.
-    pub fn sort(&mut self, session: &Session) {
-        if let Some(collector) = &mut self.collector {
-            collector.sort(&session.engine.table);
+    pub fn sort(&mut self, session: &mut Session) {
+        let Self {
+            collector,
+            filter,
+            cgroups,
+            ..
+        } = self;
+        let Some(collector) = collector else { return };
+        if filter.asks_for_places() && collector.has_taken() {
+            let now = clock::monotonic();
+            session.engine.table.processes.place_all(now, &mut |process| {
+                cgroups.place(process.key, process.cgroup, now)
+            });
         }
+        collector.sort(&session.engine);
     }
 
     /// Writes all that is known now, and says where. A file that cannot be written is said too, and the run goes on.
@@ -121,10 +135,10 @@ impl Dumper {
     fn report(&self, session: &Session, now: Nanos) -> Report {
         let engine = &session.engine;
         let mut report = if let Some(collector) = &self.collector {
-            collector.report(&engine.table, now)
+            collector.report(engine, now)
         } else {
             let mut everybody = Report::of_totals(&engine.stats.totals, By::State);
-            everybody.take_open(&engine.table, now, watched_from(session), |_| true);
+            everybody.take_open(engine, now, watched_from(session), &Filter::default());
             everybody
         };
         report.sort();

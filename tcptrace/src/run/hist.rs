@@ -17,7 +17,7 @@ use crate::{
         json,
         sink::Sink,
     },
-    source::hlog as reader,
+    source::{cgroups::Cgroups, hlog as reader},
     stats::{
         collector::Collector,
         measure::{Kind, Measure},
@@ -60,6 +60,8 @@ struct Measuring {
     wanted: HistOptions,
     measures: Vec<Measure>,
     collector: Collector,
+    filter_asks_for_places: bool,
+    cgroups: Cgroups,
     /// When the interval began that is gathered.
     since: Nanos,
 }
@@ -71,6 +73,8 @@ impl Measuring {
             sink: Sink::open(wanted.output.file.as_deref()).map_err(Failure::Output)?,
             measures: hist::measures(&filter.states),
             collector: Collector::new(filter, wanted.by, watched_from),
+            filter_asks_for_places: filter.asks_for_places(),
+            cgroups: Cgroups::of_this_host(),
             since: session.started,
             session,
             wanted,
@@ -90,7 +94,7 @@ impl Measuring {
                 session, collector, ..
             } = self;
             session.pump(&mut |change| collector.take(change))?;
-            collector.sort(&session.engine.table);
+            self.sort(now);
             if self.sink.is_closed() {
                 return Ok(());
             }
@@ -109,6 +113,18 @@ impl Measuring {
             }
         }
         self.end()
+    }
+
+    /// Counts what was taken, after it was found out where processes run, if that is asked.
+    fn sort(&mut self, now: Nanos) {
+        if self.filter_asks_for_places && self.collector.has_taken() {
+            let Self { session, cgroups, .. } = self;
+            let processes = &mut session.engine.table.processes;
+            processes.place_all(now, &mut |process| {
+                cgroups.place(process.key, process.cgroup, now)
+            });
+        }
+        self.collector.sort(&self.session.engine);
     }
 
     /// `false` where the reader has gone.
@@ -149,11 +165,11 @@ impl Measuring {
             session, collector, ..
         } = self;
         session.stop(&mut |change| collector.take(change));
-        collector.sort(&session.engine.table);
         let now = clock::monotonic();
-        let mut report = collector.report(&session.engine.table, now);
+        self.sort(now);
+        let mut report = self.collector.report(&self.session.engine, now);
         report.sort();
-        let mut summary = session.summary(0)?;
+        let mut summary = self.session.summary(0)?;
         // The report says it, filtered and in full.
         summary.dwells.clear();
         let watched = Nanos(summary.watched_ns);

@@ -7,6 +7,7 @@ use crate::{
         audit::{self, Audit},
         table::Change,
     },
+    decode::Row,
     engine::Engine,
     event::{Event, Nanos},
     kernel::{
@@ -16,6 +17,7 @@ use crate::{
         refusal::Refusal,
     },
     output::header::{Dwells, Header, Summary},
+    owner::schedule::{Cost, Schedule},
     source::{live::Live, snapshot},
 };
 use anyhow::Context as _;
@@ -69,6 +71,7 @@ pub struct Session {
     interrupt: Signal,
     terminate: Signal,
     losses: Losses,
+    scans: Schedule,
     next_audit: Nanos,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
@@ -112,6 +115,7 @@ impl Session {
             interrupt: signal(SignalKind::interrupt()).context(context)?,
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
+            scans: Schedule::default(),
             next_audit: clock::monotonic().plus(AUDIT_EVERY),
             last_audit: None,
             snapshots_refused: None,
@@ -173,6 +177,9 @@ impl Session {
             if owed && now >= self.losses.next_repair {
                 self.repair(emit);
             }
+        }
+        if self.scans.is_due(now, self.engine.table.wants_scan()) {
+            self.scan_holders(None);
         }
         Ok(())
     }
@@ -243,6 +250,12 @@ impl Session {
         Ok(self.live.totals()?)
     }
 
+    /// What finding out who holds which socket has cost.
+    #[must_use]
+    pub const fn scan_cost(&self) -> Cost {
+        self.scans.cost
+    }
+
     /// Losses seen so far.
     #[must_use]
     pub const fn lost(&self) -> u64 {
@@ -282,6 +295,7 @@ impl Session {
             &self.engine.table.tally,
             &self.totals()?,
         );
+        summary.scans = self.scans.cost;
         summary.dwells = self
             .engine
             .stats
@@ -311,9 +325,25 @@ impl Session {
         let mut events: Vec<Event> = Vec::new();
         self.live.drain(|event| events.push(*event));
         self.engine.merge(&snapshot, &events, emit);
-        match snapshot::holders(&mut self.live.kernel) {
-            Ok(holders) => self.engine.hold(&holders),
-            Err(refusal) => self.snapshots_refused = Some(refusal),
-        }
+        self.scan_holders(Some(&snapshot.rows));
+    }
+
+    /// Finds out who holds which socket. Where the kernel has no iterator of open files, `/proc` tells it of `rows`.
+    fn scan_holders(&mut self, rows: Option<&[Row]>) {
+        let was_wanted = self.engine.table.wants_scan();
+        let started = clock::monotonic();
+        let scan = match snapshot::holders(&mut self.live.kernel) {
+            Ok(scan) => scan,
+            Err(_) => match rows {
+                Some(rows) => snapshot::holders_by_proc(rows),
+                None => match snapshot::sockets(&mut self.live.kernel, None) {
+                    Ok(snapshot) => snapshot::holders_by_proc(&snapshot.rows),
+                    Err(_) => return,
+                },
+            },
+        };
+        let unsettled = self.engine.hold(scan);
+        self.scans
+            .done(started, clock::monotonic(), was_wanted, unsettled);
     }
 }

@@ -6,18 +6,23 @@ use crate::{
     connection::machine::Since,
     connection::table::stamp_time,
     decode::{Holder, Row, SockKind},
-    event::TcpState,
-    filter::{Filter, Subject},
+    event::{Age, TcpState},
+    filter::{Candidate, Filter, Subject},
     kernel::{clock, loader::Kernel, refusal::Refusal},
-    options::{self, Format},
+    options::{self, Format, Output},
     output::{
-        sink::Sink,
-        sockets::{self, Socket},
+        sink::{Sink, SinkError},
+        sockets::{self, Places, Socket},
     },
-    owner::processes::comm_text,
-    source::snapshot::{self, Reader},
+    owner::{holders::Scan, opened::Opened},
+    source::{
+        cgroups::Cgroups,
+        namespaces::Names,
+        snapshot::{self, Reader},
+    },
 };
-use hashbrown::HashMap;
+use hashbrown::HashSet;
+use std::sync::Arc;
 
 /// Prints the sockets.
 ///
@@ -31,50 +36,37 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         ReadBy::Auto => Kernel::for_snapshots(),
         ReadBy::Netlink => Err(Refusal::NotAsked),
     };
-    let held = kernel
+    let scan = kernel
         .as_mut()
         .map_err(|refusal| refusal.clone())
         .and_then(snapshot::holders);
-    if let Err(refusal) = &held {
-        eprintln!("tcptrace: holders and ages are not known: {}", refusal.cause());
-    }
-    let holders = by_cookie(held.unwrap_or_default());
-    let reader = match &mut kernel {
-        Ok(kernel) => Reader::Iterator(kernel),
-        Err(refusal) => Reader::Netlink(refusal.clone()),
+    let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+    let mut listing = Listing::new(filter.clone(), output, sink);
+    let snapshot = match scan {
+        Ok(scan) => {
+            listing.open(scan);
+            let reader = match &mut kernel {
+                Ok(kernel) => Reader::Iterator(kernel),
+                Err(refusal) => Reader::Netlink(refusal.clone()),
+            };
+            snapshot::visit(reader, wanted, |row| listing.add(&row))?
+        }
+        Err(refusal) => {
+            eprintln!(
+                "tcptrace: holders come from /proc, and ages are not known: {}",
+                refusal.cause()
+            );
+            let mut rows = Vec::new();
+            let snapshot = snapshot::visit(Reader::Netlink(refusal), wanted, |row| rows.push(row))?;
+            listing.open(snapshot::holders_by_proc(&rows));
+            for row in &rows {
+                listing.add(row);
+            }
+            snapshot
+        }
     };
-    let mut sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
-    let mut text = match output.format {
-        Format::Text { .. } if output.header => sockets::text_titles(),
-        Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
-        Format::Text { .. } | Format::Csv | Format::Json => String::new(),
-    };
-    let mut written = Ok(());
-    let snapshot = snapshot::visit(reader, wanted, |row| {
-        let held_by = holders.get(&row.sock.cookie).map_or(&[][..], Vec::as_slice);
-        if written.is_err() || !is_wanted(&filter, &row, held_by) {
-            return;
-        }
-        let socket = Socket {
-            row: &row,
-            age: age(&row),
-            holders: held_by,
-        };
-        match output.format {
-            Format::Text { .. } => sockets::text(&mut text, &socket),
-            Format::Json => text.push_str(&sockets::json(&socket)),
-            Format::Csv => sockets::csv(&mut text, &socket),
-        }
-        if text.len() > BATCH_BYTES {
-            written = sink.lines(&text);
-            text.clear();
-        }
-    })?;
-    unless_closed(
-        written
-            .and_then(|()| sink.lines(&text))
-            .and_then(|()| sink.flush()),
-    )?;
+    listing.add_closed();
+    unless_closed(listing.finish())?;
     for (netns, why) in &snapshot.failures {
         eprintln!("tcptrace: network namespace {netns} could not be read: {why}");
     }
@@ -84,42 +76,177 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
 /// How much text is gathered before it is written.
 const BATCH_BYTES: usize = 32 << 10;
 
-fn by_cookie(holders: Vec<Holder>) -> HashMap<u64, Vec<Holder>> {
-    let mut map: HashMap<u64, Vec<Holder>> = HashMap::new();
-    for holder in holders {
-        map.entry(holder.cookie).or_default().push(holder);
-    }
-    map
+/// The sockets that are wanted, on their way out.
+struct Listing {
+    filter: Filter,
+    output: Output,
+    opened: Opened,
+    places: Places,
+    names: Names,
+    sink: Sink,
+    text: String,
+    written: Result<(), SinkError>,
 }
 
-/// Any holder may be the one that is asked for.
-fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder]) -> bool {
-    let ends_filter = Filter {
-        pids: Vec::new(),
-        comms: Vec::new(),
-        cgroups: Vec::new(),
-        ..filter.clone()
-    };
-    let by_ends = ends_filter.accepts(&Subject {
+impl Listing {
+    fn new(filter: Filter, output: Output, sink: Sink) -> Self {
+        let text = match output.format {
+            Format::Text { wide } if output.header => sockets::text_titles(wide),
+            Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
+            Format::Text { .. } | Format::Csv | Format::Json => String::new(),
+        };
+        Self {
+            filter,
+            output,
+            opened: Opened::default(),
+            places: Places::default(),
+            names: Names::default(),
+            sink,
+            text,
+            written: Ok(()),
+        }
+    }
+
+    /// Takes in who holds which socket, and where those run if anybody asks.
+    fn open(&mut self, scan: Scan) {
+        let is_narrow = self.output.format == Format::Text { wide: false };
+        if !is_narrow || self.filter.asks_for_places() {
+            self.places = places_of(&scan.holders);
+        }
+        self.opened = Opened::new(scan);
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.opened.notice(row);
+        let owner = self.opened.owner(row);
+        let holders = self.opened.holders(row.sock.cookie);
+        let named = owner.map(|(holder, _)| holder);
+        if self.written.is_err() || !is_wanted(&self.filter, row, holders, named, &self.places) {
+            return;
+        }
+        let socket = Socket {
+            row,
+            age: age(row),
+            owner,
+            holders,
+            places: &self.places,
+            netns_name: self.names.of(row.netns, row.time),
+            error: 0,
+        };
+        self.output.format.append(&mut self.text, &socket);
+        if self.text.len() > BATCH_BYTES {
+            self.written = self.sink.lines(&self.text);
+            self.text.clear();
+        }
+    }
+
+    /// Sockets that are CLOSE and still open, which no table of the kernel's has: where they are asked for.
+    fn add_closed(&mut self) {
+        if !self.filter.states.contains(&TcpState::Close) {
+            return;
+        }
+        for holders in self.opened.closed() {
+            let Some(first) = holders.first() else { continue };
+            let row = closed_row(first);
+            if !is_wanted(&self.filter, &row, holders, None, &self.places) {
+                continue;
+            }
+            let socket = Socket {
+                row: &row,
+                age: None,
+                owner: Opened::chosen(holders).map(|holder| (holder, self.opened.evidence())),
+                holders,
+                places: &self.places,
+                netns_name: self.names.of(row.netns, row.time),
+                error: first.error,
+            };
+            self.output.format.append(&mut self.text, &socket);
+        }
+    }
+
+    fn finish(mut self) -> Result<(), SinkError> {
+        self.written?;
+        self.sink.lines(&self.text)?;
+        self.sink.flush()
+    }
+}
+
+impl Format {
+    fn append(self, text: &mut String, socket: &Socket<'_>) {
+        match self {
+            Self::Text { wide } => sockets::text(text, socket, wide),
+            Self::Json => text.push_str(&sockets::json(socket)),
+            Self::Csv => sockets::csv(text, socket),
+        }
+    }
+}
+
+fn closed_row(holder: &Holder) -> Row {
+    Row {
+        time: clock::monotonic(),
+        sock: crate::event::SockRef {
+            cookie: holder.cookie,
+            address: 0,
+        },
+        ends: holder.ends,
+        netns: holder.netns,
+        kind: SockKind::Full,
+        state: TcpState::Close,
+        uid: 0,
+        is_orphan: false,
+        is_kernel_socket: false,
+        unread: 0,
+        unsent: 0,
+        listener: 0,
+        entry_stamp_ms: 0,
+        expires_in_jiffies: 0,
+        idle_jiffies: 0,
+        inode: 0,
+    }
+}
+
+/// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
+fn is_wanted(
+    filter: &Filter,
+    row: &Row,
+    holders: &[Holder],
+    owner: Option<&Holder>,
+    places: &Places,
+) -> bool {
+    let by_ends = filter.accepts_ends(&Subject {
         ends: &row.ends,
         netns: row.netns,
         states: &[row.state],
         owner: None,
     });
-    let by_holder = filter.pids.is_empty() && filter.comms.is_empty()
-        || holders.iter().any(|holder| {
-            (filter.pids.is_empty() || filter.pids.contains(&holder.process.pid))
-                && (filter.comms.is_empty()
-                    || filter
-                        .comms
-                        .iter()
-                        .any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
-        });
-    by_ends && by_holder
+    let is_meant = |holder: &Holder| {
+        filter.accepts_process(&Candidate {
+            key: holder.process,
+            comm: &holder.comm,
+            cgroup: holder.cgroup,
+            place: places.get(&holder.process).map(Arc::as_ref),
+        })
+    };
+    by_ends && (!filter.asks_for_processes() || holders.iter().chain(owner).any(is_meant))
+}
+
+/// Where the holders run, asked once for each process.
+fn places_of(holders: &[Holder]) -> Places {
+    let mut cgroups = Cgroups::of_this_host();
+    let now = clock::monotonic();
+    let mut asked = HashSet::new();
+    holders
+        .iter()
+        .filter(|holder| asked.insert(holder.process))
+        .filter_map(|holder| {
+            let place = cgroups.place(holder.process, holder.cgroup, now)?;
+            Some((holder.process, place))
+        })
+        .collect()
 }
 
 /// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
-fn age(row: &Row) -> Option<crate::event::Age> {
+fn age(row: &Row) -> Option<Age> {
     let is_stamped =
         row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
     is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))

@@ -8,10 +8,14 @@ use super::{
 use crate::{
     cli::TraceArgs,
     connection::table::Change,
+    engine::Engine,
     event::Nanos,
     filter::{Filter, Subject},
+    kernel::clock,
     options::{self, Format, Output},
     output::{csv, duration::human, header::Summary, json, sink::Sink, text},
+    source::{cgroups::Cgroups, namespaces::Names},
+    view,
 };
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
@@ -39,6 +43,8 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             filter,
             output,
             zone: TimeZone::system(),
+            cgroups: Cgroups::of_this_host(),
+            names: Names::default(),
             limit: args.count,
             printed: 0,
             changes: Vec::new(),
@@ -53,6 +59,8 @@ struct Tracing {
     filter: Filter,
     output: Output,
     zone: TimeZone,
+    cgroups: Cgroups,
+    names: Names,
     limit: Option<u64>,
     printed: u64,
     changes: Vec<Change>,
@@ -96,14 +104,15 @@ impl Tracing {
         // Ends that waited for their explanation come late; within a batch the order is that of time.
         self.changes.sort_by_key(|change| change.time);
         let changes = std::mem::take(&mut self.changes);
+        let now = clock::monotonic();
         for change in &changes {
             if self.limit.is_some_and(|limit| self.printed >= limit) {
                 break;
             }
-            if !self.is_wanted(change) {
+            if !self.is_wanted(change, now) {
                 continue;
             }
-            let line = self.line(change);
+            let line = self.line(change, now);
             if !unless_closed(self.sink.lines(&line))? {
                 return Ok(false);
             }
@@ -114,23 +123,49 @@ impl Tracing {
         unless_closed(self.sink.flush())
     }
 
-    fn is_wanted(&self, change: &Change) -> bool {
-        let processes = &self.session.engine.table.processes;
-        self.filter.accepts(&Subject {
+    fn is_wanted(&mut self, change: &Change, now: Nanos) -> bool {
+        let is_wanted = self.filter.accepts_ends(&Subject {
             ends: &change.ends,
             netns: change.netns,
             states: &[change.old, change.new],
-            owner: change.owner.and_then(|owner| processes.get(owner.process)),
-        })
+            owner: None,
+        });
+        if !is_wanted {
+            return false;
+        }
+        let shows_places = !self.is_narrow() || self.filter.asks_for_places();
+        let Self { session, cgroups, .. } = self;
+        let Engine { table, holders, .. } = &mut session.engine;
+        if shows_places {
+            let owner = change.owner.map(|owner| owner.process);
+            let others = holders.of(change.id.cookie).iter().map(|(process, _)| *process);
+            for process in owner.into_iter().chain(others) {
+                table.processes.place(process, now, &mut |process| {
+                    cgroups.place(process.key, process.cgroup, now)
+                });
+            }
+        }
+        let engine = &self.session.engine;
+        view::wanted_process(engine, change.owner, change.id.cookie, &self.filter).is_some()
     }
 
-    fn line(&self, change: &Change) -> String {
+    /// Whether places and names of namespaces are not shown.
+    fn is_narrow(&self) -> bool {
+        self.output.format == Format::Text { wide: false }
+    }
+
+    fn line(&mut self, change: &Change, now: Nanos) -> String {
+        let netns = if self.is_narrow() {
+            None
+        } else {
+            self.names.of(change.netns, now)
+        };
         let processes = &self.session.engine.table.processes;
         let anchor = self.session.anchor();
         match self.output.format {
-            Format::Json => json::change(change, processes, &anchor),
-            Format::Csv => csv::change(change, processes, &anchor),
-            Format::Text { wide } => text::change(change, processes, &anchor, &self.zone, wide),
+            Format::Json => json::change(change, &self.session.engine, netns, &anchor),
+            Format::Csv => csv::change(change, processes, netns, &anchor),
+            Format::Text { wide } => text::change(change, processes, netns, &anchor, &self.zone, wide),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     kernel::clock,
     options,
     output::{duration::human, frame, sink::Sink},
+    source::cgroups::Cgroups,
     view::{self, Context},
 };
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let redraw = sink.is_terminal() && !args.batch;
         let shortfalls = session.shortfalls();
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
+        let mut cgroups = Cgroups::of_this_host();
         let mut frames = 0;
         let mut frame_began = session.started;
         // The first frame comes at once: what was there before is known already.
@@ -42,7 +44,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         loop {
             let woken = dumper.signalled_or(session.wait(Some(next))).await;
             session.pump(&mut |change| dumper.take(change))?;
-            dumper.sort(&session);
+            dumper.sort(&mut session);
             let wake = match woken {
                 Signalled::Dump => {
                     dumper.write(&session)?;
@@ -63,8 +65,15 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 frame: now.since(frame_began),
                 lost: session.lost(),
                 audit: session.self_audit(&filter.netns, &mut |change| dumper.take(change))?,
+                scans: session.scan_cost(),
                 shortfalls: shortfalls.clone(),
             };
+            if filter.asks_for_places() {
+                let processes = &mut session.engine.table.processes;
+                processes.place_all(now, &mut |process| {
+                    cgroups.place(process.key, process.cgroup, now)
+                });
+            }
             let picture = view::build(&session.engine, now, context, &filter, args.sort);
             session.engine.stats.begin_frame();
             frame_began = now;

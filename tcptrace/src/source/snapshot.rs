@@ -3,12 +3,13 @@
 
 use super::{
     namespaces::{self, Namespace},
-    sock_diag,
+    proc_fds, sock_diag,
 };
 use crate::{
-    decode::{self, Holder, Row},
+    decode::{self, Row},
     event::Nanos,
     kernel::{clock, loader::Kernel, refusal::Refusal},
+    owner::holders::{Scan, Way},
 };
 use hashbrown::HashSet;
 use nix::sched::{CloneFlags, setns};
@@ -122,7 +123,8 @@ fn read_namespace(
 ///
 /// # Errors
 /// Where the kernel has no such iterator or refuses it.
-pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
+pub fn holders(kernel: &mut Kernel) -> Result<Scan, Refusal> {
+    let started = clock::monotonic();
     let file = kernel.open_holder_iterator()?;
     let mut holders = Vec::new();
     read_rows(file, size_of::<HolderRow>(), decode::holder, &mut |holder| {
@@ -132,7 +134,22 @@ pub fn holders(kernel: &mut Kernel) -> Result<Vec<Holder>, Refusal> {
         action: "read the open files".to_owned(),
         error: error.to_string(),
     })?;
-    Ok(holders)
+    Ok(Scan {
+        started,
+        holders,
+        way: Way::Iterator,
+    })
+}
+
+/// The same by `/proc`, which finds the sockets of `rows` alone.
+#[must_use]
+pub fn holders_by_proc(rows: &[Row]) -> Scan {
+    let started = clock::monotonic();
+    Scan {
+        started,
+        holders: proc_fds::holders(rows),
+        way: Way::Proc,
+    }
 }
 
 /// Returns how many rows could not be understood.

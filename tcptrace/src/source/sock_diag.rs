@@ -105,6 +105,7 @@ fn row(response: &InetResponse, netns: u32) -> io::Result<Row> {
         state,
         uid: header.uid,
         is_orphan: header.inode == 0,
+        is_kernel_socket: false,
         unread: header.recv_queue,
         unsent: header.send_queue,
         listener: 0,

@@ -9,10 +9,13 @@ use super::{
     totals::Totals,
 };
 use crate::{
-    connection::table::{Change, Connection, Table},
-    event::Nanos,
+    connection::table::{Change, Connection, Side},
+    engine::Engine,
+    event::{Ends, Nanos},
     filter::{Filter, Subject},
+    owner::policy::Owner,
     stats::cells::Cells,
+    view,
 };
 
 /// What has ended since the start, or since [`Collector::begin_interval`].
@@ -48,8 +51,15 @@ impl Collector {
         }
     }
 
-    /// Counts the changes taken, by whom the table says that they are of.
-    pub fn sort(&mut self, table: &Table) {
+    /// Whether changes were taken that wait for [`Self::sort`].
+    #[must_use]
+    pub const fn has_taken(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Counts the changes taken, by whom the engine says that they are of. Where processes run must have been found
+    /// out, if the filter asks for places.
+    pub fn sort(&mut self, engine: &Engine) {
         let Self {
             filter,
             watched_from,
@@ -58,23 +68,18 @@ impl Collector {
             batch,
         } = self;
         for change in batch.drain(..) {
-            let owner = change.owner.and_then(|owner| table.processes.get(owner.process));
-            let subject = Subject {
-                ends: &change.ends,
-                netns: change.netns,
-                states: &[],
+            let Change {
+                ends,
+                netns,
+                side,
                 owner,
-            };
-            if !filter.accepts(&subject) {
+                id,
+                ..
+            } = &change;
+            let Some(facts) = facts(engine, filter, ends, *netns, *side, *owner, id.cookie) else {
                 continue;
-            }
-            totals.count(&change, *watched_from);
-            let facts = Facts {
-                ends: &change.ends,
-                netns: change.netns,
-                side: change.side,
-                owner,
             };
+            totals.count(&change, *watched_from);
             keyed.count(&change, &facts, *watched_from);
         }
     }
@@ -89,19 +94,9 @@ impl Collector {
 
     /// What has ended, and what the table still has at `now`.
     #[must_use]
-    pub fn report(&self, table: &Table, now: Nanos) -> Report {
+    pub fn report(&self, engine: &Engine, now: Nanos) -> Report {
         let mut report = self.ended();
-        report.take_open(table, now, self.watched_from, |connection| {
-            let owner = connection
-                .owner
-                .and_then(|owner| table.processes.get(owner.process));
-            self.filter.accepts(&Subject {
-                ends: &connection.ends,
-                netns: connection.netns,
-                states: &[],
-                owner,
-            })
-        });
+        report.take_open(engine, now, self.watched_from, &self.filter);
         report
     }
 
@@ -112,26 +107,50 @@ impl Collector {
     }
 }
 
+/// Whom a connection counts for; `None` where the filter does not want it.
+fn facts<'a>(
+    engine: &'a Engine,
+    filter: &Filter,
+    ends: &'a Ends,
+    netns: u32,
+    side: Side,
+    owner: Option<Owner>,
+    cookie: u64,
+) -> Option<Facts<'a>> {
+    let subject = Subject {
+        ends,
+        netns,
+        states: &[],
+        owner: None,
+    };
+    if !filter.accepts_ends(&subject) {
+        return None;
+    }
+    let process = view::wanted_process(engine, owner, cookie, filter)?;
+    Some(Facts {
+        ends,
+        netns,
+        side,
+        owner: process.and_then(|id| engine.table.processes.get(id)),
+    })
+}
+
 impl Report {
-    /// Adds the ages, at `now`, of the connections in the table that are `wanted`.
-    pub fn take_open(
-        &mut self,
-        table: &Table,
-        now: Nanos,
-        watched_from: Nanos,
-        wanted: impl Fn(&Connection) -> bool,
-    ) {
+    /// Adds the ages, at `now`, of the connections in the table that `filter` lets pass, which selects no states.
+    pub fn take_open(&mut self, engine: &Engine, now: Nanos, watched_from: Nanos, filter: &Filter) {
         let mut all = Cells::default();
         let mut keyed = Keyed::new(self.by, KEYS);
-        for connection in table.iter().filter(|connection| wanted(connection)) {
-            let owner = connection
-                .owner
-                .and_then(|owner| table.processes.get(owner.process));
-            let facts = Facts {
-                ends: &connection.ends,
-                netns: connection.netns,
-                side: table.side(connection),
+        for connection in engine.table.iter() {
+            let Connection {
+                ends,
+                netns,
                 owner,
+                id,
+                ..
+            } = connection;
+            let side = engine.table.side(connection);
+            let Some(facts) = facts(engine, filter, ends, *netns, side, *owner, id.cookie) else {
+                continue;
             };
             let mut its = keyed.cells_of(&facts);
             let life = &connection.life;

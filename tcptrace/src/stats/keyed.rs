@@ -211,6 +211,7 @@ mod tests {
             reason: None,
             owner: None,
             by_syn_cookie: false,
+            is_kernel_socket: false,
         }
     }
 

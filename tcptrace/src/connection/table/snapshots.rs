@@ -1,0 +1,158 @@
+//! Snapshots and the table: a row counts where no event has told something newer, and what a snapshot should have
+//! shown and did not is over.
+
+use super::{Change, TCP, Table, key_of};
+use crate::{
+    connection::machine::{HOLD, Life, Since},
+    decode::{Row, SockKind},
+    event::{Age, EndReason, Nanos, TcpState},
+};
+use hashbrown::HashSet;
+
+impl Table {
+    /// Takes in one row of a snapshot, unless an event has told something newer.
+    pub fn observe(&mut self, row: &Row, emit: &mut impl FnMut(&Change)) -> bool {
+        let slot = self.find_row(row);
+        let Some(slot) = slot else {
+            let since = self.since_of(row);
+            let slot = self.make(row.sock, row.ends, row.netns, TCP, Life::new(row.state, since));
+            let connection = &mut self.rows[slot as usize];
+            connection.life.is_timewait = row.kind == SockKind::Timewait;
+            connection.life.is_orphan = is_given_up(row);
+            connection.is_kernel_socket = row.is_kernel_socket;
+            connection.listener = row.listener;
+            connection.began = Since::Before(row.time);
+            if row.kind == SockKind::Request {
+                self.index_by_ends(slot);
+            }
+            if row.state == TcpState::Listen {
+                self.index_listener(slot);
+            }
+            if let (TcpState::SynRecv, SockKind::Full, Since::At(made)) = (row.state, row.kind, since) {
+                // Fast Open's child, which was seen to begin without its name.
+                self.children.remove(&row.sock.address);
+                self.rows[slot as usize].began = since;
+                let owner = self.listener_owner(row.netns, &row.ends, 0, made);
+                self.set_owner(slot, owner);
+                let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
+                self.report(&change, emit);
+            }
+            return true;
+        };
+        let since = self.since_of(row);
+        if row.state == TcpState::Listen && row.ends != self.rows[slot as usize].ends {
+            // `listen` without `bind` chooses the port after the state is set.
+            self.unindex_listener(slot);
+            self.rows[slot as usize].ends = row.ends;
+            self.index_listener(slot);
+        }
+        let connection = &mut self.rows[slot as usize];
+        if !row.ends.is_unbound() && !connection.by_ends {
+            connection.ends = row.ends;
+        }
+        connection.life.is_timewait |= row.kind == SockKind::Timewait;
+        let is_newer = row.time > connection.life.since.time() && connection.life.held.is_none();
+        if connection.life.state == row.state || !is_newer {
+            return false;
+        }
+        let old = connection.life.state;
+        // When it left the old state was not seen: it may have been at once.
+        let dwell = Age::AtLeast(Nanos(0));
+        connection.life = Life::new(row.state, since);
+        connection.life.is_timewait = row.kind == SockKind::Timewait;
+        let change = self.change(slot, row.time, old, row.state, Some(dwell));
+        self.report(&change, emit);
+        true
+    }
+
+    /// Ends what the kernel no longer has: rows of the namespaces `covered` that a snapshot, begun at `started`,
+    /// did not show. Returns how many.
+    pub fn retire_missing(
+        &mut self,
+        started: Nanos,
+        covered: &HashSet<u32>,
+        shown: &[Row],
+        emit: &mut impl FnMut(&Change),
+    ) -> u64 {
+        let found: HashSet<u32> = shown.iter().filter_map(|row| self.find_row(row)).collect();
+        let missing: Vec<u32> = self
+            .slots()
+            .filter(|(slot, row)| {
+                row.is_tcp()
+                    && covered.contains(&row.netns)
+                    && row.life.since.time() < started
+                    && row.life.held.is_none()
+                    && !found.contains(slot)
+            })
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in &missing {
+            let row = self.rows[*slot as usize];
+            let dwell = Age::AtLeast(Nanos(0));
+            let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
+            change.reason = Some(EndReason::Unseen);
+            self.tally.unseen += 1;
+            self.report(&change, emit);
+            self.remove(*slot);
+        }
+        missing.len() as u64
+    }
+
+    /// Notes that a snapshot begun at `started` has made up for what was lost before.
+    pub fn forget_losses(&mut self, started: Nanos) {
+        self.lost_until = self.lost_until.filter(|until| *until >= started);
+    }
+
+    /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
+    /// snapshot can tell which connections they are.
+    #[must_use]
+    pub fn has_unexplained_children(&self, now: Nanos) -> bool {
+        self.children.values().any(|child| now.since(child.made) > HOLD)
+    }
+
+    /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that
+    /// the kernel had dropped by then.
+    pub fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
+        self.children
+            .retain(|_, child| child.made >= started || !covered.contains(&child.netns));
+    }
+
+    fn since_of(&self, row: &Row) -> Since {
+        if row.state == TcpState::TimeWait && row.entry_stamp_ms != 0 {
+            return Since::At(stamp_time(row.time, row.entry_stamp_ms));
+        }
+        match self.children.get(&row.sock.address) {
+            Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
+            Some(_) | None => Since::Before(row.time),
+        }
+    }
+
+    pub(in crate::connection) fn find_row(&self, row: &Row) -> Option<u32> {
+        if row.kind == SockKind::Request {
+            return self.ends.get(row.netns, &row.ends);
+        }
+        self.keys.get(&key_of(row.sock)).copied()
+    }
+}
+
+/// Whether a full socket has lost its process, and does not wait for one to accept it: a socket in the accept queue
+/// has none either.
+fn is_given_up(row: &Row) -> bool {
+    row.is_orphan
+        && row.kind == SockKind::Full
+        && !matches!(
+            row.state,
+            TcpState::Established | TcpState::CloseWait | TcpState::SynRecv
+        )
+}
+
+/// The monotonic time of a 32-bit millisecond stamp that is at most 49 days before `now`.
+#[must_use]
+pub fn stamp_time(now: Nanos, stamp_ms: u32) -> Nanos {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the stamp is the low half of the kernel's milliseconds"
+    )]
+    let ago_ms = ((now.0 / 1_000_000) as u32).wrapping_sub(stamp_ms);
+    Nanos(now.0.saturating_sub(u64::from(ago_ms) * 1_000_000))
+}
