@@ -4,7 +4,7 @@ use super::measure::{self, Kind, Measure};
 use crate::{connection::table::Change, event::Nanos};
 use hdrhistogram::Histogram;
 
-/// Two significant digits: a value is told from another that is 1 part in 128 larger. A third would cost 8 times
+/// Two significant digits: a value is told from another that is 1 part in 128 larger. A third would cost 7 times
 /// the memory and move no decision (`cargo bench -p tcptrace --bench histograms` prints both).
 pub const SIGNIFICANT_DIGITS: u8 = 2;
 

@@ -200,14 +200,19 @@ fn push_detail(text: &mut String, spans: &Spans) {
     push_survival(text, spans, "  ");
 }
 
-/// The survival curve in a sentence: when half have left, and the share at the greatest round age that anything was
-/// watched for.
+/// What fewer connections were watched for says little of the others.
+const FEW: u64 = 5;
+
+/// The survival curve in a sentence: when half have left, and the share at the greatest round age that more than a few
+/// were watched for, or any where that is none.
 fn push_survival(text: &mut String, spans: &Spans, indent: &str) {
     let subject = match spans.measure {
         Measure::Dwell(state) => format!("in {state}"),
         Measure::Lifetime => "there".to_owned(),
     };
-    let Some(last) = points(spans).into_iter().rfind(|point| point.at_risk > 0) else {
+    let points = points(spans);
+    let watched_by = |many: u64| points.iter().rfind(|point| point.at_risk >= many);
+    let Some(last) = watched_by(FEW).or_else(|| watched_by(1)) else {
         return;
     };
     let _ = write!(
