@@ -79,6 +79,9 @@ pub struct TraceArgs {
     /// Only changes from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
+    /// Print a line for each connection when it ends instead: its owner, time in every state, bytes, reason
+    #[arg(long)]
+    pub lifetimes: bool,
     /// At the end, compare the table with the kernel's own and show the differences
     #[arg(long)]
     pub audit: bool,
@@ -259,6 +262,9 @@ pub struct TracingArgs {
     /// Which hooks to use for the states that the tracepoint hides
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     pub hooks: Preference,
+    /// Load this program and never run it: for testing what becomes of a hook that does not fire
+    #[arg(long, hide = true, value_delimiter = ',', value_name = "PROGRAM")]
+    pub silent_hook: Vec<String>,
     /// Size of the kernel's buffer, a power of two: 64K, 8M
     #[arg(long, default_value = "8M", value_name = "SIZE")]
     pub buffer: String,

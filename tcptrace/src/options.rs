@@ -169,6 +169,7 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
     }
     Ok(Settings {
         preference: args.hooks,
+        silent: args.silent_hook.clone(),
         buffer_bytes: buffer_size(&args.buffer)?,
         all_protocols: args.all_protocols,
         debug: verbose >= 2,

@@ -6,6 +6,7 @@ pub mod frame;
 pub mod header;
 pub mod hist;
 pub mod json;
+pub mod lifetimes;
 pub mod sink;
 pub mod sockets;
 pub mod text;

@@ -4,6 +4,7 @@ pub mod cgroups;
 pub mod hlog;
 pub mod live;
 pub mod namespaces;
+pub mod netstat;
 pub mod proc_fds;
 pub mod process;
 pub mod snapshot;

@@ -3,11 +3,11 @@
 use super::duration::human_age;
 use crate::{
     connection::table::Change,
-    event::{EndReason, Ends},
+    event::{EndReason, Ends, Nanos},
     kernel::clock::Anchor,
     owner::processes::Processes,
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
 
 /// The titles of [`change`].
@@ -45,9 +45,7 @@ pub fn change(
     zone: &TimeZone,
     wide: bool,
 ) -> String {
-    let wall = Timestamp::from_nanosecond(i128::from(anchor.wall(change.time)))
-        .unwrap_or_default()
-        .to_zoned(zone.clone());
+    let wall = wall(change.time, anchor, zone);
     let owner = change
         .owner
         .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
@@ -93,6 +91,14 @@ pub fn change(
         "{} {pid:>7} {comm:<15} {evidence:<8} {place:<20} {netns:<15} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
         wall.strftime("%H:%M:%S%.6f"),
     )
+}
+
+/// The wall time of `time` in `zone`.
+#[must_use]
+pub fn wall(time: Nanos, anchor: &Anchor, zone: &TimeZone) -> Zoned {
+    Timestamp::from_nanosecond(i128::from(anchor.wall(time)))
+        .unwrap_or_default()
+        .to_zoned(zone.clone())
 }
 
 /// Both ends as `address:port`.
@@ -146,7 +152,7 @@ fn clip(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::{Age, ConnectionId, Nanos, ProcessKey, Task, TcpState},
+        event::{Age, ConnectionId, ProcessKey, Task, TcpState},
         owner::{
             container::Place,
             policy::{Evidence, Owner},
@@ -186,7 +192,7 @@ mod tests {
             ),
             netns: 1,
             protocol: 6,
-            side: crate::connection::table::Side::Server,
+            role: crate::connection::lifetime::Role::Server,
             began: crate::connection::machine::Since::Before(Nanos(0)),
             old: TcpState::Established,
             new: TcpState::CloseWait,

@@ -5,22 +5,27 @@ use super::Failure;
 use crate::{
     connection::{
         audit::{self, Audit},
+        machine::Life,
         table::Change,
     },
     decode::Row,
     engine::Engine,
-    event::{Event, Nanos},
+    event::{EndReason, Event, Nanos, TcpState},
     kernel::{
         clock,
+        counters::Totals,
         hook::Purpose,
-        loader::{Settings, Totals},
+        loader::Settings,
+        plan::Way,
         refusal::Refusal,
+        silence::{Silence, Ways},
     },
-    output::header::{Dwells, Header, Summary},
+    output::header::{Dwells, GivenUp, Header, Summary},
     owner::schedule::{Cost, Schedule},
-    source::{live::Live, snapshot},
+    source::{live::Live, netstat, snapshot},
 };
 use anyhow::Context as _;
+use hashbrown::HashMap;
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
@@ -41,6 +46,12 @@ const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 /// Repairs take at most this share of the time: after one that took a while, the next waits this many times as
 /// long.
 const REPAIR_PAUSE: u64 = 20;
+
+/// How often timewait socks in FIN_WAIT2 are looked at where no hook tells of their FIN, at most.
+const LOOK_EVERY: Nanos = Nanos::from_millis(20);
+
+/// Looking takes at most one part in this many of the time.
+const LOOK_PAUSE: u64 = 20;
 
 /// How often a command that runs for long compares its table with the kernel's, at most.
 const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
@@ -72,9 +83,12 @@ pub struct Session {
     terminate: Signal,
     losses: Losses,
     scans: Schedule,
+    next_look: Nanos,
     next_audit: Nanos,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
+    silence: Silence,
+    given_up: Vec<GivenUp>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +104,28 @@ fn prefer_this_thread() {
     const NICE: i32 = -10;
     // SAFETY: the call takes numbers only. Where it is refused, the usual priority has to do.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+/// Notes what a connection did without a hidden state that it should have had.
+fn note(silence: &mut Silence, change: &Change) {
+    if change.reason == Some(EndReason::TimewaitOverflow) {
+        silence.timewait_skipped(change.netns, change.time);
+    }
+    if change.old == TcpState::Listen && change.new != TcpState::Close {
+        silence.request_skipped(change.netns, change.time);
+    }
+}
+
+fn farewell(purpose: Purpose, from: Way, to: Way) -> String {
+    let found = format!(
+        "the {} hooks for {} are attached and do not fire on this kernel",
+        from.name(),
+        purpose.name()
+    );
+    match to {
+        Way::Missing(_) => format!("{found}; without them {}", purpose.lost_without()),
+        to => format!("{found}; from now on: {}", to.name()),
+    }
 }
 
 impl Session {
@@ -116,10 +152,14 @@ impl Session {
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
             scans: Schedule::default(),
+            next_look: Nanos(0),
             next_audit: clock::monotonic().plus(AUDIT_EVERY),
             last_audit: None,
             snapshots_refused: None,
+            silence: Silence::default(),
+            given_up: Vec::new(),
         };
+        session.follow_way();
         session.take_snapshot(&mut |_| {});
         session.started = clock::monotonic();
         Ok(session)
@@ -166,12 +206,26 @@ impl Session {
     /// Where the kernel's counters or iterators fail.
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
-        let Self { live, engine, .. } = self;
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(now, emit);
+        let Self {
+            live,
+            engine,
+            silence,
+            ..
+        } = self;
+        let mut witness = |change: &Change| {
+            note(silence, change);
+            emit(change);
+        };
+        live.drain(|event| engine.ingest(event, &mut witness));
+        engine.settle(now, &mut witness);
+        if now >= self.next_look && self.engine.table.segments_are_hidden {
+            self.look_for_late_fins(emit)?;
+        }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
             self.losses.checked = now;
-            self.losses.seen = self.live.totals()?.all_lost();
+            let totals = self.live.totals()?;
+            self.find_silent_hooks(&totals, now, emit)?;
+            self.losses.seen = totals.all_lost();
             let owed =
                 self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
             if owed && now >= self.losses.next_repair {
@@ -296,6 +350,7 @@ impl Session {
             &self.totals()?,
         );
         summary.scans = self.scans.cost;
+        summary.given_up.clone_from(&self.given_up);
         summary.dwells = self
             .engine
             .stats
@@ -303,6 +358,90 @@ impl Session {
             .map(|(state, histogram)| (state, Dwells::of(histogram)))
             .collect();
         Ok(summary)
+    }
+
+    /// Tells the engine what the hooks do not show.
+    fn follow_way(&mut self) {
+        let way = self.live.kernel.way(Purpose::Timewait);
+        self.engine.table.segments_are_hidden = way == Some(Way::PolledTimers);
+    }
+
+    /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
+    /// tells on this kernel.
+    fn look_for_late_fins(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let begun = clock::monotonic();
+        let is_waiting =
+            |life: &Life| life.is_timewait && life.state == TcpState::FinWait2 && life.held.is_none();
+        let mut spaces: Vec<u32> = self
+            .engine
+            .table
+            .iter()
+            .filter(|row| is_waiting(&row.life))
+            .map(|row| row.netns)
+            .collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        if !spaces.is_empty() {
+            let mut rows = snapshot::sockets(&mut self.live.kernel, Some(&spaces))?.rows;
+            let table = &self.engine.table;
+            rows.retain(|row| {
+                let known = table
+                    .slot_of_cookie(row.sock.cookie)
+                    .and_then(|slot| table.row(slot));
+                row.state == TcpState::TimeWait && known.is_some_and(|known| is_waiting(&known.life))
+            });
+            let mut events: Vec<Event> = Vec::new();
+            self.live.drain(|event| events.push(*event));
+            self.engine.observe(&rows, &events, emit);
+        }
+        self.engine.table.looked_before = begun;
+        let took = clock::monotonic().since(begun);
+        let pause = took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0);
+        self.next_look = begun.plus(Nanos(pause));
+        Ok(())
+    }
+
+    /// Where hooks have contradicted what connections did, goes on without them, and says so.
+    fn find_silent_hooks(
+        &mut self,
+        totals: &Totals,
+        now: Nanos,
+        emit: &mut impl FnMut(&Change),
+    ) -> Result<(), Failure> {
+        let way = |purpose| {
+            self.live
+                .kernel
+                .way(purpose)
+                .unwrap_or(Way::Missing("not planned"))
+        };
+        let ways = Ways {
+            timewait: way(Purpose::Timewait),
+            requests: way(Purpose::Requests),
+        };
+        let excuses = if self.silence.needs_excuses(ways, &totals.hits) {
+            netstat::excuses()
+        } else {
+            HashMap::new()
+        };
+        let Some(purpose) = self
+            .silence
+            .judge(ways, &totals.hits, &excuses, clock::monotonic())
+        else {
+            return Ok(());
+        };
+        let from = way(purpose);
+        let next = self.live.kernel.give_up(purpose)?;
+        self.silence = Silence::default();
+        self.follow_way();
+        eprintln!("tcptrace: {}", farewell(purpose, from, next));
+        self.given_up.push(GivenUp {
+            mono_ns: now.0,
+            purpose: purpose.name(),
+            from: from.name(),
+            to: next.name(),
+        });
+        self.repair(emit);
+        Ok(())
     }
 
     fn repair(&mut self, emit: &mut impl FnMut(&Change)) {

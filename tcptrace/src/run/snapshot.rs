@@ -3,8 +3,7 @@
 use super::{Failure, unless_closed};
 use crate::{
     cli::{ReadBy, SnapshotArgs},
-    connection::machine::Since,
-    connection::table::stamp_time,
+    connection::kept_age,
     decode::{Holder, Row, SockKind},
     event::{Age, TcpState},
     filter::{Candidate, Filter, Subject},
@@ -199,8 +198,8 @@ fn closed_row(holder: &Holder) -> Row {
         unsent: 0,
         listener: 0,
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
-        idle_jiffies: 0,
+        expires_in_ns: None,
+        idle: None,
         inode: 0,
     }
 }
@@ -245,9 +244,7 @@ fn places_of(holders: &[Holder]) -> Places {
         .collect()
 }
 
-/// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
+/// How old a state is, as far as the kernel keeps that.
 fn age(row: &Row) -> Option<Age> {
-    let is_stamped =
-        row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
-    is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))
+    Some(kept_age::entered(row)?.age(clock::monotonic()))
 }

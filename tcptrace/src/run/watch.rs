@@ -34,7 +34,6 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         let mut sink = Sink::open(None).map_err(Failure::Output)?;
         let redraw = sink.is_terminal() && !args.batch;
-        let shortfalls = session.shortfalls();
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
         let mut cgroups = Cgroups::of_this_host();
         let mut frames = 0;
@@ -60,6 +59,8 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
             }
             next = Instant::now() + delay;
             let now = clock::monotonic();
+            // A hook that does not fire is found out on the way.
+            let shortfalls = session.shortfalls();
             let context = Context {
                 watched: now.since(session.started),
                 frame: now.since(frame_began),

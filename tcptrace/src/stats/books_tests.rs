@@ -134,8 +134,8 @@ fn row(number: u16, state: TcpState, time: Nanos) -> Row {
         unsent: 0,
         listener: 0,
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
-        idle_jiffies: 0,
+        expires_in_ns: None,
+        idle: None,
         inode: 0,
     }
 }

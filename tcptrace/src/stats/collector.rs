@@ -9,7 +9,10 @@ use super::{
     totals::Totals,
 };
 use crate::{
-    connection::table::{Change, Connection, Side},
+    connection::{
+        lifetime::Role,
+        table::{Change, Connection},
+    },
     engine::Engine,
     event::{Ends, Nanos},
     filter::{Filter, Subject},
@@ -71,12 +74,12 @@ impl Collector {
             let Change {
                 ends,
                 netns,
-                side,
+                role,
                 owner,
                 id,
                 ..
             } = &change;
-            let Some(facts) = facts(engine, filter, ends, *netns, *side, *owner, id.cookie) else {
+            let Some(facts) = facts(engine, filter, ends, *netns, *role, *owner, id.cookie) else {
                 continue;
             };
             totals.count(&change, *watched_from);
@@ -113,7 +116,7 @@ fn facts<'a>(
     filter: &Filter,
     ends: &'a Ends,
     netns: u32,
-    side: Side,
+    role: Role,
     owner: Option<Owner>,
     cookie: u64,
 ) -> Option<Facts<'a>> {
@@ -130,7 +133,7 @@ fn facts<'a>(
     Some(Facts {
         ends,
         netns,
-        side,
+        role,
         owner: process.and_then(|id| engine.table.processes.get(id)),
     })
 }
@@ -148,8 +151,8 @@ impl Report {
                 id,
                 ..
             } = connection;
-            let side = engine.table.side(connection);
-            let Some(facts) = facts(engine, filter, ends, *netns, side, *owner, id.cookie) else {
+            let role = engine.table.role(connection);
+            let Some(facts) = facts(engine, filter, ends, *netns, role, *owner, id.cookie) else {
                 continue;
             };
             let mut its = keyed.cells_of(&facts);

@@ -1,7 +1,7 @@
 //! What durations are told apart by, and the words for it that tags of a `.hlog` can hold. Knows no durations.
 
 use crate::{
-    connection::table::Side,
+    connection::lifetime::Role,
     event::{Ends, ProcessKey},
     owner::processes::{Process, comm_text},
 };
@@ -85,7 +85,7 @@ pub struct Facts<'a> {
     /// Network namespace.
     pub netns: u32,
     /// Who opened the connection.
-    pub side: Side,
+    pub role: Role,
     /// The owner, where known.
     pub owner: Option<&'a Process>,
 }
@@ -98,12 +98,12 @@ impl Key {
         Some(match by {
             By::State => return None,
             By::Process => Self::Process(facts.owner.map(|owner| owner.key)),
-            By::Endpoint => match facts.side {
-                Side::Server => Self::Server {
+            By::Endpoint => match facts.role {
+                Role::Server => Self::Server {
                     netns,
                     port: facts.ends.local_port,
                 },
-                Side::Client => {
+                Role::Client => {
                     let mut ends = *facts.ends;
                     ends.local_port = 0;
                     Self::Client { netns, ends }

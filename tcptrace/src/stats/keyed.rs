@@ -182,7 +182,7 @@ impl Keyed {
 mod tests {
     use super::*;
     use crate::{
-        connection::{machine::Since, table::Side},
+        connection::{lifetime::Role, machine::Since},
         event::{Age, ConnectionId, Ends, TcpState},
         stats::measure::{Kind, Measure},
     };
@@ -203,7 +203,7 @@ mod tests {
             ),
             netns: 1,
             protocol: 6,
-            side: Side::Client,
+            role: Role::Client,
             began: Since::At(Nanos(500)),
             old: TcpState::Established,
             new: TcpState::CloseWait,
@@ -220,7 +220,7 @@ mod tests {
         let facts = Facts {
             ends: &change.ends,
             netns: change.netns,
-            side: change.side,
+            role: change.role,
             owner: None,
         };
         keyed.count(&change, &facts, Nanos(0));
