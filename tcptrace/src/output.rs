@@ -4,6 +4,7 @@ pub mod csv;
 pub mod duration;
 pub mod frame;
 pub mod header;
+pub mod hist;
 pub mod json;
 pub mod lifetimes;
 pub mod sink;

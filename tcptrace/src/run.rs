@@ -1,6 +1,8 @@
 //! Wires the flow for each command. Holds the only signals, and the only exit codes.
 
 pub mod check;
+pub mod dump;
+pub mod hist;
 pub mod session;
 pub mod snapshot;
 pub mod trace;
@@ -60,6 +62,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::run(&args, verbose),
         Command::Trace(args) => trace::run(&args, verbose),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::Hist(args) => hist::run(&args, verbose),
         Command::Check(args) => check::run(&args, verbose),
     };
     match result {

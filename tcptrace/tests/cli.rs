@@ -28,7 +28,7 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 5] = [&[], &["watch"], &["trace"], &["snapshot"], &["check"]];
+    let commands: [&[&str]; 6] = [&[], &["watch"], &["trace"], &["snapshot"], &["hist"], &["check"]];
     for command in commands {
         let said = tcptrace(&[command, &["--help"]].concat());
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command:?}");
@@ -40,7 +40,7 @@ fn every_command_explains_itself() {
 #[test]
 fn every_command_is_in_the_help() {
     let help = tcptrace(&["--help"]).out;
-    for command in ["watch", "trace", "snapshot", "check"] {
+    for command in ["watch", "trace", "snapshot", "hist", "check"] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is not in {help}"
@@ -50,7 +50,7 @@ fn every_command_is_in_the_help() {
 
 #[test]
 fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
-    let table: [&[&str]; 17] = [
+    let table: [&[&str]; 23] = [
         &[],
         &["wacth"],
         &["trace", "--jsn"],
@@ -68,6 +68,12 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
         &["trace", "--pid", NO_PID],
         &["snapshot", "--netns", "nowhere"],
         &["trace", "--cgroup", "nowhere.slice"],
+        &["hist", "--by", "host"],
+        &["hist", "--format", "xml"],
+        &["hist", "--format", "hgrm", "--json"],
+        &["hist", "--interval", "5"],
+        &["hist", "--format", "hlog", "dump.hlog"],
+        &["hist", "dump.hlog", "--pid", "1"],
     ];
     let mut all = String::new();
     for arguments in table {

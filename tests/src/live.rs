@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::{cgroup::Cgroup, netns::Netns};
+use crate::{cgroup::Cgroup, hdrhistogram, netns::Netns};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
@@ -31,6 +31,8 @@ pub enum Requirement {
     Ipv6,
     /// The `ss` command.
     Ss,
+    /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
+    HdrHistogram,
     /// cgroup v2, in which cgroups can be made.
     Cgroups,
     /// Java, with the compiler that runs a source file.
@@ -94,6 +96,7 @@ impl Requirement {
                     .err()
                     .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
+            Self::HdrHistogram => hdrhistogram::missing(),
             Self::Cgroups => Cgroup::probe()
                 .err()
                 .map(|error| format!("no cgroup of its own: {error}")),
