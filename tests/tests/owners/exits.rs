@@ -2,7 +2,7 @@
 //! its own, also where its process id has a new process by then.
 
 use crate::{
-    judge::{Known, PATIENCE, judge, story_until, text, whole_story},
+    judge::{Known, PATIENCE, judge, listed, story_until, text, whole_story},
     order::Order,
     puppet::{Puppet, Stage, listener},
 };
@@ -178,7 +178,14 @@ impl Leaver {
 }
 
 fn reach(tracer: &Tracer, known: &Known, state: State) -> Vec<Event> {
-    story_until(tracer, known, state).unwrap_or_else(|told| panic!("no {state}:\n{}", text(&told)))
+    story_until(tracer, known, state).unwrap_or_else(|told| {
+        panic!(
+            "no {state}:\n{}\nin the kernel: {:?}\n{}",
+            text(&told),
+            listed(known),
+            tracer.messages()
+        )
+    })
 }
 
 fn end_of(peer: &TcpStream) -> SocketAddr {
