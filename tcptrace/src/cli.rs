@@ -102,7 +102,7 @@ pub enum ReadBy {
     /// By the kernel's iterators, else by netlink
     #[default]
     Auto,
-    /// By netlink, as ss does: without holders and ages
+    /// By netlink, as ss does: holders from /proc, no ages
     Netlink,
 }
 
