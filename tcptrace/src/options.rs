@@ -1,5 +1,7 @@
 //! What the flags mean: validated, with names looked up. Errors say which flag and what would do.
 
+pub mod recording;
+
 use crate::{
     cli::{FilterArgs, OutputArgs, TracingArgs},
     event::{Family, TcpState},
@@ -27,7 +29,8 @@ pub struct UsageError {
     pub remedy: String,
 }
 
-fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
+/// The error of a flag, what is wrong with it, and what would do.
+pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
     UsageError {
         flag,
         problem: problem.into(),

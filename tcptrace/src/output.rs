@@ -2,9 +2,12 @@
 
 pub mod csv;
 pub mod duration;
+pub mod export;
 pub mod frame;
 pub mod header;
 pub mod json;
+pub mod parquet;
+pub mod report;
 pub mod sink;
 pub mod sockets;
 pub mod text;

@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::netns::Netns;
+use crate::{analysts, netns::Netns, small_disk};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
 use std::{
@@ -29,6 +29,10 @@ pub enum Requirement {
     Ipv6,
     /// The `ss` command.
     Ss,
+    /// pyarrow, DuckDB and ClickHouse's engine.
+    Analysts,
+    /// Mounts of a thread's own.
+    Mounts,
 }
 
 /// What nearly every live test needs.
@@ -61,6 +65,10 @@ impl Requirement {
                 let version = Command::new("ss").arg("-V").stdout(Stdio::null()).status();
                 version.err().map(|error| format!("no ss command: {error}"))
             }
+            Self::Analysts => analysts::unmet(),
+            Self::Mounts => small_disk::probe()
+                .err()
+                .map(|error| format!("no mounts of its own: {error}")),
         }
     }
 }

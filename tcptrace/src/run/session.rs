@@ -18,6 +18,7 @@ use crate::{
     },
     output::header::{Dwells, Header, Summary},
     owner::schedule::{Cost, Schedule},
+    record::{entry::Entry, tap::Tap},
     source::{live::Live, snapshot},
 };
 use anyhow::Context as _;
@@ -65,6 +66,8 @@ pub struct Session {
     pub engine: Engine,
     /// When the start snapshot was complete.
     pub started: Nanos,
+    /// What the engine is told goes here too.
+    pub tap: Tap,
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -98,9 +101,18 @@ impl Session {
     /// # Errors
     /// Where tracing is refused.
     pub fn start(settings: &Settings, max_connections: usize) -> Result<Self, Failure> {
+        Self::start_tapped(settings, max_connections, Tap::default())
+    }
+
+    /// The same, and tells `tap` everything that the engine is told.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_tapped(settings: &Settings, max_connections: usize, mut tap: Tap) -> Result<Self, Failure> {
         let context = "cannot wait for events";
         prefer_this_thread();
         let live = Live::attach(settings)?;
+        tap.begin(live.anchor);
         let descriptor = live.as_fd().try_clone_to_owned().context(context)?;
         // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives.
         let ring = unsafe { AsyncFd::register(descriptor) }.context(context)?;
@@ -109,6 +121,7 @@ impl Session {
         let mut session = Self {
             engine: Engine::new(max_connections),
             started: Nanos(0),
+            tap,
             live,
             ring,
             ticks,
@@ -166,14 +179,13 @@ impl Session {
     /// Where the kernel's counters or iterators fail.
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
-        let Self { live, engine, .. } = self;
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(now, emit);
+        self.drain(now, emit);
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
             self.losses.checked = now;
-            self.losses.seen = self.live.totals()?.all_lost();
-            let owed =
-                self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
+            self.read_losses(now)?;
+            let owed = self.losses.seen > self.losses.repaired
+                || self.engine.table.has_unexplained_children(now)
+                || self.tap.owes_snapshot();
             if owed && now >= self.losses.next_repair {
                 self.repair(emit);
             }
@@ -181,15 +193,38 @@ impl Session {
         if self.scans.is_due(now, self.engine.table.wants_scan()) {
             self.scan_holders(None);
         }
+        self.tap.hand_over();
+        Ok(())
+    }
+
+    fn drain(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
+        let Self {
+            live, engine, tap, ..
+        } = self;
+        live.drain(|event| {
+            tap.event(event);
+            engine.ingest(event, emit);
+        });
+        tap.tell(Entry::Settled(now));
+        engine.settle(now, emit);
+    }
+
+    fn read_losses(&mut self, now: Nanos) -> Result<(), Failure> {
+        let total = self.live.totals()?.all_lost();
+        if total != self.losses.seen {
+            self.losses.seen = total;
+            self.tap.tell(Entry::Lost { time: now, total });
+        }
         Ok(())
     }
 
     /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
     pub fn stop(&mut self, emit: &mut impl FnMut(&Change)) {
-        let Self { live, engine, .. } = self;
-        live.kernel.detach();
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(Nanos(u64::MAX), emit);
+        self.live.kernel.detach();
+        let now = clock::monotonic();
+        self.drain(now, emit);
+        self.tap.tell(Entry::Stopped(now));
+        self.engine.settle(Nanos(u64::MAX), emit);
     }
 
     /// Compares the table with a fresh snapshot of the namespaces `netns`, or of all where there are none; sockets
@@ -199,16 +234,13 @@ impl Session {
     /// Where the iterators fail.
     pub fn audit(&mut self, netns: &[u32], emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
         self.pump(emit)?;
-        self.losses.seen = self.live.totals()?.all_lost();
+        self.read_losses(clock::monotonic())?;
         if self.losses.seen > self.losses.repaired {
             self.repair(emit);
         }
         let wanted = (!netns.is_empty()).then_some(netns);
         let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
-        let now = clock::monotonic();
-        let Self { live, engine, .. } = self;
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(now, emit);
+        self.drain(clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
             &snapshot.rows,
@@ -313,8 +345,8 @@ impl Session {
         self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
     }
 
-    /// Where the kernel refuses an iterator, the tracing goes on without what it would tell.
-    fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
+    /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
+    pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
         let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
             Ok(snapshot) => snapshot,
             Err(refusal) => {
@@ -324,6 +356,7 @@ impl Session {
         };
         let mut events: Vec<Event> = Vec::new();
         self.live.drain(|event| events.push(*event));
+        self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));
     }
@@ -342,6 +375,8 @@ impl Session {
                 },
             },
         };
+        let scanned = clock::monotonic();
+        self.tap.scan(&scan, scanned.since(started));
         let unsettled = self.engine.hold(scan);
         self.scans
             .done(started, clock::monotonic(), was_wanted, unsettled);
