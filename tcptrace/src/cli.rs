@@ -85,6 +85,9 @@ pub struct TraceArgs {
     /// Only changes from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
+    /// Print a line for each connection when it ends instead: its owner, time in every state, bytes, reason
+    #[arg(long)]
+    pub lifetimes: bool,
     /// At the end, compare the table with the kernel's own and show the differences
     #[arg(long)]
     pub audit: bool,
@@ -233,7 +236,7 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Only these processes
+    /// Only these processes; not others that get their ids later
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
     /// Only processes whose name contains this
@@ -254,9 +257,12 @@ pub struct FilterArgs {
     /// Only these network namespaces: inode number, name (ip netns) or path
     #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS")]
     pub netns: Vec<String>,
-    /// Only processes in this cgroup: id, or path below the cgroup v2 mount
-    #[arg(long, value_name = "CGROUP")]
+    /// Only processes in this cgroup or below it: path as in /proc/PID/cgroup, or cgroup v2 id
+    #[arg(long, value_name = "PATH|ID")]
     pub cgroup: Vec<String>,
+    /// Only processes of this container (4 characters of its id or more, for LXC its name), pod (uid) or systemd unit
+    #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT")]
+    pub container: Vec<String>,
 }
 
 /// In which form.
@@ -287,6 +293,9 @@ pub struct TracingArgs {
     /// Which hooks to use for the states that the tracepoint hides
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     pub hooks: Preference,
+    /// Load this program and never run it: for testing what becomes of a hook that does not fire
+    #[arg(long, hide = true, value_delimiter = ',', value_name = "PROGRAM")]
+    pub silent_hook: Vec<String>,
     /// Size of the kernel's buffer, a power of two: 64K, 8M
     #[arg(long, default_value = "8M", value_name = "SIZE")]
     pub buffer: String,

@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod ends_index;
+pub mod kept_age;
+pub mod lifetime;
 pub mod machine;
 pub mod reopenable;
 pub mod table;

@@ -228,19 +228,27 @@ pub struct Row {
     pub listener: u64,
     /// `tw_entry_stamp`, low 32 bits of the kernel's milliseconds, or 0.
     pub entry_stamp_ms: u32,
-    /// Jiffies until the timer of a timewait or request sock runs out; negative where it is overdue.
-    pub expires_in_jiffies: i64,
-    /// Jiffies since the last segment from the peer, full sockets only.
-    pub idle_jiffies: u32,
+    /// Nanoseconds until the timer of a timewait or request sock runs out, negative where it is overdue. At most so
+    /// many: at least this less two ticks of the kernel's clock. `None` where it is not known.
+    pub expires_in_ns: Option<i64>,
+    /// How long ago the last segment came from the peer, at least; `None` where that is not known, as for all but
+    /// full sockets that are connected.
+    pub idle: Option<Nanos>,
     /// Inode number of the socket's file, or 0.
     pub inode: u32,
 }
 
-/// Reads one row of the `tcp` iterator.
+/// Nanoseconds until a timer that has been set to a time `jiffies` ahead, at most: a tick may only just have begun.
+fn until(jiffies: u64, tick: Nanos) -> i64 {
+    let ticks = jiffies.cast_signed().saturating_add(1);
+    ticks.saturating_mul(tick.0.cast_signed())
+}
+
+/// Reads one row of the `tcp` iterator. A `tick` is what the kernel's timers count in.
 ///
 /// # Errors
 /// As [`event`].
-pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
+pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
     let row: SockRow = read(bytes)?;
     if row.version != ROW_VERSION {
         return Err(DecodeError::Version(row.version));
@@ -260,7 +268,9 @@ pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
         clippy::cast_possible_truncation,
         reason = "rcv_tstamp is the low half of jiffies"
     )]
-    let idle_jiffies = (row.jiffies as u32).wrapping_sub(row.received_jiffies);
+    let idle_ticks = (row.jiffies as u32).wrapping_sub(row.received_jiffies);
+    // The first of them had only just ended, or began as the segment came.
+    let idle = Nanos(u64::from(idle_ticks.saturating_sub(1)).saturating_mul(tick.0));
     Ok(Row {
         time: Nanos(row.time_ns),
         sock: SockRef {
@@ -284,8 +294,9 @@ pub fn row(bytes: &[u8]) -> Result<Row, DecodeError> {
         unsent: row.unsent,
         listener: row.listener,
         entry_stamp_ms: row.entry_stamp_ms,
-        expires_in_jiffies: row.expires_jiffies.wrapping_sub(row.jiffies).cast_signed(),
-        idle_jiffies,
+        expires_in_ns: (kind != SockKind::Full)
+            .then(|| until(row.expires_jiffies.wrapping_sub(row.jiffies), tick)),
+        idle: (row.received_jiffies != 0).then_some(idle),
         inode: row.inode,
     })
 }
@@ -353,7 +364,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = event(&bytes);
-            let _ = row(&bytes);
+            let _ = row(&bytes, Nanos::from_millis(4));
             let _ = holder(&bytes);
         }
 

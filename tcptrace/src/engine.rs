@@ -2,6 +2,7 @@
 
 use crate::{
     connection::table::{Change, Table},
+    decode::Row,
     event::{Event, Nanos},
     owner::holders::{Holders, Scan},
     source::snapshot::Snapshot,
@@ -59,15 +60,15 @@ impl Engine {
         });
     }
 
-    /// Merges a snapshot with the events that came while it was taken: whichever is newer wins.
-    pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
+    /// Takes in rows and the events that came while they were read, in order of time: whichever is newer wins.
+    pub fn observe(&mut self, rows: &[Row], events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
         let Self { table, stats, .. } = self;
         let mut emit = |change: &Change| {
             stats.count(change);
             emit(change);
         };
         let mut healed = Healed::default();
-        let mut rows = snapshot.rows.iter().peekable();
+        let mut rows = rows.iter().peekable();
         for event in events {
             while let Some(row) = rows.next_if(|row| row.time <= event.time) {
                 healed.compared += 1;
@@ -79,6 +80,17 @@ impl Engine {
             healed.compared += 1;
             healed.corrected += u64::from(table.observe(row, &mut emit));
         }
+        healed
+    }
+
+    /// Merges a snapshot with the events that came while it was taken, and ends what it no longer shows.
+    pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
+        let mut healed = self.observe(&snapshot.rows, events, emit);
+        let Self { table, stats, .. } = self;
+        let mut emit = |change: &Change| {
+            stats.count(change);
+            emit(change);
+        };
         healed.retired = table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, &mut emit);
         table.forget_children(snapshot.started, &snapshot.covered);
         table.forget_losses(snapshot.started);

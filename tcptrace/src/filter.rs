@@ -1,15 +1,19 @@
 //! Which connections a user wants to see. The same on every command.
 
 use crate::{
-    event::{Ends, Family, TcpState},
-    owner::processes::Process,
+    event::{Ends, Family, ProcessKey, TcpState},
+    owner::{
+        container::Place,
+        processes::{Process, comm_text},
+    },
+    source::{cgroups::Tree, process::StartTicks},
 };
 
 /// Empty lists let everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Process ids.
-    pub pids: Vec<u32>,
+    /// Processes, as they were when the filter was made: another one that gets the id later is not meant.
+    pub pids: Vec<Pinned>,
     /// Parts of the command's name.
     pub comms: Vec<String>,
     /// Ports of this host.
@@ -22,8 +26,43 @@ pub struct Filter {
     pub states: Vec<TcpState>,
     /// Inode numbers of network namespaces.
     pub netns: Vec<u32>,
-    /// cgroup v2 ids.
-    pub cgroups: Vec<u64>,
+    /// cgroups, each with all below it.
+    pub cgroups: Vec<Tree>,
+    /// What containers, pods and units are called.
+    pub containers: Vec<String>,
+}
+
+/// One process and no later one with its id, or whoever has had the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// Thread group id.
+    pub pid: u32,
+    /// When it started; `None` where that is not known, as of a recording's processes.
+    pub start: Option<StartTicks>,
+}
+
+/// What a filter looks at of a process: the owner of a socket, or one that has it open.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Thread group and start time.
+    pub key: ProcessKey,
+    /// `comm` of the leader, zero-padded.
+    pub comm: &'a [u8; 16],
+    /// cgroup v2 id, 0 where unknown.
+    pub cgroup: u64,
+    /// Where it runs, as far as known.
+    pub place: Option<&'a Place>,
+}
+
+impl<'a> From<&'a Process> for Candidate<'a> {
+    fn from(process: &'a Process) -> Self {
+        Self {
+            key: process.key,
+            comm: &process.comm,
+            cgroup: process.cgroup,
+            place: process.place.as_deref(),
+        }
+    }
 }
 
 /// What a filter looks at.
@@ -43,19 +82,43 @@ impl Filter {
     /// Whether the subject is wanted.
     #[must_use]
     pub fn accepts(&self, subject: &Subject<'_>) -> bool {
-        self.accepts_ends(subject) && self.accepts_process(subject.owner)
+        self.accepts_ends(subject) && self.accepts_owner(subject.owner)
     }
 
     /// Whether a socket of this process is wanted, as far as that depends on the process.
     #[must_use]
-    pub fn accepts_process(&self, process: Option<&Process>) -> bool {
-        passes(&self.pids, |pid| {
-            process.is_some_and(|owner| owner.key.pid == *pid)
+    pub fn accepts_owner(&self, owner: Option<&Process>) -> bool {
+        !self.asks_for_processes() || owner.is_some_and(|owner| self.accepts_process(&owner.into()))
+    }
+
+    /// Whether the process is wanted. Where it runs must have been found out, if [`Self::asks_for_places`].
+    #[must_use]
+    pub fn accepts_process(&self, process: &Candidate<'_>) -> bool {
+        passes(&self.pids, |pinned| {
+            pinned.pid == process.key.pid
+                && pinned
+                    .start
+                    .is_none_or(|start| start == StartTicks::of(process.key))
         }) && passes(&self.comms, |comm| {
-            process.is_some_and(|owner| owner.name().contains(comm.as_str()))
-        }) && passes(&self.cgroups, |cgroup| {
-            process.is_some_and(|owner| owner.cgroup == *cgroup)
+            comm_text(process.comm).contains(comm.as_str())
+        }) && passes(&self.cgroups, |tree| {
+            tree.id.is_some_and(|id| id == process.cgroup)
+                || process.place.is_some_and(|place| place.is_in(&tree.path))
+        }) && passes(&self.containers, |word| {
+            process.place.is_some_and(|place| place.is_called(word))
         })
+    }
+
+    /// Whether the answer depends on the process.
+    #[must_use]
+    pub fn asks_for_processes(&self) -> bool {
+        !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_places()
+    }
+
+    /// Whether the answer depends on where the process runs.
+    #[must_use]
+    pub fn asks_for_places(&self) -> bool {
+        !self.cgroups.is_empty() || !self.containers.is_empty()
     }
 
     /// Whether it is wanted as far as everything but its owner is concerned.
@@ -115,8 +178,81 @@ mod tests {
             ..both.clone()
         }));
         assert!(!accepts(&Filter {
-            pids: vec![1],
+            comms: vec!["nginx".to_owned()],
             ..both
         }));
+    }
+
+    /// Started in tick 500, in cgroup 9.
+    fn accepts_process(filter: &Filter, path: Option<&str>) -> bool {
+        let place = path.map(|path| Place::of_path(path.as_bytes()));
+        filter.accepts_process(&Candidate {
+            key: ProcessKey {
+                pid: 7,
+                start_ns: 5_001_234_567,
+            },
+            comm: b"nginx\0\0\0\0\0\0\0\0\0\0\0",
+            cgroup: 9,
+            place: place.as_ref(),
+        })
+    }
+
+    #[test]
+    fn a_process_is_meant_by_id_and_start() {
+        for (pid, start_ns, is_meant) in [
+            (7, 5_000_000_000, true),
+            (7, 5_010_000_000, false),
+            (7, 4_990_000_000, false),
+            (8, 5_000_000_000, false),
+        ] {
+            let filter = Filter {
+                pids: vec![Pinned {
+                    pid,
+                    start: Some(StartTicks::of(ProcessKey { pid, start_ns })),
+                }],
+                ..Filter::default()
+            };
+            assert_eq!(accepts_process(&filter, None), is_meant, "{pid} {start_ns}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_is_meant_with_all_below_it() {
+        let tree = |id, path: &str| Filter {
+            cgroups: vec![Tree {
+                id,
+                path: path.to_owned(),
+            }],
+            ..Filter::default()
+        };
+        assert!(accepts_process(&tree(Some(9), "/gone"), None));
+        assert!(accepts_process(&tree(Some(3), "/a"), Some("/a/b")));
+        assert!(accepts_process(&tree(None, "/a/b"), Some("/a/b")));
+        assert!(!accepts_process(&tree(Some(3), "/a/b"), Some("/a/bc")));
+        assert!(!accepts_process(&tree(Some(3), "/a"), None));
+        // A cgroup without an id is not that of a process without one.
+        let unknown = Candidate {
+            cgroup: 0,
+            key: ProcessKey { pid: 7, start_ns: 0 },
+            comm: &[0; 16],
+            place: None,
+        };
+        assert!(!tree(None, "/a").accepts_process(&unknown));
+    }
+
+    #[test]
+    fn a_container_is_meant_by_any_of_its_names() {
+        let filter = |words: &[&str]| Filter {
+            containers: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..Filter::default()
+        };
+        let path = format!("/system.slice/docker-{}.scope", "0123456789abcdef".repeat(4));
+        assert!(accepts_process(&filter(&["ffff", "0123"]), Some(&path)));
+        assert!(!accepts_process(&filter(&["ffff"]), Some(&path)));
+        assert!(!accepts_process(&filter(&["0123"]), None));
+        assert!(accepts_process(
+            &filter(&["web"]),
+            Some("/system.slice/web.service")
+        ));
     }
 }

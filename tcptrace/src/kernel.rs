@@ -2,8 +2,13 @@
 
 pub mod btf;
 pub mod clock;
+pub mod counters;
 pub mod hook;
 pub mod loader;
+pub mod offsets;
 pub mod plan;
 pub mod probe;
+pub mod programs;
+pub mod prototype;
 pub mod refusal;
+pub mod silence;

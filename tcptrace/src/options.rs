@@ -5,17 +5,19 @@ pub mod recording;
 use crate::{
     cli::{FilterArgs, OutputArgs, TracingArgs},
     event::{Family, TcpState},
-    filter::Filter,
-    kernel::loader::{BUFFER_RANGE, Settings},
-    source::namespaces,
+    filter::{Filter, Pinned},
+    kernel::{
+        clock,
+        loader::{BUFFER_RANGE, Settings},
+    },
+    owner::printable::printable,
+    source::{
+        cgroups::{Cgroups, Tree},
+        namespaces,
+        process::StartTicks,
+    },
 };
-use std::{
-    fs,
-    io::IsTerminal as _,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 /// A flag that cannot be obeyed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -114,6 +116,7 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
     }
     Ok(Settings {
         preference: args.hooks,
+        silent: args.silent_hook.clone(),
         buffer_bytes: buffer_size(&args.buffer)?,
         all_protocols: args.all_protocols,
         debug: verbose >= 2,
@@ -172,24 +175,20 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
 /// Reads the filter flags and looks up what they name.
 ///
 /// # Errors
-/// Where a process, namespace or cgroup does not exist.
+/// Where a process, namespace or cgroup does not exist, or a container has no name.
 pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::Ipv4),
         (_, true) => Some(Family::Ipv6),
         (false, false) => None,
     };
-    for pid in &args.pid {
-        if !Path::new(&format!("/proc/{pid}")).exists() {
-            return Err(wrong(
-                "--pid",
-                format!("there is no process {pid}"),
-                "look it up with pgrep, or select by name with --comm, which also takes processes to come",
-            ));
-        }
-    }
+    let mut cgroups = Cgroups::of_this_host();
     Ok(Filter {
-        pids: args.pid.clone(),
+        pids: args
+            .pid
+            .iter()
+            .map(|pid| pinned(*pid))
+            .collect::<Result<_, _>>()?,
         comms: args.comm.clone(),
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
@@ -203,8 +202,27 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
         cgroups: args
             .cgroup
             .iter()
-            .map(|word| cgroup(word))
+            .map(|word| cgroup(&mut cgroups, word))
             .collect::<Result<_, _>>()?,
+        containers: args
+            .container
+            .iter()
+            .map(|word| container(word))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn pinned(pid: u32) -> Result<Pinned, UsageError> {
+    let start = StartTicks::of_pid(pid).ok_or_else(|| {
+        wrong(
+            "--pid",
+            format!("there is no process {pid}"),
+            "look it up with pgrep, or select by name with --comm, which also takes processes to come",
+        )
+    })?;
+    Ok(Pinned {
+        pid,
+        start: Some(start),
     })
 }
 
@@ -212,12 +230,7 @@ fn netns(word: &str) -> Result<u32, UsageError> {
     if let Ok(inode) = word.parse() {
         return Ok(inode);
     }
-    let path = if word.contains('/') {
-        PathBuf::from(word)
-    } else {
-        Path::new("/run/netns").join(word)
-    };
-    namespaces::inode_of(&path).map_err(|error| {
+    namespaces::named(word).map_err(|(path, error)| {
         wrong(
             "--netns",
             format!("{}: {error}", path.display()),
@@ -226,24 +239,27 @@ fn netns(word: &str) -> Result<u32, UsageError> {
     })
 }
 
-fn cgroup(word: &str) -> Result<u64, UsageError> {
-    if let Ok(id) = word.parse() {
-        return Ok(id);
+fn cgroup(cgroups: &mut Cgroups, word: &str) -> Result<Tree, UsageError> {
+    cgroups.named(word, clock::monotonic()).ok_or_else(|| {
+        wrong(
+            "--cgroup",
+            format!("there is no cgroup {word}"),
+            "give a path as in /proc/PID/cgroup, after the last colon, that of a folder below /sys/fs/cgroup, or a \
+             cgroup v2 id; or select by --container, which also takes those to come",
+        )
+    })
+}
+
+/// As paths are made printable before they are compared, so are words.
+fn container(word: &str) -> Result<String, UsageError> {
+    if word.is_empty() {
+        return Err(wrong(
+            "--container",
+            "an empty word names no container",
+            "give the first four characters of a container's id or more, a pod's uid, or a unit as in `systemctl status`",
+        ));
     }
-    let relative = word.trim_start_matches('/');
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-        .iter()
-        .map(|mount| Path::new(mount).join(relative))
-        .chain([PathBuf::from(word)])
-        .find_map(|path| fs::metadata(path).ok())
-        .map(|metadata| metadata.ino())
-        .ok_or_else(|| {
-            wrong(
-                "--cgroup",
-                format!("there is no cgroup {word}"),
-                "give a path as in /proc/PID/cgroup, after the last colon, or its id",
-            )
-        })
+    Ok(printable(word.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -259,6 +275,23 @@ mod tests {
         for wrong in ["", "x", "3M", "2K", "2G", "-1", "99999999999G"] {
             assert!(buffer_size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_with_a_remedy() {
+        let mut cgroups = Cgroups::of_this_host();
+        for refused in [
+            pinned(u32::MAX).map(drop),
+            netns("no-such-name").map(drop),
+            cgroup(&mut cgroups, "/no/such/cgroup").map(drop),
+            cgroup(&mut cgroups, "18446744073709551615").map(drop),
+            container("").map(drop),
+        ] {
+            let error = refused.unwrap_err();
+            assert!(!error.remedy.is_empty(), "{error}");
+        }
+        assert!(pinned(std::process::id()).is_ok());
+        assert_eq!(container("web").as_deref(), Ok("web"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod export;
 pub mod frame;
 pub mod header;
 pub mod json;
+pub mod lifetimes;
 pub mod parquet;
 pub mod report;
 pub mod sink;

@@ -39,6 +39,8 @@ pub struct Report {
     pub gaps: u32,
     /// Entries that are known to be missing.
     pub missing: u64,
+    /// What the user was told while it was recorded.
+    pub notes: Vec<String>,
     /// What of the files was not read.
     pub remarks: Vec<String>,
 }
@@ -103,6 +105,7 @@ pub fn build(
         tally: since(&engine.table.tally, &beginning.tally),
         gaps: ledger.gaps,
         missing: ledger.missing,
+        notes: ledger.notes.clone(),
         remarks: Vec::new(),
     }
 }

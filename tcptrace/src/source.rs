@@ -1,8 +1,11 @@
 //! Where events come from.
 
+pub mod cgroups;
 pub mod live;
 pub mod namespaces;
+pub mod netstat;
 pub mod proc_fds;
+pub mod process;
 pub mod replay;
 pub mod snapshot;
 pub mod sock_diag;

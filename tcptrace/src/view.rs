@@ -174,7 +174,7 @@ pub fn wanted_process(
     let holders = engine.holders.of(cookie).iter().map(|(id, _)| Some(*id));
     std::iter::once(owner)
         .chain(holders)
-        .find(|id| filter.accepts_process(id.and_then(|id| processes.get(id))))
+        .find(|id| filter.accepts_owner(id.and_then(|id| processes.get(id))))
 }
 
 #[expect(

@@ -28,7 +28,16 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 5] = [&[], &["watch"], &["trace"], &["snapshot"], &["check"]];
+    let commands: [&[&str]; 8] = [
+        &[],
+        &["watch"],
+        &["trace"],
+        &["snapshot"],
+        &["record"],
+        &["report"],
+        &["export"],
+        &["check"],
+    ];
     for command in commands {
         let said = tcptrace(&[command, &["--help"]].concat());
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command:?}");

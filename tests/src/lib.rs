@@ -9,6 +9,7 @@
 
 pub mod analysts;
 pub mod binary;
+pub mod cgroup;
 pub mod clock;
 pub mod command;
 pub mod event;

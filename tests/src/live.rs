@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::{analysts, netns::Netns, small_disk};
+use crate::{analysts, cgroup::Cgroup, netns::Netns, small_disk};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
 use std::{
@@ -33,6 +33,8 @@ pub enum Requirement {
     Analysts,
     /// Mounts of a thread's own.
     Mounts,
+    /// cgroup v2, in which cgroups can be made.
+    Cgroups,
 }
 
 /// What nearly every live test needs.
@@ -69,6 +71,9 @@ impl Requirement {
             Self::Mounts => small_disk::probe()
                 .err()
                 .map(|error| format!("no mounts of its own: {error}")),
+            Self::Cgroups => Cgroup::probe()
+                .err()
+                .map(|error| format!("no cgroup of its own: {error}")),
         }
     }
 }

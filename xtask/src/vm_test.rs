@@ -20,7 +20,7 @@ use std::{
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
-const TESTS: [&str; 2] = ["transitions", "scripted"];
+const TESTS: [&str; 3] = ["transitions", "scripted", "silent_hooks"];
 
 /// The program that runs them under all plans at once, and compares.
 const DRIVER: &str = "plans";
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = Programs::build(&root)?;
     let mut rows = Vec::new();
     if is_wanted(HOST) {
-        rows.push(on_this_machine(&programs)?);
+        rows.push(on_this_machine(&programs, &folder)?);
     }
     let wanted: Vec<_> = KERNELS.iter().filter(|kernel| is_wanted(kernel.name)).collect();
     if !wanted.is_empty() {
@@ -146,7 +146,7 @@ fn executables(root: &Path, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>
         .collect())
 }
 
-fn on_this_machine(programs: &Programs) -> Result<Row> {
+fn on_this_machine(programs: &Programs, folder: &Path) -> Result<Row> {
     let release = command::output(Command::new("uname").arg("-r"))?;
     let [driver, tests @ ..] = programs.tests.as_slice() else {
         bail!("there are no tests");
@@ -157,6 +157,8 @@ fn on_this_machine(programs: &Programs) -> Result<Row> {
         .args(tests)
         .output()
         .context("cannot run the tests on this machine")?;
+    // Kept like a guest's console.
+    fs::write(folder.join("host.log"), &output.stdout)?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(Row::new(HOST, release, Verdict::of_output(&text)))
 }

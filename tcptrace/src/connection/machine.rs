@@ -53,8 +53,10 @@ pub enum Held {
     TimerCancelled {
         /// When.
         at: Nanos,
-        /// The reason where nothing explains it.
-        otherwise: EndReason,
+        /// The substate then.
+        substate: TcpState,
+        /// The reason where nothing explains it, if there is one.
+        otherwise: Option<EndReason>,
     },
     /// A request sock's timer ran out or was cancelled; a start would mean that the SYN-ACK was sent again, the
     /// child's ESTABLISHED that the handshake was done.
@@ -150,7 +152,7 @@ pub enum Input {
         /// How.
         how: How,
         /// The reason where `how` does not say.
-        otherwise: EndReason,
+        otherwise: Option<EndReason>,
     },
     /// The timewait sock's timer.
     TimewaitTimer {
@@ -159,7 +161,7 @@ pub enum Input {
         /// The substate then.
         substate: TcpState,
         /// The reason if it was an end that nothing explains.
-        otherwise: EndReason,
+        otherwise: Option<EndReason>,
     },
     /// A new request for the same four-tuple was queued.
     Superseded,
@@ -197,6 +199,8 @@ pub enum Outcome {
         dwell: Age,
         /// Why.
         reason: Option<EndReason>,
+        /// The state that it was known to be in before, where it went on to `old` unseen.
+        before: Option<TcpState>,
     },
     /// It seems to have ended; [`Input::Release`] is owed [`HOLD`] later.
     Holding,
@@ -241,7 +245,7 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
         Input::TimewaitSegment { substate, is_reset } => timewait_segment(life, substate, is_reset, time),
         Input::TimewaitEnd { how, otherwise } => {
             let reason = timewait_reason(life, how, otherwise);
-            ended(life, time, Some(reason))
+            ended(life, time, reason)
         }
         Input::TimewaitTimer {
             step,
@@ -249,7 +253,9 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
             otherwise,
         } => timewait_timer(life, step, substate, otherwise, time),
         Input::Superseded => match life.held {
-            Some(Held::TimerCancelled { at, .. }) => ended(life, at, Some(EndReason::TimewaitReused)),
+            Some(Held::TimerCancelled { at, substate, .. }) => {
+                timewait_ended(life, at, substate, How::ReusedBySyn, None)
+            }
             Some(Held::Close { .. } | Held::Request { .. }) | None => Outcome::Same,
         },
         Input::RequestTimer(step) => request_timer(life, step, time),
@@ -397,14 +403,13 @@ fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
 }
 
 fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: Nanos) -> Outcome {
-    if let Some(Held::TimerCancelled { at, .. }) = life.held {
+    if let Some(Held::TimerCancelled { at, otherwise, .. }) = life.held {
         let how = if is_reset {
             How::Reset
         } else {
             How::AnsweredByReset
         };
-        let reason = timewait_reason(life, how, EndReason::TimewaitReset);
-        return ended(life, at, Some(reason));
+        return timewait_ended(life, at, substate, how, otherwise);
     }
     // Where a timewait sock handles segments, the full socket's CLOSE was no end.
     life.held = None;
@@ -416,34 +421,58 @@ fn timewait_timer(
     life: &mut Life,
     step: TimerStep,
     substate: TcpState,
-    otherwise: EndReason,
+    otherwise: Option<EndReason>,
     time: Nanos,
 ) -> Outcome {
     match step {
         TimerStep::Start => timewait_start(life, substate, time),
         TimerStep::Cancel => {
             life.is_timewait = true;
-            life.held = Some(Held::TimerCancelled { at: time, otherwise });
+            life.held = Some(Held::TimerCancelled {
+                at: time,
+                substate,
+                otherwise,
+            });
             Outcome::Holding
         }
-        TimerStep::Expire => {
-            let reason = timewait_reason(life, How::Expired, otherwise);
-            ended(life, time, Some(reason))
-        }
+        TimerStep::Expire => timewait_ended(life, time, substate, How::Expired, otherwise),
     }
 }
 
-fn timewait_reason(life: &Life, how: How, otherwise: EndReason) -> EndReason {
+/// Ends a timewait sock that was in `substate` then. Where no hook shows the segment of a late FIN, this may be the
+/// first that is known of its TIME_WAIT.
+fn timewait_ended(
+    life: &mut Life,
+    at: Nanos,
+    substate: TcpState,
+    how: How,
+    otherwise: Option<EndReason>,
+) -> Outcome {
+    let known = life.state;
+    let is_late = known == TcpState::FinWait2 && substate == TcpState::TimeWait;
+    if is_late {
+        life.state = substate;
+        life.since = Since::Before(at.max(life.since.time()));
+    }
+    let reason = timewait_reason(life, how, otherwise);
+    let mut outcome = ended(life, at, reason);
+    if let Outcome::Ended { before, .. } = &mut outcome {
+        *before = is_late.then_some(known);
+    }
+    outcome
+}
+
+fn timewait_reason(life: &Life, how: How, otherwise: Option<EndReason>) -> Option<EndReason> {
     let was_time_wait = life.state == TcpState::TimeWait;
-    match how {
+    Some(match how {
         How::Expired if was_time_wait => EndReason::TimewaitExpired,
         How::Expired => EndReason::FinTimeout,
         How::Reset if was_time_wait => EndReason::TimewaitReset,
         How::Reset => EndReason::ResetReceived,
         How::ReusedBySyn => EndReason::TimewaitReused,
         How::AnsweredByReset => EndReason::ResetSent,
-        How::Other => otherwise,
-    }
+        How::Other => return otherwise,
+    })
 }
 
 fn request_timer(life: &mut Life, step: TimerStep, time: Nanos) -> Outcome {
@@ -467,9 +496,12 @@ fn release(life: &mut Life) -> Outcome {
     match life.held {
         None => Outcome::Same,
         Some(Held::Close { at, otherwise }) => ended(life, at, otherwise),
-        Some(Held::TimerCancelled { at, otherwise } | Held::Request { at, otherwise }) => {
-            ended(life, at, Some(otherwise))
-        }
+        Some(Held::TimerCancelled {
+            at,
+            substate,
+            otherwise,
+        }) => timewait_ended(life, at, substate, How::Other, otherwise),
+        Some(Held::Request { at, otherwise }) => ended(life, at, Some(otherwise)),
     }
 }
 
@@ -485,6 +517,7 @@ fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
         old,
         dwell,
         reason,
+        before: None,
     }
 }
 
@@ -539,7 +572,7 @@ mod tests {
         })
     }
 
-    const OTHERWISE: EndReason = EndReason::Purged;
+    const OTHERWISE: Option<EndReason> = Some(EndReason::Purged);
 
     fn timer(step: TimerStep, substate: TcpState) -> Input {
         Input::TimewaitTimer {
@@ -598,6 +631,31 @@ mod tests {
     }
 
     #[test]
+    fn a_late_fin_that_no_hook_showed_is_told_at_the_end() {
+        for explanation in [
+            timer(TimerStep::Expire, TimeWait),
+            Input::Superseded,
+            Input::Release,
+        ] {
+            let mut life = Life::new(FinWait2, Since::At(at(0)));
+            life.is_timewait = true;
+            let outcomes = run(
+                &mut life,
+                &[(100, timer(TimerStep::Cancel, TimeWait)), (100, explanation)],
+            );
+            let expected = Outcome::Ended {
+                at: at(100),
+                old: TimeWait,
+                dwell: Age::AtLeast(at(0)),
+                reason: reason(&outcomes),
+                before: Some(FinWait2),
+            };
+            assert_eq!(outcomes, [expected]);
+            assert_ne!(reason(&outcomes), Some(EndReason::FinTimeout));
+        }
+    }
+
+    #[test]
     fn a_reset_in_time_wait_is_told_from_a_taken_over_one() {
         let begin = || {
             let mut life = Life::new(TimeWait, Since::At(at(0)));
@@ -619,7 +677,7 @@ mod tests {
         );
         assert_eq!(
             reason(&run(&mut begin(), &[cancelled, (12, Input::Release)])),
-            Some(OTHERWISE)
+            OTHERWISE
         );
     }
 
@@ -799,23 +857,23 @@ mod tests {
             let mut millis = 0;
             for (input, gap) in inputs {
                 millis += gap;
-                let before = life.state;
+                let known = life.state;
                 let outcome = step(&mut life, input, at(millis));
                 match outcome {
                     Outcome::Moved { old, new, at: when, .. } => {
-                        prop_assert_eq!(old, before);
+                        prop_assert_eq!(old, known);
                         prop_assert_eq!(new, life.state);
                         prop_assert!(old != new);
                         prop_assert!(when <= at(millis));
                     }
-                    Outcome::Ended { old, at: when, .. } => {
-                        prop_assert_eq!(old, before);
+                    Outcome::Ended { old, at: when, before, .. } => {
+                        prop_assert_eq!(before.unwrap_or(old), known);
                         prop_assert!(when <= at(millis));
                         prop_assert_eq!(life.held, None);
                     }
                     Outcome::Holding => prop_assert!(life.held.is_some()),
-                    Outcome::Same => prop_assert_eq!(before, life.state),
-                    Outcome::Impossible { old, .. } => prop_assert_eq!(old, before),
+                    Outcome::Same => prop_assert_eq!(known, life.state),
+                    Outcome::Impossible { old, .. } => prop_assert_eq!(old, known),
                 }
                 prop_assert!(life.since.time() <= at(millis));
             }

@@ -5,10 +5,9 @@ mod eviction;
 mod ownership;
 mod snapshots;
 
-pub use snapshots::stamp_time;
-
 use super::{
     ends_index::EndsIndex,
+    lifetime::Lives,
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
 };
@@ -41,6 +40,15 @@ const CHILDREN: usize = 65_536;
 struct Child {
     made: Nanos,
     netns: u32,
+}
+
+/// A call of `connect`.
+#[derive(Clone, Copy, Debug)]
+struct Connect {
+    time: Nanos,
+    pid: u32,
+    netns: u32,
+    ends: Ends,
 }
 
 /// One live connection.
@@ -141,13 +149,19 @@ pub struct Table {
     held: VecDeque<(Nanos, u32, u64)>,
     cancelled: EndsIndex,
     children: HashMap<u64, Child>,
-    connects: VecDeque<(u32, Ends)>,
+    connects: VecDeque<Connect>,
     reopenable: Reopenable,
     evict_hand: usize,
     without_key: u64,
     lost: u32,
     lost_until: Option<Nanos>,
     wants_scan: bool,
+    /// Whole lives, where somebody asks for them.
+    pub lives: Option<Lives>,
+    /// Whether no hook shows the segments of timewait socks: what ended one early may then stay unknown.
+    pub segments_are_hidden: bool,
+    /// When the timewait socks in FIN_WAIT2 were looked at before the latest look, if they were.
+    pub looked_before: Nanos,
     /// What was noticed on the way.
     pub tally: Tally,
     /// Processes named by rows.
@@ -176,6 +190,9 @@ impl Table {
             lost: 0,
             lost_until: None,
             wants_scan: false,
+            lives: None,
+            segments_are_hidden: false,
+            looked_before: Nanos(0),
             tally: Tally::default(),
             processes: Processes::default(),
         }
@@ -187,7 +204,8 @@ impl Table {
     }
 
     /// The row in `slot`, if there is one.
-    pub(super) fn row(&self, slot: u32) -> Option<&Connection> {
+    #[must_use]
+    pub fn row(&self, slot: u32) -> Option<&Connection> {
         self.rows.get(slot as usize).filter(|row| row.key != VACANT)
     }
 
@@ -304,7 +322,7 @@ impl Table {
         let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
         self.set_owner(slot, owner);
         let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
-        self.report(&change, emit);
+        self.report(slot, &change, emit);
     }
 
     /// A timewait sock that was cancelled a moment ago was taken over by this SYN.
@@ -413,7 +431,7 @@ impl Table {
         if !by_syn_cookie {
             self.rows[slot as usize].began = Since::At(made);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-            self.report(&change, emit);
+            self.report(slot, &change, emit);
         }
         slot
     }
@@ -452,6 +470,18 @@ impl Table {
             row.ends = event.ends;
         }
         row.is_kernel_socket |= event.is_kernel_socket;
+        if let (
+            Some(lives),
+            What::State {
+                new: TcpState::Close,
+                bytes,
+                fin_received,
+                ..
+            },
+        ) = (&mut self.lives, event.what)
+        {
+            lives.carry(slot, bytes, fin_received);
+        }
         if let Some(task) = &event.task
             && let Some(evidence) = policy::evidence_of(&event.what, task)
         {
@@ -468,7 +498,12 @@ impl Table {
                 if self.connects.len() == RECENT_CONNECTS {
                     self.connects.pop_front();
                 }
-                self.connects.push_back((task.process.pid, event.ends));
+                self.connects.push_back(Connect {
+                    time: event.time,
+                    pid: task.process.pid,
+                    netns: event.netns,
+                    ends: event.ends,
+                });
             }
         }
     }
@@ -519,20 +554,27 @@ impl Table {
     }
 
     /// Why a timewait sock ends where no segment and no expiry ends it: `connect` takes the four-tuple over in
-    /// the caller's own context, the namespace's going is a kernel worker's.
-    fn taken_over_by(&self, event: &Event) -> EndReason {
+    /// the caller's own context, the namespace's going is a kernel worker's. Where segments are not seen, a task of the
+    /// softirq's may stand there for one of them.
+    fn taken_over_by(&self, event: &Event) -> Option<EndReason> {
         let Some(task) = &event.task else {
-            return EndReason::Purged;
+            return Some(EndReason::Purged);
         };
         let connecting = self
             .connects
             .iter()
             .rev()
-            .any(|(pid, ends)| *pid == task.process.pid && ends.has_remote_of(&event.ends));
-        if connecting || !task.is_kernel_thread {
-            EndReason::TimewaitReused
-        } else {
-            EndReason::Purged
+            .take_while(|connect| event.time.since(connect.time) < HOLD)
+            .any(|connect| {
+                (connect.pid, connect.netns) == (task.process.pid, event.netns)
+                    && connect.ends.has_remote_of(&event.ends)
+            });
+        let is_softirq = !task.is_kernel_thread || task.comm.starts_with(b"ksoftirqd/");
+        match (connecting, self.segments_are_hidden && is_softirq) {
+            (true, _) => Some(EndReason::TimewaitReused),
+            (false, true) => None,
+            (false, false) if task.is_kernel_thread => Some(EndReason::Purged),
+            (false, false) => Some(EndReason::TimewaitReused),
         }
     }
 
@@ -549,7 +591,7 @@ impl Table {
                 }
                 let mut change = self.change(slot, at, old, new, (!begins).then_some(dwell));
                 change.by_syn_cookie = old == TcpState::Listen && new == TcpState::Established;
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             Outcome::Impossible { at, old, new } => {
                 self.tally.impossible += 1;
@@ -557,7 +599,7 @@ impl Table {
                     self.index_listener(slot);
                 }
                 let change = self.change(slot, at, old, new, Some(Age::AtLeast(Nanos(0))));
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             Outcome::Holding => {
                 let row = &self.rows[slot as usize];
@@ -573,10 +615,15 @@ impl Table {
                 old,
                 dwell,
                 reason,
+                before,
             } => {
+                if let Some(before) = before {
+                    let change = self.change(slot, at, before, old, Some(Age::AtLeast(Nanos(0))));
+                    self.report(slot, &change, emit);
+                }
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
                 // It may be held for as long as its process likes, and `ss` does not show it.
                 self.wants_scan |= self.rows[slot as usize].may_be_held();
                 self.remember_for_reopening(slot);
@@ -611,8 +658,17 @@ impl Table {
         }
     }
 
-    fn report(&mut self, change: &Change, emit: &mut impl FnMut(&Change)) {
+    fn report(&mut self, slot: u32, change: &Change, emit: &mut impl FnMut(&Change)) {
         self.tally.changes += 1;
+        if let Some(lives) = &mut self.lives {
+            lives.pass(slot, change);
+            if change.new == TcpState::Close {
+                let has_listener = self
+                    .listeners
+                    .contains_key(&(change.netns, change.ends.local_port));
+                lives.end(slot, &self.rows[slot as usize], change, has_listener);
+            }
+        }
         emit(change);
     }
 
@@ -651,6 +707,9 @@ impl Table {
         };
         self.keys.insert(key, slot);
         self.live += 1;
+        if let Some(lives) = &mut self.lives {
+            lives.begin(slot);
+        }
         slot
     }
 

@@ -430,8 +430,8 @@ fn row(step: &Step, (kind, state): (SockKind, TcpState), time: Nanos) -> Row {
             0
         },
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
-        idle_jiffies: 0,
+        expires_in_ns: None,
+        idle: None,
         inode: 0,
     }
 }

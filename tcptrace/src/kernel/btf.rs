@@ -57,13 +57,36 @@ pub struct Btf {
     strings: usize,
 }
 
-/// What a parameter is, as far as a program cares.
+/// What a parameter or a return value is, as far as a program cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// A pointer to the struct of this name.
     PointerTo(String),
-    /// Anything else.
+    /// An integer or an enum.
+    Number {
+        /// Its size.
+        bytes: u32,
+    },
+    /// Anything else, and nothing.
     Other,
+}
+
+/// What a function takes and returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prototype {
+    /// In order; for a tracepoint without the tracer's own data.
+    pub parameters: Vec<Parameter>,
+    /// [`Parameter::Other`] for `void`.
+    pub returns: Parameter,
+}
+
+/// Where a struct keeps a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from the struct's beginning.
+    pub offset: u32,
+    /// Its size.
+    pub bytes: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -151,18 +174,22 @@ impl Btf {
         names.insert_unique(hash(found.name), offset, hash_of);
     }
 
-    /// The byte offset of `path` (members joined by dots) in `struct name`; anonymous structs and unions are
-    /// looked through. `None` where this kernel has no such field.
+    /// The place of `path` (members joined by dots) in `struct name`; anonymous structs and unions are looked
+    /// through. `None` where this kernel has no such field, or has it in single bits.
     #[must_use]
-    pub fn field_offset(&self, name: &str, path: &str) -> Option<u32> {
-        let bits = self.field_bits(name, path)?;
-        (bits % 8 == 0).then_some(bits / 8)
+    pub fn field(&self, name: &str, path: &str) -> Option<Place> {
+        let (found, bits) = self.found(name, path)?;
+        let bytes = self.size(found, 0)?;
+        (bits % 8 == 0).then_some(Place {
+            offset: bits / 8,
+            bytes,
+        })
     }
 
-    /// The same for a bitfield of one bit: the offset of its byte, and its mask there.
+    /// The place of a bitfield of one bit: the offset of its byte, and its mask there.
     #[must_use]
     pub fn bit(&self, name: &str, path: &str) -> Option<(u32, u8)> {
-        let bits = self.field_bits(name, path)?;
+        let (_, bits) = self.found(name, path)?;
         let place = if cfg!(target_endian = "big") {
             7 - bits % 8
         } else {
@@ -171,7 +198,8 @@ impl Btf {
         Some((bits / 8, 1 << place))
     }
 
-    fn field_bits(&self, name: &str, path: &str) -> Option<u32> {
+    /// The type of a field, and its offset in bits.
+    fn found(&self, name: &str, path: &str) -> Option<(Type, u32)> {
         let mut current = self.find(kind::STRUCT, name)?;
         let mut bits = 0;
         for part in path.split('.') {
@@ -179,46 +207,67 @@ impl Btf {
             bits += offset;
             current = self.strip(member)?;
         }
-        Some(bits)
+        Some((current, bits))
     }
 
-    /// The parameters of the function `name`, in order.
+    /// The prototype of the function `name`.
     #[must_use]
-    pub fn function(&self, name: &str) -> Option<Vec<Parameter>> {
+    pub fn function(&self, name: &str) -> Option<Prototype> {
         let function = self.find(kind::FUNC, name)?;
-        self.parameters(self.type_by_id(function.target)?)
+        self.prototype(self.type_by_id(function.target)?)
     }
 
-    /// The parameters of the tracepoint `name`, in order.
+    /// The prototype of the tracepoint `name`.
     #[must_use]
-    pub fn tracepoint(&self, name: &str) -> Option<Vec<Parameter>> {
+    pub fn tracepoint(&self, name: &str) -> Option<Prototype> {
         let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
         let pointer = self.type_by_id(typedef.target)?;
-        let mut parameters = self.parameters(self.type_by_id(pointer.target)?)?;
+        let mut prototype = self.prototype(self.type_by_id(pointer.target)?)?;
         // The first is the tracer's own data.
-        parameters.remove(0);
-        Some(parameters)
+        (!prototype.parameters.is_empty()).then(|| {
+            prototype.parameters.remove(0);
+            prototype
+        })
     }
 
-    fn parameters(&self, prototype: Type) -> Option<Vec<Parameter>> {
-        if prototype.kind() != kind::FUNC_PROTO {
+    fn prototype(&self, of: Type) -> Option<Prototype> {
+        if of.kind() != kind::FUNC_PROTO {
             return None;
         }
-        (0..prototype.entries())
-            .map(|index| {
-                let id = read_u32(&self.data, prototype.at + 12 + index * 8 + 4)?;
-                Some(self.parameter(id).unwrap_or(Parameter::Other))
-            })
-            .collect()
+        let parameter = |id| self.parameter(id).unwrap_or(Parameter::Other);
+        let parameters = (0..of.entries())
+            .map(|index| Some(parameter(read_u32(&self.data, of.at + 12 + index * 8 + 4)?)))
+            .collect::<Option<_>>()?;
+        Some(Prototype {
+            parameters,
+            returns: parameter(of.target),
+        })
     }
 
     fn parameter(&self, id: u32) -> Option<Parameter> {
-        let pointer = self.strip(self.type_by_id(id)?)?;
-        if pointer.kind() != kind::PTR {
-            return None;
+        let found = self.strip(self.type_by_id(id)?)?;
+        match found.kind() {
+            kind::INT | kind::ENUM | kind::ENUM64 => Some(Parameter::Number { bytes: found.target }),
+            kind::PTR => {
+                let target = self.strip(self.type_by_id(found.target)?)?;
+                (target.kind() == kind::STRUCT).then(|| Parameter::PointerTo(self.name(target).to_owned()))
+            }
+            _ => None,
         }
-        let target = self.strip(self.type_by_id(pointer.target)?)?;
-        (target.kind() == kind::STRUCT).then(|| Parameter::PointerTo(self.name(target).to_owned()))
+    }
+
+    /// Bytes that a value of this type takes.
+    fn size(&self, of: Type, depth: usize) -> Option<u32> {
+        match of.kind() {
+            kind::PTR => Some(8),
+            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 => Some(of.target),
+            kind::ARRAY if depth < MAX_DEPTH => {
+                let element = self.strip(self.type_by_id(read_u32(&self.data, of.at + 12)?)?)?;
+                let count = read_u32(&self.data, of.at + 20)?;
+                self.size(element, depth + 1)?.checked_mul(count)
+            }
+            _ => None,
+        }
     }
 
     fn member(&self, of: Type, name: &str, depth: usize) -> Option<(Type, u32)> {
@@ -331,7 +380,7 @@ mod tests {
                 bytes[at + 3] = 0;
             }
             if let Ok(btf) = Btf::parse(bytes) {
-                let _ = btf.field_offset("sock_common", "skc_family");
+                let _ = btf.field("sock_common", "skc_family");
                 let _ = btf.function("inet_twsk_kill");
             }
         }

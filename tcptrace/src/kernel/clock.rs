@@ -1,7 +1,7 @@
 //! Ties the kernel's monotonic clock to wall time.
 
 use crate::event::Nanos;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Both clocks, read together.
@@ -37,6 +37,13 @@ impl Anchor {
 #[must_use]
 pub fn monotonic() -> Nanos {
     Nanos(read(ClockId::CLOCK_MONOTONIC))
+}
+
+/// What the kernel's timers count in, a jiffy: the coarse clocks advance by it (`KTIME_LOW_RES`).
+#[must_use]
+pub fn tick() -> Nanos {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("Linux has this clock");
+    Nanos(tick.tv_sec().unsigned_abs() * 1_000_000_000 + tick.tv_nsec().unsigned_abs())
 }
 
 fn read(clock: ClockId) -> u64 {

@@ -1,5 +1,7 @@
 //! The hooks there are: program, place, the arguments and fields it relies on, and what it is for.
 
+use Argument::{Any, Number, To};
+use std::fmt;
 use tcptrace_common::{Field, kind};
 
 /// How a program is attached.
@@ -88,6 +90,38 @@ impl Purpose {
     }
 }
 
+/// What an argument or a return value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Anything: it is not read.
+    Any,
+    /// A pointer to the struct of this name.
+    To(&'static str),
+    /// An integer or an enum of this many bytes.
+    Number(u32),
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("argument"),
+            Self::To(name) => write!(f, "pointer to struct {name}"),
+            Self::Number(bytes) => write!(f, "number of {bytes} bytes"),
+        }
+    }
+}
+
+/// A return value. A program finds it after the arguments, so it depends on how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returns {
+    /// What it must be.
+    pub what: Argument,
+    /// Fewest arguments after which the program finds it.
+    pub least: usize,
+    /// Most arguments after which it does.
+    pub most: usize,
+}
+
 /// One place to attach to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -99,8 +133,10 @@ pub struct Hook {
     pub target: &'static str,
     /// What it serves.
     pub purpose: Purpose,
-    /// Leading arguments: the struct that each must point to, "" where any will do.
-    pub arguments: &'static [&'static str],
+    /// Leading arguments.
+    pub arguments: &'static [Argument],
+    /// What it returns, where the program reads that.
+    pub returns: Option<Returns>,
     /// Fields that it reads beyond the required ones.
     pub fields: &'static [Field],
     /// Where the kernel side counts its hits, [`tcptrace_common::Counters::hits`].
@@ -112,7 +148,7 @@ const fn hook(
     attach: Attach,
     target: &'static str,
     purpose: Purpose,
-    arguments: &'static [&'static str],
+    arguments: &'static [Argument],
     fields: &'static [Field],
     counted_as: &'static [u8],
 ) -> Hook {
@@ -122,8 +158,19 @@ const fn hook(
         target,
         purpose,
         arguments,
+        returns: None,
         fields,
         counted_as,
+    }
+}
+
+/// How many arguments a program can look behind for a return value, `returned` in the kernel side.
+const COUNTED: (usize, usize) = (2, 6);
+
+const fn returning(hook: Hook, what: Argument, (least, most): (usize, usize)) -> Hook {
+    Hook {
+        returns: Some(Returns { what, least, most }),
+        ..hook
     }
 }
 
@@ -135,7 +182,7 @@ pub const SET_STATE: &[Hook] = &[
         Attach::TpBtf,
         "inet_sock_set_state",
         Purpose::Transitions,
-        &["sock"],
+        &[To("sock"), Number(4), Number(4)],
         &[],
         &[kind::STATE],
     ),
@@ -144,7 +191,7 @@ pub const SET_STATE: &[Hook] = &[
         Attach::TpBtf,
         "inet_sock_set_state",
         Purpose::Transitions,
-        &["sock"],
+        &[To("sock"), Number(4), Number(4)],
         &[],
         &[],
     ),
@@ -163,39 +210,47 @@ pub const SET_STATE_CLASSIC: Hook = hook(
 
 /// Timewait socks by trampolines.
 pub const TIMEWAIT_FENTRY: &[Hook] = &[
-    hook(
-        "inet_twsk_alloc",
-        Attach::Fexit,
-        "inet_twsk_alloc",
-        Purpose::Timewait,
-        &["sock", "", ""],
-        &[],
-        &[kind::TIMEWAIT_START, kind::TIMEWAIT_FULL],
+    returning(
+        hook(
+            "inet_twsk_alloc",
+            Attach::Fexit,
+            "inet_twsk_alloc",
+            Purpose::Timewait,
+            &[To("sock"), Any, Number(4)],
+            &[],
+            &[kind::TIMEWAIT_START, kind::TIMEWAIT_FULL],
+        ),
+        To("inet_timewait_sock"),
+        (3, 3),
     ),
     hook(
         "tcp_timewait_state_process_entry",
         Attach::Fentry,
         "tcp_timewait_state_process",
         Purpose::Timewait,
-        &["inet_timewait_sock", "sk_buff", "tcphdr"],
+        &[To("inet_timewait_sock"), To("sk_buff"), To("tcphdr")],
         &[],
         &[],
     ),
-    hook(
-        "tcp_timewait_state_process_exit",
-        Attach::Fexit,
-        "tcp_timewait_state_process",
-        Purpose::Timewait,
-        &["inet_timewait_sock", "sk_buff", "tcphdr"],
-        &[Field::TwSubstate],
-        &[kind::TIMEWAIT_SEGMENT],
+    returning(
+        hook(
+            "tcp_timewait_state_process_exit",
+            Attach::Fexit,
+            "tcp_timewait_state_process",
+            Purpose::Timewait,
+            &[To("inet_timewait_sock"), To("sk_buff"), To("tcphdr")],
+            &[Field::TwSubstate],
+            &[kind::TIMEWAIT_SEGMENT],
+        ),
+        Number(4),
+        COUNTED,
     ),
     hook(
         "tw_timer_handler",
         Attach::Fentry,
         "tw_timer_handler",
         Purpose::Timewait,
-        &["timer_list"],
+        &[To("timer_list")],
         &[Field::TwTimer],
         &[],
     ),
@@ -204,7 +259,7 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
         Attach::Fentry,
         "inet_twsk_kill",
         Purpose::Timewait,
-        &["inet_timewait_sock"],
+        &[To("inet_timewait_sock")],
         &[Field::TwSubstate],
         &[kind::TIMEWAIT_END],
     ),
@@ -224,7 +279,7 @@ pub const TIMERS: &[Hook] = &[
         Attach::TpBtf,
         "timer_start",
         Purpose::Timewait,
-        &["timer_list"],
+        &[To("timer_list")],
         TIMER_FIELDS,
         &[kind::TIMEWAIT_TIMER_START, kind::REQUEST_TIMER_START],
     ),
@@ -233,7 +288,7 @@ pub const TIMERS: &[Hook] = &[
         Attach::TpBtf,
         "timer_cancel",
         Purpose::Timewait,
-        &["timer_list"],
+        &[To("timer_list")],
         TIMER_FIELDS,
         &[kind::TIMEWAIT_TIMER_CANCEL, kind::REQUEST_TIMER_CANCEL],
     ),
@@ -242,7 +297,7 @@ pub const TIMERS: &[Hook] = &[
         Attach::TpBtf,
         "timer_expire_entry",
         Purpose::Timewait,
-        &["timer_list"],
+        &[To("timer_list")],
         TIMER_FIELDS,
         &[kind::TIMEWAIT_TIMER_EXPIRE, kind::REQUEST_TIMER_EXPIRE],
     ),
@@ -254,7 +309,7 @@ pub const KFREE_SKB: Hook = hook(
     Attach::TpBtf,
     "kfree_skb",
     Purpose::Timewait,
-    &["sk_buff", "", "", "sock"],
+    &[To("sk_buff"), Any, Any, To("sock")],
     &[Field::TwSubstate, Field::SkbHead, Field::SkbTransport],
     &[kind::TIMEWAIT_SEGMENT],
 );
@@ -266,7 +321,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         Attach::Fentry,
         "inet_csk_reqsk_queue_hash_add",
         Purpose::Requests,
-        &["sock", "request_sock"],
+        &[To("sock"), To("request_sock")],
         &[],
         &[kind::REQUEST_START],
     ),
@@ -275,7 +330,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         Attach::Fentry,
         "inet_csk_reqsk_queue_drop",
         Purpose::Requests,
-        &["sock", "request_sock"],
+        &[To("sock"), To("request_sock")],
         &[],
         &[kind::REQUEST_END],
     ),
@@ -284,7 +339,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         Attach::Fentry,
         "inet_csk_reqsk_queue_drop_and_put",
         Purpose::Requests,
-        &["sock", "request_sock"],
+        &[To("sock"), To("request_sock")],
         &[],
         &[kind::REQUEST_END],
     ),
@@ -293,7 +348,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         Attach::Fentry,
         "reqsk_timer_handler",
         Purpose::Requests,
-        &["timer_list"],
+        &[To("timer_list")],
         &[Field::ReqTimer],
         &[kind::REQUEST_TIMER_EXPIRE],
     ),
@@ -302,7 +357,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         Attach::Fexit,
         "reqsk_timer_handler",
         Purpose::Requests,
-        &["timer_list"],
+        &[To("timer_list")],
         &[Field::ReqTimer, Field::TimerEntry],
         &[kind::REQUEST_TIMER_START],
     ),
@@ -315,7 +370,7 @@ pub const RESETS: &[Hook] = &[
         Attach::TpBtf,
         "tcp_receive_reset",
         Purpose::Resets,
-        &["sock"],
+        &[To("sock")],
         &[],
         &[kind::RESET_RECEIVED],
     ),
@@ -324,21 +379,25 @@ pub const RESETS: &[Hook] = &[
         Attach::TpBtf,
         "tcp_send_reset",
         Purpose::Resets,
-        &["sock"],
+        &[To("sock")],
         &[],
         &[kind::RESET_SENT],
     ),
 ];
 
 /// Who accepts.
-pub const ACCEPT: Hook = hook(
-    "inet_csk_accept",
-    Attach::Fexit,
-    "inet_csk_accept",
-    Purpose::Accept,
-    &["sock"],
-    &[],
-    &[kind::ACCEPT],
+pub const ACCEPT: Hook = returning(
+    hook(
+        "inet_csk_accept",
+        Attach::Fexit,
+        "inet_csk_accept",
+        Purpose::Accept,
+        &[To("sock")],
+        &[],
+        &[kind::ACCEPT],
+    ),
+    To("sock"),
+    COUNTED,
 );
 
 /// What processes are called.
@@ -347,7 +406,7 @@ pub const NAMES: Hook = hook(
     Attach::TpBtf,
     "task_rename",
     Purpose::Names,
-    &["task_struct", ""],
+    &[To("task_struct"), Any],
     &[],
     &[kind::TASK_RENAME],
 );

@@ -17,7 +17,7 @@ pub enum Preference {
 }
 
 /// What a plan depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// Kernel BTF can be read.
     pub has_btf: bool,
@@ -27,6 +27,8 @@ pub struct Abilities {
     pub knows_timer_handlers: bool,
     /// Tracing programs may ask for a socket's cookie (Linux 5.12).
     pub has_cookie: bool,
+    /// The tracepoint of dropped segments names the socket that they were for (Linux 6.11).
+    pub names_receiver: bool,
 }
 
 /// How a purpose is served.
@@ -38,6 +40,9 @@ pub enum Way {
     Fentry,
     /// By the timers.
     Timers,
+    /// By the timers, and by looking at the timewait socks in FIN_WAIT2 again and again: a FIN that comes for one
+    /// may move no timer.
+    PolledTimers,
     /// By the classic tracepoint.
     Classic,
     /// By programs of the root cgroup.
@@ -54,9 +59,30 @@ impl Way {
             Self::TpBtf => "tp_btf",
             Self::Fentry => "fentry",
             Self::Timers => "timers",
+            Self::PolledTimers => "timers+iterator",
             Self::Classic => "tracepoint",
             Self::Cgroup => "cgroup",
             Self::Missing(_) => "missing",
+        }
+    }
+
+    /// Whether the timers' hooks serve it.
+    #[must_use]
+    pub const fn is_by_timers(self) -> bool {
+        matches!(self, Self::Timers | Self::PolledTimers)
+    }
+
+    /// What it does not tell as exactly as the others.
+    #[must_use]
+    pub const fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::PolledTimers => Some(
+                "this kernel does not name the socket of a dropped segment (before Linux 6.11): when a late FIN led to TIME_WAIT is found by looking again and again and told as not exact, and which kind of segment ended a timewait sock early is not known",
+            ),
+            Self::Cgroup => Some(
+                "this kernel's tracing programs may not ask for a socket's cookie (before Linux 5.12): a socket from before the tracer is known by its address in the kernel, and its TIME_WAIT is not told",
+            ),
+            Self::TpBtf | Self::Fentry | Self::Timers | Self::Classic | Self::Missing(_) => None,
         }
     }
 }
@@ -70,6 +96,9 @@ pub struct Plan {
     pub hooks: Vec<Hook>,
 }
 
+/// Why a purpose is not served whose hooks have not fired where they must have.
+pub const SILENT: &str = "its hooks are attached and do not fire on this kernel";
+
 const NO_BTF: &str = "this kernel has no BTF";
 const NOT_ASKED: &str = "--hooks leaves it out";
 const NO_TRAMPOLINES: &str = "this kernel refuses fentry and fexit programs";
@@ -80,6 +109,28 @@ const NO_HANDLERS: &str =
 #[must_use]
 pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
     let hidden = hidden_states(abilities, preference);
+    let accept = match hidden {
+        Way::Fentry => Way::Fentry,
+        Way::Timers | Way::PolledTimers if abilities.has_trampolines => Way::Missing(NOT_ASKED),
+        Way::Missing(reason) => Way::Missing(reason),
+        Way::Timers | Way::PolledTimers | Way::TpBtf | Way::Classic | Way::Cgroup => {
+            Way::Missing(NO_TRAMPOLINES)
+        }
+    };
+    compose(abilities, preference, hidden, accept)
+}
+
+/// The plan to go on with where `silent`'s hooks for the hidden states attach and do not fire; `None` where there is
+/// none that the user allows.
+#[must_use]
+pub fn fallback(abilities: Abilities, preference: Preference, silent: Way) -> Option<Plan> {
+    let timers = hidden_states(abilities, Preference::Timers);
+    // The trampoline that tells who accepts is another one, and stays.
+    (silent == Way::Fentry && preference == Preference::Auto && timers.is_by_timers())
+        .then(|| compose(abilities, preference, timers, Way::Fentry))
+}
+
+fn compose(abilities: Abilities, preference: Preference, hidden: Way, accept: Way) -> Plan {
     let classic = !abilities.has_btf || preference == Preference::Tracepoint;
     let transitions = if classic { Way::Classic } else { Way::TpBtf };
     // By typed tracepoints, for which the plain one stands in where there is no BTF.
@@ -87,13 +138,6 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         (false, _) => Way::TpBtf,
         (true, true) => Way::Missing(NOT_ASKED),
         (true, false) => Way::Missing(NO_BTF),
-    };
-    let accept = match hidden {
-        Way::Fentry => Way::Fentry,
-        Way::Timers if abilities.has_trampolines => Way::Missing(NOT_ASKED),
-        Way::Timers => Way::Missing(NO_TRAMPOLINES),
-        Way::Missing(reason) => Way::Missing(reason),
-        Way::TpBtf | Way::Classic | Way::Cgroup => Way::Missing(NO_TRAMPOLINES),
     };
     let mut hooks = if classic {
         vec![hook::SET_STATE_CLASSIC]
@@ -104,14 +148,16 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
         Way::Fentry => {
             hooks.extend_from_slice(hook::TIMEWAIT_FENTRY);
             hooks.extend_from_slice(hook::REQUESTS_FENTRY);
-            hooks.push(hook::ACCEPT);
         }
         Way::Timers => {
             hooks.extend_from_slice(hook::TIMERS);
-            // Where it names no receiving socket (before Linux 6.11), the loader refuses it and says what is lost.
             hooks.push(hook::KFREE_SKB);
         }
+        Way::PolledTimers => hooks.extend_from_slice(hook::TIMERS),
         Way::TpBtf | Way::Classic | Way::Cgroup | Way::Missing(_) => {}
+    }
+    if accept == Way::Fentry {
+        hooks.push(hook::ACCEPT);
     }
     if resets == Way::TpBtf {
         hooks.extend_from_slice(hook::RESETS);
@@ -138,10 +184,10 @@ fn hidden_states(abilities: Abilities, preference: Preference) -> Way {
     } else {
         Way::Missing(NO_TRAMPOLINES)
     };
-    let timers = if abilities.knows_timer_handlers {
-        Way::Timers
-    } else {
-        Way::Missing(NO_HANDLERS)
+    let timers = match (abilities.knows_timer_handlers, abilities.names_receiver) {
+        (true, true) => Way::Timers,
+        (true, false) => Way::PolledTimers,
+        (false, _) => Way::Missing(NO_HANDLERS),
     };
     match preference {
         _ if !abilities.has_btf => Way::Missing(NO_BTF),
@@ -162,6 +208,7 @@ mod tests {
         has_trampolines: true,
         knows_timer_handlers: true,
         has_cookie: true,
+        names_receiver: true,
     };
 
     fn ways(abilities: Abilities, preference: Preference) -> Vec<&'static str> {
@@ -247,6 +294,51 @@ mod tests {
                 expected,
                 "{abilities:?} {preference:?}"
             );
+        }
+    }
+
+    #[test]
+    fn timewait_socks_are_looked_at_where_a_late_fin_shows_in_no_hook() {
+        let older = Abilities {
+            names_receiver: false,
+            ..ALL
+        };
+        let plan = plan(older, Preference::Timers);
+        assert!(plan.ways.contains(&(Purpose::Timewait, Way::PolledTimers)));
+        assert!(!plan.hooks.contains(&hook::KFREE_SKB));
+        assert!(
+            super::plan(ALL, Preference::Timers)
+                .hooks
+                .contains(&hook::KFREE_SKB)
+        );
+    }
+
+    #[test]
+    fn silent_trampolines_give_way_to_the_timers_where_the_user_leaves_the_choice() {
+        let no_handlers = Abilities {
+            knows_timer_handlers: false,
+            ..ALL
+        };
+        let older = Abilities {
+            names_receiver: false,
+            ..ALL
+        };
+        let table = [
+            (ALL, Preference::Auto, Way::Fentry, Some(Way::Timers)),
+            (older, Preference::Auto, Way::Fentry, Some(Way::PolledTimers)),
+            (no_handlers, Preference::Auto, Way::Fentry, None),
+            (ALL, Preference::Fentry, Way::Fentry, None),
+            (ALL, Preference::Auto, Way::Timers, None),
+            (ALL, Preference::Timers, Way::Timers, None),
+        ];
+        for (abilities, preference, silent, expected) in table {
+            let plan = fallback(abilities, preference, silent);
+            let way = plan.as_ref().map(|plan| plan.ways[1].1);
+            assert_eq!(way, expected, "{abilities:?} {preference:?} {silent:?}");
+            if let Some(plan) = plan {
+                assert!(plan.hooks.contains(&hook::ACCEPT));
+                assert!(!plan.hooks.contains(&hook::TIMEWAIT_FENTRY[0]));
+            }
         }
     }
 

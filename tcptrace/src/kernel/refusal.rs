@@ -62,6 +62,15 @@ pub enum Refusal {
 const LOG_LINES: usize = 6;
 
 impl Refusal {
+    /// A failed step, with all of the error's causes.
+    #[must_use]
+    pub fn of(action: &str, error: &dyn std::error::Error) -> Self {
+        Self::System {
+            action: action.to_owned(),
+            error: chain(error),
+        }
+    }
+
     /// What failed.
     #[must_use]
     pub fn cause(&self) -> String {
@@ -157,6 +166,22 @@ impl Refusal {
         }
         text
     }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 impl fmt::Display for Refusal {

@@ -4,7 +4,7 @@ use super::{UsageError, seconds, wrong};
 use crate::{
     cli::{FilterArgs, RecordArgs, SpanArgs},
     event::{Family, Nanos, TcpState},
-    filter::Filter,
+    filter::{Filter, Pinned},
 };
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use std::time::Duration;
@@ -142,22 +142,39 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         .map_err(|_| explain())
 }
 
-/// Reads the filter flags by what they say: processes, namespaces and cgroups need not be here any more.
+/// Reads the filter flags by what they say: processes and namespaces need not be here any more.
 ///
 /// # Errors
-/// Where a namespace or a cgroup is given by a name, which only its own machine can look up.
+/// Where a namespace is given by a name, which only its own machine can look up, or a flag asks where processes ran,
+/// which recordings do not tell.
 pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
-    let number = |flag: &'static str, word: &String| {
-        word.parse::<u64>().map_err(|_| {
-            wrong(
+    for (flag, is_given) in [
+        ("--cgroup", !args.cgroup.is_empty()),
+        ("--container", !args.container.is_empty()),
+    ] {
+        if is_given {
+            return Err(wrong(
                 flag,
+                "recordings do not tell where processes ran",
+                "select by --pid or --comm; the column cgroup of `tcptrace export` has the ids",
+            ));
+        }
+    }
+    let netns = |word: &String| {
+        word.parse().map_err(|_| {
+            wrong(
+                "--netns",
                 format!("{word} would be looked up on this machine, and the recording may come from another"),
-                "give its number, as the recording has it",
+                "give its inode number, as the recording has it",
             )
         })
     };
+    let anybody_with = |pid: &u32| Pinned {
+        pid: *pid,
+        start: None,
+    };
     Ok(Filter {
-        pids: args.pid.clone(),
+        pids: args.pid.iter().map(anybody_with).collect(),
         comms: args.comm.clone(),
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
@@ -167,16 +184,8 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
             (false, false) => None,
         },
         states: states.to_vec(),
-        netns: args
-            .netns
-            .iter()
-            .map(|word| number("--netns", word).map(|inode| u32::try_from(inode).unwrap_or(u32::MAX)))
-            .collect::<Result<_, _>>()?,
-        cgroups: args
-            .cgroup
-            .iter()
-            .map(|word| number("--cgroup", word))
-            .collect::<Result<_, _>>()?,
+        netns: args.netns.iter().map(netns).collect::<Result<_, _>>()?,
+        ..Filter::default()
     })
 }
 

@@ -1,17 +1,23 @@
 //! Comma-separated values, RFC 4180: quoted where needed, one line of titles.
 
 use crate::{
-    connection::table::Change, event::EndReason, kernel::clock::Anchor, output::json::rfc3339,
-    owner::processes::Processes,
+    connection::table::Change,
+    event::EndReason,
+    kernel::clock::Anchor,
+    output::json::rfc3339,
+    owner::{
+        container::{Place, Runtime},
+        processes::Processes,
+    },
 };
 use std::borrow::Cow;
 
 /// The titles of [`change`].
-pub const TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,old,new,dwell_ns,dwell_exact,reason,pid,comm,evidence\n";
+pub const TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,old,new,dwell_ns,dwell_exact,reason,pid,comm,evidence,netns_name,runtime,container,pod,unit,cgroup_path\n";
 
 /// One change, with its newline.
 #[must_use]
-pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String {
+pub fn change(change: &Change, processes: &Processes, netns_name: Option<&str>, anchor: &Anchor) -> String {
     let owner = change
         .owner
         .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
@@ -20,7 +26,7 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         None => (String::new(), Cow::Borrowed(""), ""),
     };
     format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{evidence}\n",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{evidence},{},{}\n",
         rfc3339(anchor.wall(change.time)),
         change.time.0,
         change.id.cookie,
@@ -39,7 +45,28 @@ pub fn change(change: &Change, processes: &Processes, anchor: &Anchor) -> String
         change.dwell.is_some_and(crate::event::Age::is_exact),
         change.reason.map_or("", EndReason::name),
         quoted(&comm),
+        quoted(netns_name.unwrap_or_default()),
+        place(owner.and_then(|(process, _)| process.place.as_deref())),
     )
+}
+
+/// Runtime, container, pod, unit and path of a place: five fields.
+#[must_use]
+pub fn place(place: Option<&Place>) -> String {
+    let Some(place) = place else {
+        return ",,,,".to_owned();
+    };
+    let container = place.container.as_ref();
+    let runtime = container.and_then(|container| container.runtime);
+    [
+        runtime.map_or("", Runtime::name),
+        container.map_or("", |container| &container.id),
+        place.pod.as_deref().unwrap_or_default(),
+        place.unit.as_deref().unwrap_or_default(),
+        &place.path,
+    ]
+    .map(quoted)
+    .join(",")
 }
 
 /// A field, in quotes where it holds a comma, a quote or a line break.
@@ -55,6 +82,16 @@ pub fn quoted(field: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_five_fields_known_or_not() {
+        assert_eq!(place(None), ",,,,");
+        assert_eq!(place(Some(&Place::of_path(b"/"))), ",,,,/");
+        assert_eq!(
+            place(Some(&Place::of_path(b"/lxc/a,b/c.service"))),
+            "lxc,\"a,b\",,c.service,\"/lxc/a,b/c.service\""
+        );
+    }
 
     #[test]
     fn fields_with_commas_and_quotes_survive() {

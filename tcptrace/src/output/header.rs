@@ -4,10 +4,7 @@ use crate::owner::schedule::Cost;
 use crate::{
     connection::{audit::Audit, table::Tally},
     event::TcpState,
-    kernel::{
-        clock::Anchor,
-        loader::{Attached, Kernel, Totals},
-    },
+    kernel::{clock::Anchor, counters::Totals, loader::Kernel, programs::Attached},
 };
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -106,6 +103,9 @@ pub struct Summary {
     pub kernel_matrix: BTreeMap<String, u64>,
     /// Hits of each kind of record.
     pub hits: BTreeMap<&'static str, u64>,
+    /// Hooks that were given up because they did not fire.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
     /// How long states lasted, by state: finished dwells of which both ends were seen.
     pub dwells: BTreeMap<TcpState, Dwells>,
     /// What it took to find out who holds which socket.
@@ -113,6 +113,19 @@ pub struct Summary {
     /// The comparison with the kernel's own table, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+}
+
+/// Hooks that attached and did not fire, and what came in their place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenUp {
+    /// When that was found out, `CLOCK_MONOTONIC` nanoseconds.
+    pub mono_ns: u64,
+    /// What they were to serve.
+    pub purpose: &'static str,
+    /// How it was served.
+    pub from: &'static str,
+    /// How it is served since: `missing` where there was no other way.
+    pub to: &'static str,
 }
 
 /// The finished dwells in one state, nanoseconds, to two significant digits.
@@ -217,6 +230,7 @@ impl Summary {
                 .map(|(name, kind)| (*name, totals.hits[usize::from(*kind)]))
                 .filter(|(_, hits)| *hits > 0)
                 .collect(),
+            given_up: Vec::new(),
             dwells: BTreeMap::new(),
             scans: Cost::default(),
             audit: None,

@@ -2,13 +2,15 @@
 
 use crate::{
     connection::table::Change,
+    decode::Holder,
     engine::Engine,
     event::{EndReason, Ends, Family, Nanos, TcpState},
     kernel::clock::Anchor,
     output::header::{Header, Summary},
     owner::{
+        container::{Container, Place},
         policy::{Evidence, Owner},
-        processes::{ProcessId, Processes},
+        processes::{ProcessId, Processes, comm_text},
     },
 };
 use jiff::Timestamp;
@@ -44,8 +46,47 @@ pub struct OwnerJson<'a> {
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
     evidence: Evidence,
-    since_ns: Nanos,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_ns: Option<Nanos>,
+}
+
+impl<'a> OwnerJson<'a> {
+    /// An owner that a snapshot found.
+    #[must_use]
+    pub fn of_holder(holder: &'a Holder, runs_in: Option<&'a Place>, evidence: Evidence) -> Self {
+        Self {
+            pid: holder.process.pid,
+            start_ns: holder.process.start_ns,
+            comm: comm_text(&holder.comm),
+            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+            place: place(runs_in),
+            evidence,
+            since_ns: None,
+        }
+    }
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PlaceJson<'a> {
+    cgroup_path: Option<&'a str>,
+    container: Option<&'a Container>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+}
+
+/// A place as JSON has it.
+#[must_use]
+pub fn place(place: Option<&Place>) -> PlaceJson<'_> {
+    place.map_or_else(PlaceJson::default, |place| PlaceJson {
+        cgroup_path: Some(&place.path),
+        container: place.container.as_ref(),
+        pod: place.pod.as_deref(),
+        unit: place.unit.as_deref(),
+    })
 }
 
 /// The owner as JSON has it.
@@ -58,8 +99,9 @@ pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_
         start_ns: process.key.start_ns,
         comm: process.name(),
         cgroup: (process.cgroup != 0).then_some(process.cgroup),
+        place: place(process.place.as_deref()),
         evidence: owner.evidence,
-        since_ns: owner.since,
+        since_ns: Some(owner.since),
     })
 }
 
@@ -73,6 +115,7 @@ struct ChangeJson<'a> {
     local: EndJson,
     remote: EndJson,
     netns: u32,
+    netns_name: Option<&'a str>,
     #[serde(skip_serializing_if = "is_tcp")]
     protocol: u16,
     old: TcpState,
@@ -89,17 +132,31 @@ struct ChangeJson<'a> {
     holders: Vec<HolderJson<'a>>,
 }
 
-/// One of several processes that have a socket open.
+/// A process that has a socket open.
 #[derive(Clone, Debug, Serialize)]
 pub struct HolderJson<'a> {
-    /// Thread group.
-    pub pid: u32,
-    /// Start since boot.
-    pub start_ns: u64,
-    /// Name.
-    pub comm: std::borrow::Cow<'a, str>,
-    /// A file descriptor of it.
-    pub fd: u32,
+    pid: u32,
+    start_ns: u64,
+    comm: std::borrow::Cow<'a, str>,
+    fd: u32,
+    cgroup: Option<u64>,
+    #[serde(flatten)]
+    place: PlaceJson<'a>,
+}
+
+impl<'a> HolderJson<'a> {
+    /// One open file of a snapshot.
+    #[must_use]
+    pub fn new(holder: &'a Holder, runs_in: Option<&'a Place>) -> Self {
+        Self {
+            pid: holder.process.pid,
+            start_ns: holder.process.start_ns,
+            comm: comm_text(&holder.comm),
+            fd: holder.fd,
+            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
+            place: place(runs_in),
+        }
+    }
 }
 
 fn holders<'a>(list: &[(ProcessId, u32)], processes: &'a Processes) -> Vec<HolderJson<'a>> {
@@ -111,6 +168,8 @@ fn holders<'a>(list: &[(ProcessId, u32)], processes: &'a Processes) -> Vec<Holde
                 start_ns: process.key.start_ns,
                 comm: process.name(),
                 fd: *fd,
+                cgroup: (process.cgroup != 0).then_some(process.cgroup),
+                place: place(process.place.as_deref()),
             })
         })
         .collect()
@@ -135,7 +194,7 @@ pub fn rfc3339(wall_ns: u64) -> String {
 
 /// One change, with its newline.
 #[must_use]
-pub fn change(change: &Change, engine: &Engine, anchor: &Anchor) -> String {
+pub fn change(change: &Change, engine: &Engine, netns_name: Option<&str>, anchor: &Anchor) -> String {
     let processes = &engine.table.processes;
     let (local, remote) = ends(&change.ends);
     line(&ChangeJson {
@@ -147,6 +206,7 @@ pub fn change(change: &Change, engine: &Engine, anchor: &Anchor) -> String {
         local,
         remote,
         netns: change.netns,
+        netns_name,
         protocol: change.protocol,
         old: change.old,
         new: change.new,

@@ -108,6 +108,9 @@ fn missing(text: &mut String, report: &Report) {
             report.gaps, report.missing
         );
     }
+    for note in &report.notes {
+        let _ = writeln!(text, "noted: {note}");
+    }
     for remark in &report.remarks {
         let _ = writeln!(text, "not read: {remark}");
     }
@@ -183,6 +186,7 @@ struct SummaryJson<'a> {
     gaps: u32,
     missing: u64,
     dwells: BTreeMap<TcpState, Dwells>,
+    notes: &'a [String],
     remarks: &'a [String],
 }
 
@@ -224,6 +228,7 @@ pub fn json(reports: &[Report]) -> String {
             gaps: report.gaps,
             missing: report.missing,
             dwells: report.dwells.iter().copied().collect(),
+            notes: &report.notes,
             remarks: &report.remarks,
         })));
     }

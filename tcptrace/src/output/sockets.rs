@@ -1,18 +1,22 @@
 //! The rows of `snapshot`: text, JSON, CSV.
 
 use super::{
-    csv::quoted,
+    csv::{self, quoted},
     duration::human_age,
-    json::{self, EndJson, HolderJson},
+    json::{self, EndJson, HolderJson, OwnerJson},
     text::push_end,
 };
 use crate::{
     decode::{Holder, Row, SockKind},
-    event::{Age, Family, TcpState},
-    owner::{policy::Evidence, processes::comm_text},
+    event::{Age, Family, ProcessKey, TcpState},
+    owner::{container::Place, policy::Evidence, processes::comm_text},
 };
+use hashbrown::HashMap;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
+
+/// Where processes run, as far as known.
+pub type Places = HashMap<ProcessKey, Arc<Place>>;
 
 /// One socket, with all that is known of it.
 #[derive(Clone, Debug)]
@@ -25,11 +29,19 @@ pub struct Socket<'a> {
     pub owner: Option<(&'a Holder, Evidence)>,
     /// Who has it open.
     pub holders: &'a [Holder],
+    /// Where those run.
+    pub places: &'a Places,
+    /// What its network namespace is called.
+    pub netns_name: Option<&'a str>,
     /// Of a socket that is CLOSE the errno that its program has not been told yet, or 0.
     pub error: u32,
 }
 
 impl Socket<'_> {
+    fn place(&self, holder: &Holder) -> Option<&Place> {
+        self.places.get(&holder.process).map(Arc::as_ref)
+    }
+
     /// Whether a full socket that came from a listener was accepted; `None` where that is no question.
     fn accepted(&self) -> Option<bool> {
         match (self.row.kind, self.row.state) {
@@ -44,21 +56,13 @@ impl Socket<'_> {
 }
 
 #[derive(Serialize)]
-struct OwnerJson<'a> {
-    pid: u32,
-    start_ns: u64,
-    comm: std::borrow::Cow<'a, str>,
-    cgroup: Option<u64>,
-    evidence: Evidence,
-}
-
-#[derive(Serialize)]
 struct SocketJson<'a> {
     cookie: u64,
     family: Family,
     local: EndJson,
     remote: EndJson,
     netns: u32,
+    netns_name: Option<&'a str>,
     state: TcpState,
     age_ns: Option<u64>,
     age_exact: bool,
@@ -91,6 +95,7 @@ pub fn json(socket: &Socket<'_>) -> String {
         local,
         remote,
         netns: row.netns,
+        netns_name: socket.netns_name,
         state: row.state,
         age_ns: socket.age.map(|age| age.span().0),
         age_exact: socket.age.is_some_and(Age::is_exact),
@@ -103,43 +108,39 @@ pub fn json(socket: &Socket<'_>) -> String {
         accepted: socket.accepted(),
         kernel: row.is_kernel_socket,
         error: (socket.error != 0).then(|| errno_name(socket.error)),
-        owner: socket.owner.map(|(holder, evidence)| OwnerJson {
-            pid: holder.process.pid,
-            start_ns: holder.process.start_ns,
-            comm: comm_text(&holder.comm),
-            cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
-            evidence,
-        }),
+        owner: socket
+            .owner
+            .map(|(holder, evidence)| OwnerJson::of_holder(holder, socket.place(holder), evidence)),
         holders: socket
             .holders
             .iter()
-            .map(|holder| HolderJson {
-                pid: holder.process.pid,
-                start_ns: holder.process.start_ns,
-                comm: comm_text(&holder.comm),
-                fd: holder.fd,
-            })
+            .map(|holder| HolderJson::new(holder, socket.place(holder)))
             .collect(),
     })
 }
 
 /// The titles of [`csv`].
-pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd\n";
+pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd,netns_name,runtime,container,pod,unit,cgroup_path,evidence\n";
 
-/// Appends one CSV line; of several holders the first.
+/// Appends one CSV line, with the owner of several holders.
 pub fn csv(out: &mut String, socket: &Socket<'_>) {
     let row = socket.row;
-    let (pid, comm, fd) = socket.holders.first().map_or_else(Default::default, |holder| {
+    let (pid, comm, evidence) = socket.owner.map_or_else(Default::default, |(holder, evidence)| {
         (
             holder.process.pid.to_string(),
             comm_text(&holder.comm).into_owned(),
-            holder.fd.to_string(),
+            evidence.name(),
         )
     });
+    let named = socket.owner.map(|(holder, _)| holder);
+    let fd = match named {
+        Some(holder) if !socket.holders.is_empty() => holder.fd.to_string(),
+        Some(_) | None => String::new(),
+    };
     let family = row.ends.family().name();
     let _ = writeln!(
         out,
-        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd}",
+        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd},{},{},{evidence}",
         row.sock.cookie,
         row.ends.local(),
         row.ends.local_port,
@@ -156,6 +157,8 @@ pub fn csv(out: &mut String, socket: &Socket<'_>) {
         row.uid,
         row.inode,
         quoted(&comm),
+        quoted(socket.netns_name.unwrap_or_default()),
+        csv::place(named.and_then(|holder| socket.place(holder))),
     );
 }
 
@@ -170,15 +173,17 @@ fn errno_name(number: u32) -> String {
 
 /// The titles of [`text`].
 #[must_use]
-pub fn text_titles() -> String {
+pub fn text_titles(wide: bool) -> String {
+    let netns = if wide { "NETNS           " } else { "" };
     format!(
-        "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {}\n",
+        "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {netns}{}\n",
         "STATE", "RECV-Q", "SEND-Q", "LOCAL", "REMOTE", "AGE", "HOLDERS"
     )
 }
 
-/// Appends one line for people.
-pub fn text(out: &mut String, socket: &Socket<'_>) {
+/// Appends one line for people; a wide one names the network namespace, and after `@` the container or unit of each
+/// holder.
+pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
     let row = socket.row;
     let _ = write!(
         out,
@@ -196,6 +201,9 @@ pub fn text(out: &mut String, socket: &Socket<'_>) {
         }
         None => out.push_str("        -"),
     }
+    if wide {
+        let _ = write!(out, " {:<15}", socket.netns_name.unwrap_or("-"));
+    }
     for (index, holder) in socket.holders.iter().enumerate() {
         let separator = if index == 0 { " " } else { "," };
         let _ = write!(
@@ -205,6 +213,9 @@ pub fn text(out: &mut String, socket: &Socket<'_>) {
             comm_text(&holder.comm),
             holder.fd
         );
+        if let (true, Some(place)) = (wide, socket.place(holder).and_then(Place::short)) {
+            let _ = write!(out, "@{place}");
+        }
     }
     if let (true, Some((owner, _))) = (socket.holders.is_empty(), socket.owner) {
         let _ = write!(out, " {}/{}?", owner.process.pid, comm_text(&owner.comm));

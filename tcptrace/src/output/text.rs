@@ -3,11 +3,11 @@
 use super::duration::human_age;
 use crate::{
     connection::table::Change,
-    event::{EndReason, Ends},
+    event::{EndReason, Ends, Nanos},
     kernel::clock::Anchor,
     owner::processes::Processes,
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
 
 /// The titles of [`change`].
@@ -15,8 +15,17 @@ use std::{fmt::Write as _, net::IpAddr};
 pub fn titles(wide: bool) -> String {
     if wide {
         format!(
-            "{:<15} {:>7} {:<15} {:<8} {:<47} {:<47} {:>8} {}\n",
-            "TIME", "PID", "COMMAND", "EVIDENCE", "LOCAL", "REMOTE", "DWELL", "CHANGE"
+            "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
+            "TIME",
+            "PID",
+            "COMMAND",
+            "EVIDENCE",
+            "CONTAINER/UNIT",
+            "NETNS",
+            "LOCAL",
+            "REMOTE",
+            "DWELL",
+            "CHANGE"
         )
     } else {
         format!(
@@ -31,13 +40,12 @@ pub fn titles(wide: bool) -> String {
 pub fn change(
     change: &Change,
     processes: &Processes,
+    netns_name: Option<&str>,
     anchor: &Anchor,
     zone: &TimeZone,
     wide: bool,
 ) -> String {
-    let wall = Timestamp::from_nanosecond(i128::from(anchor.wall(change.time)))
-        .unwrap_or_default()
-        .to_zoned(zone.clone());
+    let wall = wall(change.time, anchor, zone);
     let owner = change
         .owner
         .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
@@ -70,6 +78,9 @@ pub fn change(
             )
         },
     );
+    let place = owner.and_then(|(process, _)| process.place.as_deref()?.short());
+    let place = clip(place.unwrap_or("-"), 20);
+    let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.ends);
     let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
         (Some(reason), _) => format!(" {reason}"),
@@ -77,9 +88,17 @@ pub fn change(
         (None, false) => String::new(),
     };
     format!(
-        "{} {pid:>7} {comm:<15} {evidence:<8} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
+        "{} {pid:>7} {comm:<15} {evidence:<8} {place:<20} {netns:<15} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
         wall.strftime("%H:%M:%S%.6f"),
     )
+}
+
+/// The wall time of `time` in `zone`.
+#[must_use]
+pub fn wall(time: Nanos, anchor: &Anchor, zone: &TimeZone) -> Zoned {
+    Timestamp::from_nanosecond(i128::from(anchor.wall(time)))
+        .unwrap_or_default()
+        .to_zoned(zone.clone())
 }
 
 /// Both ends as `address:port`.
@@ -133,8 +152,11 @@ fn clip(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::{Age, ConnectionId, Nanos, ProcessKey, Task, TcpState},
-        owner::policy::{Evidence, Owner},
+        event::{Age, ConnectionId, ProcessKey, Task, TcpState},
+        owner::{
+            container::Place,
+            policy::{Evidence, Owner},
+        },
     };
 
     fn example(remote: &str) -> (Change, Processes) {
@@ -149,6 +171,9 @@ mod tests {
             comm,
             cgroup: 0,
             is_kernel_thread: false,
+        });
+        processes.place(process, Nanos(0), &mut |_| {
+            Some(Place::of_path(b"/system.slice/nginx.service").into())
         });
         let local = if remote.contains(':') {
             "2001:db8::1"
@@ -190,14 +215,14 @@ mod tests {
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
         let (longest, processes) = example("255.255.255.255");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
             line.chars().count()
         );
         let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, false);
+        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
@@ -208,7 +233,8 @@ mod tests {
     #[test]
     fn wide_lines_show_all_of_ipv6() {
         let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
-        let line = change(&longest, &processes, &ANCHOR, &TimeZone::UTC, true);
+        let line = change(&longest, &processes, Some("web"), &ANCHOR, &TimeZone::UTC, true);
+        assert!(line.contains(" nginx.service        web             [2001:db8::1]:65535 "));
         assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
         assert!(line.contains("leaky-server"));
     }

@@ -1,8 +1,9 @@
 //! The processes that were seen, by (thread group, start time), each with a small id that rows can afford.
 
-use crate::event::{ProcessKey, Task};
+use super::{container::Place, printable::printable};
+use crate::event::{Nanos, ProcessKey, Task};
 use hashbrown::HashMap;
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// Stands for a process in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,9 +20,16 @@ pub struct Process {
     pub cgroup: u64,
     /// Whether it is a kernel thread.
     pub is_kernel_thread: bool,
+    /// Where it runs, once somebody has asked; `None` where that is not known yet.
+    pub place: Option<Arc<Place>>,
+    /// When to ask again; `None` while what is known holds.
+    ask_place_at: Option<Nanos>,
     /// Rows that name it.
     rows: u32,
 }
+
+/// How long to wait after a place could not be found before it is looked for again.
+const ASK_PLACE_AGAIN: Nanos = Nanos::from_secs(1);
 
 impl Process {
     /// The name as text; bytes that are no UTF-8 are replaced, control characters escaped.
@@ -29,26 +37,27 @@ impl Process {
     pub fn name(&self) -> Cow<'_, str> {
         comm_text(&self.comm)
     }
+
+    fn ask_for_place(&mut self, now: Nanos, look_up: &mut impl FnMut(&Self) -> Option<Arc<Place>>) {
+        if self.ask_place_at.is_none_or(|due| now < due) {
+            return;
+        }
+        match look_up(self) {
+            Some(place) => {
+                self.place = Some(place);
+                self.ask_place_at = None;
+            }
+            // What was known of a process that has ended meanwhile is the best that there will be.
+            None => self.ask_place_at = Some(now.plus(ASK_PLACE_AGAIN)),
+        }
+    }
 }
 
 /// `comm` as text that is safe to print.
 #[must_use]
 pub fn comm_text(comm: &[u8; 16]) -> Cow<'_, str> {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-    let text = String::from_utf8_lossy(&comm[..end]);
-    if text.chars().all(is_printable) {
-        return text;
-    }
-    text.chars()
-        .map(|c| if is_printable(c) { c } else { '\u{fffd}' })
-        .collect::<String>()
-        .into()
-}
-
-/// Neither a control character nor one that turns the direction of text (Unicode Bidi_Control).
-fn is_printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    printable(&comm[..end])
 }
 
 /// Processes without rows are forgotten once there are this many: `pid_max` on most hosts.
@@ -68,8 +77,13 @@ impl Processes {
     pub fn intern(&mut self, task: &Task) -> ProcessId {
         if let Some(id) = self.ids.get(&task.process) {
             if let Some(process) = &mut self.slots[id.0 as usize] {
+                let has_moved = task.cgroup != 0 && process.cgroup != task.cgroup;
+                // A runtime moves its child to the container's cgroup and lets it `exec` there.
+                if has_moved || process.comm != task.comm {
+                    process.ask_place_at = Some(Nanos(0));
+                }
                 process.comm = task.comm;
-                if task.cgroup != 0 {
+                if has_moved {
                     process.cgroup = task.cgroup;
                 }
             }
@@ -83,6 +97,8 @@ impl Processes {
             comm: task.comm,
             cgroup: task.cgroup,
             is_kernel_thread: task.is_kernel_thread,
+            place: None,
+            ask_place_at: Some(Nanos(0)),
             rows: 0,
         };
         let id = if let Some(slot) = self.free.pop() {
@@ -109,6 +125,25 @@ impl Processes {
     #[must_use]
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.slots.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Finds out where the process runs by `look_up`, unless that is known or was asked a moment ago.
+    pub fn place(
+        &mut self,
+        id: ProcessId,
+        now: Nanos,
+        look_up: &mut impl FnMut(&Process) -> Option<Arc<Place>>,
+    ) {
+        if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {
+            process.ask_for_place(now, look_up);
+        }
+    }
+
+    /// The same for every process that a row names.
+    pub fn place_all(&mut self, now: Nanos, look_up: &mut impl FnMut(&Process) -> Option<Arc<Place>>) {
+        for process in self.slots.iter_mut().flatten().filter(|process| process.rows > 0) {
+            process.ask_for_place(now, look_up);
+        }
     }
 
     /// Notes that a row names the process.
@@ -164,6 +199,40 @@ mod tests {
         assert_eq!(processes.get(first).unwrap().name(), "old");
         assert_eq!(processes.intern(&task(7, 200, b"newer")), second);
         assert_eq!(processes.get(second).unwrap().name(), "newer");
+    }
+
+    #[test]
+    fn a_place_is_asked_for_once_and_again_after_a_move_an_exec_or_a_second_without_answer() {
+        let mut processes = Processes::default();
+        let mut at = |cgroup, name: &[u8], now: Nanos, answer: Option<&str>| {
+            let id = processes.intern(&Task {
+                cgroup,
+                ..task(7, 100, name)
+            });
+            let mut asked = 0;
+            processes.place(id, now, &mut |_| {
+                asked += 1;
+                answer.map(|path| Arc::new(Place::of_path(path.as_bytes())))
+            });
+            let process = processes.get(id).unwrap();
+            (asked, process.place.as_ref().map(|place| place.path.clone()))
+        };
+        let known = |path: &str| Some(path.to_owned());
+        let second = ASK_PLACE_AGAIN;
+        assert_eq!(at(1, b"init", Nanos(5), None), (1, None));
+        assert_eq!(at(1, b"init", Nanos(6), Some("/a")), (0, None));
+        assert_eq!(
+            at(1, b"init", second.plus(Nanos(5)), Some("/a")),
+            (1, known("/a"))
+        );
+        assert_eq!(at(1, b"init", Nanos(u64::MAX), Some("/b")), (0, known("/a")));
+        assert_eq!(at(2, b"init", Nanos(7), Some("/b")), (1, known("/b")));
+        assert_eq!(at(0, b"init", Nanos(8), Some("/c")), (0, known("/b")));
+        assert_eq!(at(2, b"nginx", Nanos(9), None), (1, known("/b")));
+        assert_eq!(
+            at(2, b"nginx", second.plus(Nanos(9)), Some("/c")),
+            (1, known("/c"))
+        );
     }
 
     #[test]

@@ -58,6 +58,15 @@ impl Columns {
                 put(&mut self.numbers.netns, self.rows, *netns);
                 self.mark(kind::COVERED, 0, 0);
             }
+            Entry::SegmentsHidden(are_hidden) => {
+                self.mark(kind::SEGMENTS_HIDDEN, 0, u64::from(*are_hidden));
+            }
+            Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
+            Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
+            Entry::Note { time, text } => {
+                self.texts.push((self.rows, text.as_bytes().into()));
+                self.mark(kind::NOTE, time.0, 0);
+            }
             Entry::SnapshotDone => self.mark(kind::SNAPSHOT_DONE, 0, 0),
             Entry::ScanBegun { started, way } => {
                 put(&mut self.numbers.detail, self.rows, way_number(*way));
@@ -201,6 +210,12 @@ impl Columns {
         if row.is_kernel_socket {
             flags |= flag::KERNEL_SOCKET;
         }
+        if row.expires_in_ns.is_some() {
+            flags |= flag::HAS_TIMER;
+        }
+        if row.idle.is_some() {
+            flags |= flag::HAS_IDLE;
+        }
         put(&mut numbers.flags, at, flags);
         put(&mut numbers.new, at, row.state as u8);
         put(&mut numbers.detail, at, sock_number(row.kind));
@@ -214,8 +229,12 @@ impl Columns {
         put(&mut numbers.unsent, at, row.unsent);
         put(&mut numbers.listener, at, row.listener);
         put(&mut numbers.entry_stamp_ms, at, row.entry_stamp_ms);
-        put(&mut numbers.expires_in_jiffies, at, row.expires_in_jiffies);
-        put(&mut numbers.idle_jiffies, at, row.idle_jiffies);
+        put(
+            &mut numbers.expires_in_ns,
+            at,
+            row.expires_in_ns.unwrap_or_default(),
+        );
+        put(&mut numbers.idle_ns, at, row.idle.unwrap_or_default().0);
         put(&mut numbers.inode, at, row.inode);
         self.mark(kind::ROW, row.time.0, 0);
     }

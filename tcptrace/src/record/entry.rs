@@ -23,6 +23,19 @@ pub enum Entry {
     Row(Row),
     /// The snapshot is whole, and was merged.
     SnapshotDone,
+    /// Whether no hook shows the segments of timewait socks, from now on.
+    SegmentsHidden(bool),
+    /// Timewait socks in FIN_WAIT2 were looked at, since no hook tells of their FIN: rows and events follow.
+    LookBegun(Nanos),
+    /// The look that began at this time is whole, and was taken in.
+    Looked(Nanos),
+    /// What a user was told while it ran.
+    Note {
+        /// When.
+        time: Nanos,
+        /// A sentence.
+        text: Box<str>,
+    },
     /// A scan of open files follows.
     ScanBegun {
         /// When it was begun.
@@ -68,6 +81,9 @@ impl Entry {
             Self::Row(row) => Some(row.time),
             Self::Settled(time)
             | Self::SnapshotBegun(time)
+            | Self::LookBegun(time)
+            | Self::Looked(time)
+            | Self::Note { time, .. }
             | Self::ScanBegun { started: time, .. }
             | Self::Lost { time, .. }
             | Self::Gap { time, .. }
@@ -75,6 +91,7 @@ impl Entry {
             Self::Clock(anchor) => Some(Nanos(anchor.mono_ns)),
             Self::Covered(_)
             | Self::SnapshotDone
+            | Self::SegmentsHidden(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
             | Self::Summary(_) => None,

@@ -39,10 +39,14 @@ pub mod kind {
     pub const GAP: u8 = 36;
     pub const STOPPED: u8 = 37;
     pub const SUMMARY: u8 = 38;
+    pub const NOTE: u8 = 39;
+    pub const SEGMENTS_HIDDEN: u8 = 40;
     pub const SNAPSHOT_BEGUN: u8 = 48;
     pub const COVERED: u8 = 49;
     pub const ROW: u8 = 50;
     pub const SNAPSHOT_DONE: u8 = 51;
+    pub const LOOK_BEGUN: u8 = 52;
+    pub const LOOKED: u8 = 53;
     pub const SCAN_BEGUN: u8 = 64;
     pub const HOLDER: u8 = 65;
     pub const SCAN_DONE: u8 = 66;
@@ -56,6 +60,8 @@ pub mod flag {
     pub const KERNEL_SOCKET: u8 = 4;
     pub const RESET: u8 = 8;
     pub const KERNEL_THREAD: u8 = 16;
+    pub const HAS_TIMER: u8 = 32;
+    pub const HAS_IDLE: u8 = 64;
 }
 
 /// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree.
@@ -122,8 +128,8 @@ columns! {
     unsent: UInt32Type,
     inode: UInt32Type,
     entry_stamp_ms: UInt32Type,
-    expires_in_jiffies: Int64Type,
-    idle_jiffies: UInt32Type,
+    expires_in_ns: Int64Type,
+    idle_ns: UInt64Type,
     fd: UInt32Type,
     value: UInt64Type,
     cgroup: UInt64Type,

@@ -33,6 +33,8 @@ pub struct Ledger {
     pub scans: Cost,
     /// How it ends.
     pub ending: Ending,
+    /// What the user was told while it ran.
+    pub notes: Vec<String>,
     anchors: Vec<Anchor>,
 }
 
@@ -49,6 +51,7 @@ impl Ledger {
             missing: 0,
             scans: Cost::default(),
             ending: Ending::Open,
+            notes: Vec::new(),
             anchors: vec![clock],
         }
     }
@@ -69,6 +72,7 @@ impl Ledger {
                 self.scans.count += 1;
                 self.scans.total_ns += took.0;
             }
+            Entry::Note { text, .. } => self.notes.push(text.to_string()),
             Entry::Clock(anchor) => self.anchors.push(*anchor),
             Entry::Stopped(_) => self.ending = Ending::Stopped,
             Entry::Settled(_)
@@ -76,6 +80,9 @@ impl Ledger {
             | Entry::Covered(_)
             | Entry::Row(_)
             | Entry::SnapshotDone
+            | Entry::SegmentsHidden(_)
+            | Entry::LookBegun(_)
+            | Entry::Looked(_)
             | Entry::ScanBegun { .. }
             | Entry::Holder(_)
             | Entry::Summary(_) => {}

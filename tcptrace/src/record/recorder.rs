@@ -136,7 +136,8 @@ impl Writing {
             self.settled = Some(*time);
             return Ok(());
         }
-        self.is_fresh = true;
+        // Where there is something to look at, it is looked at 50 times a second.
+        self.is_fresh |= !matches!(entry, Entry::Looked(_));
         self.settle()?;
         self.writer.push(entry)
     }

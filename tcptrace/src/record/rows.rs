@@ -67,6 +67,13 @@ impl<'a> Rows<'a> {
             kind::GAP => Entry::Gap { time, entries: value },
             kind::STOPPED => Entry::Stopped(time),
             kind::SUMMARY => Entry::Summary(String::from_utf8_lossy(self.text(at)).into()),
+            kind::NOTE => Entry::Note {
+                time,
+                text: String::from_utf8_lossy(self.text(at)).into(),
+            },
+            kind::SEGMENTS_HIDDEN => Entry::SegmentsHidden(value != 0),
+            kind::LOOK_BEGUN => Entry::LookBegun(time),
+            kind::LOOKED => Entry::Looked(time),
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),
             kind::COVERED => Entry::Covered(get(numbers.netns, at)),
             kind::ROW => Entry::Row(self.row(at)?),
@@ -167,8 +174,8 @@ impl<'a> Rows<'a> {
             unsent: get(numbers.unsent, at),
             listener: get(numbers.listener, at),
             entry_stamp_ms: get(numbers.entry_stamp_ms, at),
-            expires_in_jiffies: get(numbers.expires_in_jiffies, at),
-            idle_jiffies: get(numbers.idle_jiffies, at),
+            expires_in_ns: (flags & flag::HAS_TIMER != 0).then(|| get(numbers.expires_in_ns, at)),
+            idle: (flags & flag::HAS_IDLE != 0).then(|| Nanos(get(numbers.idle_ns, at))),
             inode: get(numbers.inode, at),
         })
     }

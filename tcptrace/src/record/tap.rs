@@ -3,6 +3,7 @@
 
 use super::{entry::Entry, ledger::Ledger, origin::Origin};
 use crate::{
+    decode::Row,
     event::{Event, Nanos},
     kernel::clock::Anchor,
     owner::holders::Scan,
@@ -116,6 +117,19 @@ impl Tap {
             open.tell(Entry::Event(*event));
         }
         open.tell(Entry::SnapshotDone);
+    }
+
+    /// Tells what a look at timewait socks, begun at `begun`, has found, and the events that came meanwhile.
+    /// [`Entry::Looked`] has to follow.
+    pub fn look(&mut self, begun: Nanos, rows: &[Row], events: &[Event]) {
+        let Some(open) = &mut self.0 else { return };
+        open.tell(Entry::LookBegun(begun));
+        for row in rows {
+            open.tell(Entry::Row(*row));
+        }
+        for event in events {
+            open.tell(Entry::Event(*event));
+        }
     }
 
     /// Tells a scan of open files that took so long.

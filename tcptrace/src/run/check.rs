@@ -4,7 +4,7 @@ use super::Failure;
 use crate::{
     cli::CheckArgs,
     kernel::{
-        loader::{BUFFER_RANGE, Kernel, Settings},
+        loader::{Kernel, Settings},
         plan::Way,
         probe,
     },
@@ -20,10 +20,8 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     let facts = probe::look(probe::Handlers::Wanted);
     print!("{}", system(&facts));
     let settings = Settings {
-        preference: args.hooks,
-        buffer_bytes: BUFFER_RANGE.0,
-        all_protocols: false,
         debug: verbose >= 2,
+        ..Settings::least(args.hooks)
     };
     let (mut kernel, _ring) = Kernel::attach(&settings)?;
     let mut text = String::new();
@@ -42,6 +40,9 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
                 "  missing: {reason}\n  without it: {}",
                 purpose.lost_without()
             );
+        }
+        if let Some(limit) = part.way.limit() {
+            let _ = writeln!(text, "  less exact: {limit}");
         }
         for (hook, failure) in &part.hooks {
             let verdict = failure

@@ -5,23 +5,28 @@ use super::Failure;
 use crate::{
     connection::{
         audit::{self, Audit},
+        machine::Life,
         table::Change,
     },
     decode::Row,
     engine::Engine,
-    event::{Event, Nanos},
+    event::{EndReason, Event, Nanos, TcpState},
     kernel::{
         clock,
+        counters::Totals,
         hook::Purpose,
-        loader::{Settings, Totals},
+        loader::Settings,
+        plan::Way,
         refusal::Refusal,
+        silence::{Silence, Ways},
     },
-    output::header::{Dwells, Header, Summary},
+    output::header::{Dwells, GivenUp, Header, Summary},
     owner::schedule::{Cost, Schedule},
     record::{entry::Entry, tap::Tap},
-    source::{live::Live, snapshot},
+    source::{live::Live, netstat, snapshot},
 };
 use anyhow::Context as _;
+use hashbrown::HashMap;
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
@@ -42,6 +47,12 @@ const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 /// Repairs take at most this share of the time: after one that took a while, the next waits this many times as
 /// long.
 const REPAIR_PAUSE: u64 = 20;
+
+/// How often timewait socks in FIN_WAIT2 are looked at where no hook tells of their FIN, at most.
+const LOOK_EVERY: Nanos = Nanos::from_millis(20);
+
+/// Looking takes at most one part in this many of the time.
+const LOOK_PAUSE: u64 = 20;
 
 /// How often a command that runs for long compares its table with the kernel's, at most.
 const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
@@ -75,9 +86,12 @@ pub struct Session {
     terminate: Signal,
     losses: Losses,
     scans: Schedule,
+    next_look: Nanos,
     next_audit: Nanos,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
+    silence: Silence,
+    given_up: Vec<GivenUp>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +107,28 @@ fn prefer_this_thread() {
     const NICE: i32 = -10;
     // SAFETY: the call takes numbers only. Where it is refused, the usual priority has to do.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+/// Notes what a connection did without a hidden state that it should have had.
+fn note(silence: &mut Silence, change: &Change) {
+    if change.reason == Some(EndReason::TimewaitOverflow) {
+        silence.timewait_skipped(change.netns, change.time);
+    }
+    if change.old == TcpState::Listen && change.new != TcpState::Close {
+        silence.request_skipped(change.netns, change.time);
+    }
+}
+
+fn farewell(purpose: Purpose, from: Way, to: Way) -> String {
+    let found = format!(
+        "the {} hooks for {} are attached and do not fire on this kernel",
+        from.name(),
+        purpose.name()
+    );
+    match to {
+        Way::Missing(_) => format!("{found}; without them {}", purpose.lost_without()),
+        to => format!("{found}; from now on: {}", to.name()),
+    }
 }
 
 impl Session {
@@ -129,10 +165,14 @@ impl Session {
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
             scans: Schedule::default(),
+            next_look: Nanos(0),
             next_audit: clock::monotonic().plus(AUDIT_EVERY),
             last_audit: None,
             snapshots_refused: None,
+            silence: Silence::default(),
+            given_up: Vec::new(),
         };
+        session.follow_way();
         session.take_snapshot(&mut |_| {});
         session.started = clock::monotonic();
         Ok(session)
@@ -180,9 +220,14 @@ impl Session {
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
         self.drain(now, emit);
+        if now >= self.next_look && self.engine.table.segments_are_hidden {
+            self.look_for_late_fins(emit)?;
+        }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
             self.losses.checked = now;
-            self.read_losses(now)?;
+            let totals = self.live.totals()?;
+            self.find_silent_hooks(&totals, now, emit)?;
+            self.note_losses(now, totals.all_lost());
             let owed = self.losses.seen > self.losses.repaired
                 || self.engine.table.has_unexplained_children(now)
                 || self.tap.owes_snapshot();
@@ -199,23 +244,29 @@ impl Session {
 
     fn drain(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
         let Self {
-            live, engine, tap, ..
+            live,
+            engine,
+            tap,
+            silence,
+            ..
         } = self;
+        let mut witness = |change: &Change| {
+            note(silence, change);
+            emit(change);
+        };
         live.drain(|event| {
             tap.event(event);
-            engine.ingest(event, emit);
+            engine.ingest(event, &mut witness);
         });
         tap.tell(Entry::Settled(now));
-        engine.settle(now, emit);
+        engine.settle(now, &mut witness);
     }
 
-    fn read_losses(&mut self, now: Nanos) -> Result<(), Failure> {
-        let total = self.live.totals()?.all_lost();
+    fn note_losses(&mut self, now: Nanos, total: u64) {
         if total != self.losses.seen {
             self.losses.seen = total;
             self.tap.tell(Entry::Lost { time: now, total });
         }
-        Ok(())
     }
 
     /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
@@ -234,7 +285,8 @@ impl Session {
     /// Where the iterators fail.
     pub fn audit(&mut self, netns: &[u32], emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
         self.pump(emit)?;
-        self.read_losses(clock::monotonic())?;
+        let total = self.live.totals()?.all_lost();
+        self.note_losses(clock::monotonic(), total);
         if self.losses.seen > self.losses.repaired {
             self.repair(emit);
         }
@@ -328,6 +380,7 @@ impl Session {
             &self.totals()?,
         );
         summary.scans = self.scans.cost;
+        summary.given_up.clone_from(&self.given_up);
         summary.dwells = self
             .engine
             .stats
@@ -335,6 +388,99 @@ impl Session {
             .map(|(state, histogram)| (state, Dwells::of(histogram)))
             .collect();
         Ok(summary)
+    }
+
+    /// Tells the engine what the hooks do not show.
+    fn follow_way(&mut self) {
+        let way = self.live.kernel.way(Purpose::Timewait);
+        let are_hidden = way == Some(Way::PolledTimers);
+        self.tap.tell(Entry::SegmentsHidden(are_hidden));
+        self.engine.table.segments_are_hidden = are_hidden;
+    }
+
+    /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
+    /// tells on this kernel.
+    fn look_for_late_fins(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
+        let begun = clock::monotonic();
+        let is_waiting =
+            |life: &Life| life.is_timewait && life.state == TcpState::FinWait2 && life.held.is_none();
+        let mut spaces: Vec<u32> = self
+            .engine
+            .table
+            .iter()
+            .filter(|row| is_waiting(&row.life))
+            .map(|row| row.netns)
+            .collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        if !spaces.is_empty() {
+            let mut rows = snapshot::sockets(&mut self.live.kernel, Some(&spaces))?.rows;
+            let table = &self.engine.table;
+            rows.retain(|row| {
+                let known = table
+                    .slot_of_cookie(row.sock.cookie)
+                    .and_then(|slot| table.row(slot));
+                row.state == TcpState::TimeWait && known.is_some_and(|known| is_waiting(&known.life))
+            });
+            let mut events: Vec<Event> = Vec::new();
+            self.live.drain(|event| events.push(*event));
+            self.tap.look(begun, &rows, &events);
+            self.engine.observe(&rows, &events, emit);
+        }
+        self.tap.tell(Entry::Looked(begun));
+        self.engine.table.looked_before = begun;
+        let took = clock::monotonic().since(begun);
+        let pause = took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0);
+        self.next_look = begun.plus(Nanos(pause));
+        Ok(())
+    }
+
+    /// Where hooks have contradicted what connections did, goes on without them, and says so.
+    fn find_silent_hooks(
+        &mut self,
+        totals: &Totals,
+        now: Nanos,
+        emit: &mut impl FnMut(&Change),
+    ) -> Result<(), Failure> {
+        let way = |purpose| {
+            self.live
+                .kernel
+                .way(purpose)
+                .unwrap_or(Way::Missing("not planned"))
+        };
+        let ways = Ways {
+            timewait: way(Purpose::Timewait),
+            requests: way(Purpose::Requests),
+        };
+        let excuses = if self.silence.needs_excuses(ways, &totals.hits) {
+            netstat::excuses()
+        } else {
+            HashMap::new()
+        };
+        let Some(purpose) = self
+            .silence
+            .judge(ways, &totals.hits, &excuses, clock::monotonic())
+        else {
+            return Ok(());
+        };
+        let from = way(purpose);
+        let next = self.live.kernel.give_up(purpose)?;
+        self.silence = Silence::default();
+        self.follow_way();
+        let farewell = farewell(purpose, from, next);
+        eprintln!("tcptrace: {farewell}");
+        self.tap.tell(Entry::Note {
+            time: now,
+            text: farewell.into(),
+        });
+        self.given_up.push(GivenUp {
+            mono_ns: now.0,
+            purpose: purpose.name(),
+            from: from.name(),
+            to: next.name(),
+        });
+        self.repair(emit);
+        Ok(())
     }
 
     fn repair(&mut self, emit: &mut impl FnMut(&Change)) {

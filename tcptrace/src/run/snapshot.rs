@@ -3,20 +3,25 @@
 use super::{Failure, unless_closed};
 use crate::{
     cli::{ReadBy, SnapshotArgs},
-    connection::machine::Since,
-    connection::table::stamp_time,
+    connection::kept_age,
     decode::{Holder, Row, SockKind},
     event::{Age, TcpState},
-    filter::{Filter, Subject},
+    filter::{Candidate, Filter, Subject},
     kernel::{clock, loader::Kernel, refusal::Refusal},
     options::{self, Format, Output},
     output::{
         sink::{Sink, SinkError},
-        sockets::{self, Socket},
+        sockets::{self, Places, Socket},
     },
-    owner::{holders::Scan, opened::Opened, processes::comm_text},
-    source::snapshot::{self, Reader},
+    owner::{holders::Scan, opened::Opened},
+    source::{
+        cgroups::Cgroups,
+        namespaces::Names,
+        snapshot::{self, Reader},
+    },
 };
+use hashbrown::HashSet;
+use std::sync::Arc;
 
 /// Prints the sockets.
 ///
@@ -38,7 +43,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let mut listing = Listing::new(filter.clone(), output, sink);
     let snapshot = match scan {
         Ok(scan) => {
-            listing.opened = Opened::new(scan);
+            listing.open(scan);
             let reader = match &mut kernel {
                 Ok(kernel) => Reader::Iterator(kernel),
                 Err(refusal) => Reader::Netlink(refusal.clone()),
@@ -52,7 +57,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
             );
             let mut rows = Vec::new();
             let snapshot = snapshot::visit(Reader::Netlink(refusal), wanted, |row| rows.push(row))?;
-            listing.opened = Opened::new(snapshot::holders_by_proc(&rows));
+            listing.open(snapshot::holders_by_proc(&rows));
             for row in &rows {
                 listing.add(row);
             }
@@ -75,6 +80,8 @@ struct Listing {
     filter: Filter,
     output: Output,
     opened: Opened,
+    places: Places,
+    names: Names,
     sink: Sink,
     text: String,
     written: Result<(), SinkError>,
@@ -83,25 +90,37 @@ struct Listing {
 impl Listing {
     fn new(filter: Filter, output: Output, sink: Sink) -> Self {
         let text = match output.format {
-            Format::Text { .. } if output.header => sockets::text_titles(),
+            Format::Text { wide } if output.header => sockets::text_titles(wide),
             Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
             Format::Text { .. } | Format::Csv | Format::Json => String::new(),
         };
         Self {
             filter,
             output,
-            opened: Opened::new(Scan::default()),
+            opened: Opened::default(),
+            places: Places::default(),
+            names: Names::default(),
             sink,
             text,
             written: Ok(()),
         }
     }
 
+    /// Takes in who holds which socket, and where those run if anybody asks.
+    fn open(&mut self, scan: Scan) {
+        let is_narrow = self.output.format == Format::Text { wide: false };
+        if !is_narrow || self.filter.asks_for_places() {
+            self.places = places_of(&scan.holders);
+        }
+        self.opened = Opened::new(scan);
+    }
+
     fn add(&mut self, row: &Row) {
         self.opened.notice(row);
         let owner = self.opened.owner(row);
         let holders = self.opened.holders(row.sock.cookie);
-        if self.written.is_err() || !is_wanted(&self.filter, row, holders, owner.map(|(holder, _)| holder)) {
+        let named = owner.map(|(holder, _)| holder);
+        if self.written.is_err() || !is_wanted(&self.filter, row, holders, named, &self.places) {
             return;
         }
         let socket = Socket {
@@ -109,6 +128,8 @@ impl Listing {
             age: age(row),
             owner,
             holders,
+            places: &self.places,
+            netns_name: self.names.of(row.netns, row.time),
             error: 0,
         };
         self.output.format.append(&mut self.text, &socket);
@@ -126,7 +147,7 @@ impl Listing {
         for holders in self.opened.closed() {
             let Some(first) = holders.first() else { continue };
             let row = closed_row(first);
-            if !is_wanted(&self.filter, &row, holders, None) {
+            if !is_wanted(&self.filter, &row, holders, None, &self.places) {
                 continue;
             }
             let socket = Socket {
@@ -134,6 +155,8 @@ impl Listing {
                 age: None,
                 owner: Opened::chosen(holders).map(|holder| (holder, self.opened.evidence())),
                 holders,
+                places: &self.places,
+                netns_name: self.names.of(row.netns, row.time),
                 error: first.error,
             };
             self.output.format.append(&mut self.text, &socket);
@@ -150,7 +173,7 @@ impl Listing {
 impl Format {
     fn append(self, text: &mut String, socket: &Socket<'_>) {
         match self {
-            Self::Text { .. } => sockets::text(text, socket),
+            Self::Text { wide } => sockets::text(text, socket, wide),
             Self::Json => text.push_str(&sockets::json(socket)),
             Self::Csv => sockets::csv(text, socket),
         }
@@ -175,36 +198,53 @@ fn closed_row(holder: &Holder) -> Row {
         unsent: 0,
         listener: 0,
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
-        idle_jiffies: 0,
+        expires_in_ns: None,
+        idle: None,
         inode: 0,
     }
 }
 
 /// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
-fn is_wanted(filter: &Filter, row: &Row, holders: &[Holder], owner: Option<&Holder>) -> bool {
+fn is_wanted(
+    filter: &Filter,
+    row: &Row,
+    holders: &[Holder],
+    owner: Option<&Holder>,
+    places: &Places,
+) -> bool {
     let by_ends = filter.accepts_ends(&Subject {
         ends: &row.ends,
         netns: row.netns,
         states: &[row.state],
         owner: None,
     });
-    let has_process = |holder: &Holder| {
-        (filter.pids.is_empty() || filter.pids.contains(&holder.process.pid))
-            && (filter.comms.is_empty()
-                || filter
-                    .comms
-                    .iter()
-                    .any(|comm| comm_text(&holder.comm).contains(comm.as_str())))
-            && (filter.cgroups.is_empty() || filter.cgroups.contains(&holder.cgroup))
+    let is_meant = |holder: &Holder| {
+        filter.accepts_process(&Candidate {
+            key: holder.process,
+            comm: &holder.comm,
+            cgroup: holder.cgroup,
+            place: places.get(&holder.process).map(Arc::as_ref),
+        })
     };
-    let asks_for_process = !filter.pids.is_empty() || !filter.comms.is_empty() || !filter.cgroups.is_empty();
-    by_ends && (!asks_for_process || holders.iter().chain(owner).any(has_process))
+    by_ends && (!filter.asks_for_processes() || holders.iter().chain(owner).any(is_meant))
 }
 
-/// TIME_WAIT's age is in the timewait sock; how old another state is, the kernel does not keep.
+/// Where the holders run, asked once for each process.
+fn places_of(holders: &[Holder]) -> Places {
+    let mut cgroups = Cgroups::of_this_host();
+    let now = clock::monotonic();
+    let mut asked = HashSet::new();
+    holders
+        .iter()
+        .filter(|holder| asked.insert(holder.process))
+        .filter_map(|holder| {
+            let place = cgroups.place(holder.process, holder.cgroup, now)?;
+            Some((holder.process, place))
+        })
+        .collect()
+}
+
+/// How old a state is, as far as the kernel keeps that.
 fn age(row: &Row) -> Option<Age> {
-    let is_stamped =
-        row.kind == SockKind::Timewait && row.state == TcpState::TimeWait && row.entry_stamp_ms != 0;
-    is_stamped.then(|| Since::At(stamp_time(row.time, row.entry_stamp_ms)).age(clock::monotonic()))
+    Some(kept_age::entered(row)?.age(clock::monotonic()))
 }

@@ -7,11 +7,18 @@ use super::{
 };
 use crate::{
     cli::TraceArgs,
-    connection::table::Change,
-    event::Nanos,
+    connection::{
+        lifetime::{Lifetime, Lives},
+        table::Change,
+    },
+    engine::Engine,
+    event::{Nanos, TcpState},
     filter::{Filter, Subject},
+    kernel::clock,
     options::{self, Format, Output},
-    output::{csv, duration::human, header::Summary, json, sink::Sink, text},
+    output::{csv, duration::human, header::Summary, json, lifetimes, sink::Sink, text},
+    owner::policy::Owner,
+    source::{cgroups::Cgroups, namespaces::Names},
     view,
 };
 use jiff::tz::TimeZone;
@@ -40,10 +47,16 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             filter,
             output,
             zone: TimeZone::system(),
+            cgroups: Cgroups::of_this_host(),
+            names: Names::default(),
             limit: args.count,
             printed: 0,
             changes: Vec::new(),
+            lives: args.lifetimes.then(Vec::new),
         };
+        if args.lifetimes {
+            tracing.session.engine.table.lives = Some(Lives::default());
+        }
         tracing.run(deadline, args.audit).await
     })
 }
@@ -54,9 +67,20 @@ struct Tracing {
     filter: Filter,
     output: Output,
     zone: TimeZone,
+    cgroups: Cgroups,
+    names: Names,
     limit: Option<u64>,
     printed: u64,
     changes: Vec<Change>,
+    /// Connections that have ended, where those are printed instead of changes.
+    lives: Option<Vec<Lifetime>>,
+}
+
+/// What a line is about, as far as filters look at it.
+struct Told<'a> {
+    subject: Subject<'a>,
+    owner: Option<Owner>,
+    cookie: u64,
 }
 
 impl Tracing {
@@ -86,53 +110,151 @@ impl Tracing {
         }
         let line = match self.output.format {
             Format::Json => json::header(&self.session.header()),
+            Format::Csv if self.output.header && self.lives.is_some() => lifetimes::CSV_TITLES.to_owned(),
             Format::Csv if self.output.header => csv::TITLES.to_owned(),
+            Format::Text { wide } if self.output.header && self.lives.is_some() => lifetimes::titles(wide),
             Format::Text { wide } if self.output.header => text::titles(wide),
             Format::Csv | Format::Text { .. } => String::new(),
         };
         unless_closed(self.sink.lines(&line).and_then(|()| self.sink.flush()))
     }
 
+    /// `false` where the reader has gone.
     fn print(&mut self) -> Result<bool, Failure> {
+        let now = clock::monotonic();
+        let goes_on = match self.lives.take() {
+            None => self.print_changes(now)?,
+            Some(mut lives) => {
+                self.changes.clear();
+                if let Some(ended) = &mut self.session.engine.table.lives {
+                    ended.take(|life| lives.push(life));
+                }
+                let goes_on = self.print_lives(&lives, now)?;
+                lives.clear();
+                self.lives = Some(lives);
+                goes_on
+            }
+        };
+        Ok(goes_on && unless_closed(self.sink.flush())?)
+    }
+
+    fn print_changes(&mut self, now: Nanos) -> Result<bool, Failure> {
         // Ends that waited for their explanation come late; within a batch the order is that of time.
         self.changes.sort_by_key(|change| change.time);
         let changes = std::mem::take(&mut self.changes);
         for change in &changes {
-            if self.limit.is_some_and(|limit| self.printed >= limit) {
-                break;
+            let told = Told {
+                subject: Subject {
+                    ends: &change.ends,
+                    netns: change.netns,
+                    states: &[change.old, change.new],
+                    owner: None,
+                },
+                owner: change.owner,
+                cookie: change.id.cookie,
+            };
+            if self.is_wanted(&told, now) {
+                let line = self.change_line(change, now);
+                if !unless_closed(self.sink.lines(&line))? {
+                    return Ok(false);
+                }
             }
-            if !self.is_wanted(change) {
-                continue;
-            }
-            let line = self.line(change);
-            if !unless_closed(self.sink.lines(&line))? {
-                return Ok(false);
-            }
-            self.printed += 1;
         }
         self.changes = changes;
         self.changes.clear();
-        unless_closed(self.sink.flush())
+        Ok(true)
     }
 
-    fn is_wanted(&self, change: &Change) -> bool {
-        let is_wanted = self.filter.accepts_ends(&Subject {
-            ends: &change.ends,
-            netns: change.netns,
-            states: &[change.old, change.new],
-            owner: None,
-        });
+    fn print_lives(&mut self, lives: &[Lifetime], now: Nanos) -> Result<bool, Failure> {
+        for life in lives {
+            let states: Vec<TcpState> = TcpState::ALL
+                .into_iter()
+                .filter(|state| life.spans[state.index()].is_some())
+                .collect();
+            let told = Told {
+                subject: Subject {
+                    ends: &life.ends,
+                    netns: life.netns,
+                    states: &states,
+                    owner: None,
+                },
+                owner: life.owner,
+                cookie: life.id.cookie,
+            };
+            if self.is_wanted(&told, now) {
+                let line = self.life_line(life, now);
+                if !unless_closed(self.sink.lines(&line))? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a line is to be printed; counts it if so.
+    fn is_wanted(&mut self, told: &Told<'_>, now: Nanos) -> bool {
+        let is_full = self.limit.is_some_and(|limit| self.printed >= limit);
+        if is_full || !self.filter.accepts_ends(&told.subject) {
+            return false;
+        }
+        let shows_places = !self.is_narrow() || self.filter.asks_for_places();
+        let Self { session, cgroups, .. } = self;
+        let Engine { table, holders, .. } = &mut session.engine;
+        if shows_places {
+            let owner = told.owner.map(|owner| owner.process);
+            let others = holders.of(told.cookie).iter().map(|(process, _)| *process);
+            for process in owner.into_iter().chain(others) {
+                table.processes.place(process, now, &mut |process| {
+                    cgroups.place(process.key, process.cgroup, now)
+                });
+            }
+        }
         let engine = &self.session.engine;
-        is_wanted && view::wanted_process(engine, change.owner, change.id.cookie, &self.filter).is_some()
+        let is_wanted = view::wanted_process(engine, told.owner, told.cookie, &self.filter).is_some();
+        self.printed += u64::from(is_wanted);
+        is_wanted
     }
 
-    fn line(&self, change: &Change) -> String {
-        let processes = &self.session.engine.table.processes;
-        let anchor = self.session.anchor();
+    /// Whether places and names of namespaces are not shown.
+    fn is_narrow(&self) -> bool {
+        self.output.format == Format::Text { wide: false }
+    }
+
+    fn change_line(&mut self, change: &Change, now: Nanos) -> String {
+        let is_narrow = self.is_narrow();
+        let Self {
+            session, names, zone, ..
+        } = self;
+        let netns = if is_narrow {
+            None
+        } else {
+            names.of(change.netns, now)
+        };
+        let processes = &session.engine.table.processes;
+        let anchor = session.anchor();
         match self.output.format {
-            Format::Json => json::change(change, &self.session.engine, &anchor),
-            Format::Csv => csv::change(change, processes, &anchor),
-            Format::Text { wide } => text::change(change, processes, &anchor, &self.zone, wide),
+            Format::Json => json::change(change, &session.engine, netns, &anchor),
+            Format::Csv => csv::change(change, processes, netns, &anchor),
+            Format::Text { wide } => text::change(change, processes, netns, &anchor, zone, wide),
+        }
+    }
+
+    fn life_line(&mut self, life: &Lifetime, now: Nanos) -> String {
+        let is_narrow = self.is_narrow();
+        let Self {
+            session, names, zone, ..
+        } = self;
+        let netns = if is_narrow {
+            None
+        } else {
+            names.of(life.netns, now)
+        };
+        let processes = &session.engine.table.processes;
+        let anchor = session.anchor();
+        match self.output.format {
+            Format::Json => lifetimes::json(life, processes, netns, &anchor),
+            Format::Csv => lifetimes::csv_line(life, processes, netns, &anchor),
+            Format::Text { wide } => lifetimes::line(life, processes, &anchor, zone, wide),
         }
     }
 
@@ -162,16 +284,21 @@ impl Tracing {
                     .and_then(|()| self.sink.flush()),
             )?;
         } else {
-            eprint!("{}", closing_lines(&summary));
+            let what = if self.lives.is_some() {
+                "connections"
+            } else {
+                "changes"
+            };
+            eprint!("{}", closing_lines(&summary, what));
         }
         Ok(())
     }
 }
 
 /// The summary for people.
-fn closing_lines(summary: &Summary) -> String {
+fn closing_lines(summary: &Summary, what: &str) -> String {
     let mut text = format!(
-        "{} changes in {}, {} lost, {} evicted\n",
+        "{} {what} in {}, {} lost, {} evicted\n",
         summary.printed,
         human(Nanos(summary.watched_ns)),
         summary.lost,

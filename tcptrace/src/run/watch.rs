@@ -11,6 +11,7 @@ use crate::{
     kernel::clock,
     options,
     output::{duration::human, frame, sink::Sink},
+    source::cgroups::Cgroups,
     view::{self, Context},
 };
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         let mut sink = Sink::open(None).map_err(Failure::Output)?;
         let redraw = sink.is_terminal() && !args.batch;
-        let shortfalls = session.shortfalls();
+        let mut cgroups = Cgroups::of_this_host();
         let mut frames = 0;
         let mut frame_began = session.started;
         // The first frame comes at once: what was there before is known already.
@@ -47,6 +48,8 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
             }
             next = Instant::now() + delay;
             let now = clock::monotonic();
+            // A hook that does not fire is found out on the way.
+            let shortfalls = session.shortfalls();
             let context = Context {
                 watched: now.since(session.started),
                 frame: now.since(frame_began),
@@ -55,6 +58,12 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 scans: session.scan_cost(),
                 shortfalls: shortfalls.clone(),
             };
+            if filter.asks_for_places() {
+                let processes = &mut session.engine.table.processes;
+                processes.place_all(now, &mut |process| {
+                    cgroups.place(process.key, process.cgroup, now)
+                });
+            }
             let picture = view::build(&session.engine, now, context, &filter, args.sort);
             session.engine.stats.begin_frame();
             frame_began = now;

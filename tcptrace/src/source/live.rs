@@ -5,7 +5,8 @@ use crate::{
     event::Event,
     kernel::{
         clock::Anchor,
-        loader::{Kernel, Settings, Totals},
+        counters::Totals,
+        loader::{Kernel, Settings},
         refusal::Refusal,
     },
 };

@@ -1,16 +1,75 @@
-//! The network namespaces of this host: those of running processes and threads, and those that `ip netns`,
-//! container runtimes and mounts keep.
+//! The network namespaces of this host: those of running processes and threads, those that `ip netns`, container
+//! runtimes and mounts keep, and what they are called.
 
+use crate::{event::Nanos, owner::printable::printable};
 use hashbrown::HashMap;
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-/// Where named namespaces are kept.
+/// Where named namespaces are kept: by `ip netns`, CNI (`cni-…`) and podman (`netns-…`), and by Docker.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
+
+/// How often the names are read, at most.
+const READ_NAMES_EVERY: Nanos = Nanos::from_secs(1);
+
+/// What namespaces are called.
+#[derive(Debug, Default)]
+pub struct Names {
+    by_inode: HashMap<u32, String>,
+    next_read: Nanos,
+}
+
+impl Names {
+    /// The name of a namespace; `None` where it has none. A name that is new is known within a second.
+    pub fn of(&mut self, inode: u32, now: Nanos) -> Option<&str> {
+        // Known ones too: the number of a namespace that has ended is given to another.
+        if now >= self.next_read {
+            self.next_read = now.plus(READ_NAMES_EVERY);
+            self.by_inode = names_in(&NAMED.map(Path::new));
+        }
+        self.by_inode.get(&inode).map(String::as_str)
+    }
+}
+
+/// The names that namespaces have in these folders; of several that of the first.
+fn names_in(folders: &[&Path]) -> HashMap<u32, String> {
+    let mut names = HashMap::new();
+    // A name is a file on which the namespace is mounted, and the inode of one that is not is another's number.
+    let Ok(device) = fs::metadata("/proc/self/ns/net").map(|own| own.dev()) else {
+        return names;
+    };
+    for folder in folders {
+        let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            if let (true, Ok(inode)) = (metadata.dev() == device, u32::try_from(metadata.ino())) {
+                names
+                    .entry(inode)
+                    .or_insert_with(|| printable(entry.file_name().as_bytes()).into_owned());
+            }
+        }
+    }
+    names
+}
+
+/// The inode number of the namespace that a user names: a name, or a path.
+///
+/// # Errors
+/// Where there is none, with the path where it was looked for first.
+pub fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
+    if word.contains('/') {
+        return inode_of(Path::new(word)).map_err(|error| (PathBuf::from(word), error));
+    }
+    let [first, second] = NAMED.map(|folder| Path::new(folder).join(word));
+    inode_of(&first).or_else(|error| inode_of(&second).map_err(|_| (first, error)))
+}
 
 /// One namespace.
 #[derive(Debug)]
@@ -96,4 +155,31 @@ pub fn all() -> Vec<Namespace> {
         }
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_on_which_no_namespace_is_mounted_is_no_name() {
+        let folder = std::env::temp_dir().join(format!("tcptrace-names-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("plain"), "").unwrap();
+        std::os::unix::fs::symlink("/proc/self/ns/net", folder.join("real")).unwrap();
+        let names = names_in(&[Path::new("/nowhere"), &folder]);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(
+            names.into_iter().collect::<Vec<_>>(),
+            [(current().unwrap(), "real".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_reported_with_its_path() {
+        let (path, error) = named("no-such-name").unwrap_err();
+        assert_eq!(path, Path::new("/run/netns/no-such-name"));
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(named("/proc/self/ns/net").is_ok());
+    }
 }

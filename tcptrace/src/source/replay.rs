@@ -3,6 +3,7 @@
 
 use crate::{
     connection::table::Change,
+    decode::Row,
     engine::Engine,
     event::{Event, Nanos},
     owner::holders::Scan,
@@ -27,6 +28,7 @@ enum Gathering {
     #[default]
     Nothing,
     Snapshot(Snapshot, Vec<Event>),
+    Look(Vec<Row>, Vec<Event>),
     Scan(Scan),
 }
 
@@ -51,7 +53,7 @@ impl Replay {
                 // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
                 event.lost = event.lost.wrapping_add(self.ledger.gaps);
                 match &mut self.gathering {
-                    Gathering::Snapshot(_, events) => events.push(event),
+                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
                     Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
                 }
             }
@@ -68,9 +70,10 @@ impl Replay {
                 Gathering::Snapshot(snapshot, _) => {
                     snapshot.covered.insert(*netns);
                 }
-                Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
             },
             Entry::Row(row) => match &mut self.gathering {
+                Gathering::Look(rows, _) => rows.push(*row),
                 Gathering::Snapshot(snapshot, _) => snapshot.rows.push(*row),
                 Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
             },
@@ -78,8 +81,16 @@ impl Replay {
                 Gathering::Snapshot(snapshot, events) => {
                     self.engine.merge(&snapshot, &events, emit);
                 }
-                Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
             },
+            Entry::SegmentsHidden(are_hidden) => self.engine.table.segments_are_hidden = *are_hidden,
+            Entry::LookBegun(_) => self.begin(Gathering::Look(Vec::new(), Vec::new()), emit),
+            Entry::Looked(begun) => {
+                if let Gathering::Look(rows, events) = std::mem::take(&mut self.gathering) {
+                    self.engine.observe(&rows, &events, emit);
+                }
+                self.engine.table.looked_before = *begun;
+            }
             Entry::ScanBegun { started, way } => {
                 let scan = Scan {
                     started: *started,
@@ -90,17 +101,17 @@ impl Replay {
             }
             Entry::Holder(holder) => match &mut self.gathering {
                 Gathering::Scan(scan) => scan.holders.push(*holder),
-                Gathering::Nothing | Gathering::Snapshot(..) => self.orphans += 1,
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
             Entry::ScanDone { .. } => match std::mem::take(&mut self.gathering) {
                 Gathering::Scan(scan) => {
                     self.engine.hold(scan);
                 }
-                Gathering::Nothing | Gathering::Snapshot(..) => self.orphans += 1,
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
             // What was being gathered has lost a part.
             Entry::Gap { .. } => self.begin(Gathering::Nothing, emit),
-            Entry::Clock(_) | Entry::Lost { .. } | Entry::Summary(_) => {}
+            Entry::Clock(_) | Entry::Lost { .. } | Entry::Note { .. } | Entry::Summary(_) => {}
         }
     }
 
@@ -115,6 +126,12 @@ impl Replay {
         match std::mem::replace(&mut self.gathering, next) {
             Gathering::Nothing => {}
             Gathering::Scan(scan) => self.orphans += 1 + scan.holders.len() as u64,
+            Gathering::Look(rows, events) => {
+                self.orphans += 1 + rows.len() as u64;
+                for event in &events {
+                    self.engine.ingest(event, emit);
+                }
+            }
             Gathering::Snapshot(snapshot, events) => {
                 self.orphans += 1 + snapshot.rows.len() as u64;
                 for event in &events {

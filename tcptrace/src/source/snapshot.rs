@@ -104,7 +104,10 @@ fn read_namespace(
         Reader::Netlink(reason) => Err(reason.clone()),
     };
     let result = match iterator {
-        Ok(file) => read_rows(file, size_of::<SockRow>(), decode::row, each),
+        Ok(file) => {
+            let tick = clock::tick();
+            read_rows(file, size_of::<SockRow>(), |bytes| decode::row(bytes, tick), each)
+        }
         Err(reason) => {
             snapshot.by_netlink = Some(reason);
             sock_diag::visit(space.inode, each).map(|()| 0)

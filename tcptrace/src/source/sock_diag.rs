@@ -110,8 +110,8 @@ fn row(response: &InetResponse, netns: u32) -> io::Result<Row> {
         unsent: header.send_queue,
         listener: 0,
         entry_stamp_ms: 0,
-        expires_in_jiffies: 0,
-        idle_jiffies: 0,
+        expires_in_ns: None,
+        idle: None,
         inode: header.inode,
     })
 }

@@ -3,7 +3,10 @@
 
 use super::{Change, TCP, Table, key_of};
 use crate::{
-    connection::machine::{HOLD, Life, Since},
+    connection::{
+        kept_age,
+        machine::{HOLD, Life, Since},
+    },
     decode::{Row, SockKind},
     event::{Age, EndReason, Nanos, TcpState},
 };
@@ -35,7 +38,7 @@ impl Table {
                 let owner = self.listener_owner(row.netns, &row.ends, 0, made);
                 self.set_owner(slot, owner);
                 let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-                self.report(&change, emit);
+                self.report(slot, &change, emit);
             }
             return true;
         };
@@ -56,12 +59,24 @@ impl Table {
             return false;
         }
         let old = connection.life.state;
-        // When it left the old state was not seen: it may have been at once.
-        let dwell = Age::AtLeast(Nanos(0));
+        let (at, dwell) = match kept_age::entered(row) {
+            // Nothing lies between the two, and the kernel keeps when the second began, or was begun anew.
+            Some(entered) if old == TcpState::FinWait2 => {
+                let since = connection.life.since;
+                let at = entered.time().max(since.time());
+                let dwell = match entered {
+                    Since::At(_) => since.age(at),
+                    Since::Before(_) => Age::AtLeast(self.looked_before.since(since.time())),
+                };
+                (at, dwell)
+            }
+            // When it left the old state was not seen: it may have been at once.
+            Some(_) | None => (row.time, Age::AtLeast(Nanos(0))),
+        };
         connection.life = Life::new(row.state, since);
         connection.life.is_timewait = row.kind == SockKind::Timewait;
-        let change = self.change(slot, row.time, old, row.state, Some(dwell));
-        self.report(&change, emit);
+        let change = self.change(slot, at, old, row.state, Some(dwell));
+        self.report(slot, &change, emit);
         true
     }
 
@@ -92,7 +107,7 @@ impl Table {
             let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
             change.reason = Some(EndReason::Unseen);
             self.tally.unseen += 1;
-            self.report(&change, emit);
+            self.report(*slot, &change, emit);
             self.remove(*slot);
         }
         missing.len() as u64
@@ -118,8 +133,8 @@ impl Table {
     }
 
     fn since_of(&self, row: &Row) -> Since {
-        if row.state == TcpState::TimeWait && row.entry_stamp_ms != 0 {
-            return Since::At(stamp_time(row.time, row.entry_stamp_ms));
+        if let Some(since) = kept_age::entered(row) {
+            return since;
         }
         match self.children.get(&row.sock.address) {
             Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
@@ -144,15 +159,4 @@ fn is_given_up(row: &Row) -> bool {
             row.state,
             TcpState::Established | TcpState::CloseWait | TcpState::SynRecv
         )
-}
-
-/// The monotonic time of a 32-bit millisecond stamp that is at most 49 days before `now`.
-#[must_use]
-pub fn stamp_time(now: Nanos, stamp_ms: u32) -> Nanos {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the stamp is the low half of the kernel's milliseconds"
-    )]
-    let ago_ms = ((now.0 / 1_000_000) as u32).wrapping_sub(stamp_ms);
-    Nanos(now.0.saturating_sub(u64::from(ago_ms) * 1_000_000))
 }

@@ -1,0 +1,180 @@
+//! Whole lives: how long a connection was in each state, what it carried, which side it was. Kept beside the table's
+//! rows, and only where somebody asks for it.
+
+use super::{
+    machine::Since,
+    table::{Change, Connection},
+};
+use crate::{
+    event::{Age, Bytes, ConnectionId, EndReason, Ends, Nanos, TcpState},
+    owner::policy::Owner,
+};
+use serde::Serialize;
+
+/// Which side of a connection this host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It sent the first SYN.
+    Client,
+    /// It answered one.
+    Server,
+}
+
+impl Role {
+    /// The word in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// A connection that has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lifetime {
+    /// Which.
+    pub id: ConnectionId,
+    /// Its ends.
+    pub ends: Ends,
+    /// Network namespace.
+    pub netns: u32,
+    /// Which side this host was. Of a connection from before the tracer: whether anything listens on its port.
+    pub role: Role,
+    /// When it ended.
+    pub ended: Nanos,
+    /// From the first SYN to the end.
+    pub life: Age,
+    /// Time in each state that it was in; several stays in one are added up.
+    pub spans: [Option<Age>; TcpState::COUNT],
+    /// What its programs sent and the peer acknowledged, bytes; `None` where the end of the socket was not seen.
+    pub sent: Option<u64>,
+    /// What came for its programs in order, bytes.
+    pub received: Option<u64>,
+    /// Why it ended, where the kernel's evidence tells.
+    pub reason: Option<EndReason>,
+    /// Who owned it.
+    pub owner: Option<Owner>,
+    /// Whether the kernel made the socket for itself.
+    pub is_kernel_socket: bool,
+}
+
+/// What is gathered of one row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gathered {
+    spans: [u64; TcpState::COUNT],
+    /// States that it was in, and those of which a stay is a lower bound: bits by [`TcpState::index`].
+    visited: u16,
+    inexact: u16,
+    role: Option<Role>,
+    bytes: Option<Bytes>,
+    fin_received: bool,
+}
+
+/// One entry for each slot of the table, and the lives that have ended since they were last taken.
+#[derive(Debug, Default)]
+pub struct Lives {
+    slots: Vec<Gathered>,
+    ended: Vec<Lifetime>,
+}
+
+impl Lives {
+    /// A row begins in `slot`.
+    pub fn begin(&mut self, slot: u32) {
+        *self.entry(slot) = Gathered::default();
+    }
+
+    /// The row in `slot` has changed its state.
+    pub fn pass(&mut self, slot: u32, change: &Change) {
+        let gathered = self.entry(slot);
+        match (change.old, change.dwell) {
+            (TcpState::Close, None) if change.new == TcpState::SynSent => gathered.role = Some(Role::Client),
+            (TcpState::Listen, None) => gathered.role = Some(Role::Server),
+            (_, None) => {}
+            (old, Some(dwell)) => {
+                let bit = 1 << old.index();
+                gathered.spans[old.index()] += dwell.span().0;
+                gathered.visited |= bit;
+                if !dwell.is_exact() {
+                    gathered.inexact |= bit;
+                }
+            }
+        }
+    }
+
+    /// The full socket in `slot` has become CLOSE.
+    pub fn carry(&mut self, slot: u32, bytes: Bytes, fin_received: bool) {
+        let gathered = self.entry(slot);
+        gathered.bytes = Some(bytes);
+        gathered.fin_received = fin_received;
+    }
+
+    /// The row in `slot` has ended by `change`, which has been passed. `has_listener`: whether anything listens on
+    /// its port.
+    pub fn end(&mut self, slot: u32, row: &Connection, change: &Change, has_listener: bool) {
+        let gathered = *self.entry(slot);
+        if change.old == TcpState::Listen {
+            return;
+        }
+        let role = gathered
+            .role
+            .unwrap_or(if has_listener { Role::Server } else { Role::Client });
+        let was_in = |state: TcpState| gathered.visited & 1 << state.index() != 0;
+        // The kernel counts SYN and FIN as a byte each where they are acknowledged or come in order.
+        let syn = u64::from(role == Role::Client && was_in(TcpState::Established));
+        let fin_acknowledged = was_in(TcpState::FinWait2)
+            || was_in(TcpState::TimeWait)
+            || (change.old == TcpState::LastAck && change.reason.is_none());
+        let overhead = syn + u64::from(fin_acknowledged);
+        let spans = TcpState::ALL.map(|state| {
+            let span = Nanos(gathered.spans[state.index()]);
+            let is_exact = gathered.inexact & 1 << state.index() == 0;
+            was_in(state).then_some(if is_exact {
+                Age::Exact(span)
+            } else {
+                Age::AtLeast(span)
+            })
+        });
+        self.ended.push(Lifetime {
+            id: change.id,
+            ends: change.ends,
+            netns: change.netns,
+            role,
+            ended: change.time,
+            life: life(row.began, change),
+            spans,
+            sent: gathered.bytes.map(|bytes| bytes.acked.saturating_sub(overhead)),
+            received: gathered
+                .bytes
+                .map(|bytes| bytes.received.saturating_sub(u64::from(gathered.fin_received))),
+            reason: change.reason,
+            owner: change.owner,
+            is_kernel_socket: change.is_kernel_socket,
+        });
+    }
+
+    /// Hands over the lives that have ended since it was last asked.
+    pub fn take(&mut self, each: impl FnMut(Lifetime)) {
+        self.ended.drain(..).for_each(each);
+    }
+
+    fn entry(&mut self, slot: u32) -> &mut Gathered {
+        let slot = slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize(slot + 1, Gathered::default());
+        }
+        &mut self.slots[slot]
+    }
+}
+
+/// An end that nobody saw makes the whole a lower bound.
+fn life(began: Since, change: &Change) -> Age {
+    let age = began.age(change.time);
+    if change.reason == Some(EndReason::Unseen) {
+        Age::AtLeast(age.span())
+    } else {
+        age
+    }
+}

@@ -1,0 +1,60 @@
+//! What the programs count in the kernel, added up over the processors.
+
+use tcptrace_common::Counters;
+
+/// Everything the kernel counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Old × new, over all CPUs.
+    pub transitions: [u64; 256],
+    /// Records that found the buffer full, by [`tcptrace_common::Loss`].
+    pub lost: [u64; 4],
+    /// Hits by record kind.
+    pub hits: [u64; 32],
+    /// Runs of a program that the kernel skipped, because the same program was running on that CPU already.
+    pub skipped: u64,
+}
+
+impl Totals {
+    /// Adds up the processors' counters.
+    pub(super) fn of<'a>(processors: impl Iterator<Item = &'a CountersPod>, skipped: u64) -> Self {
+        let mut totals = Self {
+            transitions: [0; 256],
+            lost: [0; 4],
+            hits: [0; 32],
+            skipped,
+        };
+        for CountersPod(processor) in processors {
+            add(&mut totals.transitions, &processor.transitions);
+            add(&mut totals.lost, &processor.lost);
+            add(&mut totals.hits, &processor.hits);
+        }
+        totals
+    }
+
+    /// All transitions of TCP sockets.
+    #[must_use]
+    pub fn all_transitions(&self) -> u64 {
+        self.transitions.iter().sum()
+    }
+
+    /// All records that did not arrive.
+    #[must_use]
+    pub fn all_lost(&self) -> u64 {
+        self.lost.iter().sum::<u64>() + self.skipped
+    }
+}
+
+/// One processor's counters as the map holds them.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct CountersPod(Counters);
+
+// SAFETY: `repr(C)`, 64-bit integers only, so there is no padding and every bit pattern is a value.
+unsafe impl aya::Pod for CountersPod {}
+
+fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += more;
+    }
+}

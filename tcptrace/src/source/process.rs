@@ -1,0 +1,70 @@
+//! What `/proc` tells of one process that lives: when it started and which cgroups it is in.
+
+use crate::{event::ProcessKey, owner::container::Place};
+use std::fs;
+
+/// A process's start as `/proc` has it: in ticks since boot, of which the kernel's interface has 100 a second on every
+/// architecture that this runs on (`USER_HZ`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartTicks(u64);
+
+const NANOS_A_TICK: u64 = 1_000_000_000 / 100;
+
+impl StartTicks {
+    /// The start of a process, rounded as the kernel does.
+    #[must_use]
+    pub const fn of(process: ProcessKey) -> Self {
+        Self(process.start_ns / NANOS_A_TICK)
+    }
+
+    /// When the process that has this id now started; `None` where there is none.
+    #[must_use]
+    pub fn of_pid(pid: u32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        start_in(&stat)
+    }
+}
+
+/// Field 22 of proc_pid_stat(5). The second field is the name in parentheses, which may hold blanks and parentheses.
+fn start_in(stat: &[u8]) -> Option<StartTicks> {
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?;
+    let ticks = rest.split_ascii_whitespace().nth(22 - 3)?;
+    ticks.parse().ok().map(StartTicks)
+}
+
+/// Where the process runs; `None` where it has ended.
+#[must_use]
+pub fn place_of(process: ProcessKey) -> Option<Place> {
+    let lines = fs::read(format!("/proc/{}/cgroup", process.pid)).ok()?;
+    // Asked after the lines were read: had another process taken the id before, its start would be seen.
+    let is_same = StartTicks::of_pid(process.pid)? == StartTicks::of(process);
+    if is_same { Place::of_process(&lines) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_found_behind_any_name() {
+        let stat = b"7 (a) S 1 (b) R 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98100 9 9";
+        assert_eq!(start_in(stat), Some(StartTicks(98_100)));
+        assert_eq!(
+            StartTicks::of(ProcessKey {
+                pid: 7,
+                start_ns: 981_009_999_999
+            }),
+            StartTicks(98_100)
+        );
+        assert_eq!(start_in(b"7 (a) S 1"), None);
+        assert_eq!(start_in(b""), None);
+    }
+
+    #[test]
+    fn another_process_with_the_same_id_is_not_believed() {
+        let pid = std::process::id();
+        assert!(StartTicks::of_pid(pid).is_some());
+        assert_eq!(place_of(ProcessKey { pid, start_ns: 0 }), None);
+    }
+}
