@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     connection::table_tests::{Fate, Workload, any_workload, fates, perturbed},
-    decode::Holder,
+    decode::{Holder, Row, SockKind},
     engine::Engine,
-    event::{Ends, Event, Nanos, ProcessKey, TcpState, What},
+    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
     filter::Filter,
+    kernel::clock::Anchor,
     output::report as output,
     owner::holders::{Scan, Way},
     record::format::needs_object,
@@ -312,7 +313,7 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
     let mut replay = Replay::new(&example());
     let event = Event {
         time: Nanos(2_000_000_000),
-        sock: crate::event::SockRef {
+        sock: SockRef {
             cookie: 5,
             address: 0,
         },
@@ -333,4 +334,146 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
     }
     assert_eq!((replay.ledger.gaps, replay.ledger.missing), (1, 4));
     assert_eq!(replay.ledger.events, 2);
+}
+
+/// Every kind of entry, fixed for good: what format 1 holds.
+fn one_of_each() -> Vec<Entry> {
+    let at = |ms: u64| Nanos::from_millis(1_000 + ms);
+    let ends = Ends::new(
+        ("10.0.0.1".parse().unwrap(), 443),
+        ("2001:db8::2".parse().unwrap(), 50_000),
+    );
+    let event = |ms, what| {
+        Entry::Event(Event {
+            time: at(ms),
+            sock: SockRef {
+                cookie: 77,
+                address: 0,
+            },
+            ends,
+            netns: 4_026_531_840,
+            protocol: 6,
+            what,
+            task: Some(Task {
+                process: ProcessKey { pid: 42, start_ns: 9 },
+                comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+                cgroup: 3,
+                is_kernel_thread: true,
+            }),
+            is_kernel_socket: true,
+            lost: 2,
+        })
+    };
+    let state = What::State {
+        old: TcpState::LastAck,
+        new: TcpState::Close,
+        error: 104,
+        fin_received: true,
+        is_orphan: true,
+        bytes: Bytes {
+            acked: 5,
+            received: 6,
+        },
+    };
+    let substate = TcpState::FinWait2;
+    let row = Row {
+        time: at(20),
+        sock: SockRef {
+            cookie: 0,
+            address: u64::MAX - 1,
+        },
+        ends,
+        netns: 7,
+        kind: SockKind::Request,
+        state: TcpState::SynRecv,
+        uid: 1,
+        is_orphan: true,
+        is_kernel_socket: true,
+        unread: 2,
+        unsent: 3,
+        listener: 4,
+        entry_stamp_ms: 5,
+        expires_in_ns: Some(-6),
+        idle: Some(Nanos(7)),
+        inode: 8,
+    };
+    vec![
+        Entry::SegmentsHidden(true),
+        event(1, state),
+        event(2, What::ResetReceived),
+        event(3, What::ResetSent),
+        event(4, What::TimewaitStart(substate)),
+        event(5, What::TimewaitFull),
+        event(
+            6,
+            What::TimewaitSegment {
+                substate,
+                is_reset: true,
+            },
+        ),
+        event(
+            7,
+            What::TimewaitEnd {
+                substate,
+                how: How::ReusedBySyn,
+            },
+        ),
+        event(
+            8,
+            What::TimewaitTimer {
+                step: TimerStep::Cancel,
+                substate,
+            },
+        ),
+        event(9, What::RequestStart { listener: 11 }),
+        event(10, What::RequestEnd),
+        event(
+            11,
+            What::RequestTimer {
+                step: TimerStep::Expire,
+                listener: 12,
+            },
+        ),
+        event(12, What::Accept),
+        event(13, What::Renamed),
+        Entry::Settled(at(14)),
+        Entry::Clock(Anchor {
+            mono_ns: 1_015_000_000,
+            wall_ns: 1_795_300_000_000_000_001,
+        }),
+        Entry::Lost {
+            time: at(16),
+            total: 17,
+        },
+        Entry::Gap {
+            time: at(18),
+            entries: 19,
+        },
+        Entry::SnapshotBegun(at(20)),
+        Entry::Covered(7),
+        Entry::Row(row),
+        Entry::SnapshotDone,
+        Entry::LookBegun(at(21)),
+        Entry::Looked(at(21)),
+        Entry::Note {
+            time: at(22),
+            text: "é".into(),
+        },
+        Entry::ScanBegun {
+            started: at(23),
+            way: Way::Proc,
+        },
+        Entry::Holder(holder(77)),
+        Entry::ScanDone { took: Nanos(24) },
+        Entry::Stopped(at(25)),
+        Entry::Summary("{\"events\":1}".into()),
+    ]
+}
+
+#[test]
+fn a_file_of_format_1_is_read_by_every_later_version() {
+    let (entries, reader) = read(include_bytes!("fixtures/format-1.arrows").to_vec()).unwrap();
+    assert_eq!(entries, one_of_each());
+    assert_eq!(reader.origin, example());
+    assert!(reader.is_whole);
 }
