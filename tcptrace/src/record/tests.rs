@@ -337,6 +337,7 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
 }
 
 /// Every kind of entry, fixed for good: what format 1 holds.
+#[expect(clippy::too_many_lines, reason = "a list of values")]
 fn one_of_each() -> Vec<Entry> {
     let at = |ms: u64| Nanos::from_millis(1_000 + ms);
     let ends = Ends::new(
