@@ -14,6 +14,8 @@ use tcptrace::{
         },
         TimerStep, What,
     },
+    filter::Filter,
+    stats::{collector::Collector, key::By},
 };
 
 const BATCH: usize = 1_000;
@@ -40,6 +42,27 @@ fn ingest_after_resets(bencher: Bencher<'_, '_>, live: u32) {
     let mut traffic = Traffic::new(live);
     traffic.refused = 10_000;
     measure(bencher, traffic);
+}
+
+/// With histograms by endpoint and by four-tuple, as `hist` keeps them. Every client has one server of its own, so
+/// that there are more of both than are told apart.
+#[divan::bench(args = [By::State, By::Process, By::Endpoint, By::Tuple], sample_size = 1, sample_count = 3_000)]
+fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
+    let mut traffic = Traffic::new(1_000);
+    let mut engine = Engine::new(2_000);
+    traffic.open_all(&mut engine);
+    let mut collector = Collector::new(&Filter::default(), by, Nanos(0));
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .with_inputs(|| traffic.batch())
+        .bench_local_values(|events| {
+            for event in &events {
+                engine.ingest(event, &mut |change| collector.take(change));
+            }
+            engine.settle(events[BATCH - 1].time, &mut |change| collector.take(change));
+            collector.sort(&engine);
+            events
+        });
 }
 
 fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {

@@ -1,6 +1,6 @@
 //! The flags, as clap reads them. What they mean together is decided in `options`.
 
-use crate::{event::TcpState, kernel::plan::Preference, view::Sort};
+use crate::{event::TcpState, kernel::plan::Preference, stats::key::By, view::Sort};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -31,6 +31,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// List the sockets that exist now, with their state's age and who holds them
     Snapshot(SnapshotArgs),
+    /// Measure how long each state lasts, or put together what was measured elsewhere
+    Hist(HistArgs),
     /// Write everything to a file, for report, export and other tools
     Record(RecordArgs),
     /// Show what was true in a recording, at its end or at any moment
@@ -65,6 +67,10 @@ pub struct WatchArgs {
     /// Only sockets in these states
     #[arg(long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
+    /// On SIGUSR1, write how long states lasted to this file in HdrHistogram's log form, instead of to a new
+    /// tcptrace-HOST-TIME.hlog
+    #[arg(long, value_name = "FILE")]
+    pub dump: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group has no help of its own")]
     pub filter: FilterArgs,
@@ -108,7 +114,7 @@ pub enum ReadBy {
     /// By the kernel's iterators, else by netlink
     #[default]
     Auto,
-    /// By netlink, as ss does: without holders and ages
+    /// By netlink, as ss does: holders from /proc, no ages
     Netlink,
 }
 
@@ -127,6 +133,76 @@ pub struct SnapshotArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub output: OutputArgs,
+}
+
+/// The forms of `hist`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum HistFormat {
+    /// Tables and bars
+    Text,
+    /// One JSON object a line, as --json
+    Json,
+    /// Comma-separated values, as --csv
+    Csv,
+    /// HdrHistogram's log, for HistogramLogProcessor, and for `hist` itself to read
+    Hlog,
+    /// HdrHistogram's percentile distribution, for its plotter: of all states together; with -o, a file for each
+    /// state too
+    Hgrm,
+}
+
+/// What means nothing where files are read.
+const LIVE_ONLY: [&str; 15] = [
+    "duration",
+    "interval",
+    "pid",
+    "comm",
+    "localport",
+    "remoteport",
+    "ipv4",
+    "ipv6",
+    "netns",
+    "cgroup",
+    "container",
+    "hooks",
+    "buffer",
+    "max_connections",
+    "all_protocols",
+];
+
+/// `hist`
+#[derive(Debug, Args)]
+pub struct HistArgs {
+    /// Read these .hlog files, of one host or several, instead of tracing
+    #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
+    pub files: Vec<PathBuf>,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// What to tell apart
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub by: By,
+    /// How many of those told apart text shows
+    #[arg(long, default_value = "10", value_name = "COUNT")]
+    pub top: usize,
+    /// The form
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "csv"])]
+    pub format: Option<HistFormat>,
+    /// With --format hlog: seconds that one set of lines is for
+    #[arg(long, value_name = "SECONDS")]
+    pub interval: Option<f64>,
+    /// Only these states, and no lifetimes of connections
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub tracing: TracingArgs,
 }
 
 /// `record`

@@ -45,6 +45,7 @@ impl Engine {
     /// Applies an event; `emit` gets every change of state that it makes known.
     pub fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         let Self { table, stats, .. } = self;
+        stats.watched_from.get_or_insert(event.time);
         table.apply(event, &mut |change| {
             stats.count(change);
             emit(change);
@@ -85,6 +86,10 @@ impl Engine {
 
     /// Merges a snapshot with the events that came while it was taken, and ends what it no longer shows.
     pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
+        let first = events
+            .first()
+            .map_or(snapshot.started, |event| event.time.min(snapshot.started));
+        self.stats.watched_from.get_or_insert(first);
         let mut healed = self.observe(&snapshot.rows, events, emit);
         let Self { table, stats, .. } = self;
         let mut emit = |change: &Change| {

@@ -327,7 +327,7 @@ impl Age {
 }
 
 /// A process: thread group, and start time because ids are reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {
     /// Thread group id in the initial namespace.
     pub pid: u32,

@@ -3,7 +3,7 @@
 pub mod recording;
 
 use crate::{
-    cli::{FilterArgs, OutputArgs, TracingArgs},
+    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, TracingArgs},
     event::{Family, TcpState},
     filter::{Filter, Pinned},
     kernel::{
@@ -16,6 +16,7 @@ use crate::{
         namespaces,
         process::StartTicks,
     },
+    stats::key::By,
 };
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
@@ -86,6 +87,61 @@ pub fn output(args: &OutputArgs) -> Output {
         header: !args.no_header,
         file: args.output.clone(),
     }
+}
+
+/// What `hist` is to print, of whatever it measures or reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistOptions {
+    /// What to tell apart.
+    pub by: By,
+    /// How many of those text shows.
+    pub top: usize,
+    /// The form.
+    pub form: HistFormat,
+    /// How long the intervals of a log are; `None` for the whole run.
+    pub interval: Option<Duration>,
+    /// The states asked for; all where there are none.
+    pub states: Vec<TcpState>,
+    /// Where to write.
+    pub output: Output,
+}
+
+/// Reads the flags of `hist` on its output.
+///
+/// # Errors
+/// Where one of them does not go with the form.
+pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
+    let output = output(&args.output);
+    let form = args.format.unwrap_or(match output.format {
+        Format::Text { .. } => HistFormat::Text,
+        Format::Json => HistFormat::Json,
+        Format::Csv => HistFormat::Csv,
+    });
+    if args.interval.is_some() && form != HistFormat::Hlog {
+        return Err(wrong(
+            "--interval",
+            "only a log has intervals",
+            "add --format hlog, or leave --interval out",
+        ));
+    }
+    if form == HistFormat::Hlog && !args.files.is_empty() {
+        return Err(wrong(
+            "--format",
+            "a log is of one run, files may be of many",
+            "choose text, json, csv or hgrm",
+        ));
+    }
+    Ok(HistOptions {
+        by: args.by,
+        top: if args.output.wide { usize::MAX } else { args.top },
+        form,
+        interval: args
+            .interval
+            .map(|value| seconds("--interval", value))
+            .transpose()?,
+        states: args.state.clone(),
+        output,
+    })
 }
 
 /// Columns and lines of the terminal on standard output; `None` where it is none. One that does not know says 0.

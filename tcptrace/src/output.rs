@@ -5,6 +5,7 @@ pub mod duration;
 pub mod export;
 pub mod frame;
 pub mod header;
+pub mod hist;
 pub mod json;
 pub mod lifetimes;
 pub mod parquet;

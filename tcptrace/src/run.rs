@@ -1,7 +1,9 @@
 //! Wires the flow for each command. Holds the only signals, and the only exit codes.
 
 pub mod check;
+pub mod dump;
 pub mod export;
+pub mod hist;
 pub mod playback;
 pub mod record;
 pub mod report;
@@ -66,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::run(&args, verbose),
         Command::Trace(args) => trace::run(&args, verbose),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::Hist(args) => hist::run(&args, verbose),
         Command::Record(args) => record::run(&args, verbose),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),

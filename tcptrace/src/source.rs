@@ -1,6 +1,7 @@
 //! Where events come from.
 
 pub mod cgroups;
+pub mod hlog;
 pub mod live;
 pub mod namespaces;
 pub mod netstat;

@@ -28,11 +28,12 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &[],
         &["watch"],
         &["trace"],
         &["snapshot"],
+        &["hist"],
         &["record"],
         &["report"],
         &["export"],
@@ -49,7 +50,7 @@ fn every_command_explains_itself() {
 #[test]
 fn every_command_is_in_the_help() {
     let help = tcptrace(&["--help"]).out;
-    for command in ["watch", "trace", "snapshot", "check"] {
+    for command in ["watch", "trace", "snapshot", "hist", "check"] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is not in {help}"
@@ -59,7 +60,7 @@ fn every_command_is_in_the_help() {
 
 #[test]
 fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
-    let table: [&[&str]; 17] = [
+    let table: [&[&str]; 23] = [
         &[],
         &["wacth"],
         &["trace", "--jsn"],
@@ -77,6 +78,12 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
         &["trace", "--pid", NO_PID],
         &["snapshot", "--netns", "nowhere"],
         &["trace", "--cgroup", "nowhere.slice"],
+        &["hist", "--by", "host"],
+        &["hist", "--format", "xml"],
+        &["hist", "--format", "hgrm", "--json"],
+        &["hist", "--interval", "5"],
+        &["hist", "--format", "hlog", "dump.hlog"],
+        &["hist", "dump.hlog", "--pid", "1"],
     ];
     let mut all = String::new();
     for arguments in table {

@@ -19,6 +19,14 @@ pub fn path() -> &'static Path {
     path.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
 
+/// Whether the binary is optimised for speed: cargo puts what the release profile makes into a folder of that
+/// name.
+#[must_use]
+pub fn is_release_build() -> bool {
+    let folder = path().parent();
+    folder.is_some_and(|folder| folder.ends_with("release"))
+}
+
 fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
     cargo

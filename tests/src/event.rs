@@ -1,7 +1,7 @@
 //! One line of `tcptrace trace --json`, as the documentation words it. Knows only what is promised there:
 //! a field that is missing is an error, a field that was added is none.
 
-use crate::state::State;
+use crate::{sockets::Holder, state::State};
 use serde::Deserialize;
 use std::{fmt, net::SocketAddr};
 
@@ -36,6 +36,12 @@ pub struct Event {
     pub reason: Option<String>,
     /// Who holds the socket.
     pub owner: Option<Owner>,
+    /// Everyone who has it open, where that is more than one process.
+    #[serde(default)]
+    pub holders: Vec<Holder>,
+    /// Whether it is a socket of the kernel's own.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// One end of a connection.
@@ -58,6 +64,8 @@ pub struct Owner {
     pub comm: String,
     /// How this is known.
     pub evidence: String,
+    /// Since when, `CLOCK_MONOTONIC`; a snapshot does not say.
+    pub since_ns: Option<u64>,
 }
 
 impl Event {

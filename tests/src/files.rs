@@ -11,3 +11,13 @@ pub fn allow(count: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Allows `count` open files, or as many of them as this user may have, and returns how many that is.
+pub fn allow_up_to(count: u64) -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if allow(count).is_ok() {
+        return Ok(count);
+    }
+    allow(hard)?;
+    Ok(hard)
+}

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod command;
 pub mod event;
 pub mod files;
+pub mod hdrhistogram;
 pub mod host;
 pub mod interface;
 pub mod kernel_table;

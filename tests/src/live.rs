@@ -2,9 +2,11 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::{analysts, cgroup::Cgroup, netns::Netns, small_disk};
+use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
+use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     collections::BTreeMap,
     env,
@@ -33,8 +35,26 @@ pub enum Requirement {
     Analysts,
     /// Mounts of a thread's own.
     Mounts,
+    /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
+    HdrHistogram,
     /// cgroup v2, in which cgroups can be made.
     Cgroups,
+    /// Java, with the compiler that runs a source file.
+    Java,
+    /// Node.js.
+    Node,
+    /// Python 3.
+    Python,
+    /// The nginx web server.
+    Nginx,
+    /// The `wrk` HTTP benchmark.
+    Wrk,
+    /// The `ip` command.
+    Ip,
+    /// io_uring, which many kernels refuse.
+    IoUring,
+    /// Multipath TCP in the kernel, which many are built without.
+    Mptcp,
 }
 
 /// What nearly every live test needs.
@@ -63,18 +83,48 @@ impl Requirement {
             }
             Self::Ipv6 => (!fs::exists("/proc/net/if_inet6").unwrap_or(false))
                 .then(|| "no IPv6 in this kernel".to_owned()),
-            Self::Ss => {
-                let version = Command::new("ss").arg("-V").stdout(Stdio::null()).status();
-                version.err().map(|error| format!("no ss command: {error}"))
+            Self::Ss => unmet_command("ss", &["-V"]),
+            Self::Java => unmet_command("java", &["--describe-module", "jdk.compiler"]),
+            Self::Node => unmet_command("node", &["--version"]),
+            Self::Python => unmet_command("python3", &["--version"]),
+            Self::Nginx => unmet_command("nginx", &["-v"]),
+            // It has no way to say its version and succeed.
+            Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
+            Self::Ip => unmet_command("ip", &["-V"]),
+            Self::IoUring => IoUring::new(1)
+                .err()
+                .map(|error| format!("the kernel refuses io_uring: {error}")),
+            Self::Mptcp => {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+                socket
+                    .err()
+                    .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
             Self::Analysts => analysts::unmet(),
             Self::Mounts => small_disk::probe()
                 .err()
                 .map(|error| format!("no mounts of its own: {error}")),
+            Self::HdrHistogram => hdrhistogram::missing(),
             Self::Cgroups => Cgroup::probe()
                 .err()
                 .map(|error| format!("no cgroup of its own: {error}")),
         }
+    }
+
+    /// Whether it is the kernel that decides, which no package can change: such tests are skipped even where live
+    /// tests are required.
+    const fn is_the_kernel_s_choice(self) -> bool {
+        matches!(self, Self::IoUring | Self::Mptcp)
+    }
+}
+
+/// Why a command cannot be used; it must succeed with these arguments.
+fn unmet_command(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(name).args(arguments).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("{name} {}: {}", arguments.join(" "), output.status)),
+        Err(error) => Some(format!("no {name} command: {error}")),
     }
 }
 
@@ -161,15 +211,23 @@ fn announce(tests: &[LiveTest], missing: &BTreeMap<Requirement, String>) {
 }
 
 fn reason_to_skip<'a>(test: &LiveTest, missing: &'a BTreeMap<Requirement, String>) -> Option<&'a str> {
+    first_missing(test, missing).map(|(_, reason)| reason)
+}
+
+fn first_missing<'a>(
+    test: &LiveTest,
+    missing: &'a BTreeMap<Requirement, String>,
+) -> Option<(Requirement, &'a str)> {
     test.requirements
         .iter()
-        .find_map(|requirement| missing.get(requirement))
-        .map(String::as_str)
+        .find_map(|requirement| Some((*requirement, missing.get(requirement)?.as_str())))
 }
 
 fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
-    let reason = reason_to_skip(&test, missing).map(str::to_owned);
-    let required = env::var_os("TCPTRACE_REQUIRE_LIVE").is_some_and(|value| value == "1");
+    let first = first_missing(&test, missing);
+    let required = env::var_os("TCPTRACE_REQUIRE_LIVE").is_some_and(|value| value == "1")
+        && first.is_some_and(|(requirement, _)| !requirement.is_the_kernel_s_choice());
+    let reason = first.map(|(_, reason)| reason.to_owned());
     Trial::ignorable_test(test.name, move || match reason {
         Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE=1, but {reason}"))),
         Some(reason) => Ok(Completion::ignored_with(reason)),

@@ -328,7 +328,10 @@ mod tests {
                 start_ns: 0,
                 comm: "test".to_owned(),
                 evidence: "accept".to_owned(),
+                since_ns: None,
             }),
+            holders: Vec::new(),
+            kernel: false,
         }
     }
 

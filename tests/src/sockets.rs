@@ -2,7 +2,7 @@
 
 use crate::{
     command::{self, tcptrace},
-    event::End,
+    event::{End, Owner},
     netns::Netns,
     ss::SsSocket,
     state::State,
@@ -37,8 +37,13 @@ pub struct Listed {
     pub backlog: Option<u32>,
     /// Whether a process has accepted it, where that is a question.
     pub accepted: Option<bool>,
+    /// Its owner.
+    pub owner: Option<Owner>,
     /// Who has it open.
     pub holders: Vec<Holder>,
+    /// Whether it is a socket of the kernel's own.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// An open file that is the socket.

@@ -21,6 +21,8 @@ use std::{
 
 /// How long loading, attaching and the first snapshot may take on a busy machine.
 const START_PATIENCE: Duration = Duration::from_mins(1);
+/// Eight times the default: other tests load the machine, and these are not about losses.
+const BUFFER: &str = "64M";
 /// How long the tracer may take to end after SIGINT.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -71,6 +73,12 @@ impl Tracer {
     pub fn try_start(arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(binary::path())
             .args(["trace", "--json"])
+            .args(
+                (!arguments.contains(&"--buffer"))
+                    .then_some(["--buffer", BUFFER])
+                    .into_iter()
+                    .flatten(),
+            )
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -104,18 +104,12 @@ fn a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner(netns: Netns) {
     }
     assert!(last.is_empty(), "{last}");
     println!("best of 3: tcptrace snapshot {ours:?}, ss -tan {theirs:?}");
-    if is_release_build() {
+    if binary::is_release_build() {
         assert!(ours < theirs, "the snapshot takes {ours:?}, ss {theirs:?}");
     } else {
         println!("the times are not compared: the binary is not in a folder of cargo's release profile");
     }
     drop(kept);
-}
-
-/// Cargo puts what the release profile makes into a folder of that name.
-fn is_release_build() -> bool {
-    let folder = binary::path().parent();
-    folder.is_some_and(|folder| folder.ends_with("release"))
 }
 
 /// From two processors to several servers, so that the ports suffice: every client closes first.

@@ -7,7 +7,7 @@ mod snapshots;
 
 use super::{
     ends_index::EndsIndex,
-    lifetime::Lives,
+    lifetime::{Lives, Role},
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
 };
@@ -70,6 +70,8 @@ pub struct Connection {
     pub listener: u64,
     /// When it began: the first SYN, or `listen`.
     pub began: Since,
+    /// Who opened it, where its beginning was seen.
+    role: Option<Role>,
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
     key: u64,
@@ -103,6 +105,10 @@ pub struct Change {
     pub netns: u32,
     /// `IPPROTO_*`.
     pub protocol: u16,
+    /// Who opened the connection.
+    pub role: Role,
+    /// When it began: the first SYN, or `listen`.
+    pub began: Since,
     /// State before; CLOSE or LISTEN for a connection that begins.
     pub old: TcpState,
     /// State after; CLOSE for one that ends.
@@ -318,6 +324,7 @@ impl Table {
         };
         let slot = self.make(sock, event.ends, event.netns, TCP, life);
         self.rows[slot as usize].listener = listener;
+        self.rows[slot as usize].role = Some(Role::Server);
         self.index_by_ends(slot);
         let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
         self.set_owner(slot, owner);
@@ -430,6 +437,7 @@ impl Table {
         self.set_owner(slot, owner);
         if !by_syn_cookie {
             self.rows[slot as usize].began = Since::At(made);
+            self.rows[slot as usize].role = Some(Role::Server);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
             self.report(slot, &change, emit);
         }
@@ -584,7 +592,13 @@ impl Table {
             Outcome::Moved { at, old, new, dwell } => {
                 let begins = matches!(old, TcpState::Close | TcpState::Listen);
                 if begins {
-                    self.rows[slot as usize].began = Since::At(at);
+                    let row = &mut self.rows[slot as usize];
+                    row.began = Since::At(at);
+                    row.role = Some(if new == TcpState::SynSent {
+                        Role::Client
+                    } else {
+                        Role::Server
+                    });
                 }
                 if new == TcpState::Listen {
                     self.index_listener(slot);
@@ -648,6 +662,8 @@ impl Table {
             ends: row.ends,
             netns: row.netns,
             protocol: row.protocol,
+            role: self.role(row),
+            began: row.began,
             old,
             new,
             dwell,
@@ -656,6 +672,18 @@ impl Table {
             by_syn_cookie: false,
             is_kernel_socket: row.is_kernel_socket,
         }
+    }
+
+    /// Who opened the connection. Where its beginning was not seen: a port that somebody listens on is a server's.
+    #[must_use]
+    pub fn role(&self, row: &Connection) -> Role {
+        row.role.unwrap_or_else(|| {
+            if self.listeners.contains_key(&(row.netns, row.ends.local_port)) {
+                Role::Server
+            } else {
+                Role::Client
+            }
+        })
     }
 
     fn report(&mut self, slot: u32, change: &Change, emit: &mut impl FnMut(&Change)) {
@@ -693,6 +721,7 @@ impl Table {
             owner: None,
             listener: 0,
             began: life.since,
+            role: None,
             is_kernel_socket: false,
             key,
             by_ends: false,

@@ -131,6 +131,12 @@ impl Btf {
         Self::parse(data)
     }
 
+    /// The raw bytes, for others that parse them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
     fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let header = |at| read_u32(&data, at).ok_or(BtfError::Malformed(at));
         if header(0)? & 0xffff != u32::from(MAGIC) {

@@ -11,13 +11,14 @@ use super::{
     refusal::{self, Refusal},
 };
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
 use std::{
     fs::{self, File},
     path::PathBuf,
+    thread,
 };
 use tcptrace_common::{ABSENT, Field};
 
@@ -187,13 +188,17 @@ struct Loading {
 
 impl Loading {
     fn open(settings: &Settings, handlers: Handlers) -> Result<Self, Refusal> {
-        let facts = probe::facts(handlers)?;
-        let btf = if facts.btf.is_ok() {
-            aya::Btf::from_sys_fs().ok()
-        } else {
-            None
-        };
-        let ebpf = load(settings, &facts, btf.as_ref())?;
+        // aya's loader reads all of the kernel's types by itself, which is much of what starting costs.
+        let (facts, btf, loader) = thread::scope(|scope| {
+            let loader = scope.spawn(EbpfLoader::new);
+            let facts = probe::facts(handlers);
+            let types = facts.as_ref().ok().and_then(|facts| facts.btf.as_ref().ok());
+            let btf = types.and_then(|types| aya::Btf::parse(types.bytes(), Endianness::default()).ok());
+            let loader = loader.join().unwrap_or_else(|_| EbpfLoader::new());
+            (facts, btf, loader)
+        });
+        let facts = facts?;
+        let ebpf = load(loader, settings, &facts, btf.as_ref())?;
         let silent = settings.silent.clone();
         Ok(Self {
             programs: Programs { ebpf, btf, silent },
@@ -273,7 +278,14 @@ impl Loading {
     }
 }
 
-fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Ebpf, Refusal> {
+fn load(
+    loader: EbpfLoader<'static>,
+    settings: &Settings,
+    facts: &Facts,
+    btf: Option<&aya::Btf>,
+) -> Result<Ebpf, Refusal> {
+    // It borrows what is made here.
+    let mut loader: EbpfLoader<'_> = loader;
     let offsets: Vec<u16> = match &facts.btf {
         Ok(kernel) => offsets::offsets(kernel)?,
         Err(_) => vec![ABSENT; Field::COUNT],
@@ -308,7 +320,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         0
     };
     let object = object()?;
-    EbpfLoader::new()
+    loader
         .btf(btf)
         .verifier_log_level(VerifierLogLevel::STATS | VerifierLogLevel::VERBOSE)
         .override_global("OFFSETS", &offsets[..], true)

@@ -2,7 +2,8 @@
 
 use crate::event::{Age, Nanos};
 
-/// Three digits and a unit from nanoseconds to seconds, then minutes, hours and days: `62.9µs`, `1.20s`, `2m03s`.
+/// Three digits and a unit from nanoseconds to seconds, then minutes, hours and days, six characters at
+/// most below 30 years: `62.9µs`, `1.20s`, `2m03s`.
 #[must_use]
 pub fn human(span: Nanos) -> String {
     let ns = span.0;
@@ -16,7 +17,8 @@ pub fn human(span: Nanos) -> String {
             match seconds {
                 ..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
                 3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
-                _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+                86_400..8_640_000 => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+                _ => format!("{}d", seconds / 86_400),
             }
         }
     }
@@ -55,6 +57,7 @@ mod tests {
             (123_000_000_000, "2m03s"),
             (3_600_000_000_000, "1h00m"),
             (90_000_000_000_000, "1d01h"),
+            (31_622_400_000_000_000, "366d"),
         ];
         for (ns, text) in table {
             assert_eq!(human(Nanos(ns)), text);

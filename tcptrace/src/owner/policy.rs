@@ -70,6 +70,9 @@ pub struct Owner {
     pub since: Nanos,
 }
 
+/// `comm` of this program: another instance of it scans as well.
+const SCANNER: [u8; 16] = *b"tcptrace\0\0\0\0\0\0\0\0";
+
 /// What the running task of an event proves about the socket, if anything. In softirq the running task is
 /// anybody; the kernel side names it only for the events that a system call of the owner makes.
 #[must_use]
@@ -98,7 +101,9 @@ pub fn evidence_of(what: &What, task: &Task) -> Option<Evidence> {
         | What::Renamed => return None,
     };
     // A kernel worker closes files for others (delayed `fput`); what it opens is the kernel's own.
-    if task.is_kernel_thread && evidence == Evidence::Close {
+    // So does a scan of open files: it holds each for a moment (`fget_task_next`, 6.18), and where the process closes
+    // it in that moment, the last `fput` is the scan's.
+    if evidence == Evidence::Close && (task.is_kernel_thread || task.comm == SCANNER) {
         return None;
     }
     Some(evidence)
@@ -216,6 +221,26 @@ mod tests {
         for (known, holders, expected) in table {
             assert_eq!(choose(known, &holders), expected, "{known:?} {holders:?}");
         }
+    }
+
+    #[test]
+    fn what_a_scan_of_open_files_closes_is_not_its_own() {
+        let what = What::State {
+            old: TcpState::Established,
+            new: TcpState::FinWait1,
+            error: 0,
+            fin_received: false,
+            is_orphan: false,
+            bytes: crate::event::Bytes::default(),
+        };
+        let scanner = Task {
+            process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
+            comm: SCANNER,
+            cgroup: 0,
+            is_kernel_thread: false,
+        };
+        assert_eq!(evidence_of(&what, &scanner), None);
+        assert_eq!(evidence_of(&What::Accept, &scanner), Some(Evidence::Accept));
     }
 
     #[test]

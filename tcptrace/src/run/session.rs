@@ -57,6 +57,9 @@ const LOOK_PAUSE: u64 = 20;
 /// How often a command that runs for long compares its table with the kernel's, at most.
 const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
 
+/// The first comparison comes sooner: what happened on another CPU while the hooks were being attached may be missing.
+const FIRST_AUDIT: Nanos = Nanos::from_secs(1);
+
 /// Comparing takes at most one part in this many of the time.
 const AUDIT_PAUSE: u64 = 200;
 
@@ -87,6 +90,7 @@ pub struct Session {
     losses: Losses,
     scans: Schedule,
     next_look: Nanos,
+    knows_sockets_by_cookie: bool,
     next_audit: Nanos,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
@@ -149,6 +153,10 @@ impl Session {
         prefer_this_thread();
         let live = Live::attach(settings)?;
         tap.begin(live.anchor);
+        let knows_sockets_by_cookie = live.kernel.attached.iter().all(|part| {
+            part.purpose != Purpose::Cookies
+                && (part.purpose != Purpose::Transitions || part.way == Way::TpBtf)
+        });
         let descriptor = live.as_fd().try_clone_to_owned().context(context)?;
         // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives.
         let ring = unsafe { AsyncFd::register(descriptor) }.context(context)?;
@@ -166,7 +174,8 @@ impl Session {
             losses: Losses::default(),
             scans: Schedule::default(),
             next_look: Nanos(0),
-            next_audit: clock::monotonic().plus(AUDIT_EVERY),
+            knows_sockets_by_cookie,
+            next_audit: clock::monotonic().plus(FIRST_AUDIT),
             last_audit: None,
             snapshots_refused: None,
             silence: Silence::default(),
@@ -302,6 +311,7 @@ impl Session {
     }
 
     /// Compares the table with the kernel's now and then, heals what differs, and returns the latest comparison.
+    /// Nothing is compared where sockets have no cookie, which is what rows and sockets are matched by.
     /// The pause is long against what the comparison took, and nothing is compared while events are being lost.
     ///
     /// # Errors
@@ -312,6 +322,9 @@ impl Session {
         emit: &mut impl FnMut(&Change),
     ) -> Result<Option<Audit>, Failure> {
         let now = clock::monotonic();
+        if !self.knows_sockets_by_cookie {
+            return Ok(None);
+        }
         let is_calm = self.losses.seen == self.losses.repaired && now >= self.losses.next_repair;
         if is_calm && now >= self.next_audit {
             let audit = self.audit(netns, emit)?;

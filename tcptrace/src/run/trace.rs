@@ -90,8 +90,15 @@ impl Tracing {
         }
         while self.limit.is_none_or(|limit| self.printed < limit) {
             let wake = self.session.wait(deadline).await;
-            let Self { session, changes, .. } = self;
-            session.pump(&mut |change| changes.push(*change))?;
+            let Self {
+                session,
+                changes,
+                filter,
+                ..
+            } = self;
+            let mut emit = |change: &Change| changes.push(*change);
+            session.pump(&mut emit)?;
+            session.self_audit(&filter.netns, &mut emit)?;
             if !self.print()? || self.sink.is_closed() {
                 return Ok(());
             }

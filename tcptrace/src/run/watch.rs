@@ -1,7 +1,9 @@
 //! `tcptrace watch`, the plain form: a frame every so often.
 
 use super::{
-    Failure, runtime,
+    Failure,
+    dump::{Dumper, Signalled},
+    runtime,
     session::{Session, Wake},
     unless_closed,
 };
@@ -32,14 +34,23 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         let mut sink = Sink::open(None).map_err(Failure::Output)?;
         let redraw = sink.is_terminal() && !args.batch;
+        let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
         let mut cgroups = Cgroups::of_this_host();
         let mut frames = 0;
         let mut frame_began = session.started;
         // The first frame comes at once: what was there before is known already.
         let mut next = Instant::now() + Duration::from_millis(50).min(delay);
         loop {
-            let wake = session.wait(Some(next)).await;
-            session.pump(&mut |_| {})?;
+            let woken = dumper.signalled_or(session.wait(Some(next))).await;
+            session.pump(&mut |change| dumper.take(change))?;
+            dumper.sort(&mut session);
+            let wake = match woken {
+                Signalled::Dump => {
+                    dumper.write(&session)?;
+                    continue;
+                }
+                Signalled::Not(wake) => wake,
+            };
             if wake == Wake::Stop || sink.is_closed() {
                 break;
             }
@@ -54,7 +65,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
                 watched: now.since(session.started),
                 frame: now.since(frame_began),
                 lost: session.lost(),
-                audit: session.self_audit(&filter.netns, &mut |_| {})?,
+                audit: session.self_audit(&filter.netns, &mut |change| dumper.take(change))?,
                 scans: session.scan_cost(),
                 shortfalls: shortfalls.clone(),
             };

@@ -1,0 +1,234 @@
+//! The forms of `hist`: a report to text, JSON lines, CSV, HdrHistogram's log and percentile distribution. Files and
+//! terminals belong to the caller.
+
+pub mod bars;
+pub mod csv;
+pub mod hgrm;
+pub mod hlog;
+pub mod json;
+pub mod text;
+
+use crate::{
+    event::{Nanos, TcpState},
+    stats::{
+        measure::Measure,
+        report::{Report, Spans, Who},
+    },
+};
+
+/// What to show of a report.
+#[derive(Clone, Debug)]
+pub struct Picture<'a> {
+    /// The report, sorted.
+    pub report: &'a Report,
+    /// What to show, in this order.
+    pub measures: &'a [Measure],
+    /// Time watched; `None` where it is that of several runs.
+    pub watched: Option<Nanos>,
+    /// How many of those told apart text shows.
+    pub top: usize,
+}
+
+/// The measures that a list of states selects: all and the lifetime where it is empty.
+#[must_use]
+pub fn measures(states: &[TcpState]) -> Vec<Measure> {
+    Measure::all()
+        .filter(|measure| match measure {
+            Measure::Dwell(state) => states.is_empty() || states.contains(state),
+            Measure::Lifetime => states.is_empty(),
+        })
+        .collect()
+}
+
+/// The percentiles in every form, with the ends of their names.
+pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
+
+/// The ages at which the survival curve is read off.
+pub const ROUND_AGES: [Nanos; 14] = [
+    Nanos(10_000),
+    Nanos(100_000),
+    Nanos::from_millis(1),
+    Nanos::from_millis(10),
+    Nanos::from_millis(100),
+    Nanos::from_secs(1),
+    Nanos::from_secs(5),
+    Nanos::from_secs(10),
+    Nanos::from_secs(30),
+    Nanos::from_secs(60),
+    Nanos::from_secs(300),
+    Nanos::from_secs(600),
+    Nanos::from_secs(3_600),
+    Nanos::from_secs(86_400),
+];
+
+/// One point of a survival curve.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Point {
+    /// The age.
+    pub after_ns: Nanos,
+    /// The share that is still there.
+    pub share: f64,
+    /// How many were watched for that long.
+    pub at_risk: u64,
+}
+
+/// The curve at the round ages for which anything was watched.
+#[must_use]
+pub fn points(spans: &Spans) -> Vec<Point> {
+    ROUND_AGES
+        .into_iter()
+        .map_while(|after_ns| {
+            Some(Point {
+                after_ns,
+                share: spans.curve.share_after(after_ns)?,
+                at_risk: spans.watched.at_risk(after_ns),
+            })
+        })
+        .collect()
+}
+
+/// The word for a group.
+#[must_use]
+pub const fn group_word(who: Who) -> &'static str {
+    match who {
+        Who::All => "all",
+        Who::One(_) => "key",
+        Who::Rest => "rest",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod examples {
+    //! Reports for the snapshot tests of every form.
+
+    use super::*;
+    use crate::{
+        event::{Ends, ProcessKey},
+        stats::{
+            cells::Cells,
+            key::{By, Key, Named},
+            measure::Kind,
+            report::Group,
+        },
+    };
+
+    pub(crate) const CLOSE_WAIT: Measure = Measure::Dwell(TcpState::CloseWait);
+
+    pub(crate) fn empty() -> Report {
+        let mut report = Report::default();
+        report.take_total(&Cells::default());
+        report
+    }
+
+    /// A leak: 62 connections left CLOSE_WAIT soon, 38 stay; some were there before.
+    pub(crate) fn leak() -> Cells {
+        let mut cells = Cells::default();
+        for number in 0..62 {
+            cells.record(CLOSE_WAIT, Kind::Finished, Nanos(12_000 + number * 40_000));
+        }
+        for number in 0..38 {
+            cells.record(CLOSE_WAIT, Kind::Open, Nanos::from_millis(60_000 + number * 500));
+        }
+        for _ in 0..3 {
+            cells.record(CLOSE_WAIT, Kind::OpenLowerBound, Nanos::from_secs(80));
+        }
+        cells.record(CLOSE_WAIT, Kind::LowerBound, Nanos::from_secs(5));
+        for number in 0..9 {
+            cells.record(
+                Measure::Dwell(TcpState::TimeWait),
+                Kind::Finished,
+                Nanos::from_millis(60_000 + number * 30),
+            );
+            cells.record(Measure::Lifetime, Kind::Finished, Nanos::from_millis(61_000));
+        }
+        cells
+    }
+
+    pub(crate) fn ordinary() -> Report {
+        let mut report = Report::default();
+        report.take_total(&leak());
+        report
+    }
+
+    fn process(pid: u32, name: &str) -> Named {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name.as_bytes());
+        let key = Key::Process(Some(ProcessKey {
+            pid,
+            start_ns: 981_000_000_000,
+        }));
+        Named { key, comm }
+    }
+
+    /// More keys than are shown, two hosts, long names and the longest of everything.
+    pub(crate) fn overfull() -> Report {
+        let mut report = Report {
+            by: By::Process,
+            dropped: 7,
+            ..Report::default()
+        };
+        for host in ["web1.example.com", "web2.example.com"] {
+            let mut all = Cells::default();
+            for number in 0..8_u32 {
+                let mut cells = Cells::default();
+                for _ in 0..=number {
+                    cells.merge(&leak());
+                }
+                for measure in Measure::all() {
+                    cells.record(measure, Kind::Finished, Nanos(u64::MAX));
+                    cells.record(measure, Kind::Finished, Nanos(62_945));
+                    cells.record(measure, Kind::OpenLowerBound, Nanos(u64::MAX));
+                }
+                all.merge(&cells);
+                report.groups.push(Group {
+                    host: Some(host.to_owned()),
+                    who: Who::One(process(4_194_300 + number, "leaky-server,\"é")),
+                    cells,
+                    missed_at_most: 3,
+                });
+            }
+            for who in [Who::All, Who::Rest] {
+                report.groups.push(Group {
+                    host: Some(host.to_owned()),
+                    who,
+                    cells: all.clone(),
+                    missed_at_most: 0,
+                });
+            }
+        }
+        report.add_up_hosts();
+        report.sort();
+        report
+    }
+
+    pub(crate) fn by_endpoint() -> Report {
+        let mut report = Report {
+            by: By::Endpoint,
+            ..Report::default()
+        };
+        report.take_total(&leak());
+        let ends = Ends::new(
+            ("2001:db8::1".parse().unwrap(), 0),
+            ("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), 443),
+        );
+        for key in [
+            Key::Client {
+                netns: 4_026_531_840,
+                ends,
+            },
+            Key::Server {
+                netns: 4_026_531_840,
+                port: 80,
+            },
+        ] {
+            report.groups.push(Group {
+                host: None,
+                who: Who::One(Named { key, comm: [0; 16] }),
+                cells: leak(),
+                missed_at_most: 0,
+            });
+        }
+        report.sort();
+        report
+    }
+}

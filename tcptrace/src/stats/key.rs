@@ -1,0 +1,331 @@
+//! What durations are told apart by, and the words for it that tags of a `.hlog` can hold. Knows no durations.
+
+use crate::{
+    connection::lifetime::Role,
+    event::{Ends, ProcessKey},
+    owner::processes::{Process, comm_text},
+};
+use std::{
+    fmt::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+};
+
+/// What to tell apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Only states
+    #[default]
+    State,
+    /// The owning process
+    Process,
+    /// For a client its address and the server's address and port, for a server its port
+    Endpoint,
+    /// Both addresses and ports: successive connections between the same two ends
+    Tuple,
+    /// The owning process's cgroup
+    Cgroup,
+}
+
+impl By {
+    /// The word in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Process => "process",
+            Self::Endpoint => "endpoint",
+            Self::Tuple => "tuple",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One of those told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A process; `None` where the owner is not known.
+    Process(Option<ProcessKey>),
+    /// A client and the server that it talks to, whatever its own port.
+    Client {
+        /// Network namespace.
+        netns: u32,
+        /// Both addresses and the remote port; the local one is 0.
+        ends: Ends,
+    },
+    /// A server's port.
+    Server {
+        /// Network namespace.
+        netns: u32,
+        /// The port.
+        port: u16,
+    },
+    /// Two ends.
+    Tuple {
+        /// Network namespace.
+        netns: u32,
+        /// Both.
+        ends: Ends,
+    },
+    /// A cgroup v2 id; `None` where the owner, or its cgroup, is not known.
+    Cgroup(Option<u64>),
+}
+
+/// What a key is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Both ends.
+    pub ends: &'a Ends,
+    /// Network namespace.
+    pub netns: u32,
+    /// Who opened the connection.
+    pub role: Role,
+    /// The owner, where known.
+    pub owner: Option<&'a Process>,
+}
+
+impl Key {
+    /// The key of these facts; `None` where only states are told apart.
+    #[must_use]
+    pub fn of(by: By, facts: &Facts<'_>) -> Option<Self> {
+        let netns = facts.netns;
+        Some(match by {
+            By::State => return None,
+            By::Process => Self::Process(facts.owner.map(|owner| owner.key)),
+            By::Endpoint => match facts.role {
+                Role::Server => Self::Server {
+                    netns,
+                    port: facts.ends.local_port,
+                },
+                Role::Client => {
+                    let mut ends = *facts.ends;
+                    ends.local_port = 0;
+                    Self::Client { netns, ends }
+                }
+            },
+            By::Tuple => Self::Tuple {
+                netns,
+                ends: *facts.ends,
+            },
+            By::Cgroup => {
+                let id = facts.owner.map_or(0, |owner| owner.cgroup);
+                Self::Cgroup((id != 0).then_some(id))
+            }
+        })
+    }
+
+    /// What told it apart.
+    #[must_use]
+    pub const fn by(&self) -> By {
+        match self {
+            Self::Process(_) => By::Process,
+            Self::Client { .. } | Self::Server { .. } => By::Endpoint,
+            Self::Tuple { .. } => By::Tuple,
+            Self::Cgroup(_) => By::Cgroup,
+        }
+    }
+
+    /// The network namespace, where it is part of the key.
+    #[must_use]
+    pub const fn netns(&self) -> Option<u32> {
+        match self {
+            Self::Client { netns, .. } | Self::Server { netns, .. } | Self::Tuple { netns, .. } => {
+                Some(*netns)
+            }
+            Self::Process(_) | Self::Cgroup(_) => None,
+        }
+    }
+}
+
+/// A key and, for a process, its latest name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Named {
+    /// The key.
+    pub key: Key,
+    /// `comm`, zero-padded; zeros for what is no process.
+    pub comm: [u8; 16],
+}
+
+/// For people: `4242/leaky-server`, `10.0.0.1 → 10.0.0.2:443`, `port 80`.
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Key::Process(Some(key)) => write!(f, "{}/{}", key.pid, comm_text(&self.comm)),
+            Key::Process(None) | Key::Cgroup(None) => f.write_str("(unknown)"),
+            Key::Client { ends, .. } => {
+                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+                write!(f, "{} → {remote}", ends.local())
+            }
+            Key::Server { port, .. } => write!(f, "port {port}"),
+            Key::Tuple { ends, .. } => {
+                let local = SocketAddr::new(ends.local(), ends.local_port);
+                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+                write!(f, "{local} → {remote}")
+            }
+            Key::Cgroup(Some(id)) => write!(f, "cgroup {id}"),
+        }
+    }
+}
+
+impl Named {
+    /// One word without blanks and commas, which a tag may not hold; [`Self::from_word`] reads it.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match self.key {
+            Key::Process(Some(key)) => {
+                let mut word = format!("process:{}:{}:", key.pid, key.start_ns);
+                push_escaped(&mut word, &self.comm);
+                word
+            }
+            Key::Process(None) => "process:-".to_owned(),
+            Key::Client { netns, ends } => {
+                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+                format!("client:{netns}:{}>{remote}", ends.local())
+            }
+            Key::Server { netns, port } => format!("server:{netns}:{port}"),
+            Key::Tuple { netns, ends } => {
+                let local = SocketAddr::new(ends.local(), ends.local_port);
+                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+                format!("tuple:{netns}:{local}>{remote}")
+            }
+            Key::Cgroup(Some(id)) => format!("cgroup:{id}"),
+            Key::Cgroup(None) => "cgroup:-".to_owned(),
+        }
+    }
+
+    /// Reads what [`Self::word`] wrote.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let (what, rest) = word.split_once(':')?;
+        let mut comm = [0; 16];
+        let key = match (what, rest) {
+            ("process", "-") => Key::Process(None),
+            ("process", _) => {
+                let (pid, rest) = rest.split_once(':')?;
+                let (start, name) = rest.split_once(':')?;
+                comm = unescaped(name)?;
+                Key::Process(Some(ProcessKey {
+                    pid: pid.parse().ok()?,
+                    start_ns: start.parse().ok()?,
+                }))
+            }
+            ("cgroup", "-") => Key::Cgroup(None),
+            ("cgroup", id) => Key::Cgroup(Some(id.parse().ok()?)),
+            ("client" | "server" | "tuple", _) => {
+                let (netns, rest) = rest.split_once(':')?;
+                place(what, netns.parse().ok()?, rest)?
+            }
+            _ => return None,
+        };
+        Some(Self { key, comm })
+    }
+}
+
+fn place(what: &str, netns: u32, text: &str) -> Option<Key> {
+    if what == "server" {
+        let port = text.parse().ok()?;
+        return Some(Key::Server { netns, port });
+    }
+    let (local, remote) = text.split_once('>')?;
+    let remote: SocketAddr = remote.parse().ok()?;
+    let remote = (remote.ip(), remote.port());
+    if what == "client" {
+        let local: IpAddr = local.parse().ok()?;
+        let ends = Ends::new((local, 0), remote);
+        return Some(Key::Client { netns, ends });
+    }
+    let local: SocketAddr = local.parse().ok()?;
+    let ends = Ends::new((local.ip(), local.port()), remote);
+    Some(Key::Tuple { netns, ends })
+}
+
+/// Bytes other than letters, digits, `.`, `_` and `-` become `%` and two hexadecimal digits, as in RFC 3986
+/// section 2.1; the padding is left out.
+fn push_escaped(word: &mut String, comm: &[u8; 16]) {
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    for byte in &comm[..end] {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {
+            word.push(char::from(*byte));
+        } else {
+            let _ = write!(word, "%{byte:02X}");
+        }
+    }
+}
+
+fn unescaped(text: &str) -> Option<[u8; 16]> {
+    let mut comm = [0; 16];
+    let mut bytes = text.bytes();
+    let mut length = 0;
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+            u8::try_from(high * 16 + low).ok()?
+        } else {
+            byte
+        };
+        *comm.get_mut(length)? = byte;
+        length += 1;
+    }
+    Some(comm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        let end = || (any::<IpAddr>(), any::<u16>());
+        prop_oneof![
+            proptest::option::of((any::<u32>(), any::<u64>())).prop_map(|process| {
+                Key::Process(process.map(|(pid, start_ns)| ProcessKey { pid, start_ns }))
+            }),
+            (any::<u32>(), end(), end()).prop_map(|(netns, local, remote)| Key::Client {
+                netns,
+                ends: Ends::new((local.0, 0), remote),
+            }),
+            (any::<u32>(), any::<u16>()).prop_map(|(netns, port)| Key::Server { netns, port }),
+            (any::<u32>(), end(), end()).prop_map(|(netns, local, remote)| Key::Tuple {
+                netns,
+                ends: Ends::new(local, remote),
+            }),
+            proptest::option::of(any::<u64>()).prop_map(Key::Cgroup),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_fits_a_tag_and_reads_back(key in key(), comm in "[ -~]{0,8}é?") {
+            let mut named = Named { key, comm: [0; 16] };
+            if matches!(key, Key::Process(Some(_))) {
+                named.comm[..comm.len()].copy_from_slice(comm.as_bytes());
+            }
+            let word = named.word();
+            prop_assert!(!word.contains([',', ' ', '\r', '\n', '/']), "{}", word);
+            // Addresses of two families never are the ends of one connection; printing them tells.
+            let back = Named::from_word(&word);
+            prop_assert_eq!(back.map(|back| back.word()), Some(word));
+        }
+    }
+
+    #[test]
+    fn words_that_are_none_are_refused() {
+        for word in [
+            "",
+            "process",
+            "process:x",
+            "server:1:99999",
+            "tuple:1:1.2.3.4>5.6.7.8:1",
+            "port:80",
+        ] {
+            assert_eq!(Named::from_word(word), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What is measured: dwells and lifetimes, and how much of each was seen. Takes a change apart into durations, and
+//! knows where none of them goes.
+
+use crate::{
+    connection::{machine::Since, table::Change},
+    event::{Age, EndReason, Nanos, TcpState},
+};
+use serde::{Serialize, Serializer};
+
+/// What lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// The stay in one state.
+    Dwell(TcpState),
+    /// A connection, from its first SYN to its end, TIME_WAIT included.
+    Lifetime,
+}
+
+impl Measure {
+    /// How many there are.
+    pub const COUNT: usize = TcpState::COUNT + 1;
+
+    /// Every one, dwells in the kernel's order of states first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TcpState::ALL.into_iter().map(Self::Dwell).chain([Self::Lifetime])
+    }
+
+    /// Its place in [`Self::all`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Dwell(state) => state.index(),
+            Self::Lifetime => TcpState::COUNT,
+        }
+    }
+
+    /// The state's name, or `CONNECTION`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dwell(state) => state.name(),
+            Self::Lifetime => "CONNECTION",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|measure| measure.name() == name)
+    }
+}
+
+impl Serialize for Measure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// How much of a duration was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// It is over, and both ends were seen.
+    Finished,
+    /// It is over, and began before the tracer did or while events were lost: at least so long.
+    LowerBound,
+    /// It goes on, and was seen to begin: its age so far.
+    Open,
+    /// It goes on, and began before the tracer did: at least so old.
+    OpenLowerBound,
+    /// How old something was when the tracer began, where its age is known all the same; counted once more among
+    /// [`Self::Finished`] or [`Self::Open`]. The survival curve needs it.
+    LateEntry,
+}
+
+impl Kind {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+
+    /// Every one.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Finished,
+        Self::LowerBound,
+        Self::Open,
+        Self::OpenLowerBound,
+        Self::LateEntry,
+    ];
+
+    /// The word in tags; none for what a plain tag means.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Finished => None,
+            Self::LowerBound => Some("lower-bound"),
+            Self::Open => Some("open"),
+            Self::OpenLowerBound => Some("open-lower-bound"),
+            Self::LateEntry => Some("late-entry"),
+        }
+    }
+}
+
+/// Tells every duration that a change has ended. `watched_from` is when the tracer began.
+pub fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMut(Measure, Kind, Nanos)) {
+    let Some(dwell) = change.dwell else { return };
+    let measure = Measure::Dwell(change.old);
+    let begin = change.time.since(dwell.span());
+    tell_one(measure, dwell, begin, watched_from, &mut tell, false);
+    if change.new != TcpState::Close || change.old == TcpState::Listen {
+        return;
+    }
+    let lived = if change.reason == Some(EndReason::Unseen) {
+        // When it ended was not seen: it may have been at once.
+        Age::AtLeast(Nanos(0))
+    } else {
+        change.began.age(change.time)
+    };
+    tell_one(
+        Measure::Lifetime,
+        lived,
+        change.began.time(),
+        watched_from,
+        &mut tell,
+        false,
+    );
+}
+
+/// Tells the ages so far, at `now`, of one connection that is in `state`, a listener's too.
+pub fn open_at(
+    now: Nanos,
+    state: TcpState,
+    since: Since,
+    began: Since,
+    watched_from: Nanos,
+    mut tell: impl FnMut(Measure, Kind, Nanos),
+) {
+    if state != TcpState::Close {
+        let measure = Measure::Dwell(state);
+        tell_one(
+            measure,
+            since.age(now),
+            since.time(),
+            watched_from,
+            &mut tell,
+            true,
+        );
+    }
+    if state != TcpState::Listen {
+        let age = began.age(now);
+        tell_one(
+            Measure::Lifetime,
+            age,
+            began.time(),
+            watched_from,
+            &mut tell,
+            true,
+        );
+    }
+}
+
+fn tell_one(
+    measure: Measure,
+    age: Age,
+    begin: Nanos,
+    watched_from: Nanos,
+    tell: &mut impl FnMut(Measure, Kind, Nanos),
+    is_open: bool,
+) {
+    let kind = match (age, is_open) {
+        (Age::Exact(_), false) => Kind::Finished,
+        (Age::AtLeast(_), false) => Kind::LowerBound,
+        (Age::Exact(_), true) => Kind::Open,
+        (Age::AtLeast(_), true) => Kind::OpenLowerBound,
+    };
+    tell(measure, kind, age.span());
+    if age.is_exact() && begin < watched_from {
+        tell(measure, Kind::LateEntry, watched_from.since(begin));
+    }
+}

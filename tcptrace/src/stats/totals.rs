@@ -1,0 +1,67 @@
+//! One HdrHistogram for each measure and kind, whoever it was: what every command keeps. Knows no key.
+
+use super::measure::{self, Kind, Measure};
+use crate::{connection::table::Change, event::Nanos};
+use hdrhistogram::Histogram;
+
+/// Two significant digits: a value is told from another that is 1 part in 128 larger. A third would cost 7 times
+/// the memory and move no decision (`cargo bench -p tcptrace --bench histograms` prints both).
+pub const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// The longest duration told apart, a year; longer ones count as this long. A doubling costs 1 KiB a histogram.
+pub const LONGEST: Nanos = Nanos::from_secs(365 * 86_400);
+
+/// An empty histogram of nanoseconds, of the precision and range of all.
+#[must_use]
+pub fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST.0, SIGNIFICANT_DIGITS)
+        .expect("the bounds and digits are constants that HdrHistogram takes")
+}
+
+/// The kinds that a change tells; what is still open is read off the table.
+const KINDS: [Kind; 3] = [Kind::Finished, Kind::LowerBound, Kind::LateEntry];
+
+/// All durations that have ended. A histogram is made when its first value comes.
+#[derive(Debug, Default)]
+pub struct Totals {
+    histograms: [[Option<Box<Histogram<u64>>>; KINDS.len()]; Measure::COUNT],
+}
+
+impl Totals {
+    /// Takes in what a change has ended. `watched_from` is when the tracer began.
+    pub fn count(&mut self, change: &Change, watched_from: Nanos) {
+        measure::ended_by(change, watched_from, |measure, kind, span| {
+            if let Some(at) = place(kind) {
+                self.histograms[measure.index()][at]
+                    .get_or_insert_with(|| Box::new(empty()))
+                    .saturating_record(span.0);
+            }
+        });
+    }
+
+    /// The histogram of this measure and kind, where anything was counted.
+    #[must_use]
+    pub fn get(&self, measure: Measure, kind: Kind) -> Option<&Histogram<u64>> {
+        self.histograms[measure.index()][place(kind)?].as_deref()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Measure, Kind, &Histogram<u64>)> {
+        Measure::all().flat_map(move |measure| {
+            KINDS
+                .into_iter()
+                .filter_map(move |kind| Some((measure, kind, self.get(measure, kind)?)))
+        })
+    }
+
+    /// Forgets the values, as at the beginning of an interval, and keeps the memory.
+    pub fn clear(&mut self) {
+        for histogram in self.histograms.iter_mut().flatten().flatten() {
+            histogram.reset();
+        }
+    }
+}
+
+fn place(kind: Kind) -> Option<usize> {
+    KINDS.iter().position(|known| *known == kind)
+}
