@@ -33,6 +33,12 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Measure how long each state lasts, or put together what was measured elsewhere
     Hist(HistArgs),
+    /// Write everything to a file, for report, export and other tools
+    Record(RecordArgs),
+    /// Show what was true in a recording, at its end or at any moment
+    Report(ReportArgs),
+    /// Turn recordings into a table for other tools
+    Export(ExportArgs),
     /// Say what this kernel and these privileges allow
     Check(CheckArgs),
 }
@@ -40,6 +46,12 @@ pub enum Command {
 /// `watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
+    /// Play these recordings instead of watching this machine
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Speed of a recording: 1 as it was, 10 ten times as fast, 0 without waiting
+    #[arg(long, default_value = "1", value_name = "FACTOR", requires = "files")]
+    pub speed: f64,
     /// Seconds between two frames
     #[arg(short = 'd', long, default_value = "1", value_name = "SECONDS")]
     pub delay: f64,
@@ -191,6 +203,101 @@ pub struct HistArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub tracing: TracingArgs,
+}
+
+/// `record`
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Write to this file, which must not be there yet; with --flight-recorder, to this folder
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Have everything on the disk after this many seconds: what a crash may cost
+    #[arg(long, default_value = "1", value_name = "SECONDS")]
+    pub sync: f64,
+    /// Begin another file after this size or time: 100M, 2G, 30s, 10m, 1h
+    #[arg(long, value_name = "SIZE|TIME")]
+    pub rotate: Option<String>,
+    /// Keep this many files, and delete older ones
+    #[arg(long, value_name = "COUNT", requires = "rotate")]
+    pub keep: Option<usize>,
+    /// Keep the last minutes only, and save them on SIGUSR1
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"])]
+    pub flight_recorder: Option<f64>,
+    /// At the end, write the report of the live run to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub tracing: TracingArgs,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Recordings, of one run or several, of one host or several
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub span: SpanArgs,
+    /// Order of the processes
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Only sockets in these states
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub filter: FilterArgs,
+}
+
+/// In which form `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// Apache Parquet with zstd; needs -o
+    Parquet,
+    /// Comma-separated values
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Recordings, of one run or several, of one host or several
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// In which form
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub span: SpanArgs,
+}
+
+/// Which part of a recording.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Span")]
+pub struct SpanArgs {
+    /// The picture at this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, or +90s from the beginning
+    #[arg(long, value_name = "TIME", conflicts_with = "to")]
+    pub at: Option<String>,
+    /// Count changes and dwells from this moment on
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// End at this moment
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
 }
 
 /// `check`

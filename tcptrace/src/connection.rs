@@ -8,4 +8,4 @@ pub mod machine;
 pub mod reopenable;
 pub mod table;
 #[cfg(test)]
-mod table_tests;
+pub(crate) mod table_tests;

@@ -232,6 +232,12 @@ impl Ends {
         }
     }
 
+    /// The two addresses as they are kept, local first.
+    #[must_use]
+    pub const fn octets(&self) -> ([u8; 16], [u8; 16]) {
+        (self.local_addr, self.remote_addr)
+    }
+
     /// IPv4 for v4-mapped addresses.
     #[must_use]
     pub fn family(&self) -> Family {

@@ -32,13 +32,13 @@ pub struct Filter {
     pub containers: Vec<String>,
 }
 
-/// One process and no later one with its id.
+/// One process and no later one with its id, or whoever has had the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {
     /// Thread group id.
     pub pid: u32,
-    /// When it started.
-    pub start: StartTicks,
+    /// When it started; `None` where that is not known, as of a recording's processes.
+    pub start: Option<StartTicks>,
 }
 
 /// What a filter looks at of a process: the owner of a socket, or one that has it open.
@@ -95,7 +95,10 @@ impl Filter {
     #[must_use]
     pub fn accepts_process(&self, process: &Candidate<'_>) -> bool {
         passes(&self.pids, |pinned| {
-            pinned.pid == process.key.pid && pinned.start == StartTicks::of(process.key)
+            pinned.pid == process.key.pid
+                && pinned
+                    .start
+                    .is_none_or(|start| start == StartTicks::of(process.key))
         }) && passes(&self.comms, |comm| {
             comm_text(process.comm).contains(comm.as_str())
         }) && passes(&self.cgroups, |tree| {
@@ -205,7 +208,7 @@ mod tests {
             let filter = Filter {
                 pids: vec![Pinned {
                     pid,
-                    start: StartTicks::of(ProcessKey { pid, start_ns }),
+                    start: Some(StartTicks::of(ProcessKey { pid, start_ns })),
                 }],
                 ..Filter::default()
             };

@@ -10,6 +10,8 @@ pub mod kernel;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod record;
+pub mod report;
 pub mod run;
 pub mod source;
 pub mod stats;

@@ -1,5 +1,7 @@
 //! What the flags mean: validated, with names looked up. Errors say which flag and what would do.
 
+pub mod recording;
+
 use crate::{
     cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, TracingArgs},
     event::{Family, TcpState},
@@ -30,7 +32,8 @@ pub struct UsageError {
     pub remedy: String,
 }
 
-fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
+/// The error of a flag, what is wrong with it, and what would do.
+pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
     UsageError {
         flag,
         problem: problem.into(),
@@ -273,7 +276,10 @@ fn pinned(pid: u32) -> Result<Pinned, UsageError> {
             "look it up with pgrep, or select by name with --comm, which also takes processes to come",
         )
     })?;
-    Ok(Pinned { pid, start })
+    Ok(Pinned {
+        pid,
+        start: Some(start),
+    })
 }
 
 fn netns(word: &str) -> Result<u32, UsageError> {

@@ -2,11 +2,14 @@
 
 pub mod csv;
 pub mod duration;
+pub mod export;
 pub mod frame;
 pub mod header;
 pub mod hist;
 pub mod json;
 pub mod lifetimes;
+pub mod parquet;
+pub mod report;
 pub mod sink;
 pub mod sockets;
 pub mod text;

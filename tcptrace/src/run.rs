@@ -2,7 +2,12 @@
 
 pub mod check;
 pub mod dump;
+pub mod export;
 pub mod hist;
+pub mod playback;
+pub mod record;
+pub mod report;
+pub mod rewatch;
 pub mod session;
 pub mod snapshot;
 pub mod trace;
@@ -59,10 +64,14 @@ mod code {
 pub fn run(cli: Cli) -> ExitCode {
     let verbose = cli.verbose;
     let result = match cli.command {
+        Command::Watch(args) if !args.files.is_empty() => rewatch::run(&args),
         Command::Watch(args) => watch::run(&args, verbose),
         Command::Trace(args) => trace::run(&args, verbose),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Hist(args) => hist::run(&args, verbose),
+        Command::Record(args) => record::run(&args, verbose),
+        Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Check(args) => check::run(&args, verbose),
     };
     match result {

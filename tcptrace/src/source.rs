@@ -7,5 +7,6 @@ pub mod namespaces;
 pub mod netstat;
 pub mod proc_fds;
 pub mod process;
+pub mod replay;
 pub mod snapshot;
 pub mod sock_diag;

@@ -139,7 +139,13 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
             count(Some(closed.process), TcpState::Close, None);
         }
     }
-    let mut processes: Vec<ProcessView> = by_process.into_values().collect();
+    // Of two processes that had the same id the older comes first, whatever order the map has them in.
+    let mut rows: Vec<(Option<ProcessId>, ProcessView)> = by_process.into_iter().collect();
+    rows.sort_by_key(|(id, _)| {
+        id.and_then(|id| processes.get(id))
+            .map(|process| process.key.start_ns)
+    });
+    let mut processes: Vec<ProcessView> = rows.into_iter().map(|(_, row)| row).collect();
     sort_processes(&mut processes, sort);
     View {
         watched: context.watched,

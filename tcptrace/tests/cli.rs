@@ -28,7 +28,17 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 6] = [&[], &["watch"], &["trace"], &["snapshot"], &["hist"], &["check"]];
+    let commands: [&[&str]; 9] = [
+        &[],
+        &["watch"],
+        &["trace"],
+        &["snapshot"],
+        &["hist"],
+        &["record"],
+        &["report"],
+        &["export"],
+        &["check"],
+    ];
     for command in commands {
         let said = tcptrace(&[command, &["--help"]].concat());
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command:?}");

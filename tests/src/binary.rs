@@ -55,7 +55,7 @@ fn build() -> Result<PathBuf, String> {
 }
 
 /// The target directory that this test itself was built in, so that nothing is compiled a second time.
-fn target_directory() -> Option<PathBuf> {
+pub(crate) fn target_directory() -> Option<PathBuf> {
     let this_test = env::current_exe().ok()?;
     this_test
         .ancestors()

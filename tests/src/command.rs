@@ -72,6 +72,20 @@ impl Running {
         kill(Pid::from_raw(pid), signal).expect("our own child takes a signal");
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("our own child").is_some()
+    }
+
+    /// What it has written to standard error; to be asked after its end, and once.
+    pub fn messages(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut text).expect("the output is text");
+        }
+        text
+    }
+
     /// Waits for its end, which must come soon.
     pub fn status(&mut self) -> ExitStatus {
         poll_until(PATIENCE, || self.0.try_wait().expect("our own child"))

@@ -7,6 +7,7 @@
     reason = "an error is the operating system's answer, and a harness panics to fail the test that called it"
 )]
 
+pub mod analysts;
 pub mod binary;
 pub mod cgroup;
 pub mod clock;
@@ -22,7 +23,9 @@ pub mod netns;
 pub mod path;
 pub mod peer;
 pub mod random;
+pub mod recording;
 pub mod shared;
+pub mod small_disk;
 pub mod sockets;
 pub mod ss;
 pub mod state;

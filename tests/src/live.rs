@@ -2,7 +2,7 @@
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
 //! libtest's form.
 
-use crate::{cgroup::Cgroup, hdrhistogram, netns::Netns};
+use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
@@ -31,6 +31,10 @@ pub enum Requirement {
     Ipv6,
     /// The `ss` command.
     Ss,
+    /// pyarrow, DuckDB and ClickHouse's engine.
+    Analysts,
+    /// Mounts of a thread's own.
+    Mounts,
     /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
     HdrHistogram,
     /// cgroup v2, in which cgroups can be made.
@@ -96,6 +100,10 @@ impl Requirement {
                     .err()
                     .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
+            Self::Analysts => analysts::unmet(),
+            Self::Mounts => small_disk::probe()
+                .err()
+                .map(|error| format!("no mounts of its own: {error}")),
             Self::HdrHistogram => hdrhistogram::missing(),
             Self::Cgroups => Cgroup::probe()
                 .err()

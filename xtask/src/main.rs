@@ -1,5 +1,6 @@
 //! The chores of this repository that cargo has no word for: `cargo xtask --help` lists them.
 
+mod analysts;
 mod btf;
 mod build_ebpf;
 mod check_ebpf;
@@ -32,6 +33,8 @@ struct Cli {
 enum Task {
     /// Install the tool chain that compiles the kernel side, where it is missing
     Setup,
+    /// Make the Python environment of the tests that read recordings by other tools
+    Analysts,
     /// Compile the kernel side and write tcptrace/bpf
     BuildEbpf,
     /// Compile the kernel side anew and compare it with tcptrace/bpf
@@ -51,6 +54,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::run(),
+        Task::Analysts => analysts::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),
         Task::VmTest(args) => vm_test::run(&args),

@@ -360,13 +360,13 @@ fn task() -> Task {
 
 /// Several lives side by side, in the order of time, and when they are looked at.
 #[derive(Clone, Debug)]
-struct Workload {
+pub(crate) struct Workload {
     steps: Vec<Step>,
-    end: Nanos,
+    pub(crate) end: Nanos,
 }
 
 impl Workload {
-    fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.steps.iter().map(|step| step.event).collect()
     }
 
@@ -384,7 +384,7 @@ impl Workload {
         rows
     }
 
-    fn snapshot(&self, time: Nanos) -> Snapshot {
+    pub(crate) fn snapshot(&self, time: Nanos) -> Snapshot {
         let rows = self.truth(time);
         Snapshot {
             started: time.plus(Nanos(1)),
@@ -469,21 +469,21 @@ fn plans() -> impl Strategy<Value = Plan> {
     prop_oneof![Just(Plan::Timers), Just(Plan::Fentry)]
 }
 
-fn any_workload() -> impl Strategy<Value = Workload> {
+pub(crate) fn any_workload() -> impl Strategy<Value = Workload> {
     plans().prop_flat_map(workloads)
 }
 
 /// What happens to one event on its way: how often it arrives, and how much later.
-type Fate = (usize, Nanos);
+pub(crate) type Fate = (usize, Nanos);
 
 /// Events are lost, doubled, and up to `skew` nanoseconds late.
-fn fates(skew: u64) -> impl Strategy<Value = Vec<Fate>> {
+pub(crate) fn fates(skew: u64) -> impl Strategy<Value = Vec<Fate>> {
     let copies = prop_oneof![8 => Just(1), 1 => Just(0), 1 => Just(2)];
     let delay = prop_oneof![3 => Just(0), 1 => 0..=skew].prop_map(Nanos);
     prop::collection::vec((copies, delay), 1..160)
 }
 
-fn perturbed(events: &[Event], fates: &[Fate]) -> Vec<Event> {
+pub(crate) fn perturbed(events: &[Event], fates: &[Fate]) -> Vec<Event> {
     let intact = (1, Nanos(0));
     let mut arrivals: Vec<(Nanos, Event)> = events
         .iter()

@@ -2,10 +2,10 @@
 
 use crate::event::Nanos;
 use nix::time::{ClockId, clock_getres, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Both clocks, read together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,

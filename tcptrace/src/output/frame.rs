@@ -3,7 +3,7 @@
 use super::duration::{human, human_age};
 use crate::{
     event::{Nanos, TcpState},
-    view::{ProcessView, View},
+    view::{Counts, ProcessView, View},
 };
 use std::fmt::Write as _;
 
@@ -53,22 +53,11 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
     for shortfall in &view.shortfalls {
         let _ = writeln!(text, "not traced: {shortfall}");
     }
-    let columns: Vec<(TcpState, &str)> = COLUMNS
-        .into_iter()
-        .filter(|(state, _)| view.counts[state.index()] > 0 || is_always_shown(*state))
-        .collect();
+    let columns = columns(&view.counts);
     if titles {
-        let _ = write!(text, "{:>7} {:<15}", "PID", "COMMAND");
-        for (_, title) in &columns {
-            let _ = write!(text, " {title:>7}");
-        }
-        let _ = writeln!(text, " {:>7}  OLDEST", "CHG/S");
+        title_line(&mut text, &columns);
     }
-    let _ = write!(text, "{:>7} {:<15}", "", "all");
-    for (state, _) in &columns {
-        let _ = write!(text, " {:>7}", view.counts[state.index()]);
-    }
-    let _ = writeln!(text, " {:>7.0}", view.rate);
+    total_line(&mut text, &view.counts, view.rate, &columns);
     let shown = rows.unwrap_or(view.processes.len()).min(view.processes.len());
     for process in &view.processes[..shown] {
         line(&mut text, process, &columns);
@@ -80,6 +69,30 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
         text.push_str("no sockets that match; connections appear as soon as they are made\n");
     }
     text
+}
+
+/// The states to show where there are these.
+pub(super) fn columns(counts: &Counts) -> Vec<(TcpState, &'static str)> {
+    COLUMNS
+        .into_iter()
+        .filter(|(state, _)| counts[state.index()] > 0 || is_always_shown(*state))
+        .collect()
+}
+
+pub(super) fn title_line(text: &mut String, columns: &[(TcpState, &str)]) {
+    let _ = write!(text, "{:>7} {:<15}", "PID", "COMMAND");
+    for (_, title) in columns {
+        let _ = write!(text, " {title:>7}");
+    }
+    let _ = writeln!(text, " {:>7}  OLDEST", "CHG/S");
+}
+
+pub(super) fn total_line(text: &mut String, counts: &Counts, rate: f64, columns: &[(TcpState, &str)]) {
+    let _ = write!(text, "{:>7} {:<15}", "", "all");
+    for (state, _) in columns {
+        let _ = write!(text, " {:>7}", counts[state.index()]);
+    }
+    let _ = writeln!(text, " {rate:>7.0}");
 }
 
 #[expect(
@@ -98,7 +111,8 @@ const fn is_always_shown(state: TcpState) -> bool {
     )
 }
 
-fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) {
+/// One process.
+pub(super) fn line(text: &mut String, process: &ProcessView, columns: &[(TcpState, &str)]) {
     let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     let _ = write!(text, "{pid:>7} {:<15}", process.comm);
     for (state, _) in columns {

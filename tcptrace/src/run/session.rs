@@ -22,6 +22,7 @@ use crate::{
     },
     output::header::{Dwells, GivenUp, Header, Summary},
     owner::schedule::{Cost, Schedule},
+    record::{entry::Entry, tap::Tap},
     source::{live::Live, netstat, snapshot},
 };
 use anyhow::Context as _;
@@ -79,6 +80,8 @@ pub struct Session {
     pub engine: Engine,
     /// When the start snapshot was complete.
     pub started: Nanos,
+    /// What the engine is told goes here too.
+    pub tap: Tap,
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -138,9 +141,18 @@ impl Session {
     /// # Errors
     /// Where tracing is refused.
     pub fn start(settings: &Settings, max_connections: usize) -> Result<Self, Failure> {
+        Self::start_tapped(settings, max_connections, Tap::default())
+    }
+
+    /// The same, and tells `tap` everything that the engine is told.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_tapped(settings: &Settings, max_connections: usize, mut tap: Tap) -> Result<Self, Failure> {
         let context = "cannot wait for events";
         prefer_this_thread();
         let live = Live::attach(settings)?;
+        tap.begin(live.anchor);
         let knows_sockets_by_cookie = live.kernel.attached.iter().all(|part| {
             part.purpose != Purpose::Cookies
                 && (part.purpose != Purpose::Transitions || part.way == Way::TpBtf)
@@ -153,6 +165,7 @@ impl Session {
         let mut session = Self {
             engine: Engine::new(max_connections),
             started: Nanos(0),
+            tap,
             live,
             ring,
             ticks,
@@ -215,18 +228,7 @@ impl Session {
     /// Where the kernel's counters or iterators fail.
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
-        let Self {
-            live,
-            engine,
-            silence,
-            ..
-        } = self;
-        let mut witness = |change: &Change| {
-            note(silence, change);
-            emit(change);
-        };
-        live.drain(|event| engine.ingest(event, &mut witness));
-        engine.settle(now, &mut witness);
+        self.drain(now, emit);
         if now >= self.next_look && self.engine.table.segments_are_hidden {
             self.look_for_late_fins(emit)?;
         }
@@ -234,9 +236,10 @@ impl Session {
             self.losses.checked = now;
             let totals = self.live.totals()?;
             self.find_silent_hooks(&totals, now, emit)?;
-            self.losses.seen = totals.all_lost();
-            let owed =
-                self.losses.seen > self.losses.repaired || self.engine.table.has_unexplained_children(now);
+            self.note_losses(now, totals.all_lost());
+            let owed = self.losses.seen > self.losses.repaired
+                || self.engine.table.has_unexplained_children(now)
+                || self.tap.owes_snapshot();
             if owed && now >= self.losses.next_repair {
                 self.repair(emit);
             }
@@ -244,15 +247,44 @@ impl Session {
         if self.scans.is_due(now, self.engine.table.wants_scan()) {
             self.scan_holders(None);
         }
+        self.tap.hand_over();
         Ok(())
+    }
+
+    fn drain(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
+        let Self {
+            live,
+            engine,
+            tap,
+            silence,
+            ..
+        } = self;
+        let mut witness = |change: &Change| {
+            note(silence, change);
+            emit(change);
+        };
+        live.drain(|event| {
+            tap.event(event);
+            engine.ingest(event, &mut witness);
+        });
+        tap.tell(Entry::Settled(now));
+        engine.settle(now, &mut witness);
+    }
+
+    fn note_losses(&mut self, now: Nanos, total: u64) {
+        if total != self.losses.seen {
+            self.losses.seen = total;
+            self.tap.tell(Entry::Lost { time: now, total });
+        }
     }
 
     /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
     pub fn stop(&mut self, emit: &mut impl FnMut(&Change)) {
-        let Self { live, engine, .. } = self;
-        live.kernel.detach();
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(Nanos(u64::MAX), emit);
+        self.live.kernel.detach();
+        let now = clock::monotonic();
+        self.drain(now, emit);
+        self.tap.tell(Entry::Stopped(now));
+        self.engine.settle(Nanos(u64::MAX), emit);
     }
 
     /// Compares the table with a fresh snapshot of the namespaces `netns`, or of all where there are none; sockets
@@ -262,16 +294,14 @@ impl Session {
     /// Where the iterators fail.
     pub fn audit(&mut self, netns: &[u32], emit: &mut impl FnMut(&Change)) -> Result<Audit, Failure> {
         self.pump(emit)?;
-        self.losses.seen = self.live.totals()?.all_lost();
+        let total = self.live.totals()?.all_lost();
+        self.note_losses(clock::monotonic(), total);
         if self.losses.seen > self.losses.repaired {
             self.repair(emit);
         }
         let wanted = (!netns.is_empty()).then_some(netns);
         let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
-        let now = clock::monotonic();
-        let Self { live, engine, .. } = self;
-        live.drain(|event| engine.ingest(event, emit));
-        engine.settle(now, emit);
+        self.drain(clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
             &snapshot.rows,
@@ -376,7 +406,9 @@ impl Session {
     /// Tells the engine what the hooks do not show.
     fn follow_way(&mut self) {
         let way = self.live.kernel.way(Purpose::Timewait);
-        self.engine.table.segments_are_hidden = way == Some(Way::PolledTimers);
+        let are_hidden = way == Some(Way::PolledTimers);
+        self.tap.tell(Entry::SegmentsHidden(are_hidden));
+        self.engine.table.segments_are_hidden = are_hidden;
     }
 
     /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
@@ -405,8 +437,10 @@ impl Session {
             });
             let mut events: Vec<Event> = Vec::new();
             self.live.drain(|event| events.push(*event));
+            self.tap.look(begun, &rows, &events);
             self.engine.observe(&rows, &events, emit);
         }
+        self.tap.tell(Entry::Looked(begun));
         self.engine.table.looked_before = begun;
         let took = clock::monotonic().since(begun);
         let pause = took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0);
@@ -446,7 +480,12 @@ impl Session {
         let next = self.live.kernel.give_up(purpose)?;
         self.silence = Silence::default();
         self.follow_way();
-        eprintln!("tcptrace: {}", farewell(purpose, from, next));
+        let farewell = farewell(purpose, from, next);
+        eprintln!("tcptrace: {farewell}");
+        self.tap.tell(Entry::Note {
+            time: now,
+            text: farewell.into(),
+        });
         self.given_up.push(GivenUp {
             mono_ns: now.0,
             purpose: purpose.name(),
@@ -465,8 +504,8 @@ impl Session {
         self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
     }
 
-    /// Where the kernel refuses an iterator, the tracing goes on without what it would tell.
-    fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
+    /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
+    pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
         let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
             Ok(snapshot) => snapshot,
             Err(refusal) => {
@@ -476,6 +515,7 @@ impl Session {
         };
         let mut events: Vec<Event> = Vec::new();
         self.live.drain(|event| events.push(*event));
+        self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));
     }
@@ -494,6 +534,8 @@ impl Session {
                 },
             },
         };
+        let scanned = clock::monotonic();
+        self.tap.scan(&scan, scanned.since(started));
         let unsettled = self.engine.hold(scan);
         self.scans
             .done(started, clock::monotonic(), was_wanted, unsettled);

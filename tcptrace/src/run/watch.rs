@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Moves to the top left and clears what is below: ECMA-48 CUP and ED.
-const REDRAW: &str = "\x1b[H\x1b[J";
+pub(super) const REDRAW: &str = "\x1b[H\x1b[J";
 
 /// Shows frames until a signal or the count ends it.
 ///
@@ -106,7 +106,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
 }
 
 /// Lines of the terminal that are left for processes.
-fn terminal_rows(shortfalls: &[String]) -> Option<usize> {
+pub(super) fn terminal_rows(shortfalls: &[String]) -> Option<usize> {
     const OTHER_LINES: usize = 5;
     let (_, lines) = options::terminal_size()?;
     (lines > 0).then(|| {

@@ -1,0 +1,302 @@
+//! What a recording costs on disk, and how fast it is read and replayed: a million connections to many hosts, half of
+//! them a client's that closes first, half a server's, each event at a time of its own. Prints a table;
+//! `TCPTRACE_BENCH_RECORDING` names a file to measure instead, `TCPTRACE_BENCH_KEEP` one to write.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    env, fs,
+    io::Cursor,
+    net::Ipv4Addr,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+use tcptrace::{
+    event::{
+        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
+        TcpState::{
+            self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
+            TimeWait,
+        },
+        TimerStep, What,
+    },
+    kernel::clock::Anchor,
+    record::{
+        entry::Entry,
+        origin::Origin,
+        read::Reader,
+        write::{BATCH_ROWS, Encoder},
+    },
+    source::replay::Replay,
+};
+
+const CONNECTIONS: u64 = 1_000_000;
+
+/// New connections a second: those in TIME_WAIT are about 60,000.
+const RATE: u64 = 2_000;
+
+/// Each figure is the best of so many.
+const ROUNDS: usize = 3;
+
+fn main() {
+    let bytes = match env::var("TCPTRACE_BENCH_RECORDING") {
+        Ok(path) => fs::read(path).expect("the recording can be read"),
+        Err(_) => synthetic(),
+    };
+    if let Ok(path) = env::var("TCPTRACE_BENCH_KEEP") {
+        fs::write(path, &bytes).expect("the recording can be written");
+    }
+    let (read, entries) = best(|| count_entries(&bytes));
+    let (replayed, (events, changes, live)) = best(|| replay(&bytes));
+    println!(
+        "{} bytes, {entries} entries, {events} events, {changes} transitions, {live} connections at the end",
+        bytes.len()
+    );
+    println!(
+        "on disk       {} bytes a transition, hundredths: {}",
+        bytes.len() as u64 / changes,
+        bytes.len() as u64 * 100 / changes
+    );
+    println!("read          {}", speed(read, entries, changes));
+    println!("read, replay  {}", speed(replayed, entries, changes));
+}
+
+fn speed(took: Duration, entries: u64, changes: u64) -> String {
+    let per_second = |count: u64| u128::from(count) * 1_000_000_000 / took.as_nanos().max(1);
+    format!(
+        "{} ms, {} thousand entries/s, {} thousand transitions/s",
+        took.as_millis(),
+        per_second(entries) / 1_000,
+        per_second(changes) / 1_000
+    )
+}
+
+fn best<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
+    let mut timed = || {
+        let begun = Instant::now();
+        let result = work();
+        (begun.elapsed(), result)
+    };
+    let mut best = timed();
+    for _ in 1..ROUNDS {
+        let next = timed();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    best
+}
+
+fn count_entries(bytes: &[u8]) -> u64 {
+    let mut entries = 0;
+    visit(bytes, |_| entries += 1);
+    entries
+}
+
+fn visit(bytes: &[u8], mut each: impl FnMut(Entry)) -> Origin {
+    let mut reader = Reader::new(Box::new(Cursor::new(bytes.to_vec()))).expect("it is a recording");
+    let whole = reader.visit(&mut |entry| {
+        each(entry);
+        ControlFlow::Continue(())
+    });
+    assert!(whole.expect("memory can be read"));
+    reader.origin
+}
+
+fn replay(bytes: &[u8]) -> (u64, u64, usize) {
+    let origin = Reader::new(Box::new(Cursor::new(bytes.to_vec())))
+        .expect("it is a recording")
+        .origin;
+    let mut replay = Replay::new(&origin);
+    let mut changes = 0;
+    visit(bytes, |entry| replay.apply(&entry, &mut |_| changes += 1));
+    replay.end(&mut |_| changes += 1);
+    (replay.ledger.events, changes, replay.engine.table.len())
+}
+
+/// What a session drains every 20 ms.
+const DRAIN: u64 = 20_000_000;
+
+fn synthetic() -> Vec<u8> {
+    let origin = Origin {
+        version: "0".to_owned(),
+        host: "bench".to_owned(),
+        kernel: "6".to_owned(),
+        machine: "x86_64".to_owned(),
+        command: "bench".to_owned(),
+        hooks: std::iter::empty().collect(),
+        shortfalls: Vec::new(),
+        clock: Anchor {
+            mono_ns: 1,
+            wall_ns: 1_795_300_000_000_000_000,
+        },
+        run: "bench".to_owned(),
+        segment: 0,
+        max_connections: 10_000_000,
+    };
+    let mut encoder = Encoder::new(&origin).expect("the options are constants");
+    let mut bytes = encoder.header();
+    let mut settled = 0;
+    Traffic::new().play(|event| {
+        if event.time.0 >= settled + DRAIN {
+            settled = event.time.0;
+            encoder.push(&Entry::Settled(event.time));
+        }
+        encoder.push(&Entry::Event(event));
+        if encoder.pending() >= BATCH_ROWS {
+            bytes.extend(encoder.batch().expect("zstd takes all bytes"));
+        }
+    });
+    bytes.extend(encoder.batch().expect("zstd takes all bytes"));
+    bytes
+}
+
+struct Traffic {
+    random: u64,
+    /// When, which connection, which step of its life, and its client's port.
+    due: BinaryHeap<Reverse<(u64, u64, u8, u16)>>,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self {
+            random: 0x9e37_79b9_7f4a_7c15,
+            due: BinaryHeap::new(),
+        }
+    }
+
+    /// xorshift64*, Vigna 2016.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        ((self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * bound) >> 32
+    }
+
+    fn play(mut self, mut each: impl FnMut(Event)) {
+        let mut time = 1_000_000_000;
+        for connection in 0..CONNECTIONS {
+            time += self.below(2_000_000_000 / RATE);
+            while self.due.peek().is_some_and(|Reverse((at, ..))| *at <= time) {
+                self.step(&mut each);
+            }
+            let port = u16::try_from(32_768 + self.below(28_000)).expect("below 2^16");
+            self.due.push(Reverse((time, connection, 0, port)));
+        }
+        while !self.due.is_empty() {
+            self.step(&mut each);
+        }
+    }
+
+    /// One burst of a connection's life, and when the next is due.
+    fn step(&mut self, each: &mut impl FnMut(Event)) {
+        let Some(Reverse((time, connection, step, port))) = self.due.pop() else {
+            return;
+        };
+        let is_client = connection.is_multiple_of(2);
+        let sock = SockRef {
+            cookie: connection + 2,
+            address: 0xffff_8880_0000_0000 + ((connection * 7_919) % 200_000) * 2_304,
+        };
+        let request = SockRef {
+            cookie: 0,
+            address: sock.address + 64,
+        };
+        let child = SockRef { cookie: 0, ..sock };
+        let timer = |step, substate| What::TimewaitTimer { step, substate };
+        let asked = |step| What::RequestTimer { step, listener: 1 };
+        let burst: Vec<(SockRef, What)> = match (is_client, step) {
+            (true, 0) => vec![(sock, state(Close, SynSent))],
+            (true, 1) => vec![(sock, state(SynSent, Established))],
+            (true, 2) => vec![(sock, state(Established, FinWait1))],
+            (true, 3) => vec![
+                (sock, state(FinWait1, FinWait2)),
+                (sock, timer(TimerStep::Start, TimeWait)),
+                (sock, state(FinWait2, Close)),
+            ],
+            (true, _) => vec![
+                (sock, timer(TimerStep::Cancel, TimeWait)),
+                (sock, timer(TimerStep::Expire, TimeWait)),
+            ],
+            (false, 0) => vec![(request, asked(TimerStep::Start))],
+            (false, 1) => vec![
+                (child, state(Listen, SynRecv)),
+                (sock, state(SynRecv, Established)),
+                (request, asked(TimerStep::Cancel)),
+            ],
+            (false, 2) => vec![(sock, state(Established, CloseWait))],
+            (false, 3) => vec![(sock, state(CloseWait, LastAck))],
+            (false, _) => vec![(sock, state(LastAck, Close))],
+        };
+        let mut at = time;
+        for (sock, what) in burst {
+            at += 200 + self.below(2_000);
+            each(event(connection, at, port, sock, what));
+        }
+        let longest: u64 = match (is_client, step) {
+            (_, 0 | 1) => 2_000_000,
+            (_, 2) => 300_000_000,
+            (true, 3) => 0,
+            (false, 3) => 2_000_000,
+            _ => return,
+        };
+        let wait = if longest == 0 {
+            60_000_000_000 + self.below(4_000_000)
+        } else {
+            self.below(longest)
+        };
+        self.due.push(Reverse((at + wait, connection, step + 1, port)));
+    }
+}
+
+fn state(old: TcpState, new: TcpState) -> What {
+    What::State {
+        old,
+        new,
+        error: 0,
+        fin_received: matches!(new, CloseWait | LastAck),
+        is_orphan: new == Close,
+        bytes: Bytes::default(),
+    }
+}
+
+/// A client's connections go to a few hosts from ports of its own, a server's come from anywhere.
+fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: What) -> Event {
+    let scattered = u32::try_from(connection.wrapping_mul(0x9e37_79b9) & 0x00ff_ffff).expect("24 bits");
+    let here = Ipv4Addr::new(10, 0, 0, 1).into();
+    let ends = if connection.is_multiple_of(2) {
+        let there = Ipv4Addr::from(0x0a01_0000 + scattered % 20);
+        Ends::new((here, port), (there.into(), 5_432))
+    } else {
+        Ends::new(
+            (here, 443),
+            (Ipv4Addr::from(0x2000_0000 + scattered).into(), port),
+        )
+    };
+    let is_by_owner = matches!(
+        what,
+        What::State {
+            new: SynSent | FinWait1 | LastAck,
+            ..
+        }
+    );
+    Event {
+        time: Nanos(time),
+        sock,
+        ends,
+        netns: 4_026_531_840,
+        protocol: 6,
+        what,
+        task: is_by_owner.then(|| Task {
+            process: ProcessKey {
+                pid: 1_000 + scattered % 40,
+                start_ns: 1,
+            },
+            comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+            cgroup: 1,
+            is_kernel_thread: false,
+        }),
+        is_kernel_socket: false,
+        lost: 0,
+    }
+}

@@ -1,0 +1,217 @@
+//! What the flags of `record` and of the commands that read recordings mean. Looks nothing up on this machine.
+
+use super::{UsageError, seconds, wrong};
+use crate::{
+    cli::{FilterArgs, RecordArgs, SpanArgs},
+    event::{Family, Nanos, TcpState},
+    filter::{Filter, Pinned},
+};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use std::time::Duration;
+
+/// A ring of the flight recorder has this many whole files beside the current one.
+pub const RING_FILES: u32 = 4;
+
+/// When another file is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// At this size, bytes.
+    Size(u64),
+    /// After this time.
+    Time(Duration),
+}
+
+/// How the files of a run follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// When another is begun.
+    pub rotation: Option<Rotation>,
+    /// How many are kept.
+    pub keep: Option<usize>,
+}
+
+/// Reads `--rotate`, `--keep` and `--flight-recorder`.
+///
+/// # Errors
+/// Where one of them makes no sense.
+pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
+    if let Some(minutes) = args.flight_recorder {
+        let span = seconds("--flight-recorder", minutes * 60.0)?;
+        return Ok(Files {
+            rotation: Some(Rotation::Time(span / RING_FILES)),
+            keep: Some(RING_FILES as usize + 1),
+        });
+    }
+    if args.keep == Some(0) {
+        return Err(wrong(
+            "--keep",
+            "0 would delete what is being written",
+            "give 1 or more",
+        ));
+    }
+    Ok(Files {
+        rotation: args.rotate.as_deref().map(rotation).transpose()?,
+        keep: args.keep,
+    })
+}
+
+fn rotation(text: &str) -> Result<Rotation, UsageError> {
+    let explain = || {
+        wrong(
+            "--rotate",
+            format!("\"{text}\" is neither a size nor a time"),
+            "give a size as in 100M or 2G, or a time as in 30s, 10m or 1h",
+        )
+    };
+    let (digits, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let number: u64 = digits.parse().map_err(|_| explain())?;
+    if number == 0 {
+        return Err(explain());
+    }
+    let shifted = |shift: u32| number.checked_mul(1 << shift).map(Rotation::Size);
+    let lasting = |unit: u64| {
+        number
+            .checked_mul(unit)
+            .map(|seconds| Rotation::Time(Duration::from_secs(seconds)))
+    };
+    match unit {
+        "K" => shifted(10),
+        "M" => shifted(20),
+        "G" => shifted(30),
+        "s" => lasting(1),
+        "m" => lasting(60),
+        "h" => lasting(3_600),
+        _ => None,
+    }
+    .ok_or_else(explain)
+}
+
+/// A moment of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Wall time, nanoseconds since 1970.
+    Wall(u64),
+    /// So long after the recording's beginning.
+    After(Nanos),
+}
+
+/// Which part of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins, if not with the recording.
+    pub from: Option<Moment>,
+    /// Where it ends, if not with the recording.
+    pub to: Option<Moment>,
+}
+
+/// Reads `--at`, `--from` and `--to`.
+///
+/// # Errors
+/// Where one is no time.
+pub fn span(args: &SpanArgs) -> Result<Span, UsageError> {
+    let moment = |flag, text: &Option<String>| text.as_deref().map(|text| moment(flag, text)).transpose();
+    let at = moment("--at", &args.at)?;
+    Ok(Span {
+        from: moment("--from", &args.from)?,
+        to: at.or(moment("--to", &args.to)?),
+    })
+}
+
+fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
+    let explain = || {
+        wrong(
+            flag,
+            format!("\"{text}\" is no time"),
+            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s from the recording's beginning",
+        )
+    };
+    if let Some(after) = text.strip_prefix('+') {
+        let value: f64 = after.trim_end_matches('s').parse().map_err(|_| explain())?;
+        let span = Duration::try_from_secs_f64(value).map_err(|_| explain())?;
+        return u64::try_from(span.as_nanos())
+            .map(|nanos| Moment::After(Nanos(nanos)))
+            .map_err(|_| explain());
+    }
+    let local = || {
+        let time: DateTime = text.parse().ok()?;
+        Some(time.to_zoned(TimeZone::system()).ok()?.timestamp())
+    };
+    let timestamp: Timestamp = text.parse().ok().or_else(local).ok_or_else(explain)?;
+    u64::try_from(timestamp.as_nanosecond())
+        .map(Moment::Wall)
+        .map_err(|_| explain())
+}
+
+/// Reads the filter flags by what they say: processes and namespaces need not be here any more.
+///
+/// # Errors
+/// Where a namespace is given by a name, which only its own machine can look up, or a flag asks where processes ran,
+/// which recordings do not tell.
+pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
+    for (flag, is_given) in [
+        ("--cgroup", !args.cgroup.is_empty()),
+        ("--container", !args.container.is_empty()),
+    ] {
+        if is_given {
+            return Err(wrong(
+                flag,
+                "recordings do not tell where processes ran",
+                "select by --pid or --comm; the column cgroup of `tcptrace export` has the ids",
+            ));
+        }
+    }
+    let netns = |word: &String| {
+        word.parse().map_err(|_| {
+            wrong(
+                "--netns",
+                format!("{word} would be looked up on this machine, and the recording may come from another"),
+                "give its inode number, as the recording has it",
+            )
+        })
+    };
+    let anybody_with = |pid: &u32| Pinned {
+        pid: *pid,
+        start: None,
+    };
+    Ok(Filter {
+        pids: args.pid.iter().map(anybody_with).collect(),
+        comms: args.comm.clone(),
+        local_ports: args.localport.clone(),
+        remote_ports: args.remoteport.clone(),
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            (false, false) => None,
+        },
+        states: states.to_vec(),
+        netns: args.netns.iter().map(netns).collect::<Result<_, _>>()?,
+        ..Filter::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_is_by_size_or_by_time() {
+        assert_eq!(rotation("100M"), Ok(Rotation::Size(100 << 20)));
+        assert_eq!(rotation("10m"), Ok(Rotation::Time(Duration::from_mins(10))));
+        for text in ["", "M", "0M", "10", "10x", "-1s", "é", "99999999999999G"] {
+            assert!(rotation(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_absolute_or_from_the_beginning() {
+        assert_eq!(
+            moment("--at", "1970-01-01T00:00:01Z"),
+            Ok(Moment::Wall(1_000_000_000))
+        );
+        assert_eq!(moment("--at", "+1.5s"), Ok(Moment::After(Nanos(1_500_000_000))));
+        assert!(matches!(moment("--at", "2026-11-22 02:30"), Ok(Moment::Wall(_))));
+        for text in ["", "+", "+x", "-5", "soon", "+-1"] {
+            assert!(moment("--at", text).is_err(), "{text}");
+        }
+    }
+}

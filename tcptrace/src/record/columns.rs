@@ -1,0 +1,340 @@
+//! Entries to the rows of one batch.
+
+use super::{
+    entry::Entry,
+    format::{
+        ADDRESS_BYTES, Numbers, flag, how_number, kind, needs_object, sock_number, step_number, way_number,
+    },
+};
+use crate::{
+    decode::{Holder, Row},
+    event::{Ends, Event, Task, TcpState, What},
+};
+use arrow_array::{BinaryArray, FixedSizeBinaryArray, RecordBatch, builder::BinaryBuilder};
+use arrow_buffer::Buffer;
+use arrow_schema::{ArrowError, SchemaRef};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// A task as this batch has described it.
+type TaskKey = (u32, u64, [u8; 16], u64, bool);
+
+/// The rows of one batch.
+#[derive(Debug, Default)]
+pub struct Columns {
+    rows: usize,
+    numbers: Numbers,
+    local_addr: Vec<u8>,
+    remote_addr: Vec<u8>,
+    /// Rows that have a text, in order.
+    texts: Vec<(usize, Box<[u8]>)>,
+    /// Processes that this batch has described, so that a batch is understood without those before it.
+    processes: HashMap<TaskKey, u32>,
+    latest: Option<(Task, u32)>,
+}
+
+impl Columns {
+    /// How many rows there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds an entry: one row, and one more for a process that this batch has not described yet.
+    pub fn push(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Event(event) => self.event(event),
+            Entry::Row(row) => self.row(row),
+            Entry::Holder(holder) => self.holder(holder),
+            Entry::Settled(time) => self.mark(kind::SETTLED, time.0, 0),
+            Entry::SnapshotBegun(time) => self.mark(kind::SNAPSHOT_BEGUN, time.0, 0),
+            Entry::Covered(netns) => {
+                put(&mut self.numbers.netns, self.rows, *netns);
+                self.mark(kind::COVERED, 0, 0);
+            }
+            Entry::SegmentsHidden(are_hidden) => {
+                self.mark(kind::SEGMENTS_HIDDEN, 0, u64::from(*are_hidden));
+            }
+            Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
+            Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
+            Entry::Note { time, text } => {
+                self.texts.push((self.rows, text.as_bytes().into()));
+                self.mark(kind::NOTE, time.0, 0);
+            }
+            Entry::SnapshotDone => self.mark(kind::SNAPSHOT_DONE, 0, 0),
+            Entry::ScanBegun { started, way } => {
+                put(&mut self.numbers.detail, self.rows, way_number(*way));
+                self.mark(kind::SCAN_BEGUN, started.0, 0);
+            }
+            Entry::ScanDone { took } => self.mark(kind::SCAN_DONE, 0, took.0),
+            Entry::Clock(anchor) => self.mark(kind::CLOCK, anchor.mono_ns, anchor.wall_ns),
+            Entry::Lost { time, total } => self.mark(kind::LOST, time.0, *total),
+            Entry::Gap { time, entries } => self.mark(kind::GAP, time.0, *entries),
+            Entry::Stopped(time) => self.mark(kind::STOPPED, time.0, 0),
+            Entry::Summary(text) => {
+                self.texts.push((self.rows, text.as_bytes().into()));
+                self.mark(kind::SUMMARY, 0, 0);
+            }
+        }
+    }
+
+    /// Moves the rows out as one batch of `schema`, which [`super::format::schema`] has made.
+    ///
+    /// # Errors
+    /// Where a column of addresses cannot be made of its bytes.
+    pub fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut columns = self.numbers.take(rows);
+        for bytes in [&mut self.local_addr, &mut self.remote_addr] {
+            let mut bytes = std::mem::take(bytes);
+            bytes.resize(rows * ADDRESS_BYTES, 0);
+            let column = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?;
+            columns.push(Arc::new(column));
+        }
+        columns.push(Arc::new(texts(std::mem::take(&mut self.texts), rows)));
+        self.processes.clear();
+        self.latest = None;
+        RecordBatch::try_new(Arc::clone(schema), columns)
+    }
+
+    fn mark(&mut self, kind: u8, mono_ns: u64, value: u64) {
+        let at = self.rows;
+        let numbers = &mut self.numbers;
+        put(&mut numbers.mono_ns, at, mono_ns);
+        put(&mut numbers.kind, at, kind);
+        put(&mut numbers.value, at, value);
+        self.rows += 1;
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(task) = &event.task {
+            let number = self.process(task);
+            put(&mut self.numbers.process, self.rows, number);
+            put(&mut self.numbers.pid, self.rows, task.process.pid);
+        }
+        self.ends(&event.ends);
+        let keeps_object = needs_object(event);
+        let at = self.rows;
+        let numbers = &mut self.numbers;
+        let mut flags = if event.is_kernel_socket {
+            flag::KERNEL_SOCKET
+        } else {
+            0
+        };
+        let kind = match event.what {
+            What::State {
+                old,
+                new,
+                error,
+                fin_received,
+                is_orphan,
+                bytes,
+            } => {
+                if fin_received {
+                    flags |= flag::FIN_RECEIVED;
+                }
+                if is_orphan {
+                    flags |= flag::ORPHAN;
+                }
+                put(&mut numbers.old, at, old as u8);
+                put(&mut numbers.new, at, new as u8);
+                put(&mut numbers.error, at, error);
+                put(&mut numbers.bytes_acked, at, bytes.acked);
+                put(&mut numbers.bytes_received, at, bytes.received);
+                kind::STATE
+            }
+            What::ResetReceived => kind::RESET_RECEIVED,
+            What::ResetSent => kind::RESET_SENT,
+            What::TimewaitStart(substate) => {
+                put(&mut numbers.new, at, substate as u8);
+                kind::TIMEWAIT_START
+            }
+            What::TimewaitFull => kind::TIMEWAIT_FULL,
+            What::TimewaitSegment { substate, is_reset } => {
+                if is_reset {
+                    flags |= flag::RESET;
+                }
+                put(&mut numbers.new, at, substate as u8);
+                kind::TIMEWAIT_SEGMENT
+            }
+            What::TimewaitEnd { substate, how } => {
+                put(&mut numbers.new, at, substate as u8);
+                put(&mut numbers.detail, at, how_number(how));
+                kind::TIMEWAIT_END
+            }
+            What::TimewaitTimer { step, substate } => {
+                put(&mut numbers.new, at, substate as u8);
+                put(&mut numbers.detail, at, step_number(step));
+                kind::TIMEWAIT_TIMER
+            }
+            What::RequestStart { listener } => {
+                put(&mut numbers.listener, at, listener);
+                kind::REQUEST_START
+            }
+            What::RequestEnd => kind::REQUEST_END,
+            What::RequestTimer { step, listener } => {
+                put(&mut numbers.listener, at, listener);
+                put(&mut numbers.detail, at, step_number(step));
+                kind::REQUEST_TIMER
+            }
+            What::Accept => kind::ACCEPT,
+            What::Renamed => kind::RENAMED,
+        };
+        put(&mut numbers.mono_ns, at, event.time.0);
+        put(&mut numbers.kind, at, kind);
+        put(&mut numbers.flags, at, flags);
+        put(&mut numbers.protocol, at, event.protocol);
+        put(&mut numbers.cookie, at, event.sock.cookie);
+        if keeps_object {
+            put(&mut numbers.object, at, event.sock.address);
+        }
+        put(&mut numbers.netns, at, event.netns);
+        put(&mut numbers.lost, at, event.lost);
+        self.rows += 1;
+    }
+
+    fn row(&mut self, row: &Row) {
+        self.ends(&row.ends);
+        let at = self.rows;
+        let numbers = &mut self.numbers;
+        let mut flags = 0;
+        if row.is_orphan {
+            flags |= flag::ORPHAN;
+        }
+        if row.is_kernel_socket {
+            flags |= flag::KERNEL_SOCKET;
+        }
+        if row.expires_in_ns.is_some() {
+            flags |= flag::HAS_TIMER;
+        }
+        if row.idle.is_some() {
+            flags |= flag::HAS_IDLE;
+        }
+        put(&mut numbers.flags, at, flags);
+        put(&mut numbers.new, at, row.state as u8);
+        put(&mut numbers.detail, at, sock_number(row.kind));
+        put(&mut numbers.cookie, at, row.sock.cookie);
+        if row.sock.cookie == 0 || row.state == TcpState::SynRecv {
+            put(&mut numbers.object, at, row.sock.address);
+        }
+        put(&mut numbers.netns, at, row.netns);
+        put(&mut numbers.uid, at, row.uid);
+        put(&mut numbers.unread, at, row.unread);
+        put(&mut numbers.unsent, at, row.unsent);
+        put(&mut numbers.listener, at, row.listener);
+        put(&mut numbers.entry_stamp_ms, at, row.entry_stamp_ms);
+        put(
+            &mut numbers.expires_in_ns,
+            at,
+            row.expires_in_ns.unwrap_or_default(),
+        );
+        put(&mut numbers.idle_ns, at, row.idle.unwrap_or_default().0);
+        put(&mut numbers.inode, at, row.inode);
+        self.mark(kind::ROW, row.time.0, 0);
+    }
+
+    fn holder(&mut self, holder: &Holder) {
+        let number = self.process(&Task {
+            process: holder.process,
+            comm: holder.comm,
+            cgroup: holder.cgroup,
+            is_kernel_thread: false,
+        });
+        self.ends(&holder.ends);
+        let at = self.rows;
+        let numbers = &mut self.numbers;
+        put(&mut numbers.process, at, number);
+        put(&mut numbers.pid, at, holder.process.pid);
+        put(&mut numbers.cookie, at, holder.cookie);
+        put(&mut numbers.fd, at, holder.fd);
+        put(&mut numbers.new, at, holder.state as u8);
+        put(&mut numbers.netns, at, holder.netns);
+        put(&mut numbers.error, at, holder.error);
+        self.mark(kind::HOLDER, 0, 0);
+    }
+
+    fn ends(&mut self, ends: &Ends) {
+        let (local, remote) = ends.octets();
+        let at = self.rows;
+        put_address(&mut self.local_addr, at, local);
+        put_address(&mut self.remote_addr, at, remote);
+        put(&mut self.numbers.local_port, at, ends.local_port);
+        put(&mut self.numbers.remote_port, at, ends.remote_port);
+    }
+
+    /// The task's number in this batch, from 1; describes it where that has not been done.
+    fn process(&mut self, task: &Task) -> u32 {
+        if let Some((latest, number)) = &self.latest
+            && latest == task
+        {
+            return *number;
+        }
+        let next = u32::try_from(self.processes.len() + 1).expect("a batch has fewer rows than 2^32");
+        let key = (
+            task.process.pid,
+            task.process.start_ns,
+            task.comm,
+            task.cgroup,
+            task.is_kernel_thread,
+        );
+        let number = *self.processes.entry(key).or_insert(next);
+        if number == next {
+            let at = self.rows;
+            let numbers = &mut self.numbers;
+            if task.is_kernel_thread {
+                put(&mut numbers.flags, at, flag::KERNEL_THREAD);
+            }
+            put(&mut numbers.process, at, number);
+            put(&mut numbers.pid, at, task.process.pid);
+            put(&mut numbers.cgroup, at, task.cgroup);
+            let length = task
+                .comm
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            self.texts.push((at, task.comm[..length].into()));
+            self.mark(kind::PROCESS, 0, task.process.start_ns);
+        }
+        self.latest = Some((*task, number));
+        number
+    }
+}
+
+/// Sets row `at` of a column that may be shorter, as 0 does not need to be written.
+fn put<T: Copy + Default + PartialEq>(column: &mut Vec<T>, at: usize, value: T) {
+    if value != T::default() {
+        if column.len() < at {
+            column.resize(at, T::default());
+        }
+        column.push(value);
+    }
+}
+
+fn put_address(column: &mut Vec<u8>, at: usize, address: [u8; ADDRESS_BYTES]) {
+    if address != [0; ADDRESS_BYTES] {
+        column.resize(at * ADDRESS_BYTES, 0);
+        column.extend_from_slice(&address);
+    }
+}
+
+fn texts(texts: Vec<(usize, Box<[u8]>)>, rows: usize) -> BinaryArray {
+    let mut builder = BinaryBuilder::with_capacity(rows, 0);
+    let mut at = 0;
+    for (row, text) in texts {
+        for _ in at..row {
+            builder.append_value([]);
+        }
+        builder.append_value(text);
+        at = row + 1;
+    }
+    for _ in at..rows {
+        builder.append_value([]);
+    }
+    builder.finish()
+}

@@ -1,0 +1,122 @@
+//! Where a recording comes from: what stands in its schema's metadata. Strings only, so that any reader of Arrow shows
+//! it.
+
+use crate::{kernel::clock::Anchor, output::header::Header};
+use arrow_schema::Metadata;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The key of the format's version, the first thing to look at.
+pub const FORMAT_KEY: &str = "tcptrace.format";
+
+/// The key of all the rest, one JSON object.
+const ORIGIN_KEY: &str = "tcptrace.origin";
+
+/// The parts of it that people look for with other tools, each under a key of its own.
+const SHOWN: [&str; 6] = ["version", "host", "kernel", "machine", "command", "run"];
+
+/// What recorded, where and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Version of the program.
+    pub version: String,
+    /// `uname -n`
+    pub host: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// `uname -m`
+    pub machine: String,
+    /// The command line, its arguments separated by blanks.
+    pub command: String,
+    /// How each purpose is served.
+    pub hooks: BTreeMap<String, String>,
+    /// What is not traced, and why: a sentence each.
+    pub shortfalls: Vec<String>,
+    /// Both clocks when this file was begun.
+    pub clock: Anchor,
+    /// Names the run: the files of one run have the same.
+    pub run: String,
+    /// The place of this file among those of its run, from 0.
+    pub segment: u64,
+    /// How many live connections the run kept at most.
+    pub max_connections: usize,
+}
+
+impl Origin {
+    /// Describes a run that begins with `header`.
+    #[must_use]
+    pub fn new(header: &Header, shortfalls: Vec<String>, command: String, max_connections: usize) -> Self {
+        Self {
+            version: header.version.to_owned(),
+            host: header.host.clone(),
+            kernel: header.kernel.clone(),
+            machine: header.machine.clone(),
+            command,
+            hooks: header
+                .hooks
+                .iter()
+                .map(|(purpose, way)| ((*purpose).to_owned(), (*way).to_owned()))
+                .collect(),
+            shortfalls,
+            clock: header.clock,
+            run: format!("{}-{}-{}", header.host, header.clock.wall_ns, std::process::id()),
+            segment: 0,
+            max_connections,
+        }
+    }
+
+    /// As the schema's metadata, with the version of the format.
+    #[must_use]
+    pub fn to_metadata(&self, format: u32) -> Metadata {
+        let value = serde_json::to_value(self).expect("text, numbers and lists of them");
+        let shown = SHOWN.iter().filter_map(|key| {
+            let text = value.get(key)?.as_str()?;
+            Some((format!("tcptrace.{key}"), text.to_owned()))
+        });
+        shown
+            .chain([
+                (FORMAT_KEY.to_owned(), format.to_string()),
+                (ORIGIN_KEY.to_owned(), value.to_string()),
+            ])
+            .collect()
+    }
+
+    /// Reads it back; `None` where it is missing or is no such object.
+    #[must_use]
+    pub fn from_metadata(metadata: &Metadata) -> Option<Self> {
+        serde_json::from_str(metadata.get(ORIGIN_KEY)?).ok()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Origin {
+        Origin {
+            version: "0.1.0".to_owned(),
+            host: "web-1".to_owned(),
+            kernel: "6.18.1".to_owned(),
+            machine: "x86_64".to_owned(),
+            command: "tcptrace record -o x".to_owned(),
+            hooks: BTreeMap::from([("transitions".to_owned(), "tp_btf".to_owned())]),
+            shortfalls: vec!["accept (refused): later".to_owned()],
+            clock: Anchor {
+                mono_ns: 1_000_000_000,
+                wall_ns: 1_795_300_000_000_000_000,
+            },
+            run: "web-1-1-1".to_owned(),
+            segment: 0,
+            max_connections: 1_000,
+        }
+    }
+
+    #[test]
+    fn an_origin_survives_the_metadata() {
+        let metadata = example().to_metadata(1);
+        assert_eq!(Origin::from_metadata(&metadata), Some(example()));
+        assert_eq!(metadata["tcptrace.host"], "web-1");
+        assert_eq!(metadata[FORMAT_KEY], "1");
+        assert_eq!(Origin::from_metadata(&Metadata::default()), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The files of a report: which of them belong to one run, in which order, and what is missing between them.
+
+use super::{
+    entry::Entry,
+    origin::Origin,
+    read::{ReadError, Reader},
+};
+use crate::event::Nanos;
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+/// One run of `tcptrace record`, in one file or several.
+pub struct Run {
+    /// Where its first file comes from.
+    pub origin: Origin,
+    files: Vec<(PathBuf, Reader)>,
+    /// What is missing before the first file.
+    remarks: Vec<String>,
+}
+
+/// Opens files and puts them together. Those that give nothing are returned beside, with the reason.
+#[must_use]
+pub fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut failures = Vec::new();
+    for path in paths {
+        let reader = match Reader::open(path) {
+            Ok(reader) => reader,
+            Err(error) => {
+                failures.push((path.clone(), error));
+                continue;
+            }
+        };
+        match runs.iter_mut().find(|run| run.origin.run == reader.origin.run) {
+            Some(run) => run.files.push((path.clone(), reader)),
+            None => runs.push(Run {
+                origin: reader.origin.clone(),
+                files: vec![(path.clone(), reader)],
+                remarks: Vec::new(),
+            }),
+        }
+    }
+    for run in &mut runs {
+        run.put_in_order();
+    }
+    runs.sort_by(|a, b| {
+        let key = |run: &Run| (run.origin.host.clone(), run.origin.clock.wall_ns);
+        key(a).cmp(&key(b))
+    });
+    (runs, failures)
+}
+
+impl Run {
+    fn put_in_order(&mut self) {
+        self.files.sort_by_key(|(_, reader)| reader.origin.segment);
+        let mut known = None;
+        self.files.retain(|(path, reader)| {
+            let segment = reader.origin.segment;
+            let is_new = known != Some(segment);
+            if !is_new {
+                self.remarks
+                    .push(format!("{}: part {segment} was given twice", path.display()));
+            }
+            known = Some(segment);
+            is_new
+        });
+        if let Some((_, first)) = self.files.first() {
+            self.origin = first.origin.clone();
+        }
+    }
+
+    /// Hands over every entry of every file until `each` breaks off. From one file to the next comes the clock's new
+    /// reading, and a gap where a file between the two was not given.
+    ///
+    /// # Errors
+    /// Where a file cannot be read further, with its name.
+    pub fn play(
+        &mut self,
+        each: &mut impl FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let mut next = None;
+        for (path, reader) in &mut self.files {
+            let Origin { segment, clock, .. } = reader.origin;
+            if next.is_some() && each(Entry::Clock(clock)).is_break() {
+                return Ok(());
+            }
+            if next.is_some_and(|next| next != segment) {
+                let gap = Entry::Gap {
+                    time: Nanos(clock.mono_ns),
+                    entries: 0,
+                };
+                if each(gap).is_break() {
+                    return Ok(());
+                }
+            }
+            next = Some(segment + 1);
+            let went_on = reader.visit(each).map_err(|error| (path.clone(), error))?;
+            if !went_on {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not read so far, and where: a sentence each.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let mut list = self.remarks.clone();
+        let mut next = None;
+        for (path, reader) in &self.files {
+            let segment = reader.origin.segment;
+            if let Some(next) = next.filter(|next| *next != segment) {
+                list.push(format!(
+                    "{}: {} of the same run between it and the one before",
+                    path.display(),
+                    missing_parts(next, segment)
+                ));
+            }
+            next = Some(segment + 1);
+            list.extend(remarks_of(path, reader));
+        }
+        list
+    }
+}
+
+fn missing_parts(from: u64, to: u64) -> String {
+    match to - from {
+        1 => format!("part {from} is missing"),
+        count => format!("{count} parts are missing, {from} to {}", to - 1),
+    }
+}
+
+fn remarks_of(path: &Path, reader: &Reader) -> Vec<String> {
+    let mut list: Vec<String> = reader
+        .damage
+        .iter()
+        .map(|damage| format!("{}: {damage}", path.display()))
+        .collect();
+    if reader.unknown > 0 {
+        list.push(format!(
+            "{}: {} rows are of a kind that this version does not know",
+            path.display(),
+            reader.unknown
+        ));
+    }
+    list
+}

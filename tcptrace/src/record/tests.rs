@@ -1,0 +1,480 @@
+//! Recordings of random runs: what is read is what was written, a replay gives the report that the live run gave, and
+//! damage is found, said, and costs nothing beyond itself.
+
+use super::{
+    entry::Entry,
+    ledger::Ledger,
+    origin::{Origin, tests::example},
+    read::{Fault, ReadError, Reader},
+    write::Encoder,
+};
+use crate::{
+    connection::table_tests::{Fate, Workload, any_workload, fates, perturbed},
+    decode::{Holder, Row, SockKind},
+    engine::Engine,
+    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
+    filter::Filter,
+    kernel::clock::Anchor,
+    output::report as output,
+    owner::holders::{Scan, Way},
+    record::format::needs_object,
+    report::{self, Beginning},
+    source::replay::Replay,
+    view::Sort,
+};
+use proptest::prelude::*;
+use std::{io::Cursor, ops::ControlFlow};
+
+/// A live run: an engine that is told, and everything that it was told.
+struct Live {
+    origin: Origin,
+    engine: Engine,
+    ledger: Ledger,
+    entries: Vec<Entry>,
+}
+
+impl Live {
+    fn new(max_connections: usize) -> Self {
+        let origin = Origin {
+            max_connections,
+            ..example()
+        };
+        Self {
+            engine: Engine::new(max_connections),
+            ledger: Ledger::new(origin.clock),
+            entries: Vec::new(),
+            origin,
+        }
+    }
+
+    fn tell(&mut self, entry: Entry) {
+        self.ledger.note(&entry);
+        self.entries.push(entry);
+    }
+
+    /// As a session drains.
+    fn drain(&mut self, events: &[Event]) {
+        for event in events {
+            self.tell(Entry::Event(*event));
+            self.engine.ingest(event, &mut |_| {});
+        }
+        if let Some(last) = events.last() {
+            self.tell(Entry::Settled(last.time));
+            self.engine.settle(last.time, &mut |_| {});
+        }
+    }
+
+    /// As a session repairs: a snapshot, the events that came meanwhile, and a scan.
+    fn repair(&mut self, workload: &Workload, at: Nanos, meanwhile: &[Event]) {
+        let snapshot = workload.snapshot(at);
+        self.tell(Entry::SnapshotBegun(snapshot.started));
+        for netns in &snapshot.covered {
+            self.tell(Entry::Covered(*netns));
+        }
+        for row in &snapshot.rows {
+            self.tell(Entry::Row(*row));
+        }
+        for event in meanwhile {
+            self.tell(Entry::Event(*event));
+        }
+        self.tell(Entry::SnapshotDone);
+        self.engine.merge(&snapshot, meanwhile, &mut |_| {});
+        let scan = Scan {
+            started: at,
+            holders: snapshot.rows.iter().map(|row| holder(row.sock.cookie)).collect(),
+            way: Way::Iterator,
+        };
+        self.tell(Entry::ScanBegun {
+            started: scan.started,
+            way: scan.way,
+        });
+        for holder in &scan.holders {
+            self.tell(Entry::Holder(*holder));
+        }
+        self.tell(Entry::ScanDone { took: Nanos(77) });
+        self.engine.hold(scan);
+    }
+
+    fn stop(&mut self, at: Nanos) {
+        self.tell(Entry::Stopped(at));
+        self.engine.settle(Nanos(u64::MAX), &mut |_| {});
+    }
+
+    fn report(&self) -> String {
+        said(&self.origin, &self.engine, &self.ledger)
+    }
+
+    /// The file, its messages of `rows` rows each.
+    fn file(&self, rows: usize) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::new(&self.origin).unwrap();
+        let mut messages = vec![encoder.header()];
+        for entries in self.entries.chunks(rows) {
+            for entry in entries {
+                encoder.push(entry);
+            }
+            messages.push(encoder.batch().unwrap());
+        }
+        messages
+    }
+}
+
+fn holder(cookie: u64) -> Holder {
+    Holder {
+        cookie,
+        process: ProcessKey {
+            pid: 7,
+            start_ns: cookie,
+        },
+        comm: *b"holder\0\0\0\0\0\0\0\0\0\0",
+        cgroup: 9,
+        fd: 3,
+        state: TcpState::Established,
+        netns: 1,
+        ends: Ends::default(),
+        error: 104,
+    }
+}
+
+fn said(origin: &Origin, engine: &Engine, ledger: &Ledger) -> String {
+    let beginning = Beginning::of_run(ledger);
+    let report = report::build(
+        origin,
+        engine,
+        ledger,
+        beginning,
+        ledger.latest,
+        &Filter::default(),
+        Sort::default(),
+    );
+    output::text(std::slice::from_ref(&report)) + &output::json(&[report])
+}
+
+/// Everything that can be read, and where something cannot.
+fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
+    let mut reader = Reader::new(Box::new(Cursor::new(bytes)))?;
+    let mut entries = Vec::new();
+    let visited = reader.visit(&mut |entry| {
+        entries.push(entry);
+        ControlFlow::Continue(())
+    });
+    assert!(visited.unwrap());
+    Ok((entries, reader))
+}
+
+/// What is kept of an entry: not every kernel object's address.
+fn kept(entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    match &mut entry {
+        Entry::Event(event) if !needs_object(event) => event.sock.address = 0,
+        Entry::Row(row) if row.sock.cookie != 0 && row.state != TcpState::SynRecv => row.sock.address = 0,
+        _ => {}
+    }
+    entry
+}
+
+fn played(workload: &Workload, fates: &[Fate], share: usize, max_connections: usize) -> Live {
+    let events = perturbed(&workload.events(), fates);
+    let mut live = Live::new(max_connections);
+    let middle = events.len() * share / 100;
+    let meanwhile = (middle + 3).min(events.len());
+    for drained in events[..middle].chunks(7) {
+        live.drain(drained);
+    }
+    let at = events.get(middle).map_or(workload.end, |event| event.time);
+    live.repair(workload, at, &events[middle..meanwhile]);
+    for drained in events[meanwhile..].chunks(5) {
+        live.drain(drained);
+    }
+    live.tell(Entry::Lost {
+        time: workload.end,
+        total: 5,
+    });
+    live.stop(workload.end.plus(Nanos(1)));
+    live.tell(Entry::Summary("{}".into()));
+    live
+}
+
+proptest! {
+    #[test]
+    fn a_replay_gives_the_report_of_the_live_run(
+        workload in any_workload(),
+        fates in fates(3_000_000),
+        share in 0..100usize,
+        rows in 1..200usize,
+        max_connections in prop_oneof![Just(1_000), 1..6usize],
+    ) {
+        let live = played(&workload, &fates, share, max_connections);
+        let (entries, reader) = read(live.file(rows).concat()).unwrap();
+        prop_assert_eq!(&entries, &live.entries.iter().map(kept).collect::<Vec<_>>());
+        prop_assert_eq!(&reader.damage, &[]);
+        prop_assert_eq!(reader.unknown, 0);
+        let mut replay = Replay::new(&reader.origin);
+        for entry in entries {
+            replay.apply(&entry, &mut |_| {});
+        }
+        replay.end(&mut |_| {});
+        prop_assert_eq!(said(&reader.origin, &replay.engine, &replay.ledger), live.report());
+        prop_assert_eq!(replay.orphans, 0);
+    }
+
+    #[test]
+    fn a_cut_file_gives_all_its_whole_batches_and_says_where_it_ends(
+        workload in any_workload(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let live = played(&workload, &[], 50, 1_000);
+        let messages = live.file(9);
+        let mut bytes = messages.concat();
+        let cut = cut.index(bytes.len());
+        bytes.truncate(cut);
+        let mut whole = 0;
+        let mut end = 0;
+        for message in &messages {
+            if end + message.len() > cut {
+                break;
+            }
+            end += message.len();
+            whole += 1;
+        }
+        match read(bytes) {
+            Err(ReadError::Empty) => prop_assert_eq!(cut, 0),
+            Err(error) => prop_assert!(whole == 0, "{error}"),
+            Ok((mut entries, reader)) => {
+                if end < cut {
+                    prop_assert_eq!(reader.damage.len(), 1);
+                    prop_assert_eq!(reader.damage[0].bytes.clone(), end as u64..cut as u64);
+                    prop_assert_eq!(reader.damage[0].what, Fault::Cut);
+                    let gap = entries.pop();
+                    let is_gap = matches!(gap, Some(Entry::Gap { .. }));
+                    prop_assert!(is_gap);
+                }
+                let expected: Vec<Entry> = live.entries.iter().take((whole - 1) * 9).map(kept).collect();
+                prop_assert_eq!(entries, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_own_batch_and_is_said(
+        workload in any_workload(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8u8,
+    ) {
+        let live = played(&workload, &[], 50, 1_000);
+        let messages = live.file(9);
+        let mut bytes = messages.concat();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let mut end = 0;
+        let damaged = messages.iter().position(|message| {
+            end += message.len();
+            at < end
+        }).unwrap();
+        match read(bytes) {
+            Err(error) => prop_assert!(damaged == 0, "{error}"),
+            Ok((entries, reader)) => {
+                prop_assert_eq!(reader.damage.len(), 1);
+                let place = &reader.damage[0].bytes;
+                prop_assert!(place.contains(&(at as u64)), "{:?} {at}", place);
+                let mut expected: Vec<Entry> = live.entries.iter().map(kept).collect();
+                let first = (damaged - 1) * 9;
+                expected.drain(first..(first + 9).min(expected.len()));
+                let found: Vec<Entry> = entries
+                    .into_iter()
+                    .filter(|entry| !matches!(entry, Entry::Gap { .. }))
+                    .collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_recording(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        prop_assert!(read(bytes).is_err());
+    }
+
+    #[test]
+    fn rows_in_any_order_never_panic_a_replay(
+        workload in any_workload(),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
+    ) {
+        let live = played(&workload, &[], 50, 1_000);
+        let mut replay = Replay::new(&live.origin);
+        for index in order {
+            replay.apply(index.get(&live.entries), &mut |_| {});
+        }
+        replay.end(&mut |_| {});
+        prop_assert!(!said(&live.origin, &replay.engine, &replay.ledger).is_empty());
+    }
+}
+
+#[test]
+fn what_follows_a_gap_is_judged_as_after_a_loss() {
+    let mut replay = Replay::new(&example());
+    let event = Event {
+        time: Nanos(2_000_000_000),
+        sock: SockRef {
+            cookie: 5,
+            address: 0,
+        },
+        ends: Ends::default(),
+        netns: 1,
+        protocol: 6,
+        what: What::ResetSent,
+        task: None,
+        is_kernel_socket: false,
+        lost: 0,
+    };
+    let gap = Entry::Gap {
+        time: Nanos(1_500_000_000),
+        entries: 4,
+    };
+    for entry in &[Entry::Event(event), gap, Entry::Event(event)] {
+        replay.apply(entry, &mut |_| {});
+    }
+    assert_eq!((replay.ledger.gaps, replay.ledger.missing), (1, 4));
+    assert_eq!(replay.ledger.events, 2);
+}
+
+/// Every kind of entry, fixed for good: what format 1 holds.
+#[expect(clippy::too_many_lines, reason = "a list of values")]
+fn one_of_each() -> Vec<Entry> {
+    let at = |ms: u64| Nanos::from_millis(1_000 + ms);
+    let ends = Ends::new(
+        ("10.0.0.1".parse().unwrap(), 443),
+        ("2001:db8::2".parse().unwrap(), 50_000),
+    );
+    let event = |ms, what| {
+        Entry::Event(Event {
+            time: at(ms),
+            sock: SockRef {
+                cookie: 77,
+                address: 0,
+            },
+            ends,
+            netns: 4_026_531_840,
+            protocol: 6,
+            what,
+            task: Some(Task {
+                process: ProcessKey { pid: 42, start_ns: 9 },
+                comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+                cgroup: 3,
+                is_kernel_thread: true,
+            }),
+            is_kernel_socket: true,
+            lost: 2,
+        })
+    };
+    let state = What::State {
+        old: TcpState::LastAck,
+        new: TcpState::Close,
+        error: 104,
+        fin_received: true,
+        is_orphan: true,
+        bytes: Bytes {
+            acked: 5,
+            received: 6,
+        },
+    };
+    let substate = TcpState::FinWait2;
+    let row = Row {
+        time: at(20),
+        sock: SockRef {
+            cookie: 0,
+            address: u64::MAX - 1,
+        },
+        ends,
+        netns: 7,
+        kind: SockKind::Request,
+        state: TcpState::SynRecv,
+        uid: 1,
+        is_orphan: true,
+        is_kernel_socket: true,
+        unread: 2,
+        unsent: 3,
+        listener: 4,
+        entry_stamp_ms: 5,
+        expires_in_ns: Some(-6),
+        idle: Some(Nanos(7)),
+        inode: 8,
+    };
+    vec![
+        Entry::SegmentsHidden(true),
+        event(1, state),
+        event(2, What::ResetReceived),
+        event(3, What::ResetSent),
+        event(4, What::TimewaitStart(substate)),
+        event(5, What::TimewaitFull),
+        event(
+            6,
+            What::TimewaitSegment {
+                substate,
+                is_reset: true,
+            },
+        ),
+        event(
+            7,
+            What::TimewaitEnd {
+                substate,
+                how: How::ReusedBySyn,
+            },
+        ),
+        event(
+            8,
+            What::TimewaitTimer {
+                step: TimerStep::Cancel,
+                substate,
+            },
+        ),
+        event(9, What::RequestStart { listener: 11 }),
+        event(10, What::RequestEnd),
+        event(
+            11,
+            What::RequestTimer {
+                step: TimerStep::Expire,
+                listener: 12,
+            },
+        ),
+        event(12, What::Accept),
+        event(13, What::Renamed),
+        Entry::Settled(at(14)),
+        Entry::Clock(Anchor {
+            mono_ns: 1_015_000_000,
+            wall_ns: 1_795_300_000_000_000_001,
+        }),
+        Entry::Lost {
+            time: at(16),
+            total: 17,
+        },
+        Entry::Gap {
+            time: at(18),
+            entries: 19,
+        },
+        Entry::SnapshotBegun(at(20)),
+        Entry::Covered(7),
+        Entry::Row(row),
+        Entry::SnapshotDone,
+        Entry::LookBegun(at(21)),
+        Entry::Looked(at(21)),
+        Entry::Note {
+            time: at(22),
+            text: "é".into(),
+        },
+        Entry::ScanBegun {
+            started: at(23),
+            way: Way::Proc,
+        },
+        Entry::Holder(holder(77)),
+        Entry::ScanDone { took: Nanos(24) },
+        Entry::Stopped(at(25)),
+        Entry::Summary("{\"events\":1}".into()),
+    ]
+}
+
+#[test]
+fn a_file_of_format_1_is_read_by_every_later_version() {
+    let (entries, reader) = read(include_bytes!("fixtures/format-1.arrows").to_vec()).unwrap();
+    assert_eq!(entries, one_of_each());
+    assert_eq!(reader.origin, example());
+    assert!(reader.is_whole);
+}

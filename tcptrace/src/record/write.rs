@@ -1,0 +1,177 @@
+//! Writes one file of a recording: whole batches, each in one write, synced when told. What is there is always
+//! readable: a batch that does not fit on the disk is taken back.
+
+use super::{
+    columns::Columns,
+    entry::Entry,
+    format::{self, FORMAT},
+    frame,
+    origin::Origin,
+};
+use arrow_ipc::{
+    CompressionType, MetadataVersion,
+    writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
+};
+use arrow_schema::{ArrowError, SchemaRef};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+/// A batch has this many rows at most, beside the descriptions of processes: enough for zstd, and 10 MB to hold.
+pub const BATCH_ROWS: usize = 65_536;
+
+/// Only its user may read a recording: it tells who talks to whom.
+const MODE: u32 = 0o600;
+
+/// Encodes entries as messages of one stream.
+pub struct Encoder {
+    schema: SchemaRef,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+    tracker: DictionaryTracker,
+    columns: Columns,
+}
+
+impl Encoder {
+    /// A stream of this origin, compressed at zstd's own default level.
+    ///
+    /// # Errors
+    /// Where Arrow refuses the options, which are constants.
+    pub fn new(origin: &Origin) -> Result<Self, ArrowError> {
+        let options = IpcWriteOptions::try_new(frame::ALIGNMENT, false, MetadataVersion::V5)?
+            .try_with_compression(Some(CompressionType::ZSTD))?;
+        Ok(Self {
+            schema: format::schema(origin.to_metadata(FORMAT)),
+            options,
+            context: IpcWriteContext::default(),
+            tracker: DictionaryTracker::new(true),
+            columns: Columns::default(),
+        })
+    }
+
+    /// The stream's first message.
+    #[must_use]
+    pub fn header(&mut self) -> Vec<u8> {
+        let message = IpcDataGenerator {}.schema_to_bytes_with_dictionary_tracker(
+            &self.schema,
+            &mut self.tracker,
+            &self.options,
+        );
+        frame::seal(message)
+    }
+
+    /// Adds an entry to the batch.
+    pub fn push(&mut self, entry: &Entry) {
+        self.columns.push(entry);
+    }
+
+    /// Rows that are in no message yet.
+    #[must_use]
+    pub const fn pending(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The rows so far as one message.
+    ///
+    /// # Errors
+    /// Where they cannot be encoded or compressed.
+    pub fn batch(&mut self) -> Result<Vec<u8>, ArrowError> {
+        let batch = self.columns.take(&self.schema)?;
+        let (_, message): (_, EncodedData) =
+            IpcDataGenerator {}.encode(&batch, &mut self.tracker, &self.options, &mut self.context)?;
+        Ok(frame::seal(message))
+    }
+}
+
+/// One open file.
+pub struct Writer {
+    encoder: Encoder,
+    file: File,
+    bytes: u64,
+}
+
+impl Writer {
+    /// Makes the file, which must not be there yet, and writes its header.
+    ///
+    /// # Errors
+    /// Where it cannot be made or written.
+    pub fn create(path: &Path, origin: &Origin) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(path)?;
+        let mut writer = Self {
+            encoder: Encoder::new(origin).map_err(io::Error::other)?,
+            file,
+            bytes: 0,
+        };
+        let header = writer.encoder.header();
+        writer.append(&header)?;
+        writer.sync()?;
+        Ok(writer)
+    }
+
+    /// Adds an entry, and writes a batch where one is full.
+    ///
+    /// # Errors
+    /// Where the disk is full, or fails.
+    pub fn push(&mut self, entry: &Entry) -> io::Result<()> {
+        self.encoder.push(entry);
+        if self.encoder.pending() >= BATCH_ROWS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what there is as a batch.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.encoder.pending() == 0 {
+            return Ok(());
+        }
+        let message = self.encoder.batch().map_err(io::Error::other)?;
+        self.append(&message)
+    }
+
+    /// Waits until everything written is on the disk.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Writes the rest and the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.flush()?;
+        self.append(&frame::END)?;
+        self.file.sync_all()?;
+        Ok(self.bytes)
+    }
+
+    /// Bytes in the file.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // Readers stop at half a message; without it they find the end of what is whole. Where even that fails,
+            // they say what they found.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}

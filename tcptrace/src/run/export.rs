@@ -1,0 +1,112 @@
+//! `tcptrace export`: recordings as a table for other tools.
+
+use super::{Failure, playback, unless_closed};
+use crate::{
+    cli::{ExportArgs, ExportFormat},
+    options,
+    output::{
+        export::{self, ExportRow},
+        json, parquet,
+        sink::{Sink, SinkError},
+    },
+    record::runs::Run,
+};
+use ::parquet::errors::ParquetError;
+use std::{fs::File, io, ops::ControlFlow};
+
+/// Writes every change of the recordings, and every connection that is still there.
+///
+/// # Errors
+/// Wrong flags, recordings that give nothing, an output that cannot be written.
+pub fn run(args: &ExportArgs) -> Result<(), Failure> {
+    let span = options::recording::span(&args.span)?;
+    let mut target = open(args)?;
+    let mut ended = Ok(());
+    for mut run in playback::open(&args.files)? {
+        let host = run.origin.host.clone();
+        let mut each = |row: &ExportRow<'_>| {
+            if ended.is_ok() {
+                ended = target.write(row);
+            }
+            if ended.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        let played = playback::play(&mut run, span, &mut |change, replay| {
+            each(&ExportRow::of_change(&host, change, replay))
+        })?;
+        let _went_on = played.replay.engine.table.iter().try_for_each(|connection| {
+            each(&ExportRow::of_open(&host, connection, &played.replay, played.end))
+        });
+        say_remarks(&run);
+    }
+    unless_closed(ended.and_then(|()| target.finish()))?;
+    Ok(())
+}
+
+fn say_remarks(run: &Run) {
+    for remark in run.remarks() {
+        eprintln!("tcptrace: not read: {remark}");
+    }
+}
+
+enum Target {
+    Parquet(Box<parquet::Writer<File>>),
+    Csv(Sink),
+    Lines(Sink),
+}
+
+fn open(args: &ExportArgs) -> Result<Target, Failure> {
+    let sink = || Sink::open(args.output.as_deref()).map_err(Failure::Output);
+    Ok(match args.format {
+        ExportFormat::Parquet => {
+            let Some(path) = &args.output else {
+                return Err(Failure::Usage(options::wrong(
+                    "--format parquet",
+                    "a table of columns is no stream of lines",
+                    "name a file with -o",
+                )));
+            };
+            let file = File::create(path).map_err(Failure::Output)?;
+            Target::Parquet(Box::new(
+                parquet::Writer::new(file).map_err(|error| Failure::Output(io_error(error)))?,
+            ))
+        }
+        ExportFormat::Csv => {
+            let mut sink = sink()?;
+            unless_closed(sink.lines(export::TITLES))?;
+            Target::Csv(sink)
+        }
+        ExportFormat::Jsonl => Target::Lines(sink()?),
+    })
+}
+
+impl Target {
+    fn write(&mut self, row: &ExportRow<'_>) -> Result<(), SinkError> {
+        match self {
+            Self::Parquet(writer) => writer.push(row).map_err(|error| SinkError::from(io_error(error))),
+            Self::Csv(sink) => sink.lines(&export::csv(row)),
+            Self::Lines(sink) => sink.lines(&json::line(row)),
+        }
+    }
+
+    fn finish(self) -> Result<(), SinkError> {
+        match self {
+            Self::Parquet(writer) => writer.finish().map_err(|error| SinkError::from(io_error(error))),
+            Self::Csv(mut sink) | Self::Lines(mut sink) => sink.flush(),
+        }
+    }
+}
+
+/// Parquet's own error where it is one, else the disk's.
+fn io_error(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(error) => io::Error::other(error),
+        },
+        other => io::Error::other(other),
+    }
+}

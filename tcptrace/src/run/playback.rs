@@ -1,0 +1,137 @@
+//! Plays recordings up to a moment, for every command that reads them. Says what cannot be read.
+
+use super::Failure;
+use crate::{
+    connection::table::Change,
+    event::Nanos,
+    options::recording::{Moment, Span},
+    record::{
+        entry::Entry,
+        ledger::Ledger,
+        runs::{self, Run},
+    },
+    report::Beginning,
+    source::replay::Replay,
+    stats::Stats,
+};
+use std::{ops::ControlFlow, path::PathBuf};
+
+/// Opens the files; those that give nothing are named on standard error.
+///
+/// # Errors
+/// Where none gives anything.
+pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
+    let (runs, failures) = runs::open(paths);
+    if runs.is_empty() {
+        let reasons: Vec<String> = failures
+            .iter()
+            .map(|(path, error)| format!("{}: {error}", path.display()))
+            .collect();
+        return Err(Failure::Other(anyhow::anyhow!("{}", reasons.join("\n"))));
+    }
+    for (path, error) in failures {
+        eprintln!("tcptrace: not read: {}: {error}", path.display());
+    }
+    Ok(runs)
+}
+
+/// A run that was played to the end of a span.
+pub struct Played {
+    /// The engine and its books.
+    pub replay: Replay,
+    /// What had been counted when the span began.
+    pub beginning: Beginning,
+    /// The moment that was reached.
+    pub end: Nanos,
+}
+
+/// Plays a run through `span`; `emit` gets the changes within it, with the books as they
+/// are then, and may break off.
+///
+/// # Errors
+/// Where a file cannot be read further.
+pub fn play(
+    run: &mut Run,
+    span: Span,
+    emit: &mut impl FnMut(&Change, &Replay) -> ControlFlow<()>,
+) -> Result<Played, Failure> {
+    let mut replay = Replay::new(&run.origin);
+    let mut beginning = Beginning::of_run(&replay.ledger);
+    let mut has_begun = span.from.is_none();
+    let mut end = None;
+    let mut changes: Vec<Change> = Vec::new();
+    let mut each = |entry: Entry| {
+        if let Some(time) = entry.time() {
+            if span.to.is_some_and(|to| is_after(time, to, &replay.ledger)) {
+                end = Some(moment_time(span.to, &replay.ledger, time));
+                return ControlFlow::Break(());
+            }
+            if !has_begun
+                && span
+                    .from
+                    .is_some_and(|from| !is_before(time, from, &replay.ledger))
+            {
+                has_begun = true;
+                replay.engine.stats = Stats::default();
+                beginning = Beginning {
+                    time,
+                    events: replay.ledger.events,
+                    tally: replay.engine.table.tally,
+                };
+            }
+        }
+        replay.apply(&entry, &mut |change| changes.push(*change));
+        changes
+            .drain(..)
+            .filter(|_| has_begun)
+            .try_for_each(|change| emit(&change, &replay))
+    };
+    run.play(&mut each).map_err(|(path, error)| {
+        Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
+    })?;
+    replay.end(&mut |change| changes.push(*change));
+    let _went_on = changes
+        .drain(..)
+        .filter(|_| has_begun)
+        .try_for_each(|change| emit(&change, &replay));
+    let end = end.unwrap_or(replay.ledger.latest);
+    if !has_begun {
+        beginning = Beginning {
+            time: end,
+            events: replay.ledger.events,
+            tally: replay.engine.table.tally,
+        };
+        replay.engine.stats = Stats::default();
+    }
+    Ok(Played {
+        replay,
+        beginning,
+        end,
+    })
+}
+
+fn is_after(time: Nanos, moment: Moment, ledger: &Ledger) -> bool {
+    match moment {
+        Moment::Wall(wall) => ledger.wall(time) > wall,
+        Moment::After(span) => time > ledger.began.plus(span),
+    }
+}
+
+fn is_before(time: Nanos, moment: Moment, ledger: &Ledger) -> bool {
+    match moment {
+        Moment::Wall(wall) => ledger.wall(time) < wall,
+        Moment::After(span) => time < ledger.began.plus(span),
+    }
+}
+
+/// The monotonic time of a moment that `next` is beyond.
+fn moment_time(moment: Option<Moment>, ledger: &Ledger, next: Nanos) -> Nanos {
+    match moment {
+        None => next,
+        Some(Moment::After(span)) => ledger.began.plus(span),
+        Some(Moment::Wall(wall)) => {
+            let beyond = ledger.wall(next).saturating_sub(wall);
+            Nanos(next.0.saturating_sub(beyond)).max(ledger.began)
+        }
+    }
+}

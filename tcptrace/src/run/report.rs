@@ -1,0 +1,48 @@
+//! `tcptrace report`: what was true in recordings.
+
+use super::{Failure, playback, unless_closed};
+use crate::{
+    cli::ReportArgs,
+    options,
+    output::{report as report_output, sink::Sink},
+    report,
+};
+use std::ops::ControlFlow;
+
+/// Reads the recordings and prints their report.
+///
+/// # Errors
+/// Wrong flags, recordings that give nothing, an output that cannot be written.
+pub fn run(args: &ReportArgs) -> Result<(), Failure> {
+    let span = options::recording::span(&args.span)?;
+    let filter = options::recording::filter(&args.filter, &args.state)?;
+    let mut reports = Vec::new();
+    for mut run in playback::open(&args.files)? {
+        let played = playback::play(&mut run, span, &mut |_, _| ControlFlow::Continue(()))?;
+        let mut report = report::build(
+            &run.origin,
+            &played.replay.engine,
+            &played.replay.ledger,
+            played.beginning,
+            played.end,
+            &filter,
+            args.sort,
+        );
+        report.remarks = run.remarks();
+        if played.replay.orphans > 0 {
+            report.remarks.push(format!(
+                "{} rows of snapshots and scans that are not whole",
+                played.replay.orphans
+            ));
+        }
+        reports.push(report);
+    }
+    let text = if args.json {
+        report_output::json(&reports)
+    } else {
+        report_output::text(&reports)
+    };
+    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
+    Ok(())
+}

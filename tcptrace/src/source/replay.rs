@@ -1,0 +1,143 @@
+//! A recording as a source of events: gives an engine what the live one was given, in the same order. Looks at no
+//! clock and at nothing of this machine.
+
+use crate::{
+    connection::table::Change,
+    decode::Row,
+    engine::Engine,
+    event::{Event, Nanos},
+    owner::holders::Scan,
+    record::{entry::Entry, ledger::Ledger, origin::Origin},
+    source::snapshot::Snapshot,
+};
+
+/// An engine that is being told, and the books beside it.
+pub struct Replay {
+    /// The engine.
+    pub engine: Engine,
+    /// The books.
+    pub ledger: Ledger,
+    /// Entries that belong to a snapshot or a scan of which the beginning or the end is missing.
+    pub orphans: u64,
+    gathering: Gathering,
+}
+
+/// Snapshots and scans are taken in whole.
+#[derive(Default)]
+enum Gathering {
+    #[default]
+    Nothing,
+    Snapshot(Snapshot, Vec<Event>),
+    Look(Vec<Row>, Vec<Event>),
+    Scan(Scan),
+}
+
+impl Replay {
+    /// Before the first entry of a run of this origin.
+    #[must_use]
+    pub fn new(origin: &Origin) -> Self {
+        Self {
+            engine: Engine::new(origin.max_connections),
+            ledger: Ledger::new(origin.clock),
+            orphans: 0,
+            gathering: Gathering::Nothing,
+        }
+    }
+
+    /// Takes one entry; `emit` gets every change of state that it makes known.
+    pub fn apply(&mut self, entry: &Entry, emit: &mut impl FnMut(&Change)) {
+        self.ledger.note(entry);
+        match entry {
+            Entry::Event(event) => {
+                let mut event = *event;
+                // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
+                event.lost = event.lost.wrapping_add(self.ledger.gaps);
+                match &mut self.gathering {
+                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
+                    Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
+                }
+            }
+            Entry::Settled(time) => self.engine.settle(*time, emit),
+            Entry::Stopped(_) => self.engine.settle(Nanos(u64::MAX), emit),
+            Entry::SnapshotBegun(started) => {
+                let snapshot = Snapshot {
+                    started: *started,
+                    ..Snapshot::default()
+                };
+                self.begin(Gathering::Snapshot(snapshot, Vec::new()), emit);
+            }
+            Entry::Covered(netns) => match &mut self.gathering {
+                Gathering::Snapshot(snapshot, _) => {
+                    snapshot.covered.insert(*netns);
+                }
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
+            },
+            Entry::Row(row) => match &mut self.gathering {
+                Gathering::Look(rows, _) => rows.push(*row),
+                Gathering::Snapshot(snapshot, _) => snapshot.rows.push(*row),
+                Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
+            },
+            Entry::SnapshotDone => match std::mem::take(&mut self.gathering) {
+                Gathering::Snapshot(snapshot, events) => {
+                    self.engine.merge(&snapshot, &events, emit);
+                }
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
+            },
+            Entry::SegmentsHidden(are_hidden) => self.engine.table.segments_are_hidden = *are_hidden,
+            Entry::LookBegun(_) => self.begin(Gathering::Look(Vec::new(), Vec::new()), emit),
+            Entry::Looked(begun) => {
+                if let Gathering::Look(rows, events) = std::mem::take(&mut self.gathering) {
+                    self.engine.observe(&rows, &events, emit);
+                }
+                self.engine.table.looked_before = *begun;
+            }
+            Entry::ScanBegun { started, way } => {
+                let scan = Scan {
+                    started: *started,
+                    way: *way,
+                    holders: Vec::new(),
+                };
+                self.begin(Gathering::Scan(scan), emit);
+            }
+            Entry::Holder(holder) => match &mut self.gathering {
+                Gathering::Scan(scan) => scan.holders.push(*holder),
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
+            },
+            Entry::ScanDone { .. } => match std::mem::take(&mut self.gathering) {
+                Gathering::Scan(scan) => {
+                    self.engine.hold(scan);
+                }
+                Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
+            },
+            // What was being gathered has lost a part.
+            Entry::Gap { .. } => self.begin(Gathering::Nothing, emit),
+            Entry::Clock(_) | Entry::Lost { .. } | Entry::Note { .. } | Entry::Summary(_) => {}
+        }
+    }
+
+    /// Settles what waited when the recording, or the part of it that is wanted, ended.
+    pub fn end(&mut self, emit: &mut impl FnMut(&Change)) {
+        self.begin(Gathering::Nothing, emit);
+        self.engine.settle(self.ledger.latest, emit);
+    }
+
+    /// Begins to gather something else. Half a snapshot proves nothing, but the events in it happened.
+    fn begin(&mut self, next: Gathering, emit: &mut impl FnMut(&Change)) {
+        match std::mem::replace(&mut self.gathering, next) {
+            Gathering::Nothing => {}
+            Gathering::Scan(scan) => self.orphans += 1 + scan.holders.len() as u64,
+            Gathering::Look(rows, events) => {
+                self.orphans += 1 + rows.len() as u64;
+                for event in &events {
+                    self.engine.ingest(event, emit);
+                }
+            }
+            Gathering::Snapshot(snapshot, events) => {
+                self.orphans += 1 + snapshot.rows.len() as u64;
+                for event in &events {
+                    self.engine.ingest(event, emit);
+                }
+            }
+        }
+    }
+}

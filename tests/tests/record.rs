@@ -1,0 +1,389 @@
+//! Recordings on the running kernel: a replay says what the live run said, a kill and a full disk cost what they may,
+//! files in turn are played as one, and other people's tools read the same rows.
+
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::{Duration, SystemTime},
+};
+use tcptrace_tests::{
+    analysts,
+    clock::poll_until,
+    command::{self, tcptrace},
+    files,
+    live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+    random::Random,
+    recording::{self, Recording},
+    small_disk,
+    workload::Workload,
+};
+
+/// How long something that has to come may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How late a busy machine may do what is due.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Reads what docs/postmortem.md asks, in DuckDB and in ClickHouse, and compares every form of the export.
+const POSTMORTEM: &str = include_str!("record/postmortem.py");
+/// Reads the stream itself with pyarrow, up to its last whole batch.
+const STREAM: &str = include_str!("record/stream.py");
+
+fn main() -> ExitCode {
+    let with = |more: &[Requirement]| [live::TRACING, more].concat();
+    let test = |name: &str, more: &[Requirement], body: fn(Netns)| {
+        LiveTest::new(name, &with(more), move || Netns::run(body))
+    };
+    let tests = vec![
+        test(
+            "a_replay_gives_the_report_of_the_live_run_byte_for_byte",
+            &[Requirement::Ipv6],
+            a_replay_gives_the_report_of_the_live_run_byte_for_byte,
+        ),
+        test(
+            "a_kill_costs_at_most_the_stated_interval",
+            &[],
+            a_kill_costs_at_most_the_stated_interval,
+        ),
+        test(
+            "a_full_disk_stops_the_recording_and_leaves_what_was_written",
+            &[Requirement::Mounts],
+            a_full_disk_stops_the_recording_and_leaves_what_was_written,
+        ),
+        test(
+            "files_in_turn_are_played_as_one_and_a_missing_one_is_said",
+            &[],
+            files_in_turn_are_played_as_one_and_a_missing_one_is_said,
+        ),
+        test(
+            "the_flight_recorder_saves_its_ring_when_asked",
+            &[],
+            the_flight_recorder_saves_its_ring_when_asked,
+        ),
+        test(
+            "several_runs_make_one_report_with_their_hosts",
+            &[],
+            several_runs_make_one_report_with_their_hosts,
+        ),
+        test(
+            "other_tools_read_the_same_rows_and_answer_the_postmortem",
+            &[Requirement::Analysts],
+            other_tools_read_the_same_rows_and_answer_the_postmortem,
+        ),
+        test(
+            "pyarrow_reads_a_killed_recording_up_to_its_last_batch",
+            &[Requirement::Analysts],
+            pyarrow_reads_a_killed_recording_up_to_its_last_batch,
+        ),
+    ];
+    live::run(tests, Parallelism::One, || Ok(()))
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder for temporary files")
+}
+
+fn a_replay_gives_the_report_of_the_live_run_byte_for_byte(netns: Netns) {
+    files::allow(16_384).expect("this user may open many files");
+    for (name, value) in [("core/somaxconn", "4096"), ("ipv4/tcp_max_syn_backlog", "4096")] {
+        netns.set(name, value).expect("a namespace takes its sysctls");
+    }
+    let folder = folder();
+    let file = folder.path().join("run.arrows");
+    let live = folder.path().join("live.txt");
+    let mut workload = Workload::new(Random::announced("record")).expect("loopback takes listeners");
+    workload.round(300).expect("loopback is there");
+    let report = live.to_str().expect("a test's path is text");
+    let run = Recording::start(&file, &file, &["--report", report]);
+    for _ in 0..3 {
+        workload.round(1_000).expect("loopback is there");
+    }
+    run.stop();
+    let live = fs::read_to_string(live).expect("the report was written");
+    let replayed = recording::read(&["report"], &[&file]).out;
+    assert_eq!(replayed, live);
+    assert_eq!(mode(&file), 0o600);
+    let bytes = fs::metadata(&file).expect("it is there").len();
+    let summary = recording::summary(&[&file]);
+    println!("{bytes} bytes: {summary}\n{replayed}");
+    assert_eq!(summary["gaps"], 0);
+    assert!(summary["changes"].as_u64() > Some(10_000), "{summary}");
+}
+
+fn a_kill_costs_at_most_the_stated_interval(_netns: Netns) {
+    let mut random = Random::announced("kill");
+    for _ in 0..4 {
+        let folder = folder();
+        let file = folder.path().join("killed.arrows");
+        let run = Recording::start(&file, &file, &["--sync", "0.3"]);
+        let stop = Traffic::start();
+        thread::sleep(Duration::from_millis(
+            700 + u64::try_from(random.below(900)).expect("small"),
+        ));
+        let killed = SystemTime::now();
+        run.kill();
+        stop.stop();
+        let said = recording::read(&["report", "--json"], &[&file]);
+        let line: serde_json::Value =
+            serde_json::from_str(said.out.lines().next().expect("a header")).expect("JSON");
+        let header = &line["header"];
+        assert_eq!(header["stopped"], false);
+        let to = header["to"].as_str().expect("a time");
+        let lost = seconds_between(to, killed);
+        println!("killed {lost:.3} s after the last that is there");
+        assert!(
+            lost < (Duration::from_millis(300) + SLACK).as_secs_f64(),
+            "{lost} s were lost"
+        );
+        assert!(recording::summary(&[&file])["changes"].as_u64() > Some(0));
+    }
+}
+
+/// From an RFC 3339 time with nanoseconds, of today or yesterday, to `later`.
+fn seconds_between(time: &str, later: SystemTime) -> f64 {
+    let clock = time.split(['T', 'Z']).nth(1).expect("a time of day");
+    let mut parts = clock
+        .split(':')
+        .map(|part| part.parse::<f64>().expect("a number"));
+    let mut next = || parts.next().expect("three parts");
+    let of_day = next() * 3_600.0 + next() * 60.0 + next();
+    let since_1970 = later
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("a clock that is right")
+        .as_secs_f64();
+    (since_1970 % 86_400.0 - of_day).rem_euclid(86_400.0)
+}
+
+fn a_full_disk_stops_the_recording_and_leaves_what_was_written(_netns: Netns) {
+    let folder = folder();
+    small_disk::mount_on(folder.path(), 96).expect("a disk of its own");
+    let file = folder.path().join("full.arrows");
+    let run = Recording::start(&file, &file, &["--sync", "0.1"]);
+    let stop = Traffic::start();
+    let (status, messages) = run.ending();
+    stop.stop();
+    println!("{messages}");
+    assert_eq!(status.code(), Some(1));
+    assert!(messages.contains("the recording has stopped"), "{messages}");
+    assert!(messages.contains("what to do: free some space"), "{messages}");
+    let said = recording::read(&["report", "--json"], &[&file]);
+    assert!(!said.err.contains("not read"), "{}", said.err);
+    let summary = recording::summary(&[&file]);
+    assert_eq!(summary["remarks"].as_array().map(Vec::len), Some(0), "{summary}");
+    assert!(summary["changes"].as_u64() > Some(0), "{summary}");
+}
+
+fn files_in_turn_are_played_as_one_and_a_missing_one_is_said(_netns: Netns) {
+    let folder = folder();
+    let part = |number: u32| folder.path().join(format!("run-{number:06}.arrows"));
+    let live = folder.path().join("live.txt");
+    let run = Recording::start(
+        &folder.path().join("run.arrows"),
+        &part(0),
+        &["--rotate", "1s", "--report", live.to_str().expect("text")],
+    );
+    let stop = Traffic::start();
+    let fourth = poll_until(PATIENCE, || part(3).exists().then_some(()));
+    assert!(fourth.is_some(), "the files do not follow each other");
+    stop.stop();
+    run.stop();
+    let all = parts(folder.path());
+    let paths: Vec<&Path> = all.iter().rev().map(PathBuf::as_path).collect();
+    let live = fs::read_to_string(live).expect("the report was written");
+    assert_eq!(recording::read(&["report"], &paths).out, live);
+    let without: Vec<&Path> = paths.iter().copied().filter(|path| **path != *part(1)).collect();
+    let report = recording::read(&["report"], &without).out;
+    assert!(report.contains("part 1 is missing"), "{report}");
+    assert!(report.contains("the recording has 1 gaps"), "{report}");
+    let last = recording::summary(&[paths[0]]);
+    assert_eq!(last["gaps"], 0, "each part is understood alone: {last}");
+}
+
+/// The files of a run, in order.
+fn parts(folder: &Path) -> Vec<PathBuf> {
+    let mut list: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("it is there")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "arrows"))
+        .collect();
+    list.sort();
+    list
+}
+
+fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
+    let folder = folder();
+    let ring = folder.path().join("ring");
+    let run = Recording::start(
+        &ring,
+        &ring.join("ring-000000.arrows"),
+        &["--flight-recorder", "0.05"],
+    );
+    let stop = Traffic::start();
+    let turned = poll_until(PATIENCE, || {
+        (!ring.join("ring-000000.arrows").exists()).then_some(())
+    });
+    assert!(turned.is_some(), "the ring keeps everything");
+    run.signal(Signal::SIGUSR1);
+    let saved = poll_until(PATIENCE, || {
+        let entries = fs::read_dir(&ring).expect("it is there");
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.is_dir())
+    });
+    let saved = saved.expect("the ring is saved");
+    stop.stop();
+    run.stop();
+    assert!(parts(&ring).len() <= 5);
+    let all = parts(&saved);
+    let paths: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
+    let summary = recording::summary(&paths);
+    println!("{} files saved: {summary}", paths.len());
+    assert_eq!(
+        (&summary["gaps"], &summary["remarks"]),
+        (&0.into(), &serde_json::json!([]))
+    );
+    assert!(summary["changes"].as_u64() > Some(0), "{summary}");
+}
+
+fn several_runs_make_one_report_with_their_hosts(_netns: Netns) {
+    let folder = folder();
+    let files = ["a.arrows", "b.arrows"].map(|name| folder.path().join(name));
+    for file in &files {
+        let run = Recording::start(file, file, &[]);
+        let stop = Traffic::start();
+        thread::sleep(Duration::from_millis(200));
+        stop.stop();
+        run.stop();
+    }
+    let paths = files.each_ref().map(PathBuf::as_path);
+    let report = recording::read(&["report"], &paths).out;
+    assert_eq!(report.matches("recorded by tcptrace").count(), 2, "{report}");
+    assert!(report.contains("HOST"), "{report}");
+    let rows = recording::read(&["export", "--format", "csv"], &paths).out;
+    assert!(rows.starts_with("host,time,"), "{rows}");
+    let each: Vec<usize> = paths
+        .iter()
+        .map(|path| {
+            recording::read(&["export", "--format", "csv"], &[path])
+                .out
+                .lines()
+                .count()
+                - 1
+        })
+        .collect();
+    assert_eq!(rows.lines().count() - 1, each.iter().sum::<usize>());
+    let frames = recording::read(&["watch", "-b", "--speed", "0", "-d", "0.1"], &paths[..1]).out;
+    assert!(frames.matches("watched ").count() > 2, "{frames}");
+}
+
+fn other_tools_read_the_same_rows_and_answer_the_postmortem(_netns: Netns) {
+    let folder = folder();
+    let file = folder.path().join("run.arrows");
+    let run = Recording::start(&file, &file, &[]);
+    let leak = Leak::of(25);
+    let stop = Traffic::start();
+    thread::sleep(Duration::from_millis(500));
+    stop.stop();
+    run.stop();
+    drop(leak);
+    for (format, name) in [
+        ("parquet", "changes.parquet"),
+        ("csv", "changes.csv"),
+        ("jsonl", "changes.jsonl"),
+    ] {
+        let output = folder.path().join(name);
+        let output = output.to_str().expect("text");
+        let _said = recording::read(&["export", "--format", format, "-o", output], &[&file]);
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/postmortem.md");
+    let said = analysts::ask(
+        folder.path(),
+        POSTMORTEM,
+        &[page.to_str().expect("text"), "record"],
+    );
+    println!("{}", said.out);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+}
+
+fn pyarrow_reads_a_killed_recording_up_to_its_last_batch(_netns: Netns) {
+    let folder = folder();
+    let file = folder.path().join("killed.arrows");
+    let run = Recording::start(&file, &file, &["--sync", "0.1"]);
+    let stop = Traffic::start();
+    thread::sleep(Duration::from_millis(600));
+    run.kill();
+    stop.stop();
+    let whole = fs::read(&file).expect("it is there");
+    // A write that a crash has cut in two.
+    let cut = folder.path().join("cut.arrows");
+    fs::write(&cut, &whole[..whole.len() - 100]).expect("there is room");
+    for path in [&file, &cut] {
+        let events = recording::summary(&[path])["events"].to_string();
+        let name = path.to_str().expect("text");
+        let said = analysts::ask(folder.path(), STREAM, &[name]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert_eq!(said.out.trim(), events, "{}", said.err);
+    }
+    let said = command::run(tcptrace(&["report", cut.to_str().expect("text")]));
+    assert!(said.out.contains("cut off at byte"), "{}", said.out);
+}
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).expect("it is there").permissions().mode() & 0o777
+}
+
+/// Connections that are opened and closed, one after the other, until told.
+struct Traffic {
+    thread: thread::JoinHandle<()>,
+    stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Traffic {
+    /// In the namespace of the current thread.
+    fn start() -> Self {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+            let end = listener.local_addr().expect("bound");
+            // TIME_WAIT is the client's: thousands of ports are enough for a while.
+            while stopped.try_recv().is_err() {
+                let client = TcpStream::connect(end).expect("it listens");
+                let (server, _) = listener.accept().expect("it waits");
+                drop(client);
+                drop(server);
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        Self { thread, stop }
+    }
+
+    fn stop(self) {
+        // It may have ended by a panic, which `join` tells.
+        let _ = self.stop.send(());
+        self.thread.join().expect("the connections are made");
+    }
+}
+
+/// Connections that their clients have closed and whose server never does.
+struct Leak {
+    _held: Vec<TcpStream>,
+}
+
+impl Leak {
+    fn of(count: usize) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        let end = listener.local_addr().expect("bound");
+        let held = (0..count)
+            .map(|_| {
+                drop(TcpStream::connect(end).expect("it listens"));
+                listener.accept().expect("it waits").0
+            })
+            .collect();
+        Self { _held: held }
+    }
+}
