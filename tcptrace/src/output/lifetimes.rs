@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// The titles of [`line`].
+/// The titles of [`line()`].
 #[must_use]
 pub fn titles(wide: bool) -> String {
     let local = if wide { 47 } else { 21 };

@@ -119,7 +119,7 @@ pub fn json(socket: &Socket<'_>) -> String {
     })
 }
 
-/// The titles of [`csv`].
+/// The titles of [`csv()`].
 pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd,netns_name,runtime,container,pod,unit,cgroup_path,evidence\n";
 
 /// Appends one CSV line, with the owner of several holders.
