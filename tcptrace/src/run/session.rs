@@ -523,21 +523,24 @@ impl Session {
     /// Finds out who holds which socket. Where the kernel has no iterator of open files, `/proc` tells it of `rows`.
     fn scan_holders(&mut self, rows: Option<&[Row]>) {
         let was_wanted = self.engine.table.wants_scan();
-        let started = clock::monotonic();
+        let begun = clock::thread_cpu();
+        let mut elsewhere = Nanos(0);
         let scan = match snapshot::holders(&mut self.live.kernel) {
             Ok(scan) => scan,
             Err(_) => match rows {
                 Some(rows) => snapshot::holders_by_proc(rows),
                 None => match snapshot::sockets(&mut self.live.kernel, None) {
-                    Ok(snapshot) => snapshot::holders_by_proc(&snapshot.rows),
+                    Ok(snapshot) => {
+                        elsewhere = snapshot.cpu;
+                        snapshot::holders_by_proc(&snapshot.rows)
+                    }
                     Err(_) => return,
                 },
             },
         };
-        let scanned = clock::monotonic();
-        self.tap.scan(&scan, scanned.since(started));
+        let took = || elsewhere.plus(clock::thread_cpu().since(begun));
+        self.tap.scan(&scan, took());
         let unsettled = self.engine.hold(scan);
-        self.scans
-            .done(started, clock::monotonic(), was_wanted, unsettled);
+        self.scans.done(clock::monotonic(), took(), was_wanted, unsettled);
     }
 }

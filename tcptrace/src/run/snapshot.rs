@@ -35,32 +35,31 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         ReadBy::Auto => Kernel::for_snapshots(),
         ReadBy::Netlink => Err(Refusal::NotAsked),
     };
-    let scan = kernel
-        .as_mut()
-        .map_err(|refusal| refusal.clone())
-        .and_then(snapshot::holders);
     let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
     let mut listing = Listing::new(filter.clone(), output, sink);
-    let snapshot = match scan {
-        Ok(scan) => {
-            listing.open(scan);
-            let reader = match &mut kernel {
-                Ok(kernel) => Reader::Iterator(kernel),
-                Err(refusal) => Reader::Netlink(refusal.clone()),
-            };
-            snapshot::visit(reader, wanted, |row| listing.add(&row))?
-        }
+    let by_iterators = kernel
+        .as_mut()
+        .map_err(|refusal| refusal.clone())
+        .and_then(|kernel| {
+            let files = kernel.open_holder_iterator()?;
+            snapshot::stream(Reader::Iterator(kernel), wanted, |rows| {
+                listing.open(snapshot::read_holders(files)?);
+                listing.add_all(rows);
+                Ok(())
+            })
+        })
+        .and_then(|(snapshot, listed)| listed.map(|()| snapshot));
+    let snapshot = match by_iterators {
+        Ok(snapshot) => snapshot,
         Err(refusal) => {
             eprintln!(
                 "tcptrace: holders come from /proc, and ages are not known: {}",
                 refusal.cause()
             );
-            let mut rows = Vec::new();
-            let snapshot = snapshot::visit(Reader::Netlink(refusal), wanted, |row| rows.push(row))?;
+            let (snapshot, rows) =
+                snapshot::stream(Reader::Netlink(refusal), wanted, |rows| rows.collect::<Vec<_>>())?;
             listing.open(snapshot::holders_by_proc(&rows));
-            for row in &rows {
-                listing.add(row);
-            }
+            listing.add_all(&mut rows.into_iter());
             snapshot
         }
     };
@@ -115,12 +114,22 @@ impl Listing {
         self.opened = Opened::new(scan);
     }
 
+    /// Stops where the output takes no more.
+    fn add_all(&mut self, rows: &mut dyn Iterator<Item = Row>) {
+        for row in rows {
+            self.add(&row);
+            if self.written.is_err() {
+                return;
+            }
+        }
+    }
+
     fn add(&mut self, row: &Row) {
         self.opened.notice(row);
         let owner = self.opened.owner(row);
         let holders = self.opened.holders(row.sock.cookie);
         let named = owner.map(|(holder, _)| holder);
-        if self.written.is_err() || !is_wanted(&self.filter, row, holders, named, &self.places) {
+        if !is_wanted(&self.filter, row, holders, named, &self.places) {
             return;
         }
         let socket = Socket {
