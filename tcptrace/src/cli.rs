@@ -312,7 +312,7 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Only these processes; not others that get their ids later
+    /// Only these processes, by their own or a thread's id; not others that get the ids later
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
     /// Only processes whose name contains this

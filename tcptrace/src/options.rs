@@ -14,7 +14,7 @@ use crate::{
     source::{
         cgroups::{Cgroups, Tree},
         namespaces,
-        process::StartTicks,
+        process::{StartTicks, leader_of},
     },
     stats::key::By,
 };
@@ -268,11 +268,13 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
     })
 }
 
-fn pinned(pid: u32) -> Result<Pinned, UsageError> {
-    let start = StartTicks::of_pid(pid).ok_or_else(|| {
+/// The process with this id, or the one whose thread has it, as it runs now.
+fn pinned(id: u32) -> Result<Pinned, UsageError> {
+    let found = leader_of(id).and_then(|pid| Some((pid, StartTicks::of_pid(pid)?)));
+    let (pid, start) = found.ok_or_else(|| {
         wrong(
             "--pid",
-            format!("there is no process {pid}"),
+            format!("there is no process {id}"),
             "look it up with pgrep, or select by name with --comm, which also takes processes to come",
         )
     })?;

@@ -1,5 +1,6 @@
 //! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
-//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
+//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`; under
+//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests that nothing is installed in, unless a program is missing. Prints in
 //! libtest's form.
 
 use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
@@ -109,6 +110,22 @@ impl Requirement {
                 .err()
                 .map(|error| format!("no cgroup of its own: {error}")),
         }
+    }
+
+    /// Whether it is something to install.
+    const fn is_a_program(self) -> bool {
+        matches!(
+            self,
+            Self::Ss
+                | Self::Analysts
+                | Self::HdrHistogram
+                | Self::Java
+                | Self::Node
+                | Self::Python
+                | Self::Nginx
+                | Self::Wrk
+                | Self::Ip
+        )
     }
 
     /// Whether it is the kernel that decides, which no package can change: such tests are skipped even where live
@@ -225,11 +242,15 @@ fn first_missing<'a>(
 
 fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
     let first = first_missing(&test, missing);
-    let required = env::var_os("TCPTRACE_REQUIRE_LIVE").is_some_and(|value| value == "1")
-        && first.is_some_and(|(requirement, _)| !requirement.is_the_kernel_s_choice());
+    let wanted = env::var("TCPTRACE_REQUIRE_LIVE").unwrap_or_default();
+    let required = first.is_some_and(|(requirement, _)| match wanted.as_str() {
+        "1" => !requirement.is_the_kernel_s_choice(),
+        "kernel" => !requirement.is_the_kernel_s_choice() && !requirement.is_a_program(),
+        _ => false,
+    });
     let reason = first.map(|(_, reason)| reason.to_owned());
     Trial::ignorable_test(test.name, move || match reason {
-        Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE=1, but {reason}"))),
+        Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE={wanted}, but {reason}"))),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => {
             (test.body)();

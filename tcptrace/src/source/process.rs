@@ -33,6 +33,14 @@ fn start_in(stat: &[u8]) -> Option<StartTicks> {
     ticks.parse().ok().map(StartTicks)
 }
 
+/// The process that this id means: its own, or the one whose thread has it, as `ps -L` and a debugger show them.
+#[must_use]
+pub fn leader_of(id: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    leader.trim().parse().ok()
+}
+
 /// Where the process runs; `None` where it has ended.
 #[must_use]
 pub fn place_of(process: ProcessKey) -> Option<Place> {
@@ -59,6 +67,22 @@ mod tests {
         );
         assert_eq!(start_in(b"7 (a) S 1"), None);
         assert_eq!(start_in(b""), None);
+    }
+
+    #[test]
+    fn a_thread_s_id_means_its_process() {
+        let pid = std::process::id();
+        let thread = std::thread::spawn(|| nix::unistd::gettid().as_raw().unsigned_abs());
+        let ended = thread.join().unwrap();
+        assert_eq!(leader_of(pid), Some(pid));
+        std::thread::spawn(move || {
+            let own = nix::unistd::gettid().as_raw().unsigned_abs();
+            assert_ne!(own, pid);
+            assert_eq!(leader_of(own), Some(pid));
+        })
+        .join()
+        .unwrap();
+        assert_ne!(leader_of(ended), Some(ended));
     }
 
     #[test]
