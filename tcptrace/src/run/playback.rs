@@ -72,7 +72,11 @@ pub fn play(
                     .is_some_and(|from| !is_before(time, from, &replay.ledger))
             {
                 has_begun = true;
-                replay.engine.stats = Stats::default();
+                let time = moment_time(span.from, &replay.ledger, time);
+                replay.engine.stats = Stats {
+                    watched_from: Some(time),
+                    ..Stats::default()
+                };
                 beginning = Beginning {
                     time,
                     events: replay.ledger.events,

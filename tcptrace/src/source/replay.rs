@@ -121,6 +121,12 @@ impl Replay {
         self.engine.settle(self.ledger.latest, emit);
     }
 
+    /// What of the recording could not be told to the engine.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        (self.orphans > 0).then(|| format!("{} rows of snapshots and scans that are not whole", self.orphans))
+    }
+
     /// Begins to gather something else. Half a snapshot proves nothing, but the events in it happened.
     fn begin(&mut self, next: Gathering, emit: &mut impl FnMut(&Change)) {
         match std::mem::replace(&mut self.gathering, next) {
