@@ -3,7 +3,7 @@
 
 use crate::{
     decode::{Holder, Row},
-    event::{Event, Nanos},
+    event::{Event, Nanos, SockRef},
     kernel::clock::Anchor,
     owner::holders::Way,
 };
@@ -70,6 +70,15 @@ pub enum Entry {
     Stopped(Nanos),
     /// The live run's summary as JSON, its last line.
     Summary(Box<str>),
+}
+
+/// What a reader of recordings is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A row about this socket follows soon: it may be looked for meanwhile. Nothing has happened yet.
+    Soon(SockRef),
+    /// The next entry.
+    Entry(&'a Entry),
 }
 
 impl Entry {

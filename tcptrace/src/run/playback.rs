@@ -6,7 +6,7 @@ use crate::{
     event::Nanos,
     options::recording::{Moment, Span},
     record::{
-        entry::Entry,
+        entry::Told,
         ledger::Ledger,
         runs::{self, Run},
     },
@@ -60,7 +60,14 @@ pub fn play(
     let mut has_begun = span.from.is_none();
     let mut end = None;
     let mut changes: Vec<Change> = Vec::new();
-    let mut each = |entry: Entry| {
+    let mut each = |told: Told<'_>| {
+        let entry = match told {
+            Told::Entry(entry) => entry,
+            Told::Soon(sock) => {
+                replay.foresee(sock);
+                return ControlFlow::Continue(());
+            }
+        };
         if let Some(time) = entry.time() {
             if span.to.is_some_and(|to| is_after(time, to, &replay.ledger)) {
                 end = Some(moment_time(span.to, &replay.ledger, time));
@@ -73,10 +80,7 @@ pub fn play(
             {
                 has_begun = true;
                 let time = moment_time(span.from, &replay.ledger, time);
-                replay.engine.stats = Stats {
-                    watched_from: Some(time),
-                    ..Stats::default()
-                };
+                replay.engine.stats = Stats::of_span(time);
                 beginning = Beginning {
                     time,
                     events: replay.ledger.events,
@@ -84,7 +88,7 @@ pub fn play(
                 };
             }
         }
-        replay.apply(&entry, &mut |change| changes.push(*change));
+        replay.apply(entry, &mut |change| changes.push(*change));
         changes
             .drain(..)
             .filter(|_| has_begun)
@@ -105,7 +109,7 @@ pub fn play(
             events: replay.ledger.events,
             tally: replay.engine.table.tally,
         };
-        replay.engine.stats = Stats::default();
+        replay.engine.stats = Stats::of_span(end);
     }
     Ok(Played {
         replay,

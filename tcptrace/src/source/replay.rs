@@ -5,7 +5,7 @@ use crate::{
     connection::table::Change,
     decode::Row,
     engine::Engine,
-    event::{Event, Nanos},
+    event::{Event, Nanos, SockRef},
     owner::holders::Scan,
     record::{entry::Entry, ledger::Ledger, origin::Origin},
     source::snapshot::Snapshot,
@@ -44,17 +44,29 @@ impl Replay {
         }
     }
 
+    /// Looks for the socket of a row that follows soon: while one is fetched from memory, others are too. Changes
+    /// nothing.
+    pub fn foresee(&self, sock: SockRef) {
+        self.engine.table.foresee(sock);
+    }
+
     /// Takes one entry; `emit` gets every change of state that it makes known.
     pub fn apply(&mut self, entry: &Entry, emit: &mut impl FnMut(&Change)) {
         self.ledger.note(entry);
         match entry {
             Entry::Event(event) => {
-                let mut event = *event;
                 // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
-                event.lost = event.lost.wrapping_add(self.ledger.gaps);
+                let lost = event.lost.wrapping_add(self.ledger.gaps);
                 match &mut self.gathering {
-                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
-                    Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
+                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => {
+                        events.push(Event { lost, ..*event });
+                    }
+                    Gathering::Nothing | Gathering::Scan(_) if lost == event.lost => {
+                        self.engine.ingest(event, emit);
+                    }
+                    Gathering::Nothing | Gathering::Scan(_) => {
+                        self.engine.ingest(&Event { lost, ..*event }, emit);
+                    }
                 }
             }
             Entry::Settled(time) => self.engine.settle(*time, emit),
