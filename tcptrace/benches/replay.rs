@@ -4,13 +4,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    env, fs,
-    io::Cursor,
-    net::Ipv4Addr,
-    ops::ControlFlow,
-    sync::Arc,
+    cmp::Reverse, collections::BinaryHeap, env, fs, io::Cursor, net::Ipv4Addr, ops::ControlFlow, sync::Arc,
     time::Duration,
 };
 use tcptrace::{
@@ -78,7 +72,7 @@ fn best<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
     let mut timed = || {
         let begun = cpu_time();
         let result = work();
-        (cpu_time() - begun, result)
+        (cpu_time().saturating_sub(begun), result)
     };
     let mut best = timed();
     for _ in 1..ROUNDS {

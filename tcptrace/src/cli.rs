@@ -152,13 +152,7 @@ pub enum HistFormat {
 }
 
 /// What means nothing where files are read.
-const LIVE_ONLY: [&str; 5] = [
-    "duration",
-    "hooks",
-    "buffer",
-    "max_connections",
-    "all_protocols",
-];
+const LIVE_ONLY: [&str; 5] = ["duration", "hooks", "buffer", "max_connections", "all_protocols"];
 
 /// `hist`
 #[derive(Debug, Args)]

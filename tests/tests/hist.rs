@@ -178,7 +178,10 @@ fn replayed(files: &[&Path], arguments: &[&str]) -> String {
     let said = hist_of(files, arguments);
     assert_eq!(said.code, Some(0), "{said:?}");
     let lines = said.err.lines().count();
-    assert!(lines > 0 && lines == said.err.matches(" changes in ").count(), "{said:?}");
+    assert!(
+        lines > 0 && lines == said.err.matches(" changes in ").count(),
+        "{said:?}"
+    );
     said.out
 }
 
@@ -393,7 +396,10 @@ fn a_recording_gives_the_histograms_of_its_run(netns: Netns) {
     let sum = merged
         .iter()
         .find(|row| row["host"].is_null() && is_of(row, "CLOSE_WAIT"));
-    assert_eq!(counts(sum.expect("a row of all hosts")), [2 * CLOSED, 2 * LEAKED, 0, 0]);
+    assert_eq!(
+        counts(sum.expect("a row of all hosts")),
+        [2 * CLOSED, 2 * LEAKED, 0, 0]
+    );
     let hosts = merged.iter().filter(|row| is_of(row, "CLOSE_WAIT")).count();
     assert_eq!(hosts, 3, "two hosts and their sum: {merged:?}");
     // What a span does not hold is not counted, and a log no longer knows its connections.
@@ -422,11 +428,11 @@ fn java_shows_our_p99_in_the_log_of_a_recording(netns: Netns) {
         let [state, _, _, _, _, p99, ..] = words[..] else {
             continue;
         };
-        let (Some(java), Some(ours)) = (seen.get(state), nanoseconds(p99)) else {
+        let (Some(java), Some(ours)) = (seen.get(state), seconds(p99)) else {
             continue;
         };
         let [_, _, _, theirs, ..] = java.values;
-        let difference = (theirs as f64 - ours).abs() / ours;
+        let difference = (Duration::from_nanos(theirs).as_secs_f64() - ours).abs() / ours;
         // Text has three digits, cut off and not rounded.
         assert!(difference < 0.01, "{state}: {theirs} ns in Java, {p99} here");
         compared += 1;
@@ -435,9 +441,9 @@ fn java_shows_our_p99_in_the_log_of_a_recording(netns: Netns) {
     same_distribution(&hdrhistogram::processed(&log), &with(&["--format", "hgrm"]));
 }
 
-/// What a duration with its unit means; `None` where it is none.
-fn nanoseconds(text: &str) -> Option<f64> {
-    let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+/// What a duration with its unit means, seconds; `None` where it is none.
+fn seconds(text: &str) -> Option<f64> {
+    let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
     units.iter().find_map(|(unit, size)| {
         let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
         Some(number * size)

@@ -247,7 +247,13 @@ impl Table {
             .and_then(|slot| self.rows.get(*slot as usize))
         {
             // Fields that are cache lines apart.
-            black_box((row.key, row.ends.local_port, row.life.state, row.listener, row.netns));
+            black_box((
+                row.key,
+                row.ends.local_port,
+                row.life.state,
+                row.listener,
+                row.netns,
+            ));
         }
     }
 

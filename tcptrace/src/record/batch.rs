@@ -126,7 +126,10 @@ impl Decoder {
             texts,
             ..
         } = self;
-        columns.iter_mut().chain([&mut *offsets, &mut *texts]).for_each(Column::clear);
+        columns
+            .iter_mut()
+            .chain([&mut *offsets, &mut *texts])
+            .for_each(Column::clear);
         let Ok(places) = places else {
             return Ok(Some(rows));
         };
@@ -170,12 +173,12 @@ impl Decoder {
     /// # Errors
     /// The name of a column that has another type than this version writes.
     pub fn columns(&self) -> Result<Columns<'_>, &'static str> {
-        if let Err(name) = self.places {
-            return Err(name);
-        }
+        self.places.as_ref().map_err(|name| *name)?;
         let bytes = |name| {
             let column = format::fields().iter().position(|field| field.name() == name);
-            column.and_then(|at| self.columns.get(at)).map_or(&[][..], Column::bytes)
+            column
+                .and_then(|at| self.columns.get(at))
+                .map_or(&[][..], Column::bytes)
         };
         Ok(Columns {
             count: self.rows,
@@ -207,7 +210,11 @@ impl<'a> Columns<'a> {
     /// The text of a row; empty where it has none.
     #[must_use]
     pub fn text(&self, at: usize) -> &'a [u8] {
-        let offset = |at: usize| self.offsets.get(at).and_then(|offset| usize::try_from(*offset).ok());
+        let offset = |at: usize| {
+            self.offsets
+                .get(at)
+                .and_then(|offset| usize::try_from(*offset).ok())
+        };
         match (offset(at), offset(at + 1)) {
             (Some(from), Some(to)) => self.texts.get(from..to).unwrap_or_default(),
             (_, None) | (None, _) => &[],
@@ -262,12 +269,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Fills `column`, which is empty, with what `buffer` holds: `length` bytes, where that is known. Leaves it empty
     /// where all of them are zeros.
-    fn read(
-        &mut self,
-        buffer: &[u8],
-        length: Option<usize>,
-        column: &mut Column,
-    ) -> Result<(), Undecodable> {
+    fn read(&mut self, buffer: &[u8], length: Option<usize>, column: &mut Column) -> Result<(), Undecodable> {
         let (said, bytes) = match (self.is_compressed, buffer.split_first_chunk()) {
             // Arrow, "Compression": the length before compression, -1 where it was left out; nothing for nothing.
             (true, Some((said, bytes))) => (i64::from_le_bytes(*said), bytes),
@@ -285,7 +287,9 @@ impl Reading<'_> {
         }
         let said = usize::try_from(said).map_err(|_| Undecodable)?;
         // Writers may pad a buffer to 64 bytes.
-        if length.map_or(said > frame::LONGEST_TEXTS, |length| said < length || said - length > 64) {
+        if length.map_or(said > frame::LONGEST_TEXTS, |length| {
+            said < length || said - length > 64
+        }) {
             return Err(Undecodable);
         }
         let is_short = bytes.len() < ZEROS_BYTES;

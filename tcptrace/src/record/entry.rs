@@ -3,7 +3,7 @@
 
 use crate::{
     decode::{Holder, Row},
-    event::{Event, Nanos, SockRef},
+    event::{Event, Nanos, SockRef, Task},
     kernel::clock::Anchor,
     owner::holders::Way,
 };
@@ -49,6 +49,13 @@ pub enum Entry {
     ScanDone {
         /// How long it took.
         took: Nanos,
+    },
+    /// Where a process runs.
+    Place {
+        /// The process.
+        task: Task,
+        /// Its cgroup's path, as [`Place`](crate::owner::container::Place) has it.
+        path: Box<str>,
     },
     /// Both clocks, read together.
     Clock(Anchor),
@@ -103,6 +110,7 @@ impl Entry {
             | Self::SegmentsHidden(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
+            | Self::Place { .. }
             | Self::Summary(_) => None,
         }
     }

@@ -42,6 +42,7 @@ pub mod kind {
     pub const SUMMARY: u8 = 38;
     pub const NOTE: u8 = 39;
     pub const SEGMENTS_HIDDEN: u8 = 40;
+    pub const PLACE: u8 = 41;
     pub const SNAPSHOT_BEGUN: u8 = 48;
     pub const COVERED: u8 = 49;
     pub const ROW: u8 = 50;

@@ -146,19 +146,18 @@ impl Reader {
         };
         while let Some(step) = self.next_batch()? {
             let flow = match step {
-                Step::Batch(rows) => match self.decoder.columns() {
-                    Ok(columns) => {
+                Step::Batch(count) => {
+                    if let Ok(columns) = self.decoder.columns() {
                         let mut rows = Rows::new(columns);
                         let flow = rows.visit(&mut each);
                         self.unknown += rows.unknown;
                         flow
-                    }
-                    // A column of another type: no version wrote this.
-                    Err(_) => {
-                        self.unknown += rows as u64;
+                    } else {
+                        // A column of another type: no version wrote this.
+                        self.unknown += count as u64;
                         ControlFlow::Continue(())
                     }
-                },
+                }
                 Step::Gap => each(Told::Entry(&Entry::Gap {
                     time: latest.get(),
                     entries: 0,

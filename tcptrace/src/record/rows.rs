@@ -84,6 +84,10 @@ impl<'a> Rows<'a> {
                 time,
                 text: String::from_utf8_lossy(self.columns.text(at)).into(),
             },
+            kind::PLACE => Entry::Place {
+                task: self.task(get(numbers.process, at))?,
+                path: String::from_utf8_lossy(self.columns.text(at)).into(),
+            },
             kind::SEGMENTS_HIDDEN => Entry::SegmentsHidden(value != 0),
             kind::LOOK_BEGUN => Entry::LookBegun(time),
             kind::LOOKED => Entry::Looked(time),

@@ -11,7 +11,8 @@ use crate::{
     output::{frame, sink::Sink},
     record::{
         entry::{Entry, Told},
- ledger::Ledger},
+        ledger::Ledger,
+    },
     source::replay::Replay,
     view::{self, Context},
 };

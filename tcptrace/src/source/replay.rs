@@ -6,10 +6,11 @@ use crate::{
     decode::Row,
     engine::Engine,
     event::{Event, Nanos, SockRef},
-    owner::holders::Scan,
+    owner::{container::Place, holders::Scan},
     record::{entry::Entry, ledger::Ledger, origin::Origin},
     source::snapshot::Snapshot,
 };
+use std::sync::Arc;
 
 /// An engine that is being told, and the books beside it.
 pub struct Replay {
@@ -121,6 +122,10 @@ impl Replay {
                 }
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
+            Entry::Place { task, path } => {
+                let place = Arc::new(Place::of_path(path.as_bytes()));
+                self.engine.table.processes.settle_place(task.process, place);
+            }
             // What was being gathered has lost a part.
             Entry::Gap { .. } => self.begin(Gathering::Nothing, emit),
             Entry::Clock(_) | Entry::Lost { .. } | Entry::Note { .. } | Entry::Summary(_) => {}

@@ -180,7 +180,9 @@ fn gather(
     };
     let mut result = Ok(());
     let played = playback::play(run, span, &mut |change, replay| {
-        result = gathering.take(change, replay, sink);
+        if result.is_ok() {
+            result = gathering.take(change, replay, sink);
+        }
         if result.is_ok() {
             ControlFlow::Continue(())
         } else {
@@ -381,7 +383,9 @@ impl Print<'_> {
         };
         let text = match wanted.form {
             Form::Json => self.header() + &forms::drawn(&picture, wanted.form) + &self.summary(),
-            Form::Csv if wanted.output.header => csv::TITLES.to_owned() + &forms::drawn(&picture, wanted.form),
+            Form::Csv if wanted.output.header => {
+                csv::TITLES.to_owned() + &forms::drawn(&picture, wanted.form)
+            }
             Form::Hlog => self.log(&picture),
             Form::Csv | Form::Text | Form::Hgrm => forms::drawn(&picture, wanted.form),
         };
@@ -444,6 +448,11 @@ impl Print<'_> {
             by: self.wanted.by,
             start_wall_ns: start.0,
         });
-        [heading, hlog::interval(picture, Nanos(0), end.since(start)), closing].concat()
+        [
+            heading,
+            hlog::interval(picture, Nanos(0), end.since(start)),
+            closing,
+        ]
+        .concat()
     }
 }
