@@ -31,7 +31,7 @@ pub enum Command {
     Trace(TraceArgs),
     /// List the sockets that exist now, with their state's age and who holds them
     Snapshot(SnapshotArgs),
-    /// Measure how long each state lasts, or put together what was measured elsewhere
+    /// Measure how long each state lasts, now or in recordings
     Hist(HistArgs),
     /// Write everything to a file, for report, export and other tools
     Record(RecordArgs),
@@ -152,28 +152,12 @@ pub enum HistFormat {
 }
 
 /// What means nothing where files are read.
-const LIVE_ONLY: [&str; 15] = [
-    "duration",
-    "interval",
-    "pid",
-    "comm",
-    "localport",
-    "remoteport",
-    "ipv4",
-    "ipv6",
-    "netns",
-    "cgroup",
-    "container",
-    "hooks",
-    "buffer",
-    "max_connections",
-    "all_protocols",
-];
+const LIVE_ONLY: [&str; 5] = ["duration", "hooks", "buffer", "max_connections", "all_protocols"];
 
 /// `hist`
 #[derive(Debug, Args)]
 pub struct HistArgs {
-    /// Read these .hlog files, of one host or several, instead of tracing
+    /// Read these recordings and .hlog files, of one host or several, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub files: Vec<PathBuf>,
     /// Stop after this many seconds
@@ -194,6 +178,9 @@ pub struct HistArgs {
     /// Only these states, and no lifetimes of connections
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as below")]
+    pub span: SpanArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group has no help of its own")]
     pub filter: FilterArgs,
@@ -287,7 +274,7 @@ pub struct ExportArgs {
 
 /// Which part of a recording.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Span")]
+#[command(next_help_heading = "Span of recordings")]
 pub struct SpanArgs {
     /// The picture at this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, or +90s from the beginning
     #[arg(long, value_name = "TIME", conflicts_with = "to")]

@@ -3,7 +3,7 @@
 pub mod recording;
 
 use crate::{
-    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, TracingArgs},
+    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
     event::{Family, TcpState},
     filter::{Filter, Pinned},
     kernel::{
@@ -124,11 +124,12 @@ pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
             "add --format hlog, or leave --interval out",
         ));
     }
-    if form == HistFormat::Hlog && !args.files.is_empty() {
+    let SpanArgs { at, from, to } = &args.span;
+    if args.files.is_empty() && (at.is_some() || from.is_some() || to.is_some()) {
         return Err(wrong(
-            "--format",
-            "a log is of one run, files may be of many",
-            "choose text, json, csv or hgrm",
+            "--at, --from, --to",
+            "only recordings have a span",
+            "name one, or end a live run with --duration",
         ));
     }
     Ok(HistOptions {

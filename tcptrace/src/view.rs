@@ -101,11 +101,7 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
             pid: process.map(|process| process.key.pid),
             comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
             counts: [0; TcpState::COUNT],
-            rate: engine
-                .stats
-                .in_frame_by_process
-                .get(&id)
-                .map_or(0.0, |count| per_second(*count, seconds)),
+            rate: per_second(engine.stats.in_frame_of(id), seconds),
             oldest: None,
         });
         row.counts[state.index()] += 1;

@@ -82,8 +82,8 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
         &["hist", "--format", "xml"],
         &["hist", "--format", "hgrm", "--json"],
         &["hist", "--interval", "5"],
-        &["hist", "--format", "hlog", "dump.hlog"],
-        &["hist", "dump.hlog", "--pid", "1"],
+        &["hist", "--from", "+1s"],
+        &["hist", "dump.hlog", "--duration", "1"],
     ];
     let mut all = String::new();
     for arguments in table {

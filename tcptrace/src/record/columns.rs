@@ -73,6 +73,13 @@ impl Columns {
                 self.mark(kind::SCAN_BEGUN, started.0, 0);
             }
             Entry::ScanDone { took } => self.mark(kind::SCAN_DONE, 0, took.0),
+            Entry::Place { task, path } => {
+                let number = self.process(task);
+                put(&mut self.numbers.process, self.rows, number);
+                put(&mut self.numbers.pid, self.rows, task.process.pid);
+                self.texts.push((self.rows, path.as_bytes().into()));
+                self.mark(kind::PLACE, 0, 0);
+            }
             Entry::Clock(anchor) => self.mark(kind::CLOCK, anchor.mono_ns, anchor.wall_ns),
             Entry::Lost { time, total } => self.mark(kind::LOST, time.0, *total),
             Entry::Gap { time, entries } => self.mark(kind::GAP, time.0, *entries),

@@ -3,7 +3,7 @@
 
 use crate::{
     decode::{Holder, Row},
-    event::{Event, Nanos},
+    event::{Event, Nanos, SockRef, Task},
     kernel::clock::Anchor,
     owner::holders::Way,
 };
@@ -50,6 +50,13 @@ pub enum Entry {
         /// How long it took.
         took: Nanos,
     },
+    /// Where a process runs.
+    Place {
+        /// The process.
+        task: Task,
+        /// Its cgroup's path, as [`Place`](crate::owner::container::Place) has it.
+        path: Box<str>,
+    },
     /// Both clocks, read together.
     Clock(Anchor),
     /// How many records the kernel could not deliver until then, since the start.
@@ -70,6 +77,15 @@ pub enum Entry {
     Stopped(Nanos),
     /// The live run's summary as JSON, its last line.
     Summary(Box<str>),
+}
+
+/// What a reader of recordings is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A row about this socket follows soon: it may be looked for meanwhile. Nothing has happened yet.
+    Soon(SockRef),
+    /// The next entry.
+    Entry(&'a Entry),
 }
 
 impl Entry {
@@ -94,6 +110,7 @@ impl Entry {
             | Self::SegmentsHidden(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
+            | Self::Place { .. }
             | Self::Summary(_) => None,
         }
     }

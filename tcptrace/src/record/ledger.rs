@@ -85,6 +85,7 @@ impl Ledger {
             | Entry::Looked(_)
             | Entry::ScanBegun { .. }
             | Entry::Holder(_)
+            | Entry::Place { .. }
             | Entry::Summary(_) => {}
         }
     }

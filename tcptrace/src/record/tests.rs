@@ -2,7 +2,7 @@
 //! damage is found, said, and costs nothing beyond itself.
 
 use super::{
-    entry::Entry,
+    entry::{Entry, Told},
     ledger::Ledger,
     origin::{Origin, tests::example},
     read::{Fault, ReadError, Reader},
@@ -153,8 +153,10 @@ fn said(origin: &Origin, engine: &Engine, ledger: &Ledger) -> String {
 fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
     let mut reader = Reader::new(Box::new(Cursor::new(bytes)))?;
     let mut entries = Vec::new();
-    let visited = reader.visit(&mut |entry| {
-        entries.push(entry);
+    let visited = reader.visit(&mut |told| {
+        if let Told::Entry(entry) = told {
+            entries.push(entry.clone());
+        }
         ControlFlow::Continue(())
     });
     assert!(visited.unwrap());
