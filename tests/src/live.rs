@@ -250,7 +250,9 @@ fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
     });
     let reason = first.map(|(_, reason)| reason.to_owned());
     Trial::ignorable_test(test.name, move || match reason {
-        Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE={wanted}, but {reason}"))),
+        Some(reason) if required => Err(Failed::from(format!(
+            "TCPTRACE_REQUIRE_LIVE={wanted}, but {reason}"
+        ))),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => {
             (test.body)();

@@ -23,7 +23,7 @@ use std::{
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
-const TESTS: [&str; 4] = ["transitions", "scripted", "silent_hooks", "owners"];
+const TESTS: [&str; 5] = ["transitions", "scripted", "silent_hooks", "classic", "owners"];
 
 /// The program that runs them under all plans at once, and compares.
 const DRIVER: &str = "plans";

@@ -58,9 +58,7 @@ impl Columns {
                 put(&mut self.numbers.netns, self.rows, *netns);
                 self.mark(kind::COVERED, 0, 0);
             }
-            Entry::SegmentsHidden(are_hidden) => {
-                self.mark(kind::SEGMENTS_HIDDEN, 0, u64::from(*are_hidden));
-            }
+            Entry::Hidden(hidden) => self.mark(kind::HIDDEN, 0, hidden.to_bits()),
             Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
             Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
             Entry::Note { time, text } => {

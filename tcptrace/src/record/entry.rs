@@ -2,6 +2,7 @@
 //! order in which the live engine took them, so that a replay takes the same steps.
 
 use crate::{
+    connection::hidden::Hidden,
     decode::{Holder, Row},
     event::{Event, Nanos, SockRef, Task},
     kernel::clock::Anchor,
@@ -23,8 +24,8 @@ pub enum Entry {
     Row(Row),
     /// The snapshot is whole, and was merged.
     SnapshotDone,
-    /// Whether no hook shows the segments of timewait socks, from now on.
-    SegmentsHidden(bool),
+    /// What no hook shows, from now on.
+    Hidden(Hidden),
     /// Timewait socks in FIN_WAIT2 were looked at, since no hook tells of their FIN: rows and events follow.
     LookBegun(Nanos),
     /// The look that began at this time is whole, and was taken in.
@@ -107,7 +108,7 @@ impl Entry {
             Self::Clock(anchor) => Some(Nanos(anchor.mono_ns)),
             Self::Covered(_)
             | Self::SnapshotDone
-            | Self::SegmentsHidden(_)
+            | Self::Hidden(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
             | Self::Place { .. }

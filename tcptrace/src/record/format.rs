@@ -41,7 +41,7 @@ pub mod kind {
     pub const STOPPED: u8 = 37;
     pub const SUMMARY: u8 = 38;
     pub const NOTE: u8 = 39;
-    pub const SEGMENTS_HIDDEN: u8 = 40;
+    pub const HIDDEN: u8 = 40;
     pub const PLACE: u8 = 41;
     pub const SNAPSHOT_BEGUN: u8 = 48;
     pub const COVERED: u8 = 49;

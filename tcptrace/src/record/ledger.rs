@@ -80,7 +80,7 @@ impl Ledger {
             | Entry::Covered(_)
             | Entry::Row(_)
             | Entry::SnapshotDone
-            | Entry::SegmentsHidden(_)
+            | Entry::Hidden(_)
             | Entry::LookBegun(_)
             | Entry::Looked(_)
             | Entry::ScanBegun { .. }

@@ -7,6 +7,7 @@ use super::{
     format::{ADDRESS_BYTES, flag, kind},
 };
 use crate::{
+    connection::hidden::Hidden,
     decode::{Holder, Row, SockKind},
     event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
     kernel::clock::Anchor,
@@ -88,7 +89,7 @@ impl<'a> Rows<'a> {
                 task: self.task(get(numbers.process, at))?,
                 path: String::from_utf8_lossy(self.columns.text(at)).into(),
             },
-            kind::SEGMENTS_HIDDEN => Entry::SegmentsHidden(value != 0),
+            kind::HIDDEN => Entry::Hidden(Hidden::from_bits(value)),
             kind::LOOK_BEGUN => Entry::LookBegun(time),
             kind::LOOKED => Entry::Looked(time),
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),

@@ -9,7 +9,10 @@ use super::{
     write::Encoder,
 };
 use crate::{
-    connection::table_tests::{Fate, Workload, any_workload, fates, perturbed},
+    connection::{
+        hidden::Hidden,
+        table_tests::{Fate, Workload, any_workload, fates, perturbed},
+    },
     decode::{Holder, Row, SockKind},
     engine::Engine,
     event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
@@ -401,7 +404,10 @@ fn one_of_each() -> Vec<Entry> {
         inode: 8,
     };
     vec![
-        Entry::SegmentsHidden(true),
+        Entry::Hidden(Hidden {
+            segments: true,
+            requests: false,
+        }),
         event(1, state),
         event(2, What::ResetReceived),
         event(3, What::ResetSent),

@@ -5,6 +5,7 @@ use super::Failure;
 use crate::{
     connection::{
         audit::{self, Audit},
+        hidden::Hidden,
         machine::Life,
         table::Change,
     },
@@ -229,7 +230,7 @@ impl Session {
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
         self.drain(now, emit);
-        if now >= self.next_look && self.engine.table.segments_are_hidden {
+        if now >= self.next_look && self.engine.table.hidden.segments {
             self.look_for_late_fins(emit)?;
         }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
@@ -405,10 +406,13 @@ impl Session {
 
     /// Tells the engine what the hooks do not show.
     fn follow_way(&mut self) {
-        let way = self.live.kernel.way(Purpose::Timewait);
-        let are_hidden = way == Some(Way::PolledTimers);
-        self.tap.tell(Entry::SegmentsHidden(are_hidden));
-        self.engine.table.segments_are_hidden = are_hidden;
+        let way = |purpose| self.live.kernel.way(purpose);
+        let hidden = Hidden {
+            segments: way(Purpose::Timewait) == Some(Way::PolledTimers),
+            requests: matches!(way(Purpose::Requests), Some(Way::Missing(_)) | None),
+        };
+        self.tap.tell(Entry::Hidden(hidden));
+        self.engine.table.hidden = hidden;
     }
 
     /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
@@ -499,6 +503,10 @@ impl Session {
     fn repair(&mut self, emit: &mut impl FnMut(&Change)) {
         let begun = clock::monotonic();
         self.losses.repaired = self.losses.seen;
+        if self.live.kernel.way(Purpose::Transitions) == Some(Way::Classic) {
+            // Its events have neither cookie nor namespace, so that a snapshot's rows would be connections of their own.
+            return;
+        }
         self.take_snapshot(emit);
         let took = clock::monotonic().since(begun);
         self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));

@@ -96,7 +96,7 @@ impl Replay {
                 }
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
             },
-            Entry::SegmentsHidden(are_hidden) => self.engine.table.segments_are_hidden = *are_hidden,
+            Entry::Hidden(hidden) => self.engine.table.hidden = *hidden,
             Entry::LookBegun(_) => self.begin(Gathering::Look(Vec::new(), Vec::new()), emit),
             Entry::Looked(begun) => {
                 if let Gathering::Look(rows, events) = std::mem::take(&mut self.gathering) {
