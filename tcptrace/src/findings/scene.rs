@@ -22,6 +22,8 @@ pub struct Scene {
     pub spaces: Vec<Space>,
     /// What happened meanwhile.
     pub history: History,
+    /// What the host's files of sysctl.conf(5) set.
+    pub configured: Vec<Configured>,
     /// From which age on a CLOSE_WAIT is a leak, where the user has said it.
     pub older_than: Option<Nanos>,
 }
@@ -127,6 +129,19 @@ pub struct Space {
     pub counters_before: HashMap<String, u64>,
 }
 
+/// A line of a file that sets a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// The file.
+    pub file: String,
+    /// The line, the first being 1.
+    pub line: u64,
+    /// The setting, as in `net.ipv4.tcp_fin_timeout`.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
+}
+
 /// `net.ipv4.ip_local_port_range` in Documentation/networking/ip-sysctl.rst.
 const PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
@@ -222,7 +237,15 @@ impl Scene {
         self.sockets.iter().filter(move |socket| socket.state == state)
     }
 
-    /// The listener with this port, as the subject of a finding: the socket whose queue is the longest.
+    /// The ports that are listened on.
+    #[must_use]
+    pub fn listening(&self) -> HashSet<(u32, u16)> {
+        self.in_state(TcpState::Listen)
+            .map(|listener| (listener.netns, listener.ends.local_port))
+            .collect()
+    }
+
+    /// The listener with this port; of several the one whose queue is the longest.
     #[must_use]
     pub fn listener(&self, netns: u32, port: u16) -> Option<&Socket> {
         self.in_state(TcpState::Listen)

@@ -21,9 +21,16 @@ use crate::{
         silence::{Silence, Ways},
     },
     output::header::{Dwells, GivenUp, Header, Summary},
-    owner::schedule::{Cost, Schedule},
+    owner::{
+        holders::Scan,
+        schedule::{Cost, Schedule},
+    },
     record::{entry::Entry, tap::Tap},
-    source::{live::Live, netstat, snapshot},
+    source::{
+        live::Live,
+        netstat,
+        snapshot::{self, Snapshot},
+    },
 };
 use anyhow::Context as _;
 use hashbrown::HashMap;
@@ -518,6 +525,19 @@ impl Session {
         self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));
+    }
+
+    /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
+    /// beside the table.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to list sockets.
+    pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
+        let wanted = (!netns.is_empty()).then_some(netns);
+        let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
+        let scan = snapshot::holders(&mut self.live.kernel)
+            .unwrap_or_else(|_| snapshot::holders_by_proc(&snapshot.rows));
+        Ok((snapshot, scan))
     }
 
     /// Finds out who holds which socket. Where the kernel has no iterator of open files, `/proc` tells it of `rows`.

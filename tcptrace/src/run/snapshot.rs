@@ -180,7 +180,7 @@ impl Format {
     }
 }
 
-fn closed_row(holder: &Holder) -> Row {
+pub(super) fn closed_row(holder: &Holder) -> Row {
     Row {
         time: clock::monotonic(),
         sock: crate::event::SockRef {
@@ -205,7 +205,7 @@ fn closed_row(holder: &Holder) -> Row {
 }
 
 /// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
-fn is_wanted(
+pub(super) fn is_wanted(
     filter: &Filter,
     row: &Row,
     holders: &[Holder],
@@ -230,7 +230,7 @@ fn is_wanted(
 }
 
 /// Where the holders run, asked once for each process.
-fn places_of(holders: &[Holder]) -> Places {
+pub(super) fn places_of(holders: &[Holder]) -> Places {
     let mut cgroups = Cgroups::of_this_host();
     let now = clock::monotonic();
     let mut asked = HashSet::new();
