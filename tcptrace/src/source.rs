@@ -10,3 +10,5 @@ pub mod process;
 pub mod replay;
 pub mod snapshot;
 pub mod sock_diag;
+pub mod spaces;
+pub mod sysctl_files;

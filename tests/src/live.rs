@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     env,
     fs::{self, OpenOptions},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -50,6 +51,8 @@ pub enum Requirement {
     Nginx,
     /// The `wrk` HTTP benchmark.
     Wrk,
+    /// The PostgreSQL server and `pgbench` (Debian: `postgresql`), which is part of it there.
+    Postgresql,
     /// The `ip` command.
     Ip,
     /// io_uring, which many kernels refuse.
@@ -91,6 +94,7 @@ impl Requirement {
             Self::Nginx => unmet_command("nginx", &["-v"]),
             // It has no way to say its version and succeed.
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
+            Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::IoUring => IoUring::new(1)
                 .err()
@@ -133,6 +137,16 @@ impl Requirement {
     const fn is_the_kernel_s_choice(self) -> bool {
         matches!(self, Self::IoUring | Self::Mptcp)
     }
+}
+
+/// The folder of PostgreSQL's programs, as Debian lays them out: a version each.
+#[must_use]
+pub fn postgresql() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.retain(|folder| folder.join("postgres").exists() && folder.join("pgbench").exists());
+    folders.sort();
+    folders.pop()
 }
 
 /// Why a command cannot be used; it must succeed with these arguments.

@@ -22,9 +22,16 @@ use crate::{
         silence::{Silence, Ways},
     },
     output::header::{Dwells, GivenUp, Header, Summary},
-    owner::schedule::{Cost, Schedule},
+    owner::{
+        holders::Scan,
+        schedule::{Cost, Schedule},
+    },
     record::{entry::Entry, tap::Tap},
-    source::{live::Live, netstat, snapshot},
+    source::{
+        live::Live,
+        netstat,
+        snapshot::{self, Reader, Snapshot},
+    },
 };
 use anyhow::Context as _;
 use hashbrown::HashMap;
@@ -301,7 +308,7 @@ impl Session {
             self.repair(emit);
         }
         let wanted = (!netns.is_empty()).then_some(netns);
-        let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
+        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
         self.drain(clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
@@ -431,7 +438,7 @@ impl Session {
         spaces.sort_unstable();
         spaces.dedup();
         if !spaces.is_empty() {
-            let mut rows = snapshot::sockets(&mut self.live.kernel, Some(&spaces))?.rows;
+            let mut rows = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), Some(&spaces))?.rows;
             let table = &self.engine.table;
             rows.retain(|row| {
                 let known = table
@@ -514,7 +521,7 @@ impl Session {
 
     /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
     pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
-        let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
+        let snapshot = match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
             Ok(snapshot) => snapshot,
             Err(refusal) => {
                 self.snapshots_refused = Some(refusal);
@@ -528,6 +535,19 @@ impl Session {
         self.scan_holders(Some(&snapshot.rows));
     }
 
+    /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
+    /// beside the table.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to list sockets.
+    pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
+        let wanted = (!netns.is_empty()).then_some(netns);
+        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
+        let scan = snapshot::holders(&mut self.live.kernel)
+            .unwrap_or_else(|_| snapshot::holders_by_proc(&snapshot.rows));
+        Ok((snapshot, scan))
+    }
+
     /// Finds out who holds which socket. Where the kernel has no iterator of open files, `/proc` tells it of `rows`.
     fn scan_holders(&mut self, rows: Option<&[Row]>) {
         let was_wanted = self.engine.table.wants_scan();
@@ -537,7 +557,7 @@ impl Session {
             Ok(scan) => scan,
             Err(_) => match rows {
                 Some(rows) => snapshot::holders_by_proc(rows),
-                None => match snapshot::sockets(&mut self.live.kernel, None) {
+                None => match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
                     Ok(snapshot) => {
                         elsewhere = snapshot.cpu;
                         snapshot::holders_by_proc(&snapshot.rows)

@@ -56,10 +56,9 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
                 "tcptrace: holders come from /proc, and ages are not known: {}",
                 refusal.cause()
             );
-            let (snapshot, rows) =
-                snapshot::stream(Reader::Netlink(refusal), wanted, |rows| rows.collect::<Vec<_>>())?;
-            listing.open(snapshot::holders_by_proc(&rows));
-            listing.add_all(&mut rows.into_iter());
+            let mut snapshot = snapshot::sockets(Reader::Netlink(refusal), wanted)?;
+            listing.open(snapshot::holders_by_proc(&snapshot.rows));
+            listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
             snapshot
         }
     };
@@ -189,7 +188,7 @@ impl Format {
     }
 }
 
-fn closed_row(holder: &Holder) -> Row {
+pub(super) fn closed_row(holder: &Holder) -> Row {
     Row {
         time: clock::monotonic(),
         sock: crate::event::SockRef {
@@ -214,7 +213,7 @@ fn closed_row(holder: &Holder) -> Row {
 }
 
 /// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
-fn is_wanted(
+pub(super) fn is_wanted(
     filter: &Filter,
     row: &Row,
     holders: &[Holder],
@@ -239,7 +238,7 @@ fn is_wanted(
 }
 
 /// Where the holders run, asked once for each process.
-fn places_of(holders: &[Holder]) -> Places {
+pub(super) fn places_of(holders: &[Holder]) -> Places {
     let mut cgroups = Cgroups::of_this_host();
     let now = clock::monotonic();
     let mut asked = HashSet::new();

@@ -1,6 +1,6 @@
-//! What `/proc` tells of one process that lives: when it started and which cgroups it is in.
+//! What `/proc` tells of one process that lives: when it started, which cgroups it is in, how many files it has open.
 
-use crate::{event::ProcessKey, owner::container::Place};
+use crate::{event::ProcessKey, findings::scene::Descriptors, owner::container::Place};
 use std::fs;
 
 /// A process's start as `/proc` has it: in ticks since boot, of which the kernel's interface has 100 a second on every
@@ -50,6 +50,27 @@ pub fn place_of(process: ProcessKey) -> Option<Place> {
     if is_same { Place::of_process(&lines) } else { None }
 }
 
+/// How many files the process has open, and how many it may; `None` where it has ended, or has no limit.
+#[must_use]
+pub fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
+    let pid = process.pid;
+    let used = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    let limit = limit_in(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)?;
+    let is_same = StartTicks::of_pid(pid)? == StartTicks::of(process);
+    is_same.then_some(Descriptors {
+        used: used as u64,
+        limit,
+    })
+}
+
+/// The soft limit; see proc_pid_limits(5).
+fn limit_in(limits: &str) -> Option<u64> {
+    let rest = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +111,19 @@ mod tests {
         let pid = std::process::id();
         assert!(StartTicks::of_pid(pid).is_some());
         assert_eq!(place_of(ProcessKey { pid, start_ns: 0 }), None);
+    }
+
+    #[test]
+    fn open_files_are_counted_against_the_soft_limit() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max processes             63448                63448                processes \n\
+            Max open files            1024                 524288               files     \n";
+        assert_eq!(limit_in(limits), Some(1024));
+        assert_eq!(
+            limit_in("Max open files            unlimited            unlimited            files"),
+            None
+        );
+        let pid = std::process::id();
+        assert_eq!(descriptors_of(ProcessKey { pid, start_ns: 0 }), None);
     }
 }

@@ -56,8 +56,8 @@ pub enum Reader<'a> {
 ///
 /// # Errors
 /// Where a thread to read them cannot be had.
-pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
-    let (mut snapshot, mut rows) = stream(Reader::Iterator(kernel), wanted, |rows| rows.collect::<Vec<_>>())?;
+pub fn sockets(reader: Reader<'_>, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
+    let (mut snapshot, mut rows) = stream(reader, wanted, |rows| rows.collect::<Vec<_>>())?;
     rows.sort_by_key(|row| row.time);
     snapshot.rows = rows;
     Ok(snapshot)
