@@ -55,7 +55,7 @@ pub enum Requirement {
     Postgresql,
     /// The `ip` command.
     Ip,
-    /// io_uring, which many kernels refuse.
+    /// io_uring with slots for descriptors, which many kernels refuse.
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
     Mptcp,
@@ -96,9 +96,11 @@ impl Requirement {
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
+            // Slots that are empty at first came with Linux 5.19.
             Self::IoUring => IoUring::new(1)
+                .and_then(|ring| ring.submitter().register_files_sparse(1))
                 .err()
-                .map(|error| format!("the kernel refuses io_uring: {error}")),
+                .map(|error| format!("the kernel refuses io_uring, or slots in it: {error}")),
             Self::Mptcp => {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
                 socket
