@@ -130,6 +130,7 @@ impl Requirement {
                 | Self::Python
                 | Self::Nginx
                 | Self::Wrk
+                | Self::Postgresql
                 | Self::Ip
         )
     }
