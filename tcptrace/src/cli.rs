@@ -273,6 +273,14 @@ pub struct RecordArgs {
     /// Keep the last minutes only, and save them on SIGUSR1
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"])]
     pub flight_recorder: Option<f64>,
+    /// Save them also when one of these rules of doctor's finds something new; "all" for any of them
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RULE",
+        requires = "flight_recorder"
+    )]
+    pub fire_on: Vec<String>,
     /// At the end, write the report of the live run to this file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -6,6 +6,7 @@ use crate::{
     cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
     event::{Family, TcpState},
     filter::{Filter, Pinned},
+    findings::rules::{self, Rule},
     kernel::{
         clock,
         loader::{BUFFER_RANGE, Settings},
@@ -39,6 +40,21 @@ pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<S
         problem: problem.into(),
         remedy: remedy.into(),
     }
+}
+
+/// The rule of `doctor`'s that a flag names.
+///
+/// # Errors
+/// Where there is none.
+pub fn rule(flag: &'static str, id: &str) -> Result<&'static Rule, UsageError> {
+    rules::named(id).ok_or_else(|| {
+        let names: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
+        wrong(
+            flag,
+            format!("no rule is called \"{id}\""),
+            format!("give one of {}", names.join(", ")),
+        )
+    })
 }
 
 /// The form of the output.

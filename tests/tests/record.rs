@@ -2,6 +2,7 @@
 //! files in turn are played as one, and other people's tools read the same rows.
 
 use nix::sys::signal::Signal;
+use socket2::Socket;
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -64,6 +65,16 @@ fn main() -> ExitCode {
             "the_flight_recorder_saves_its_ring_when_asked",
             &[],
             the_flight_recorder_saves_its_ring_when_asked,
+        ),
+        test(
+            "the_flight_recorder_fires_when_a_rule_finds_something_new",
+            &[],
+            the_flight_recorder_fires_when_a_rule_finds_something_new,
+        ),
+        test(
+            "a_recording_that_goes_on_writes_histograms_when_asked",
+            &[],
+            a_recording_that_goes_on_writes_histograms_when_asked,
         ),
         test(
             "several_runs_make_one_report_with_their_hosts",
@@ -229,13 +240,7 @@ fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
     });
     assert!(turned.is_some(), "the ring keeps everything");
     run.signal(Signal::SIGUSR1);
-    let saved = poll_until(PATIENCE, || {
-        let entries = fs::read_dir(&ring).expect("it is there");
-        entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| path.is_dir())
-    });
-    let saved = saved.expect("the ring is saved");
+    let saved = saved(&ring);
     stop.stop();
     run.stop();
     assert!(parts(&ring).len() <= 5);
@@ -248,6 +253,85 @@ fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
         (&0.into(), &serde_json::json!([]))
     );
     assert!(summary["changes"].as_u64() > Some(0), "{summary}");
+}
+
+/// The folder of the ring's files that were saved first.
+fn saved(ring: &Path) -> PathBuf {
+    let saved = poll_until(PATIENCE, || {
+        let whole = |folder: &PathBuf| folder.join("states.hlog").exists();
+        folders(ring).into_iter().find(whole)
+    });
+    saved.expect("the ring is saved")
+}
+
+fn folders(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).expect("it is there");
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn the_flight_recorder_fires_when_a_rule_finds_something_new(_netns: Netns) {
+    const RESET: usize = 12;
+    let folder = folder();
+    let ring = folder.path().join("ring");
+    let arguments = ["--flight-recorder", "10", "--fire-on", "reset-not-closed"];
+    let run = Recording::start(&ring, &ring.join("ring-000000.arrows"), &arguments);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let kept: Vec<TcpStream> = (0..RESET)
+        .map(|_| {
+            let client = TcpStream::connect(address).expect("it listens");
+            let (server, _) = listener.accept().expect("it waits");
+            let server = Socket::from(server);
+            server.set_linger(Some(Duration::ZERO)).expect("a socket");
+            client
+        })
+        .collect();
+    let saved = saved(&ring);
+    let findings = poll_until(PATIENCE, || fs::read_to_string(saved.join("findings.txt")).ok());
+    let findings = findings.expect("the findings are written");
+    let me = std::process::id().to_string();
+    assert!(
+        findings.contains("reset-not-closed") && findings.contains(&me),
+        "{findings}"
+    );
+    // What it found is still there when it judges the next time.
+    thread::sleep(Duration::from_secs(12));
+    run.stop();
+    drop(kept);
+    assert_eq!(folders(&ring), [saved.as_path()]);
+    let all = parts(&saved);
+    let paths: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
+    assert!(recording::summary(&paths)["changes"].as_u64() >= Some(2 * RESET as u64));
+    let rest = parts(&ring);
+    let rest: Vec<&Path> = rest.iter().map(PathBuf::as_path).collect();
+    let report = recording::read(&["report"], &rest).out;
+    assert!(
+        report.contains("the flight recorder fired: reset-not-closed"),
+        "{report}"
+    );
+}
+
+fn a_recording_that_goes_on_writes_histograms_when_asked(_netns: Netns) {
+    let folder = folder();
+    let file = folder.path().join("run.arrows");
+    let run = Recording::start(&file, &file, &[]);
+    let stop = Traffic::start();
+    thread::sleep(Duration::from_millis(500));
+    run.signal(Signal::SIGUSR1);
+    let written = poll_until(PATIENCE, || {
+        fs::read_to_string(folder.path().join("run.hlog")).ok()
+    });
+    stop.stop();
+    run.stop();
+    let written = written.expect("the histograms are beside the recording");
+    assert!(
+        written.contains("Tag=ESTABLISHED,"),
+        "no histogram of a state: {written}"
+    );
+    assert!(recording::summary(&[&file])["changes"].as_u64() > Some(0));
 }
 
 fn several_runs_make_one_report_with_their_hosts(_netns: Netns) {

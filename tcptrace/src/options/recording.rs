@@ -5,6 +5,7 @@ use crate::{
     cli::{FilterArgs, RecordArgs, SpanArgs},
     event::{Family, Nanos, TcpState},
     filter::{Filter, Pinned},
+    findings::rules::{self, Rule},
     owner::container::Place,
     source::cgroups::Tree,
 };
@@ -55,6 +56,17 @@ pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
         rotation: args.rotate.as_deref().map(rotation).transpose()?,
         keep: args.keep,
     })
+}
+
+/// Reads `--fire-on`.
+///
+/// # Errors
+/// Where no rule has such a name.
+pub fn fire_on(words: &[String]) -> Result<Vec<&'static Rule>, UsageError> {
+    if words.iter().any(|word| word == "all") {
+        return Ok(rules::ALL.to_vec());
+    }
+    words.iter().map(|word| super::rule("--fire-on", word)).collect()
 }
 
 fn rotation(text: &str) -> Result<Rotation, UsageError> {
@@ -206,6 +218,20 @@ mod tests {
         for text in ["", "M", "0M", "10", "10x", "-1s", "é", "99999999999999G"] {
             assert!(rotation(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rules_are_named_as_doctor_names_them() {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let ids = |list: &[&str]| {
+            let rules = fire_on(&words(list)).unwrap();
+            rules.iter().map(|rule| rule.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&["close-wait-leak"]), ["close-wait-leak"]);
+        assert_eq!(ids(&["all"]).len(), rules::ALL.len());
+        assert!(ids(&[]).is_empty());
+        let error = fire_on(&words(&["close-wait"])).unwrap_err().to_string();
+        assert!(error.contains("close-wait-leak"), "{error}");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     cli::DoctorArgs,
-    findings::{self, gather, history::History, rules, scene::Scene, settings},
-    options::{self, UsageError, wrong},
+    findings::{self, gather, history::History, scene::Scene, settings},
+    options,
     output::{doctor as output, sink::Sink},
     source::sysctl_files,
 };
@@ -20,8 +20,8 @@ use std::ops::ControlFlow;
 pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
     let mut sink = Sink::open(None).map_err(Failure::Output)?;
     if let Some(id) = &args.explain {
-        let page = explain(id)?;
-        unless_closed(sink.lines(&page).and_then(|()| sink.flush()))?;
+        let rule = options::rule("--explain", id)?;
+        unless_closed(sink.lines(&rule.page()).and_then(|()| sink.flush()))?;
         return Ok(false);
     }
     let mut is_found = false;
@@ -41,17 +41,6 @@ pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
         }
     }
     Ok(is_found)
-}
-
-fn explain(id: &str) -> Result<String, UsageError> {
-    rules::named(id).map(rules::Rule::page).ok_or_else(|| {
-        let names: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
-        wrong(
-            "--explain",
-            format!("no rule is called \"{id}\""),
-            format!("give one of {}", names.join(", ")),
-        )
-    })
 }
 
 fn seen(args: &DoctorArgs, verbose: u8) -> Result<Vec<Seen>, Failure> {

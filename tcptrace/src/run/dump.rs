@@ -97,18 +97,21 @@ impl Dumper {
     }
 
     /// Writes all that is known now, and says where. A file that cannot be written is said too, and the run goes on.
-    ///
-    /// # Errors
-    /// Where the kernel's counters cannot be read.
-    pub fn write(&self, session: &Session) -> Result<(), Failure> {
+    pub fn write(&self, session: &Session) {
+        let host = session.header().host;
+        let path = self
+            .file
+            .clone()
+            .unwrap_or_else(|| new_name(&host, session.anchor().wall(clock::monotonic())));
+        self.write_to(&path, session);
+    }
+
+    /// The same, to this file.
+    pub fn write_to(&self, path: &Path, session: &Session) {
         let now = clock::monotonic();
         let report = self.report(session, now);
         let header = session.header();
         let anchor = session.anchor();
-        let path = self
-            .file
-            .clone()
-            .unwrap_or_else(|| new_name(&header.host, anchor.wall(now)));
         let picture = Picture {
             report: &report,
             measures: &hist::measures(&self.filter.states),
@@ -125,11 +128,10 @@ impl Dumper {
             hlog::closing(session.lost(), session.engine.table.tally.evicted),
         ]
         .concat();
-        match write_whole(&path, &text) {
+        match write_whole(path, &text) {
             Ok(()) => eprintln!("tcptrace: histograms written to {}", path.display()),
             Err(error) => eprintln!("tcptrace: cannot write histograms to {}: {error}", path.display()),
         }
-        Ok(())
     }
 
     fn report(&self, session: &Session, now: Nanos) -> Report {

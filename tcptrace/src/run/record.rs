@@ -1,21 +1,22 @@
 //! `tcptrace record`: a session whose entries go to a file, files in turn, or a ring of them.
 
+mod files;
+mod places;
+mod trigger;
+
 use super::{
-    Failure, runtime,
+    Failure,
+    dump::{Dumper, Signalled},
+    runtime,
     session::{Session, Wake},
 };
 use crate::{
     cli::RecordArgs,
-    engine::Engine,
-    event::{Nanos, ProcessKey, Task},
+    event::Nanos,
     filter::Filter,
     kernel::clock::{self, Anchor},
-    options::{
-        self,
-        recording::{Files, Rotation},
-    },
+    options,
     output::{duration::human, json, report as report_output},
-    owner::container::Place,
     record::{
         entry::Entry,
         origin::Origin,
@@ -23,24 +24,14 @@ use crate::{
         tap::Tap,
     },
     report::{self, Beginning},
-    source::cgroups::Cgroups,
     view::Sort,
 };
 use anyhow::Context as _;
-use hashbrown::HashMap;
-use jiff::Timestamp;
-use std::{
-    collections::VecDeque,
-    env, fs, io,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
+use files::Files;
+use places::Places;
+use std::{env, fs, io, path::Path, time::Duration};
+use tokio::time::Instant;
+use trigger::{Fired, Trigger};
 
 /// The clocks may be this far from where the latest reading puts them, before another is written.
 const DRIFT: Nanos = Nanos::from_millis(1);
@@ -54,44 +45,40 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// Wrong flags, a kernel that refuses, a file that cannot be written.
 pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
-    let files = options::recording::files(args)?;
+    let policy = options::recording::files(args)?;
     let sync = options::seconds("--sync", args.sync)?;
     let duration = args
         .duration
         .map(|value| options::seconds("--duration", value))
         .transpose()?;
-    let places = Places::new(args);
+    let fire_on = options::recording::fire_on(&args.fire_on)?;
+    let mut files = Files::new(args, policy);
     runtime()?.block_on(async {
-        let save = match args.flight_recorder {
-            Some(_) => Some(signal(SignalKind::user_defined1()).context("cannot wait for SIGUSR1")?),
-            None => None,
-        };
         let mut session = Session::start_tapped(&settings, args.tracing.max_connections, Tap::open())?;
         for shortfall in session.shortfalls() {
             eprintln!("tcptrace: not traced: {shortfall}");
         }
-        places.prepare().context("cannot make the recording's folder")?;
+        files.prepare().context("cannot make the recording's folder")?;
         let origin = Origin::new(
             &session.header(),
             session.shortfalls(),
             env::args().collect::<Vec<_>>().join(" "),
             args.tracing.max_connections,
         );
-        let first = places.path(0);
-        let recorder =
-            Recorder::start(&first, &origin, sync, &mut session.tap).map_err(|error| not_written(&error))?;
+        let recorder = Recorder::start(&files.begin(0), &origin, sync, &mut session.tap)
+            .map_err(|error| not_written(&error))?;
+        let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
+        let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
         let mut recording = Recording {
             session,
             recorder,
             origin,
-            places,
             files,
-            written: VecDeque::from([first]),
-            places_told: PlacesTold::default(),
-            cgroups: Cgroups::of_this_host(),
-            file_began: Instant::now(),
+            is_ring: args.flight_recorder.is_some(),
+            places: Places::new(),
             clock_due: Instant::now() + CLOCK_EVERY,
-            save,
+            dumper,
+            trigger,
         };
         let deadline = duration.map(|span| Instant::now() + span);
         recording.run(deadline).await?;
@@ -111,138 +98,48 @@ fn not_written(error: &WriteError) -> Failure {
     ))
 }
 
-/// How the files are called.
-struct Places {
-    file: PathBuf,
-    is_numbered: bool,
-    is_ring: bool,
-}
-
-impl Places {
-    fn new(args: &RecordArgs) -> Self {
-        let is_ring = args.flight_recorder.is_some();
-        Self {
-            file: if is_ring {
-                args.output.join("ring.arrows")
-            } else {
-                args.output.clone()
-            },
-            is_numbered: is_ring || args.rotate.is_some(),
-            is_ring,
-        }
-    }
-
-    fn prepare(&self) -> io::Result<()> {
-        match self.file.parent() {
-            Some(folder) if self.is_ring => fs::DirBuilder::new().recursive(true).mode(0o700).create(folder),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// `name.ext`, or `name-000003.ext`.
-    fn path(&self, segment: u64) -> PathBuf {
-        if !self.is_numbered {
-            return self.file.clone();
-        }
-        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
-        let mut name = format!("{stem}-{segment:06}");
-        if let Some(extension) = self.file.extension() {
-            name.push('.');
-            name.push_str(&extension.to_string_lossy());
-        }
-        self.file.with_file_name(name)
-    }
-}
-
-/// Where processes run, as the current file has it.
-#[derive(Default)]
-struct PlacesTold(HashMap<ProcessKey, Arc<Place>>);
-
-impl PlacesTold {
-    /// Beyond so many, those of processes that are gone are forgotten with the rest, which are told once more.
-    const MOST: usize = 65_536;
-
-    fn tell(&mut self, engine: &Engine, tap: &mut Tap) {
-        if self.0.len() > Self::MOST {
-            self.0.clear();
-        }
-        for (process, place) in engine.table.processes.placed() {
-            if self.0.get(&process.key).is_some_and(|told| told == place) {
-                continue;
-            }
-            self.0.insert(process.key, Arc::clone(place));
-            tap.tell(Entry::Place {
-                task: Task {
-                    process: process.key,
-                    comm: process.comm,
-                    cgroup: process.cgroup,
-                    is_kernel_thread: process.is_kernel_thread,
-                },
-                path: place.path.as_str().into(),
-            });
-        }
-    }
-}
-
 struct Recording {
     session: Session,
     recorder: Recorder,
     origin: Origin,
-    places: Places,
     files: Files,
-    /// The files that are there, the current one last.
-    written: VecDeque<PathBuf>,
-    places_told: PlacesTold,
-    cgroups: Cgroups,
-    file_began: Instant,
+    is_ring: bool,
+    places: Places,
     clock_due: Instant,
-    save: Option<Signal>,
+    dumper: Dumper,
+    trigger: Option<Trigger>,
 }
 
 impl Recording {
     async fn run(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
         while !self.session.tap.is_broken() {
-            let is_asked = async {
-                match &mut self.save {
-                    Some(signal) => signal.recv().await,
-                    None => std::future::pending().await,
+            let signalled = self.dumper.signalled_or(self.session.wait(deadline)).await;
+            let trigger = &mut self.trigger;
+            self.session.pump(&mut |change| {
+                if let Some(trigger) = trigger {
+                    trigger.take(change);
                 }
-            };
-            let wake = tokio::select! {
-                wake = self.session.wait(deadline) => Some(wake),
-                _ = is_asked => None,
-            };
-            self.session.pump(&mut |_| {})?;
-            self.tell_places();
+            })?;
+            self.places.find(&mut self.session);
             self.read_clocks();
-            match wake {
-                Some(Wake::Stop | Wake::Deadline) => break,
-                Some(Wake::Tick) => {
-                    if self.is_full() {
+            if let Some(trigger) = &mut self.trigger
+                && let Some(fired) = trigger.judge(&mut self.session)?
+            {
+                self.fire(&fired);
+            }
+            match signalled {
+                Signalled::Not(Wake::Stop | Wake::Deadline) => break,
+                Signalled::Not(Wake::Tick) => {
+                    if self.files.is_full(self.recorder.bytes()) {
                         self.next_file();
-                        self.delete_old();
+                        self.files.delete_old();
                     }
                 }
-                None => self.save_ring(),
+                Signalled::Dump if self.is_ring => self.save_ring(None),
+                Signalled::Dump => self.dumper.write(&self.session),
             }
         }
         Ok(())
-    }
-
-    /// Where processes run is found out while they do: nothing else tells it the morning after.
-    fn tell_places(&mut self) {
-        let now = clock::monotonic();
-        let Self {
-            session,
-            cgroups,
-            places_told,
-            ..
-        } = self;
-        let processes = &mut session.engine.table.processes;
-        processes.place_all(now, &mut |process| {
-            cgroups.place(process.key, process.cgroup, now)
-        });
-        places_told.tell(&session.engine, &mut session.tap);
     }
 
     /// Suspends and steps of the wall clock are written down when they are noticed.
@@ -260,70 +157,58 @@ impl Recording {
         }
     }
 
-    fn is_full(&self) -> bool {
-        match self.files.rotation {
-            Some(Rotation::Size(bytes)) => self.recorder.bytes() >= bytes,
-            Some(Rotation::Time(span)) => self.file_began.elapsed() >= span,
-            None => false,
-        }
-    }
-
     /// The next file begins with a snapshot, so that it is understood without the one before.
     fn next_file(&mut self) {
         self.origin.segment += 1;
         self.origin.clock = Anchor::now();
-        let path = self.places.path(self.origin.segment);
-        self.session.tap.next_file(path.clone(), self.origin.clone());
+        let path = self.files.begin(self.origin.segment);
+        self.session.tap.next_file(path, self.origin.clone());
         self.session.take_snapshot(&mut |_| {});
-        self.places_told = PlacesTold::default();
-        self.tell_places();
-        self.written.push_back(path);
-        self.file_began = Instant::now();
+        self.places.next_file();
+        self.places.find(&mut self.session);
     }
 
-    fn delete_old(&mut self) {
-        let Some(keep) = self.files.keep else { return };
-        while self.written.len() > keep {
-            if let Some(path) = self.written.pop_front()
-                && let Err(error) = fs::remove_file(&path)
-            {
-                eprintln!("tcptrace: {} cannot be deleted: {error}", path.display());
-            }
+    /// The reasons are told in the recording too.
+    fn fire(&mut self, fired: &Fired) {
+        for reason in &fired.reasons {
+            eprintln!("tcptrace: fired: {reason}");
+            self.session.tap.tell(Entry::Note {
+                time: clock::monotonic(),
+                text: format!("the flight recorder fired: {reason}").into(),
+            });
         }
+        if fired.left == 0 {
+            eprintln!(
+                "tcptrace: fired for the {}th time: from now on only SIGUSR1 saves, so that the disk does not fill",
+                trigger::MOST
+            );
+        }
+        self.save_ring(Some(&fired.text));
     }
 
-    /// Links the ring's files into a folder of their own, where no rotation deletes them.
-    fn save_ring(&mut self) {
+    /// What the ring has is kept, with histograms of the whole run, and the findings where there are any.
+    fn save_ring(&mut self, findings: Option<&str>) {
         self.next_file();
-        let result = self.link_ring();
-        self.delete_old();
-        match result {
-            Ok((folder, count)) => eprintln!("tcptrace: {count} files saved in {}", folder.display()),
+        let saved = self.files.save();
+        self.files.delete_old();
+        match saved {
+            Ok((folder, count)) => {
+                eprintln!("tcptrace: {count} files saved in {}", folder.display());
+                self.dumper.write_to(&folder.join("states.hlog"), &self.session);
+                if let Some(text) = findings
+                    && let Err(error) = fs::write(folder.join("findings.txt"), text)
+                {
+                    eprintln!("tcptrace: the findings cannot be written there: {error}");
+                }
+            }
             Err(error) => eprintln!("tcptrace: the flight recorder cannot save its files: {error}"),
         }
-    }
-
-    fn link_ring(&self) -> io::Result<(PathBuf, usize)> {
-        let root = self.places.file.parent().unwrap_or(Path::new("."));
-        let folder = root.join(format!(
-            "saved-{}",
-            Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ")
-        ));
-        fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        // All but the one that was just begun; the one before it is finished by the writing thread, under both names.
-        let whole = self.written.len() - 1;
-        for path in self.written.iter().take(whole) {
-            if let Some(name) = path.file_name() {
-                fs::hard_link(path, folder.join(name))?;
-            }
-        }
-        Ok((folder, whole))
     }
 
     fn end(mut self, report_file: Option<&Path>) -> Result<(), Failure> {
         let session = &mut self.session;
         session.stop(&mut |_| {});
-        self.places_told.tell(&session.engine, &mut session.tap);
+        self.places.tell(session);
         let summary = session.summary(0)?;
         session.tap.tell(Entry::Lost {
             time: clock::monotonic(),

@@ -46,7 +46,7 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
             dumper.sort(&mut session);
             let wake = match woken {
                 Signalled::Dump => {
-                    dumper.write(&session)?;
+                    dumper.write(&session);
                     continue;
                 }
                 Signalled::Not(wake) => wake,

@@ -88,6 +88,66 @@ pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
     })
 }
 
+/// What happens while a session watches, until a scene is made of it.
+pub struct Watcher {
+    history: History,
+    began: Nanos,
+    before: Vec<Space>,
+}
+
+impl Watcher {
+    /// Begins now, with the counters of the namespaces that `filter` asks for.
+    #[must_use]
+    pub fn begin(filter: &Filter) -> Self {
+        let began = clock::monotonic();
+        Self {
+            history: History::default(),
+            began,
+            before: spaces::read(netns(filter), &[], began),
+        }
+    }
+
+    /// Takes a change. Whose it is is told later, and not asked here.
+    pub fn take(&mut self, change: &Change, filter: &Filter) {
+        let subject = Subject {
+            ends: &change.ends,
+            netns: change.netns,
+            states: &[],
+            owner: None,
+        };
+        if filter.accepts_ends(&subject) {
+            self.history.take(change);
+        }
+    }
+
+    /// Counts the changes taken, whose processes are known by now.
+    pub fn sort(&mut self, session: &Session) {
+        self.history.sort(&session.engine, clock::monotonic());
+    }
+
+    /// Looks at the sockets, and puts the scene together.
+    ///
+    /// # Errors
+    /// Where sockets cannot be listed.
+    pub fn scene(mut self, session: &mut Session, request: &Request<'_>) -> Result<Scene, Failure> {
+        let (snapshot, scan) = session.look(&request.filter.netns)?;
+        session.pump(&mut |change| self.take(change, request.filter))?;
+        let now = clock::monotonic();
+        self.history.sort(&session.engine, now);
+        let (rows, opened) = selected(snapshot.rows, scan, request.filter);
+        let gathered = gather::of_rows(&rows, &opened, Some(&session.engine), now);
+        let mut spaces = spaces::read(netns(request.filter), request.sysctls, now);
+        for space in &mut spaces {
+            let known = self.before.iter().find(|known| known.netns == space.netns);
+            if let Some(known) = known {
+                space.counters_before.clone_from(&known.counters);
+            }
+        }
+        let watched = now.since(self.began);
+        Ok(scene(request, gathered, spaces, self.history, watched))
+    }
+}
+
 /// Watches for this long, or until a signal, and then looks.
 ///
 /// # Errors
@@ -98,54 +158,25 @@ pub fn watch(
     max_connections: usize,
     duration: Duration,
 ) -> Result<Seen, Failure> {
-    let wanted = netns(request.filter);
     runtime()?.block_on(async {
         let mut session = Session::start(settings, max_connections)?;
-        let before = spaces::read(wanted, &[], session.started);
-        let mut history = History::default();
+        let mut watcher = Watcher::begin(request.filter);
         let deadline = Instant::now() + duration;
         loop {
             let wake = session.wait(Some(deadline)).await;
-            session.pump(&mut |change| take(&mut history, change, request.filter))?;
-            history.sort(&session.engine, clock::monotonic());
+            session.pump(&mut |change| watcher.take(change, request.filter))?;
+            watcher.sort(&session);
             match wake {
                 Wake::Tick => {}
                 Wake::Stop | Wake::Deadline => break,
             }
         }
-        let (snapshot, scan) = session.look(&request.filter.netns)?;
-        session.pump(&mut |change| take(&mut history, change, request.filter))?;
-        let now = clock::monotonic();
-        history.sort(&session.engine, now);
-        let (rows, opened) = selected(snapshot.rows, scan, request.filter);
-        let gathered = gather::of_rows(&rows, &opened, Some(&session.engine), now);
-        let mut spaces = spaces::read(wanted, request.sysctls, now);
-        for space in &mut spaces {
-            let known = before.iter().find(|known| known.netns == space.netns);
-            if let Some(known) = known {
-                space.counters_before.clone_from(&known.counters);
-            }
-        }
-        let watched = now.since(session.started);
         Ok(Seen {
-            scene: scene(request, gathered, spaces, history, watched),
+            scene: watcher.scene(&mut session, request)?,
             lost: session.lost(),
             shortfalls: session.shortfalls(),
         })
     })
-}
-
-/// Whose changes they are is told later, and not asked here.
-fn take(history: &mut History, change: &Change, filter: &Filter) {
-    let subject = Subject {
-        ends: &change.ends,
-        netns: change.netns,
-        states: &[],
-        owner: None,
-    };
-    if filter.accepts_ends(&subject) {
-        history.take(change);
-    }
 }
 
 fn netns(filter: &Filter) -> Option<&[u32]> {

@@ -1,0 +1,121 @@
+//! What makes the flight recorder save its ring by itself: a rule of `doctor`'s that finds something which was not there
+//! before, judged again and again over the time since the judgement before.
+
+use crate::{
+    connection::table::Change,
+    event::Nanos,
+    filter::Filter,
+    findings::{self, Finding, rules::Rule, settings},
+    kernel::clock,
+    output::doctor,
+    run::{
+        Failure,
+        session::Session,
+        watching::{Request, Watcher},
+    },
+    source::sysctl_files,
+};
+use std::collections::HashSet;
+
+/// From one judgement to the next, at least: what `doctor` watches where it is not told otherwise.
+const WINDOW: Nanos = Nanos::from_secs(10);
+
+/// Judging takes at most one part in this many of the time.
+const PAUSE: u64 = 100;
+
+/// It fires so often: what it saves stays, and a rule that comes and goes must not fill the disk.
+pub(super) const MOST: u32 = 20;
+
+/// Rules that wait for something to be wrong.
+pub(super) struct Trigger {
+    rules: Vec<&'static Rule>,
+    filter: Filter,
+    watcher: Watcher,
+    due: Nanos,
+    /// Before this time what it would save has been saved already.
+    silent_until: Nanos,
+    ring: Nanos,
+    /// What the judgement before found.
+    known: HashSet<String>,
+    left: u32,
+}
+
+/// That it has fired.
+pub(super) struct Fired {
+    /// A line for each finding that is new.
+    pub(super) reasons: Vec<String>,
+    /// All of them, as `doctor` words them.
+    pub(super) text: String,
+    /// How often it may fire after this.
+    pub(super) left: u32,
+}
+
+impl Trigger {
+    /// Waits for these rules; the ring keeps so much time.
+    pub(super) fn new(rules: Vec<&'static Rule>, ring: Nanos, session: &Session) -> Self {
+        let filter = Filter::default();
+        Self {
+            rules,
+            watcher: Watcher::begin(&filter),
+            filter,
+            due: session.started.plus(WINDOW),
+            silent_until: Nanos(0),
+            ring,
+            known: HashSet::new(),
+            left: MOST,
+        }
+    }
+
+    /// Takes a change in.
+    pub(super) fn take(&mut self, change: &Change) {
+        self.watcher.take(change, &self.filter);
+    }
+
+    /// Sorts what was taken in, and judges where that is due. While it was silent, and where all that it finds was there
+    /// before, it does not fire.
+    ///
+    /// # Errors
+    /// Where sockets cannot be listed.
+    pub(super) fn judge(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
+        self.watcher.sort(session);
+        let now = clock::monotonic();
+        if now < self.due || self.left == 0 {
+            return Ok(None);
+        }
+        let names = settings::names();
+        let request = Request {
+            filter: &self.filter,
+            sysctls: &names,
+            older_than: None,
+        };
+        let watcher = std::mem::replace(&mut self.watcher, Watcher::begin(&self.filter));
+        let mut scene = watcher.scene(session, &request)?;
+        scene.configured = sysctl_files::read();
+        let took = clock::monotonic().since(now);
+        self.due = now.plus(Nanos(took.0.saturating_mul(PAUSE).max(WINDOW.0)));
+        let found = findings::judge_by(&self.rules, &scene);
+        if now < self.silent_until {
+            return Ok(None);
+        }
+        let known = std::mem::replace(&mut self.known, found.iter().map(identity).collect());
+        let new = found.iter().filter(|finding| !known.contains(&identity(finding)));
+        let reasons: Vec<String> = new
+            .map(|finding| format!("{}: {}: {}", finding.rule, finding.subject, finding.title))
+            .collect();
+        if reasons.is_empty() {
+            return Ok(None);
+        }
+        self.silent_until = now.plus(self.ring);
+        self.left -= 1;
+        Ok(Some(Fired {
+            reasons,
+            text: doctor::text(&found, &scene, session.lost()),
+            left: self.left,
+        }))
+    }
+}
+
+/// The same thing wrong with the same subject.
+fn identity(finding: &Finding) -> String {
+    format!("{} {}", finding.rule, finding.subject)
+}
