@@ -1,7 +1,7 @@
 //! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`; under
-//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests that nothing is installed in, unless a program is missing. Prints in
-//! libtest's form.
+//! `TCPTRACE_REQUIRE_LIVE=kernel`, for emulated guests that nothing is installed in, unless a program or speed is
+//! missing. Prints in libtest's form.
 
 use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
 use io_uring::IoUring;
@@ -59,7 +59,12 @@ pub enum Requirement {
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
     Mptcp,
+    /// A processor that is not emulated: the test wants a rate.
+    Speed,
 }
+
+/// What `TCPTRACE_REQUIRE_LIVE` is in guests.
+const KERNEL_ONLY: &str = "kernel";
 
 /// What nearly every live test needs.
 pub const TRACING: &[Requirement] = &[
@@ -107,6 +112,8 @@ impl Requirement {
                     .err()
                     .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
+            Self::Speed => (wanted() == KERNEL_ONLY)
+                .then(|| "the speed of an emulated processor says nothing".to_owned()),
             Self::Analysts => analysts::unmet(),
             Self::Mounts => small_disk::probe()
                 .err()
@@ -118,11 +125,12 @@ impl Requirement {
         }
     }
 
-    /// Whether it is something to install.
-    const fn is_a_program(self) -> bool {
+    /// Whether a guest, which nothing is installed in and which is emulated, lacks it by its nature.
+    const fn is_not_for_guests(self) -> bool {
         matches!(
             self,
-            Self::Ss
+            Self::Speed
+                | Self::Ss
                 | Self::Analysts
                 | Self::HdrHistogram
                 | Self::Java
@@ -140,6 +148,11 @@ impl Requirement {
     const fn is_the_kernel_s_choice(self) -> bool {
         matches!(self, Self::IoUring | Self::Mptcp)
     }
+}
+
+/// What must not be skipped.
+fn wanted() -> String {
+    env::var("TCPTRACE_REQUIRE_LIVE").unwrap_or_default()
 }
 
 /// The folder of PostgreSQL's programs, as Debian lays them out: a version each.
@@ -259,10 +272,10 @@ fn first_missing<'a>(
 
 fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
     let first = first_missing(&test, missing);
-    let wanted = env::var("TCPTRACE_REQUIRE_LIVE").unwrap_or_default();
+    let wanted = wanted();
     let required = first.is_some_and(|(requirement, _)| match wanted.as_str() {
         "1" => !requirement.is_the_kernel_s_choice(),
-        "kernel" => !requirement.is_the_kernel_s_choice() && !requirement.is_a_program(),
+        KERNEL_ONLY => !requirement.is_the_kernel_s_choice() && !requirement.is_not_for_guests(),
         _ => false,
     });
     let reason = first.map(|(_, reason)| reason.to_owned());

@@ -13,9 +13,14 @@ pub fn tracer() -> &'static Tracer {
 
 /// Stops the tracer, if any test asked for it. It must end well and must have seen everything.
 pub fn stop() -> Result<(), String> {
-    let Some(Ok(tracer)) = TRACER.get() else {
-        return Ok(());
-    };
+    match TRACER.get() {
+        Some(Ok(tracer)) => end(tracer),
+        _ => Ok(()),
+    }
+}
+
+/// Stops a tracer, which must end well and must have seen everything.
+pub fn end(tracer: &Tracer) -> Result<(), String> {
     let ending = tracer.stop();
     if ending.status.success() && ending.summary["lost"] == 0 {
         Ok(())

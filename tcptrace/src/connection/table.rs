@@ -29,6 +29,10 @@ const TCP: u16 = 6;
 /// run of `tcp_v4_do_rcv`. A Fast Open child waits for a round trip.
 const SAME_SEGMENT: Nanos = Nanos(20_000);
 
+/// The same where requests are not shown: every child then comes without one, and few of Fast Open. A processor that
+/// is slow, or that was taken away meanwhile, is the likelier reason for a while between the two.
+const SAME_SEGMENT_UNSHOWN: Nanos = Nanos::from_millis(1);
+
 /// The latest `connect` calls, to tell who took over a four-tuple in TIME_WAIT. The kernel kills the timewait
 /// sock inside that very call.
 const RECENT_CONNECTS: usize = 64;
@@ -446,8 +450,13 @@ impl Table {
         let Some(made) = made else {
             return self.unknown(event, TcpState::SynRecv, Since::Before(event.time));
         };
-        let by_syn_cookie = event.time.since(made) < SAME_SEGMENT;
-        let life = if by_syn_cookie {
+        let same_segment = if self.hidden.requests {
+            SAME_SEGMENT_UNSHOWN
+        } else {
+            SAME_SEGMENT
+        };
+        let is_same_segment = event.time.since(made) < same_segment;
+        let life = if is_same_segment {
             Life::new(TcpState::Listen, Since::At(event.time))
         } else {
             Life::new(TcpState::SynRecv, Since::At(made))
@@ -455,7 +464,7 @@ impl Table {
         let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
         let owner = self.listener_owner(event.netns, &event.ends, 0, event.time);
         self.set_owner(slot, owner);
-        if !by_syn_cookie {
+        if !is_same_segment {
             self.rows[slot as usize].began = Since::At(made);
             self.rows[slot as usize].role = Some(Role::Server);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);

@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         ),
         test(
             "six_hundred_brief_processes_own_what_they_connect".to_owned(),
-            &[],
+            &[Requirement::Speed],
             brief::six_hundred_brief_processes_own_what_they_connect,
         ),
         test(
@@ -129,7 +129,9 @@ fn main() -> ExitCode {
             }));
         }
     }
-    live::run(tests, Parallelism::Processors, shared::stop)
+    live::run(tests, Parallelism::Processors, || {
+        shared::stop().and(ways::stop())
+    })
 }
 
 fn test(name: String, requirements: &[Requirement], body: impl FnOnce(Netns) + Send + 'static) -> LiveTest {

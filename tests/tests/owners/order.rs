@@ -55,14 +55,7 @@ impl Watch {
     /// Ends the test's own tracer, which must have seen everything.
     pub(crate) fn end(self) {
         if let Self::Own(tracer) = self {
-            let ending = tracer.stop();
-            assert!(
-                ending.status.success() && ending.summary["lost"] == 0,
-                "{}: {}\n{}",
-                ending.status,
-                ending.summary,
-                ending.messages
-            );
+            shared::end(&tracer).unwrap_or_else(|failure| panic!("{failure}"));
         }
     }
 }

@@ -3,18 +3,27 @@
 //! takes no part in, and by what is told when the owner closes.
 
 use crate::{
-    judge::{Known, Process, is_settled, judge, judge_listed, listed, story_until, text, whole_story},
+    judge::{Known, Process, is_settled, judge, judge_listed, story_until, text, whole_story},
     order::Order,
     puppet::{Puppet, Stage, client, listener},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
-use tcptrace_tests::{clock::linger, live::Requirement, netns::Netns, sockets::Holder, state::State};
+use tcptrace_tests::{
+    clock::linger,
+    live::Requirement,
+    netns::Netns,
+    shared,
+    sockets::{self, Holder, Listed},
+    state::State,
+    tracer::Tracer,
+};
 
 /// A way, as a claim.
 pub(crate) struct Way {
@@ -90,75 +99,70 @@ impl Way {
     /// way is played again with longer lives until it has.
     pub(crate) fn play(&self, order: Order, netns: Netns) {
         const LIVES_MS: [u64; 5] = [0, 200, 500, 1500, 5000];
-        let lives = match order {
-            Order::Before => &LIVES_MS[..1],
-            Order::After => &LIVES_MS[..],
-        };
         let mut last = String::new();
-        for &life_ms in lives {
-            match self.play_once(order, netns, Duration::from_millis(life_ms)) {
+        if order == Order::Before {
+            let (company, scene) = Company::with(self);
+            match scene.end(company.netns, &company.tracer, &company.listed, order) {
                 Ok(()) => return,
                 Err(provisional) => last = provisional,
+            }
+        } else {
+            for life_ms in LIVES_MS {
+                let stage = Stage::new();
+                let scene = (self.open)(&stage);
+                let listed = sockets::list(netns, &[]);
+                linger(Duration::from_millis(life_ms));
+                match scene.end(netns, shared::tracer(), &listed, order) {
+                    Ok(()) => return,
+                    Err(provisional) => last = provisional,
+                }
             }
         }
         panic!("still provisional when the peer closed:\n{last}");
     }
+}
 
-    fn play_once(&self, order: Order, netns: Netns, life: Duration) -> Result<(), String> {
-        let stage = Stage::new();
-        let (tracer, scene) = order.watch(|| (self.open)(&stage));
-        let Scene {
-            mut puppets,
-            sockets,
-            peers,
-        } = scene;
-        let mut all_known = Vec::new();
-        for socket in &sockets {
-            let (closer, _) = *socket.closes.last().expect("somebody closes it");
-            let known = Known {
-                ends: socket.ends,
-                netns,
-                held_by: socket.held_by.clone(),
-                listened_by: socket.listened_by.clone(),
-                closed_by: puppets[closer].process(),
-            };
-            let listed = listed(&known).expect("an open connection is listed");
-            judge_listed(&listed, socket.holders.clone(), &known);
-            all_known.push(known);
-        }
-        linger(life);
-        drop(peers);
-        let mut provisional = String::new();
-        for (known, socket) in all_known.iter().zip(&sockets) {
-            let story = story_until(&tracer, known, State::CloseWait);
-            let story = story.unwrap_or_else(|told| panic!("no CLOSE_WAIT:\n{}", text(&told)));
-            if !is_settled(&story, State::CloseWait) {
-                provisional.push_str(&text(&story));
-            }
-            // A tracer that runs already may have looked before the socket was shared.
-            if order == Order::Before {
-                let last = story.last().expect("it has reached the state");
-                assert_eq!(
-                    sharers(&last.holders),
-                    sharers(&socket.holders),
-                    "{}",
-                    text(&story)
-                );
-            }
-        }
-        for (puppet, descriptor) in sockets.iter().flat_map(|socket| &socket.closes) {
-            puppets[*puppet].ask(&format!("close {descriptor}"));
-        }
-        for known in &all_known {
-            judge(&whole_story(&tracer, known), known);
-        }
-        tracer.end();
-        if provisional.is_empty() {
-            Ok(())
-        } else {
-            Err(provisional)
+/// All ways at the point where somebody holds the sockets, and the one tracer that has started since.
+struct Company {
+    netns: Netns,
+    scenes: Mutex<BTreeMap<&'static str, Scene>>,
+    tracer: Tracer,
+    /// A snapshot of them all.
+    listed: Vec<Listed>,
+}
+
+static COMPANY: OnceLock<Company> = OnceLock::new();
+
+impl Company {
+    /// The company, which whoever asks first brings together, and this way's scene.
+    fn with(way: &Way) -> (&'static Self, Scene) {
+        let company = COMPANY.get_or_init(|| Netns::run(Self::meet));
+        let scene = company
+            .scenes
+            .lock()
+            .expect("nobody panics meanwhile")
+            .remove(way.name);
+        (company, scene.expect("each way is judged once"))
+    }
+
+    fn meet(netns: Netns) -> Self {
+        let is_met = |requirement: &Requirement| requirement.unmet().is_none();
+        let ways = WAYS.iter().filter(|way| way.requirements.iter().all(is_met));
+        let scenes = ways.map(|way| (way.name, (way.open)(&Stage::new()))).collect();
+        Self {
+            netns,
+            scenes: Mutex::new(scenes),
+            tracer: Tracer::start(&[]),
+            listed: sockets::list(netns, &[]),
         }
     }
+}
+
+/// Stops the tracer of the ways that were there before it, if it was ever wanted.
+pub(crate) fn stop() -> Result<(), String> {
+    COMPANY
+        .get()
+        .map_or(Ok(()), |company| shared::end(&company.tracer))
 }
 
 /// The processes, where there are several.
@@ -419,6 +423,61 @@ fn activation(stage: &Stage) -> Scene {
 }
 
 impl Scene {
+    /// Lets the peers close, then the owners, and judges what a snapshot listed before and what is told of both. An
+    /// error is the story of a socket whose owner was not known for sure when its peer closed.
+    fn end(self, netns: Netns, tracer: &Tracer, listed: &[Listed], order: Order) -> Result<(), String> {
+        let Self {
+            mut puppets,
+            sockets,
+            peers,
+        } = self;
+        let mut all_known = Vec::new();
+        for socket in &sockets {
+            let (closer, _) = *socket.closes.last().expect("somebody closes it");
+            let known = Known {
+                ends: socket.ends,
+                netns,
+                held_by: socket.held_by.clone(),
+                listened_by: socket.listened_by.clone(),
+                closed_by: puppets[closer].process(),
+            };
+            let listed = listed.iter().find(|listed| listed.ends() == known.ends);
+            let listed = listed.expect("an open connection is listed");
+            judge_listed(listed, socket.holders.clone(), &known);
+            all_known.push(known);
+        }
+        drop(peers);
+        let mut provisional = String::new();
+        for (known, socket) in all_known.iter().zip(&sockets) {
+            let story = story_until(tracer, known, State::CloseWait);
+            let story = story.unwrap_or_else(|told| panic!("no CLOSE_WAIT:\n{}", text(&told)));
+            if !is_settled(&story, State::CloseWait) {
+                provisional.push_str(&text(&story));
+            }
+            // A tracer that runs already may have looked before the socket was shared.
+            if order == Order::Before {
+                let last = story.last().expect("it has reached the state");
+                assert_eq!(
+                    sharers(&last.holders),
+                    sharers(&socket.holders),
+                    "{}",
+                    text(&story)
+                );
+            }
+        }
+        for (puppet, descriptor) in sockets.iter().flat_map(|socket| &socket.closes) {
+            puppets[*puppet].ask(&format!("close {descriptor}"));
+        }
+        for known in &all_known {
+            judge(&whole_story(tracer, known), known);
+        }
+        if provisional.is_empty() {
+            Ok(())
+        } else {
+            Err(provisional)
+        }
+    }
+
     /// The one socket is now the new puppet's alone.
     fn pass_on(&mut self, to: Puppet, descriptor: i32) {
         let opened = &mut self.sockets[0];
