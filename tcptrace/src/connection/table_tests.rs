@@ -2,6 +2,7 @@
 //! each event. Played as they are, and with events that are lost, doubled and out of order.
 
 use super::{
+    hidden::Hidden,
     machine::HOLD,
     table::{Change, Table},
 };
@@ -798,4 +799,35 @@ fn an_end_that_was_overtaken_is_not_before_its_beginning() {
     run.settle(Nanos(u64::MAX));
     let times: Vec<Nanos> = run.changes.iter().map(|change| change.time).collect();
     assert_eq!(times, [start.time, start.time]);
+}
+
+/// A listener's child that takes `until_established` from its making, and no request before it.
+fn child_without_request(
+    hidden: Hidden,
+    until_established: Nanos,
+) -> Vec<(TcpState, TcpState, Option<EndReason>)> {
+    let mut run = Run::new(10);
+    run.engine.table.hidden = hidden;
+    let made = pick(Script::PassiveClose, Plan::Timers, moves(Listen, SynRecv));
+    let done = Event {
+        time: made.time.plus(until_established),
+        ..pick(Script::PassiveClose, Plan::Timers, moves(SynRecv, Established))
+    };
+    run.ingest(&[made, done]);
+    paths(&run.changes)
+}
+
+#[test]
+fn a_child_without_a_request_is_fast_open_s_after_a_while() {
+    let all = Hidden::default();
+    let unshown = Hidden {
+        requests: true,
+        ..all
+    };
+    let at_once = [(Listen, Established, None)];
+    let after_a_while = [(Listen, SynRecv, None), (SynRecv, Established, None)];
+    assert_eq!(child_without_request(all, Nanos(5_000)), at_once);
+    assert_eq!(child_without_request(all, Nanos(50_000)), after_a_while);
+    assert_eq!(child_without_request(unshown, Nanos(50_000)), at_once);
+    assert_eq!(child_without_request(unshown, Nanos(5_000_000)), after_a_while);
 }

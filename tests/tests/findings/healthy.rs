@@ -31,7 +31,7 @@ impl Drop for Ours {
 }
 
 fn nothing_is_found(netns: Netns) {
-    let diagnosis = Diagnosis::of(netns, &["--duration", "10"]);
+    let diagnosis = Diagnosis::of(netns, &["--duration", "60"]);
     assert!(diagnosis.findings.is_empty(), "{diagnosis:#?}");
     assert_eq!(diagnosis.code, Some(0));
 }
@@ -59,7 +59,7 @@ pub(crate) fn nginx_with_keep_alive(netns: Netns) {
     let _nginx = Ours(nginx, Signal::SIGTERM);
     poll_until(PATIENCE, || TcpStream::connect(("127.0.0.1", PORT)).ok()).expect("it listens");
     let load = Command::new("wrk")
-        .args(["-t", "2", "-c", "64", "-d", "60"])
+        .args(["-t", "2", "-c", "64", "-d", "75"])
         .arg(format!("http://127.0.0.1:{PORT}/"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -124,7 +124,7 @@ pub(crate) fn postgresql_under_pgbench(netns: Netns) {
     made.expect("the server takes connections");
     let load = as_nobody(&programs.join("pgbench"))
         .args(to_server)
-        .args(["-c", "8", "-T", "20", "postgres"])
+        .args(["-c", "8", "-T", "75", "postgres"])
         .stderr(Stdio::null())
         .spawn()
         .expect("it can be started");
