@@ -45,6 +45,8 @@ pub struct Counters {
     pub reported: [u64; REPORTED],
     /// Where a pointer becomes a number.
     pub number: u64,
+    /// Stacks that found their own buffer full.
+    pub lost_stacks: u64,
     /// Records reserved on this CPU, to ask about the buffer's fill only now and then.
     pub reserved: u64,
 }
@@ -60,11 +62,12 @@ impl Counters {
         segment_how: 0,
         reported: [0; REPORTED],
         number: 0,
+        lost_stacks: 0,
         reserved: 0,
     };
 }
 
-const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 5 + REPORTED) * 8);
+const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 6 + REPORTED) * 8);
 
 /// Where `old` → `new` is counted.
 #[must_use]

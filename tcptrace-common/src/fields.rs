@@ -147,6 +147,22 @@ fields! {
     FilePrivate = "file"."private_data", optional;
     /// Inode of a file.
     FileInode = "file"."f_inode", optional;
+    /// Open files of the task.
+    Files = "task_struct"."files", optional;
+    /// Their table.
+    FileTable = "files_struct"."fdt", optional;
+    /// The table's array, by file descriptor.
+    FileArray = "fdtable"."fd", optional;
+    /// Instruction pointer in user mode (x86-64, as those below).
+    RegsIp = "pt_regs"."ip", optional;
+    /// Stack pointer.
+    RegsSp = "pt_regs"."sp", optional;
+    /// Frame pointer.
+    RegsBp = "pt_regs"."bp", optional;
+    /// Code segment: which of two says whether the program is a 32-bit one.
+    RegsCs = "pt_regs"."cs", optional;
+    /// Number of the system call.
+    RegsOrigAx = "pt_regs"."orig_ax", optional;
     /// Inode number.
     InodeNumber = "inode"."i_ino", optional;
 }

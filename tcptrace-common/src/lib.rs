@@ -6,11 +6,13 @@ mod counters;
 mod fields;
 mod record;
 mod row;
+mod stack;
 
 pub use counters::{Counters, Loss, REPORTED, STATES, transition_index};
 pub use fields::{ABSENT, Field};
 pub use record::{RECORD_VERSION, Record, flag, how, kind};
 pub use row::{HOLDER_VERSION, HolderRow, ROW_VERSION, SockRow, row_kind};
+pub use stack::{STACK_BYTES, STACK_CHAIN, STACK_VERSION, StackRecord, stack_kind};
 
 /// The kernel's numbers for TCP states, `enum` in `include/net/tcp_states.h`.
 pub mod state {

@@ -5,10 +5,10 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::bpf_ktime_get_ns,
     macros::map,
-    maps::{PerCpuArray, RingBuf},
+    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use core::cell::UnsafeCell;
-use tcptrace_common::{Counters, Loss, RECORD_VERSION, Record};
+use tcptrace_common::{Counters, Loss, RECORD_VERSION, Record, StackRecord};
 
 /// The loader sets the real size.
 const BUFFER_BYTES: u32 = 8 << 20;
@@ -21,6 +21,10 @@ static RECORDS: RingBuf = RingBuf::with_byte_size(BUFFER_BYTES, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Stacks are twenty times as large as records, and must not push them out. The loader sets the real size.
+#[map]
+static STACKS: RingBuf = RingBuf::with_byte_size(BUFFER_BYTES, 0);
 
 /// Changes with every record that finds the buffer full, and only then, so that reading it is free.
 #[unsafe(no_mangle)]
@@ -85,4 +89,22 @@ pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl F
         BPF_RB_NO_WAKEUP
     };
     entry.submit(u64::from(wake_flag));
+}
+
+/// Room for a stack, with what was there before in it; where there is none, that is counted.
+#[inline(always)]
+pub(crate) fn stack() -> Option<RingBufEntry<StackRecord>> {
+    let entry = STACKS.reserve::<StackRecord>(0);
+    if entry.is_none()
+        && let Some(counters) = counters()
+    {
+        counters.lost_stacks += 1;
+    }
+    entry
+}
+
+/// Hands a stack over. Nobody is woken: its reader looks every few milliseconds.
+#[inline(always)]
+pub(crate) fn submit_stack(entry: RingBufEntry<StackRecord>) {
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }

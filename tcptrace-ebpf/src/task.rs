@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{
 use tcptrace_common::{Field, Record, flag, state};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
-const PF_KTHREAD: u32 = 0x0020_0000;
+pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:
 /// `connect`, `listen`, and what `close` and `shutdown` do under the socket's lock.

@@ -1,6 +1,12 @@
 //! The flags, as clap reads them. What they mean together is decided in `options`.
 
-use crate::{event::TcpState, findings::Level, kernel::plan::Preference, stats::key::By, view::Sort};
+use crate::{
+    event::TcpState,
+    findings::Level,
+    kernel::{plan::Preference, stacks::Wanted as Stacks},
+    stats::key::By,
+    view::Sort,
+};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -212,6 +218,18 @@ pub struct LeaksArgs {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Record where in their programs sockets are made while it watches, and show it for those that leak; with =read,
+    /// also where each was last read
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "open",
+        value_name = "WHAT",
+        conflicts_with = "once"
+    )]
+    pub stacks: Option<Stacks>,
     /// All sockets of each process, not the ten oldest
     #[arg(short, long)]
     pub wide: bool,

@@ -1,9 +1,13 @@
 //! Bytes to events: the only reader of wire types. Length, then version, then a known tag; what is unknown is
 //! refused with a reason, never guessed.
 
-use crate::event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What};
+use crate::{
+    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
+    stacks::taken::{Call, Registers, Taken},
+};
 use tcptrace_common::{
-    HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, SockRow, flag, how, kind, row_kind,
+    HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, STACK_VERSION, SockRow, StackRecord,
+    flag, how, kind, row_kind, stack_kind,
 };
 
 const AF_INET: u16 = 2;
@@ -41,6 +45,8 @@ unsafe impl Plain for Record {}
 unsafe impl Plain for SockRow {}
 // SAFETY: as above.
 unsafe impl Plain for HolderRow {}
+// SAFETY: as above.
+unsafe impl Plain for StackRecord {}
 
 fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() != size_of::<T>() {
@@ -111,6 +117,56 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         task,
         is_kernel_socket: record.flags & flag::KERNEL_SOCKET != 0,
         lost: record.lost,
+    })
+}
+
+/// The code segment of 32-bit programs on x86-64 (`__USER32_CS` of `arch/x86/include/asm/segment.h`).
+const USER32_CS: u16 = 0x23;
+
+/// Reads one stack.
+///
+/// # Errors
+/// Where the bytes are not a stack of this version with known tags and lengths.
+pub fn stack(bytes: &[u8]) -> Result<Taken, DecodeError> {
+    let record: StackRecord = read(bytes)?;
+    if record.version != STACK_VERSION {
+        return Err(DecodeError::Version(record.version));
+    }
+    let call = match record.kind {
+        stack_kind::CONNECT => Call::Connect,
+        stack_kind::ACCEPT => Call::Accept,
+        stack_kind::READ => Call::Read,
+        other => {
+            return Err(DecodeError::Tag {
+                what: "call",
+                value: other.into(),
+            });
+        }
+    };
+    let length = |what, value: u16| DecodeError::Tag { what, value };
+    let chain = record
+        .chain
+        .get(..usize::from(record.chain_bytes) / size_of::<u64>())
+        .ok_or(length("length of a chain", record.chain_bytes))?;
+    let stack = record
+        .stack
+        .get(..usize::from(record.stack_bytes))
+        .ok_or(length("length of a stack", record.stack_bytes))?;
+    Ok(Taken {
+        cookie: record.cookie,
+        process: ProcessKey {
+            pid: record.tgid,
+            start_ns: record.start_ns,
+        },
+        call,
+        registers: Registers {
+            ip: record.ip,
+            sp: record.sp,
+            fp: record.fp,
+        },
+        is_32_bit: record.cs == USER32_CS,
+        chain: chain.to_vec(),
+        stack: stack.to_vec(),
     })
 }
 

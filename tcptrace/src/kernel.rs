@@ -13,3 +13,4 @@ pub mod programs;
 pub mod prototype;
 pub mod refusal;
 pub mod silence;
+pub mod stacks;

@@ -15,5 +15,6 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod source;
+pub mod stacks;
 pub mod stats;
 pub mod view;

@@ -192,6 +192,7 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
         silent: args.silent_hook.clone(),
         buffer_bytes: buffer_size(&args.buffer)?,
         all_protocols: args.all_protocols,
+        stacks: None,
         debug: verbose >= 2,
     })
 }

@@ -14,4 +14,5 @@ pub mod parquet;
 pub mod report;
 pub mod sink;
 pub mod sockets;
+pub mod stacks;
 pub mod text;

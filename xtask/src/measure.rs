@@ -5,10 +5,10 @@ use crate::{command, workspace};
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{self, Backlog};
 use std::{
-    fs,
+    env, fs,
     io::Read as _,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -30,7 +30,13 @@ pub(crate) struct Args {
     /// Sizes of the buffer
     #[arg(long, value_delimiter = ',', default_value = "256K,1M,4M,8M,16M")]
     buffers: Vec<String>,
+    /// Measure what --stacks costs instead
+    #[arg(long)]
+    stacks: bool,
 }
+
+/// The environment variable that names the program to measure, instead of a release build.
+const BINARY: &str = "TCPTRACE_BIN";
 
 /// Where the kernel switches its own account of BPF programs on and off.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -40,16 +46,14 @@ const DESTINATIONS: u8 = 32;
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = workspace::root()?;
-    command::run(Command::new(env!("CARGO")).current_dir(&root).args([
-        "build",
-        "--release",
-        "-p",
-        "tcptrace",
-    ]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let program = target.join("release/tcptrace");
+    let program = match env::var_os(BINARY) {
+        Some(path) => path.into(),
+        None => release()?,
+    };
     let span = Duration::from_secs(args.seconds);
+    if args.stacks {
+        return stacks(&program, span, args.rounds);
+    }
     println!(
         "connections a second, untraced and traced, {} s each",
         args.seconds
@@ -76,11 +80,96 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             told.number("events") + told.number("lost"),
         );
     }
-    println!("nanoseconds a run, by the kernel's account (bpf_stats_enabled), its own overhead included");
-    fs::write(STATS, "1").with_context(|| format!("cannot switch on {STATS}"))?;
-    let result = programs(&program, span);
-    fs::write(STATS, "0").with_context(|| format!("cannot switch off {STATS}"))?;
-    result
+    with_account(|| {
+        let tracer = Tracer::start(&program, "8M")?;
+        flood(span, 1)?;
+        account_of(&tracer.child)?;
+        tracer.stop().map(drop)
+    })
+}
+
+/// What `leaks` costs without and with stacks: connections, and system calls that have nothing to do with sockets.
+fn stacks(program: &Path, span: Duration, rounds: u32) -> Result<()> {
+    let ways: [&[&str]; 3] = [&[], &["--stacks"], &["--stacks=read"]];
+    println!(
+        "connections a second and ns a getppid(2), beside nothing and beside `leaks` with …, {span:?} each"
+    );
+    for _ in 0..rounds {
+        print!("  nothing: {:>6} {:>4}", flood(span, 1)?, system_call()?);
+        for more in ways {
+            let child = leaks(program, more)?;
+            print!("  {more:?}: {:>6} {:>4}", flood(span, 1)?, system_call()?);
+            let said = end(child)?;
+            if let Some(lost) = said.lines().find(|line| line.contains("lost")) {
+                print!(" ({lost})");
+            }
+        }
+        println!();
+    }
+    with_account(|| {
+        let child = leaks(program, &["--stacks=read"])?;
+        flood(span, 1)?;
+        account_of(&child)?;
+        end(child).map(drop)
+    })
+}
+
+/// `leaks` at work, once all its programs are attached.
+fn leaks(program: &Path, more: &[&str]) -> Result<Child> {
+    // No port passes the filter, so that what it reports at the end is next to nothing.
+    let child = Command::new(program)
+        .args(["leaks", "--duration", "3600", "--localport", "1"])
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start the tracer")?;
+    let links = || -> Result<usize> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", child.id()))?.flatten();
+        let texts = descriptors.filter_map(|descriptor| fs::read_to_string(descriptor.path()).ok());
+        Ok(texts.filter(|text| text.contains("link_type:")).count())
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut before = 0;
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        let now = links()?;
+        if now > 0 && now == before {
+            return Ok(child);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "the tracer did not attach within 20 s");
+        before = now;
+    }
+}
+
+/// Ends it as Ctrl-C does, and returns what it said on standard error.
+fn end(child: Child) -> Result<String> {
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Nanoseconds that the cheapest system call takes.
+fn system_call() -> Result<u64> {
+    const CALLS: u32 = 2_000_000;
+    let began = Instant::now();
+    for _ in 0..CALLS {
+        nix::unistd::getppid();
+    }
+    Ok(u64::try_from(began.elapsed().as_nanos())? / u64::from(CALLS))
+}
+
+fn release() -> Result<PathBuf> {
+    let root = workspace::root()?;
+    command::run(Command::new(env!("CARGO")).current_dir(&root).args([
+        "build",
+        "--release",
+        "-p",
+        "tcptrace",
+    ]))?;
+    Ok(workspace::target(&root).join("release/tcptrace"))
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -89,10 +178,18 @@ fn percent(part: u64, whole: u64) -> f64 {
     ratio * 100.0
 }
 
-fn programs(program: &Path, span: Duration) -> Result<()> {
-    let tracer = Tracer::start(program, "8M")?;
-    flood(span, 1)?;
-    for descriptor in fs::read_dir(format!("/proc/{}/fdinfo", tracer.child.id()))?.flatten() {
+/// Runs `body` while the kernel keeps account of its programs.
+fn with_account(body: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("nanoseconds a run, by the kernel's account (bpf_stats_enabled), its own overhead included");
+    fs::write(STATS, "1").with_context(|| format!("cannot switch on {STATS}"))?;
+    let result = body();
+    fs::write(STATS, "0").with_context(|| format!("cannot switch off {STATS}"))?;
+    result
+}
+
+/// Prints the kernel's account of a process's programs.
+fn account_of(child: &Child) -> Result<()> {
+    for descriptor in fs::read_dir(format!("/proc/{}/fdinfo", child.id()))?.flatten() {
         let info = fs::read_to_string(descriptor.path()).unwrap_or_default();
         let field = |name: &str| {
             info.lines()
@@ -105,7 +202,6 @@ fn programs(program: &Path, span: Duration) -> Result<()> {
             println!("  program {id}: {:>5} ns, {runs} runs", time_ns / runs);
         }
     }
-    tracer.stop()?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod kfree_skb;
 mod reqsk_timer_handler;
 mod reset;
 mod returned;
+mod stacks;
 mod task_rename;
 mod tcp_timewait_state_process;
 mod timer;

@@ -11,6 +11,8 @@ pub struct Totals {
     pub lost: [u64; 4],
     /// Hits by record kind.
     pub hits: [u64; 32],
+    /// Stacks that found their buffer full.
+    pub lost_stacks: u64,
     /// Runs of a program that the kernel skipped, because the same program was running on that CPU already.
     pub skipped: u64,
 }
@@ -22,12 +24,14 @@ impl Totals {
             transitions: [0; 256],
             lost: [0; 4],
             hits: [0; 32],
+            lost_stacks: 0,
             skipped,
         };
         for CountersPod(processor) in processors {
             add(&mut totals.transitions, &processor.transitions);
             add(&mut totals.lost, &processor.lost);
             add(&mut totals.hits, &processor.hits);
+            totals.lost_stacks += processor.lost_stacks;
         }
         totals
     }

@@ -40,6 +40,7 @@ pub enum Purpose {
     Accept,
     Names,
     Cookies,
+    Stacks,
 }
 
 impl Purpose {
@@ -54,6 +55,7 @@ impl Purpose {
             Self::Accept => "accept",
             Self::Names => "names",
             Self::Cookies => "cookies",
+            Self::Stacks => "stacks",
         }
     }
 
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Accept => "the process that accepted, at once",
             Self::Names => "a process's new name, at once, where it runs another program or renames itself",
             Self::Cookies => "an identity for each socket that is made from now on",
+            Self::Stacks => "where in their programs sockets are made",
         }
     }
 
@@ -86,6 +89,7 @@ impl Purpose {
             Self::Cookies => {
                 "a connection is known by its address in the kernel, which its timewait sock does not share"
             }
+            Self::Stacks => "where in their programs sockets are made is not known",
         }
     }
 }
@@ -433,6 +437,71 @@ pub const COOKIES: &[Hook] = &[
     ),
 ];
 
+const REGISTERS: &[Field] = &[Field::RegsIp, Field::RegsSp, Field::RegsBp, Field::RegsCs];
+
+/// The stack of `connect`.
+pub const STACK_CONNECT: Hook = hook(
+    "stack_connect",
+    Attach::TpBtf,
+    "inet_sock_set_state",
+    Purpose::Stacks,
+    &[To("sock"), Number(4), Number(4)],
+    REGISTERS,
+    &[],
+);
+
+/// The stack of `accept`.
+pub const STACK_ACCEPT: Hook = returning(
+    hook(
+        "stack_accept",
+        Attach::Fexit,
+        "inet_csk_accept",
+        Purpose::Stacks,
+        &[To("sock")],
+        REGISTERS,
+        &[],
+    ),
+    To("sock"),
+    COUNTED,
+);
+
+/// The same by way of the system call's end.
+pub const STACK_ACCEPT_SYSCALL: Hook = hook(
+    "stack_accept_syscall",
+    Attach::TpBtf,
+    "sys_exit",
+    Purpose::Stacks,
+    &[To("pt_regs"), Number(8)],
+    &[
+        Field::RegsIp,
+        Field::RegsSp,
+        Field::RegsBp,
+        Field::RegsCs,
+        Field::RegsOrigAx,
+        Field::Files,
+        Field::FileTable,
+        Field::FileArray,
+        Field::FilePrivate,
+        Field::SocketSk,
+        Field::Socket,
+    ],
+    &[],
+);
+
+/// The stack of a read.
+pub const STACK_READ: Hook = hook(
+    "stack_read",
+    Attach::TpBtf,
+    "sock_recv_length",
+    Purpose::Stacks,
+    &[To("sock"), Number(4), Number(4)],
+    REGISTERS,
+    &[],
+);
+
+/// Every hook of `--stacks`; without it none is loaded.
+pub const STACKS: [Hook; 4] = [STACK_CONNECT, STACK_ACCEPT, STACK_ACCEPT_SYSCALL, STACK_READ];
+
 /// What snapshots are read through.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
@@ -457,7 +526,7 @@ pub const OPEN_FILES: Listing = Listing {
 /// Every iterator.
 pub const ITERATORS: [Listing; 2] = [SOCKETS, OPEN_FILES];
 
-/// Every hook of every plan.
+/// Every hook of every plan, and those of `--stacks`.
 pub fn all() -> impl Iterator<Item = &'static Hook> {
     let lists = [
         SET_STATE,
@@ -468,5 +537,5 @@ pub fn all() -> impl Iterator<Item = &'static Hook> {
         COOKIES,
     ];
     let single = [&SET_STATE_CLASSIC, &KFREE_SKB, &ACCEPT, &NAMES];
-    lists.into_iter().flatten().chain(single)
+    lists.into_iter().flatten().chain(single).chain(&STACKS)
 }

@@ -10,6 +10,7 @@ use super::{
     probe::{self, Facts, Handlers},
     programs::{Attached, Programs},
     refusal::{self, Refusal},
+    stacks::{self, Stacks, Wanted},
 };
 use aya::{
     Ebpf, EbpfError, VerifierLogLevel,
@@ -42,6 +43,8 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whether SCTP's and MPTCP's own sockets are reported too.
     pub all_protocols: bool,
+    /// Which calls' user stacks are recorded.
+    pub stacks: Option<Wanted>,
     /// Whether the kernel side logs.
     pub debug: bool,
 }
@@ -55,6 +58,7 @@ impl Settings {
             silent: Vec::new(),
             buffer_bytes: BUFFER_RANGE.0,
             all_protocols: false,
+            stacks: None,
             debug: false,
         }
     }
@@ -68,6 +72,8 @@ pub struct Kernel {
     pub attached: Vec<Attached>,
     /// `uname -r`, `-m`, `-n`.
     pub names: (String, String, String),
+    /// Where stacks come from, where they are wanted; whoever reads them takes it.
+    pub stacks: Option<Stacks>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     skipped_before: u64,
     abilities: Abilities,
@@ -84,7 +90,20 @@ impl Kernel {
         let mut loading = Loading::open(settings, Handlers::Wanted)?;
         let mut abilities = loading.abilities();
         let attached = loading.attach(&mut abilities, settings.preference)?;
-        loading.finish(attached, abilities, settings)
+        let Loading { programs, facts } = &mut loading;
+        let shortfalls = settings
+            .stacks
+            .map(|wanted| {
+                let types = facts.btf.as_ref().ok();
+                stacks::attach(programs, types, abilities.has_trampolines, wanted)
+            })
+            .transpose()?;
+        let (mut kernel, records) = loading.finish(attached, abilities, settings)?;
+        if let Some(shortfalls) = shortfalls {
+            let ring = ring(&mut kernel.programs.ebpf, "STACKS")?;
+            kernel.stacks = Some(Stacks { ring, shortfalls });
+        }
+        Ok((kernel, records))
     }
 
     /// Loads the object for its iterators alone, attaching nothing.
@@ -170,7 +189,8 @@ impl Kernel {
         // The kernel forgets the count with the program.
         self.skipped_before += self.programs.skipped();
         let hooks = self.attached.iter().flat_map(|part| &part.hooks);
-        self.programs.remove(hooks.map(|(hook, _)| hook));
+        self.programs
+            .remove(hooks.map(|(hook, _)| hook).chain(&hook::STACKS));
     }
 
     /// Writes what the kernel side logged to the log.
@@ -239,9 +259,7 @@ impl Loading {
         settings: &Settings,
     ) -> Result<(Kernel, RingBuf<MapData>), Refusal> {
         let ebpf = &mut self.programs.ebpf;
-        let records = ebpf.take_map("RECORDS").ok_or_else(|| missing_map("RECORDS"))?;
-        let records =
-            RingBuf::try_from(records).map_err(|error| Refusal::of("map the ring buffer", &error))?;
+        let records = ring(ebpf, "RECORDS")?;
         let counters = ebpf.take_map("COUNTERS").ok_or_else(|| missing_map("COUNTERS"))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| Refusal::of("open the counters", &error))?;
@@ -261,6 +279,7 @@ impl Loading {
             counters,
             attached,
             names: (release, machine, host),
+            stacks: None,
             logger,
             skipped_before: 0,
             abilities,
@@ -268,6 +287,11 @@ impl Loading {
         };
         Ok((kernel, records))
     }
+}
+
+fn ring(ebpf: &mut Ebpf, name: &str) -> Result<RingBuf<MapData>, Refusal> {
+    let map = ebpf.take_map(name).ok_or_else(|| missing_map(name))?;
+    RingBuf::try_from(map).map_err(|error| Refusal::of("map the ring buffer", &error))
 }
 
 fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Ebpf, Refusal> {
@@ -304,6 +328,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     } else {
         0
     };
+    let stack_bytes = settings.stacks.map_or(BUFFER_RANGE.0, |_| stacks::BUFFER_BYTES);
     let object = object()?;
     excerpt::loader()
         .btf(btf)
@@ -323,6 +348,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .override_global("KERN_SOCK_MASK", &kern_sock_mask, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RECORDS", settings.buffer_bytes)
+        .map_max_entries("STACKS", stack_bytes)
         .load(&object)
         .map_err(|error| match error {
             EbpfError::MapError(error) if !has_ring_buffer() => {

@@ -51,10 +51,19 @@ const fn bytes(field: Field) -> u32 {
         | Field::FileOps
         | Field::FilePrivate
         | Field::FileInode
+        | Field::Files
+        | Field::FileTable
+        | Field::FileArray
+        | Field::RegsIp
+        | Field::RegsSp
+        | Field::RegsBp
+        | Field::RegsOrigAx
         | Field::InodeNumber => 8,
         Field::RemoteV6 | Field::LocalV6 | Field::Comm | Field::TimerEntry => 16,
         // Only its place counts: what is read of it are fields of `timer_list`.
         Field::TwTimer | Field::ReqTimer => 0,
+        // 2 bytes of 8 before Linux 6.9, of 2 from then on.
+        Field::RegsCs => 0,
         // One bit.
         Field::KernSock => 0,
     }

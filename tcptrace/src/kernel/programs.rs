@@ -117,7 +117,7 @@ impl Programs {
         answer
     }
 
-    fn attach(&mut self, hook: &Hook, types: Option<&Btf>) -> Result<(), Refusal> {
+    pub(super) fn attach(&mut self, hook: &Hook, types: Option<&Btf>) -> Result<(), Refusal> {
         if hook.attach == Attach::ClassicTracepoint {
             // The object was loaded with the offsets from the format file, so the file is there.
             probe::classic_format()?;
@@ -207,9 +207,10 @@ impl Programs {
     /// reports.
     pub(super) fn skipped(&self) -> u64 {
         let is_doubled = |name: &str| hook::SET_STATE.iter().any(|hook| hook.program == name);
+        let is_for_stacks = |name: &str| hook::STACKS.iter().any(|hook| hook.program == name);
         self.ebpf
             .programs()
-            .filter(|(name, _)| !is_doubled(name))
+            .filter(|(name, _)| !is_doubled(name) && !is_for_stacks(name))
             .filter_map(|(_, program)| misses(program))
             .sum()
     }

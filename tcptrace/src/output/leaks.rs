@@ -3,6 +3,7 @@
 use super::{
     duration::{human, human_age},
     json::{self, EndJson},
+    stacks::{self, StacksJson},
     text::push_end,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         scene::Scene,
         verdict::Verdict,
     },
+    stacks::places::Places,
 };
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
@@ -20,9 +22,9 @@ use std::{fmt::Write as _, net::IpAddr};
 /// Endpoints named of each process.
 const ENDPOINTS: usize = 5;
 
-/// For people; at most `limit` sockets of each process.
+/// For people; at most `limit` sockets of each process. `places` are those of each leak, where stacks were recorded.
 #[must_use]
-pub fn text(leaks: &[Leak<'_>], scene: &Scene, lost: u64, limit: usize) -> String {
+pub fn text(leaks: &[Leak<'_>], places: Option<&[Places]>, scene: &Scene, lost: u64, limit: usize) -> String {
     let mut text = String::new();
     let in_close_wait = scene.in_state(TcpState::CloseWait).count();
     if scene.watched == Nanos(0) {
@@ -38,9 +40,10 @@ pub fn text(leaks: &[Leak<'_>], scene: &Scene, lost: u64, limit: usize) -> Strin
     if leaks.is_empty() {
         text.push_str("nobody leaks\n");
     }
-    for leak in leaks {
+    for (at, leak) in leaks.iter().enumerate() {
         text.push('\n');
-        one(&mut text, leak, limit);
+        let places = places.and_then(|places| places.get(at));
+        one(&mut text, leak, places, limit);
     }
     text
 }
@@ -49,7 +52,7 @@ fn forgotten(leaks: &[Leak<'_>]) -> usize {
     leaks.iter().map(|leak| leak.sockets.len()).sum()
 }
 
-fn one(text: &mut String, leak: &Leak<'_>, limit: usize) {
+fn one(text: &mut String, leak: &Leak<'_>, places: Option<&Places>, limit: usize) {
     let judged = finding(leak);
     let name = leak.process.map_or_else(
         || "no known process".to_owned(),
@@ -75,6 +78,9 @@ fn one(text: &mut String, leak: &Leak<'_>, limit: usize) {
     }
     for (verdict, count) in leak.verdicts() {
         let _ = writeln!(text, "  {count}: {verdict}\n    {}", verdict.remedy());
+    }
+    if let Some(places) = places {
+        stacks::push(text, places, limit);
     }
     let _ = writeln!(
         text,
@@ -122,6 +128,7 @@ struct LeakJson<'a> {
     exhausted_in_ns: Option<Nanos>,
     endpoints: Vec<EndpointJson>,
     verdicts: Vec<VerdictJson>,
+    stacks: Option<StacksJson<'a>>,
     sockets: Vec<SocketJson<'a>>,
 }
 
@@ -164,12 +171,19 @@ struct SummaryJson {
 
 /// A line a process, and a summary.
 #[must_use]
-pub fn json(leaks: &[Leak<'_>], scene: &Scene, lost: u64) -> String {
+pub fn json(leaks: &[Leak<'_>], places: Option<&[Places]>, scene: &Scene, lost: u64) -> String {
     #[derive(Serialize)]
     struct Line {
         summary: SummaryJson,
     }
-    let mut text: String = leaks.iter().map(|leak| json::line(&leak_json(leak))).collect();
+    let mut text: String = leaks
+        .iter()
+        .enumerate()
+        .map(|(at, leak)| {
+            let places = places.and_then(|places| places.get(at));
+            json::line(&leak_json(leak, places))
+        })
+        .collect();
     text.push_str(&json::line(&Line {
         summary: SummaryJson {
             watched_ns: scene.watched,
@@ -181,7 +195,7 @@ pub fn json(leaks: &[Leak<'_>], scene: &Scene, lost: u64) -> String {
     text
 }
 
-fn leak_json<'a>(leak: &Leak<'a>) -> LeakJson<'a> {
+fn leak_json<'a>(leak: &Leak<'a>, places: Option<&'a Places>) -> LeakJson<'a> {
     let descriptors = leak.process.and_then(|process| process.descriptors);
     LeakJson {
         pid: leak.process.map(|process| process.key.pid),
@@ -220,6 +234,7 @@ fn leak_json<'a>(leak: &Leak<'a>) -> LeakJson<'a> {
             .into_iter()
             .map(|(verdict, count)| VerdictJson { verdict, count })
             .collect(),
+        stacks: places.map(stacks::json),
         sockets: leak.sockets.iter().map(socket_json).collect(),
     }
 }

@@ -93,6 +93,7 @@ fn recorded(args: &DoctorArgs) -> Result<Vec<Seen>, Failure> {
             },
             lost: played.replay.ledger.lost,
             shortfalls,
+            stacks: None,
         });
     }
     Ok(all)

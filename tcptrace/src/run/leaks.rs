@@ -8,8 +8,10 @@ use crate::{
     cli::LeaksArgs,
     event::Nanos,
     findings::leak,
+    kernel::loader::Settings,
     options,
     output::{leaks as output, sink::Sink},
+    stacks::{names::Names, places::Places},
 };
 
 /// How many sockets of a process are listed, the oldest first.
@@ -21,7 +23,10 @@ const SOCKETS: usize = 10;
 /// Wrong flags, a kernel that refuses, an output that cannot be written.
 pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
     let filter = options::filter(&args.filter, &[])?;
-    let settings = options::settings(&args.tracing, verbose)?;
+    let settings = Settings {
+        stacks: args.stacks,
+        ..options::settings(&args.tracing, verbose)?
+    };
     let duration = options::seconds("--duration", args.duration)?;
     let older_than = match args.older_than {
         None => None,
@@ -45,11 +50,16 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         eprintln!("tcptrace: {shortfall}");
     }
     let leaks = leak::leaks(&seen.scene);
+    let places = seen.stacks.as_ref().map(|book| {
+        let names = Names::default();
+        let find = |leak| Places::find(leak, &seen.scene, book, |stack| names.of(stack));
+        leaks.iter().map(find).collect::<Vec<_>>()
+    });
     let text = if args.json {
-        output::json(&leaks, &seen.scene, seen.lost)
+        output::json(&leaks, places.as_deref(), &seen.scene, seen.lost)
     } else {
         let limit = if args.wide { usize::MAX } else { SOCKETS };
-        output::text(&leaks, &seen.scene, seen.lost, limit)
+        output::text(&leaks, places.as_deref(), &seen.scene, seen.lost, limit)
     };
     let mut sink = Sink::open(None).map_err(Failure::Output)?;
     unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;

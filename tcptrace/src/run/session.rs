@@ -32,6 +32,7 @@ use crate::{
         netstat,
         snapshot::{self, Reader, Snapshot},
     },
+    stacks::{book::Book, recorder::Recorder},
 };
 use anyhow::Context as _;
 use hashbrown::HashMap;
@@ -90,6 +91,7 @@ pub struct Session {
     pub started: Nanos,
     /// What the engine is told goes here too.
     pub tap: Tap,
+    stacks: Option<Recorder>,
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -131,6 +133,21 @@ fn note(silence: &mut Silence, change: &Change) {
     }
 }
 
+/// Whether no process can forget a socket in this state any more.
+const fn is_given_up(state: TcpState) -> bool {
+    match state {
+        TcpState::FinWait1 | TcpState::Closing | TcpState::TimeWait | TcpState::LastAck | TcpState::Close => {
+            true
+        }
+        TcpState::Listen
+        | TcpState::SynSent
+        | TcpState::SynRecv
+        | TcpState::Established
+        | TcpState::FinWait2
+        | TcpState::CloseWait => false,
+    }
+}
+
 fn farewell(purpose: Purpose, from: Way, to: Way) -> String {
     let found = format!(
         "the {} hooks for {} are attached and do not fire on this kernel",
@@ -159,7 +176,8 @@ impl Session {
     pub fn start_tapped(settings: &Settings, max_connections: usize, mut tap: Tap) -> Result<Self, Failure> {
         let context = "cannot wait for events";
         prefer_this_thread();
-        let live = Live::attach(settings)?;
+        let mut live = Live::attach(settings)?;
+        let stacks = live.kernel.stacks.take();
         tap.begin(live.anchor);
         let knows_sockets_by_cookie = live.kernel.attached.iter().all(|part| {
             part.purpose != Purpose::Cookies
@@ -174,6 +192,7 @@ impl Session {
             engine: Engine::new(max_connections),
             started: Nanos(0),
             tap,
+            stacks: stacks.map(|source| Recorder::new(source, max_connections)),
             live,
             ring,
             ticks,
@@ -236,6 +255,9 @@ impl Session {
     /// Where the kernel's counters or iterators fail.
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
+        if let Some(stacks) = &mut self.stacks {
+            stacks.drain(now);
+        }
         self.drain(now, emit);
         if now >= self.next_look && self.engine.table.hidden.segments {
             self.look_for_late_fins(emit)?;
@@ -264,11 +286,17 @@ impl Session {
             live,
             engine,
             tap,
+            stacks,
             silence,
             ..
         } = self;
         let mut witness = |change: &Change| {
             note(silence, change);
+            if let Some(stacks) = stacks
+                && is_given_up(change.new)
+            {
+                stacks.end(change.id.cookie);
+            }
             emit(change);
         };
         live.drain(|event| {
@@ -385,6 +413,18 @@ impl Session {
             ));
         }
         list
+    }
+
+    /// The book of stacks, and what is missing in it: a sentence each.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn take_book(&mut self) -> Result<Option<(Book, Vec<String>)>, Failure> {
+        let lost = self.totals()?.lost_stacks;
+        Ok(self.stacks.take().map(|recorder| {
+            let shortfalls = recorder.shortfalls(lost);
+            (recorder.book, shortfalls)
+        }))
     }
 
     /// The stream's last line.

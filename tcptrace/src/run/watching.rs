@@ -23,6 +23,7 @@ use crate::{
         snapshot::{self, Reader},
         spaces,
     },
+    stacks::book::Book,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -45,6 +46,8 @@ pub struct Seen {
     pub lost: u64,
     /// What is not known, and why: a sentence each.
     pub shortfalls: Vec<String>,
+    /// Where sockets were made, where that is wanted.
+    pub stacks: Option<Book>,
 }
 
 /// Looks once, without tracing.
@@ -85,6 +88,7 @@ pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
         scene: scene(request, gathered, spaces, History::default(), Nanos(0)),
         lost: 0,
         shortfalls,
+        stacks: None,
     })
 }
 
@@ -171,10 +175,17 @@ pub fn watch(
                 Wake::Stop | Wake::Deadline => break,
             }
         }
+        let scene = watcher.scene(&mut session, request)?;
+        let mut shortfalls = session.shortfalls();
+        let stacks = session.take_book()?.map(|(book, missing)| {
+            shortfalls.extend(missing);
+            book
+        });
         Ok(Seen {
-            scene: watcher.scene(&mut session, request)?,
+            scene,
             lost: session.lost(),
-            shortfalls: session.shortfalls(),
+            shortfalls,
+            stacks,
         })
     })
 }

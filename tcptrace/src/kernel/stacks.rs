@@ -1,0 +1,87 @@
+//! The hooks of `--stacks`: which to attach on this kernel, and the buffer that their stacks come through.
+
+use super::{
+    btf::Btf,
+    hook::{self, Hook},
+    programs::Programs,
+    refusal::Refusal,
+};
+use aya::maps::{MapData, RingBuf};
+
+/// Which calls' stacks are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wanted {
+    /// Of the connect or accept that made each socket
+    Open,
+    /// Of that, and of the last read of each socket
+    Read,
+}
+
+/// Size of the buffer where stacks are wanted: a stack takes 2.6 KiB, and it is emptied every 20 ms.
+pub(super) const BUFFER_BYTES: u32 = 16 << 20;
+
+/// What was attached.
+pub struct Stacks {
+    /// The buffer.
+    pub ring: RingBuf<MapData>,
+    /// What is not recorded, and why: a sentence each.
+    pub shortfalls: Vec<String>,
+}
+
+/// Attaches what is wanted. What cannot be had beside `connect` is returned, a sentence each.
+///
+/// # Errors
+/// Where this kernel cannot give stacks at all.
+pub(super) fn attach(
+    programs: &mut Programs,
+    types: Option<&Btf>,
+    has_trampolines: bool,
+    wanted: Wanted,
+) -> Result<Vec<String>, Refusal> {
+    let no = |error: &str| Refusal::System {
+        action: "record stacks".to_owned(),
+        error: error.to_owned(),
+    };
+    let types = types.ok_or_else(|| no("this kernel has no BTF"))?;
+    // The function behind the helper, which is there where the helper is.
+    if types.function("bpf_task_pt_regs").is_none() {
+        return Err(no(
+            "tracing programs cannot read a task's registers here (before Linux 5.15)",
+        ));
+    }
+    programs.attach(&hook::STACK_CONNECT, Some(types))?;
+    let mut shortfalls = Vec::new();
+    let mut also = |programs: &mut Programs, hooks: &[&Hook], lost: &str| {
+        let mut cause = String::new();
+        for hook in hooks {
+            match programs.attach(hook, Some(types)) {
+                Ok(()) => {
+                    log::info!("stacks: {} {}", hook.attach.name(), hook.target);
+                    return;
+                }
+                Err(refusal) => {
+                    log::info!("{}", refusal.explain(true));
+                    cause = refusal.cause();
+                }
+            }
+        }
+        shortfalls.push(format!("{lost}: {cause}"));
+    };
+    let by_syscall: &[&Hook] = &[&hook::STACK_ACCEPT_SYSCALL];
+    let by_trampoline: &[&Hook] = &[&hook::STACK_ACCEPT, &hook::STACK_ACCEPT_SYSCALL];
+    let accept = if has_trampolines {
+        by_trampoline
+    } else {
+        by_syscall
+    };
+    also(programs, accept, "where connections are accepted is not recorded");
+    match wanted {
+        Wanted::Open => {}
+        Wanted::Read => also(
+            programs,
+            &[&hook::STACK_READ],
+            "where sockets are read is not recorded",
+        ),
+    }
+    Ok(shortfalls)
+}

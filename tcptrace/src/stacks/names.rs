@@ -1,0 +1,303 @@
+//! Names for the addresses of a stack: of ELF symbols, DWARF and perf maps, while the process lives; and why there is
+//! none where there is none.
+
+use super::{
+    book::Stack,
+    modules::{self, Mapping},
+    perf_map::PerfMap,
+    taken::End,
+};
+use crate::source::process::StartTicks;
+use blazesym::{
+    Pid,
+    symbolize::{CodeInfo, Input, Symbolized, Symbolizer, source},
+};
+use serde::Serialize;
+
+/// One frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// The function, demangled; `None` where it has no name.
+    pub function: Option<String>,
+    /// The file that the code comes from; `None` where it was made at run time.
+    pub module: Option<String>,
+    /// Offset in that file, where the function has no name.
+    pub offset: Option<u64>,
+    /// Source file.
+    pub file: Option<String>,
+    /// Line in it.
+    pub line: Option<u32>,
+    /// Whether the compiler put it into the frame that follows.
+    pub inlined: bool,
+}
+
+/// A stack with names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// What is missing, and why: a sentence each.
+    pub shortfalls: Vec<String>,
+}
+
+/// Looks names up.
+pub struct Names {
+    symbolizer: Symbolizer,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            symbolizer: Symbolizer::new(),
+        }
+    }
+}
+
+impl Names {
+    /// The stack's names.
+    #[must_use]
+    pub fn of(&self, stack: &Stack) -> Named {
+        let addresses = &stack.frames.addresses;
+        let pid = stack.process.pid;
+        let mut named = Named::default();
+        named
+            .shortfalls
+            .extend(stack.frames.end.shortfall().map(str::to_owned));
+        if addresses.is_empty() {
+            return named;
+        }
+        let lives = StartTicks::of_pid(pid) == Some(StartTicks::of(stack.process));
+        let mappings = if lives {
+            modules::executable(pid)
+        } else {
+            Vec::new()
+        };
+        if mappings.is_empty() {
+            named
+                .shortfalls
+                .push("names are missing: the process has ended".to_owned());
+            return named;
+        }
+        self.look_up(&mut named, pid, addresses, &mappings);
+        named
+    }
+
+    fn look_up(&self, named: &mut Named, pid: u32, addresses: &[u64], mappings: &[Mapping]) {
+        let mut process = source::Process::new(Pid::from(pid));
+        // One line that it does not understand costs it all names of the process, and the JVM writes such lines.
+        process.perf_map = false;
+        let source = source::Source::Process(process);
+        match self.symbolizer.symbolize(&source, Input::AbsAddr(addresses)) {
+            Ok(symbols) => {
+                for (address, symbol) in addresses.iter().zip(symbols) {
+                    let mapping = mappings.iter().find(|mapping| mapping.range.contains(address));
+                    push(&mut named.frames, *address, &symbol, mapping);
+                }
+            }
+            Err(error) => named.shortfalls.push(format!("names are missing: {error}")),
+        }
+        let is_made_at_run_time = |frame: &Frame| frame.function.is_none() && frame.module.is_none();
+        if named.frames.iter().any(is_made_at_run_time) {
+            // Nothing is inlined into code that was made at run time, but frames before it may be.
+            let map = PerfMap::of(pid);
+            let real = named.frames.iter_mut().filter(|frame| !frame.inlined);
+            for (frame, address) in real.zip(addresses) {
+                if is_made_at_run_time(frame) {
+                    frame.function = map.name(*address).map(str::to_owned);
+                }
+            }
+        }
+        let shortfalls = nameless(&named.frames, pid);
+        named.shortfalls.extend(shortfalls);
+    }
+}
+
+fn push(frames: &mut Vec<Frame>, address: u64, symbol: &Symbolized<'_>, mapping: Option<&Mapping>) {
+    let module = mapping
+        .filter(|mapping| mapping.file.is_some())
+        .map(|mapping| mapping.path.clone());
+    let Symbolized::Sym(symbol) = symbol else {
+        let offset = mapping.map(|mapping| address - mapping.range.start + mapping.offset);
+        frames.push(Frame {
+            offset: offset.filter(|_| module.is_some()),
+            module,
+            ..Frame::default()
+        });
+        return;
+    };
+    // The function that was inlined last is the innermost one.
+    for inlined in symbol.inlined.iter().rev() {
+        frames.push(at(
+            &inlined.name,
+            inlined.code_info.as_ref(),
+            module.clone(),
+            true,
+        ));
+    }
+    frames.push(at(&symbol.name, symbol.code_info.as_deref(), module, false));
+}
+
+fn at(name: &str, info: Option<&CodeInfo<'_>>, module: Option<String>, inlined: bool) -> Frame {
+    Frame {
+        function: Some(name.to_owned()),
+        module,
+        offset: None,
+        file: info.map(|info| info.to_path().to_string_lossy().into_owned()),
+        line: info.and_then(|info| info.line),
+        inlined,
+    }
+}
+
+/// Why some frames have no name.
+fn nameless(frames: &[Frame], pid: u32) -> Vec<String> {
+    let mut stripped: Vec<&str> = frames
+        .iter()
+        .filter(|frame| frame.function.is_none())
+        .filter_map(|frame| frame.module.as_deref())
+        .collect();
+    stripped.sort_unstable();
+    stripped.dedup();
+    let mut list: Vec<String> = stripped
+        .into_iter()
+        .map(|module| format!("names are missing: {module} has no symbols for some of its code (stripped)"))
+        .collect();
+    let is_made_at_run_time =
+        |frame: &Frame| frame.function.is_none() && frame.module.is_none() && !frame.inlined;
+    if frames.iter().any(is_made_at_run_time) {
+        list.push(format!(
+            "names are missing: code that was made at run time is not in /tmp/perf-{pid}.map (JVM: jcmd {pid} Compiler.perfmap; Node: --perf-basic-prof)"
+        ));
+    }
+    list
+}
+
+/// A stack in one line, outermost first; at most so many frames, the innermost.
+#[must_use]
+pub fn line(named: &Named, end: End, limit: usize) -> String {
+    let mut words: Vec<(String, usize)> = Vec::new();
+    for word in named.frames.iter().take(limit).rev().map(word) {
+        match words.last_mut() {
+            Some((last, count)) if *last == word => *count += 1,
+            Some(_) | None => words.push((word, 1)),
+        }
+    }
+    let is_cut = named.frames.len() > limit || end.shortfall().is_some();
+    if words.is_empty() {
+        return "(no frames)".to_owned();
+    }
+    let before = if is_cut { "… → " } else { "" };
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|(word, count)| {
+            if count > 1 {
+                format!("{word} × {count}")
+            } else {
+                word
+            }
+        })
+        .collect();
+    format!("{before}{}", words.join(" → "))
+}
+
+/// A frame in a word: the function and its place, else file and offset.
+fn word(frame: &Frame) -> String {
+    let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    match (&frame.function, &frame.file, frame.line) {
+        (Some(function), Some(file), Some(line)) => format!("{function} ({}:{line})", base(file)),
+        (Some(function), _, _) => function.clone(),
+        (None, _, _) => match (&frame.module, frame.offset) {
+            (Some(module), Some(offset)) => format!("{}+{offset:#x}", base(module)),
+            (Some(module), None) => base(module),
+            (None, _) => "(run-time code)".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn frame(function: &str) -> Frame {
+        Frame {
+            function: Some(function.to_owned()),
+            ..Frame::default()
+        }
+    }
+
+    #[test]
+    fn a_line_reads_from_the_caller_to_the_call() {
+        let named = Named {
+            frames: vec![
+                frame("connect"),
+                Frame {
+                    file: Some("/src/shop/client.c".to_owned()),
+                    line: Some(21),
+                    ..frame("fetch")
+                },
+                Frame {
+                    module: Some("/usr/bin/shop".to_owned()),
+                    offset: Some(0x1f0),
+                    ..Frame::default()
+                },
+                Frame::default(),
+            ],
+            shortfalls: Vec::new(),
+        };
+        assert_eq!(
+            line(&named, End::Root, 10),
+            "(run-time code) → shop+0x1f0 → fetch (client.c:21) → connect"
+        );
+        assert_eq!(line(&named, End::Root, 2), "… → fetch (client.c:21) → connect");
+        assert_eq!(line(&Named::default(), End::Ended, 2), "(no frames)");
+    }
+
+    #[test]
+    fn frames_that_repeat_are_counted() {
+        let mut frames = vec![
+            frame("connect"),
+            Frame::default(),
+            Frame::default(),
+            Frame::default(),
+        ];
+        frames.push(frame("main"));
+        let named = Named {
+            frames,
+            shortfalls: Vec::new(),
+        };
+        assert_eq!(
+            line(&named, End::Root, 10),
+            "main → (run-time code) × 3 → connect"
+        );
+    }
+
+    #[test]
+    fn what_has_no_name_says_why() {
+        let frames = [
+            frame("connect"),
+            Frame {
+                module: Some("/usr/bin/shop".to_owned()),
+                offset: Some(1),
+                ..Frame::default()
+            },
+            Frame::default(),
+        ];
+        let said = nameless(&frames, 42);
+        assert_eq!(said.len(), 2);
+        assert!(said[0].contains("/usr/bin/shop"), "{said:?}");
+        assert!(said[1].contains("/tmp/perf-42.map"), "{said:?}");
+        assert_eq!(nameless(&frames[..1], 42), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn this_program_s_functions_have_their_names() {
+        let pid = std::process::id();
+        let own = this_program_s_functions_have_their_names as fn() as usize as u64;
+        let mut named = Named::default();
+        Names::default().look_up(&mut named, pid, &[own + 1], &modules::executable(pid));
+        let name = named.frames.last().and_then(|frame| frame.function.as_deref());
+        assert!(
+            name.is_some_and(|name| name.contains("this_program_s_functions")),
+            "{named:?}"
+        );
+        assert_eq!(named.shortfalls, [] as [&str; 0]);
+    }
+}

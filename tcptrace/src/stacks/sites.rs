@@ -1,0 +1,93 @@
+//! Which stacks made, or last read, the sockets of one process that leak. Pure.
+
+use super::book::Book;
+use hashbrown::HashMap;
+use std::cmp::Reverse;
+
+/// One stack's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its place in the book.
+    pub stack: usize,
+    /// Forgotten sockets.
+    pub leaked: usize,
+    /// Sockets in CLOSE_WAIT that are not old enough to be called forgotten.
+    pub younger: usize,
+}
+
+/// The stacks behind one process's sockets, those that leak most first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sites {
+    /// The stacks.
+    pub known: Vec<Site>,
+    /// Forgotten sockets of which no stack was seen: they were made before the watch.
+    pub unknown: usize,
+}
+
+impl Sites {
+    /// Counts the cookies of forgotten sockets and of younger ones by the stack that `find` says.
+    pub fn of(
+        leaked: impl IntoIterator<Item = u64>,
+        younger: impl IntoIterator<Item = u64>,
+        find: impl Fn(u64) -> Option<usize>,
+    ) -> Self {
+        let mut counts: HashMap<usize, (usize, usize)> = HashMap::new();
+        let mut unknown = 0;
+        for cookie in leaked {
+            match find(cookie) {
+                Some(stack) => counts.entry(stack).or_default().0 += 1,
+                None => unknown += 1,
+            }
+        }
+        for stack in younger.into_iter().filter_map(find) {
+            counts.entry(stack).or_default().1 += 1;
+        }
+        let mut known: Vec<Site> = counts
+            .into_iter()
+            .map(|(stack, (leaked, younger))| Site {
+                stack,
+                leaked,
+                younger,
+            })
+            .collect();
+        known.sort_by_key(|site| (Reverse(site.leaked), Reverse(site.younger), site.stack));
+        Self { known, unknown }
+    }
+
+    /// Which stacks made them.
+    pub fn opened(
+        book: &Book,
+        leaked: impl IntoIterator<Item = u64>,
+        younger: impl IntoIterator<Item = u64>,
+    ) -> Self {
+        Self::of(leaked, younger, |cookie| book.opened(cookie))
+    }
+
+    /// Which stacks read them last.
+    pub fn read(
+        book: &Book,
+        leaked: impl IntoIterator<Item = u64>,
+        younger: impl IntoIterator<Item = u64>,
+    ) -> Self {
+        Self::of(leaked, younger, |cookie| book.read(cookie))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stack_behind_most_leaks_comes_first() {
+        // Cookies below 100 were made before the watch; even ones by stack 0, odd ones by stack 1.
+        let find = |cookie: u64| (cookie >= 100).then_some(usize::from(cookie % 2 == 1));
+        let sites = Sites::of([1, 2, 100, 101, 103], [3, 104, 106], find);
+        assert_eq!(sites.unknown, 2);
+        let counts: Vec<_> = sites
+            .known
+            .iter()
+            .map(|site| (site.stack, site.leaked, site.younger))
+            .collect();
+        assert_eq!(counts, [(1, 2, 0), (0, 1, 2)]);
+    }
+}

@@ -1,0 +1,117 @@
+//! The programs that leak: compiled, started, ended.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tcptrace_tests::clock::poll_until;
+use tempfile::TempDir;
+
+/// A virtual machine may take a while to start, and a compiler to work.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A program that runs, and what it was compiled into.
+pub(crate) struct Program {
+    child: Child,
+    /// The ports of a server's two listeners; of a client none.
+    pub(crate) ports: [u16; 2],
+    _compiled: Option<TempDir>,
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().expect("the command can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+impl Program {
+    fn start(command: &mut Command, compiled: Option<TempDir>) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("text");
+        let mut ports = line.split_whitespace().map(|port| port.parse().expect("a port"));
+        let mut port = || ports.next().expect("two ports");
+        Self {
+            child,
+            ports: [port(), port()],
+            _compiled: compiled,
+        }
+    }
+
+    /// `shop.c`, compiled with these flags.
+    pub(crate) fn c(flags: &[&str], arguments: &[impl AsRef<OsStr>]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let program = folder.path().join("shop");
+        let mut compiler = Command::new("cc");
+        succeed(compiler.args(flags).arg("-o").arg(&program).arg(source("shop.c")));
+        Self::start(Command::new(&program).args(arguments), Some(folder))
+    }
+
+    /// `OrderClient.java`, run with these options of the virtual machine.
+    pub(crate) fn java(options: &[&str], ports: [u16; 2]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut compiler = Command::new("javac");
+        succeed(
+            compiler
+                .arg("-d")
+                .arg(folder.path())
+                .arg(source("OrderClient.java")),
+        );
+        let mut java = Command::new("java");
+        java.args(options)
+            .arg("-cp")
+            .arg(folder.path())
+            .arg("OrderClient");
+        Self::start(java.args(ports.map(|port| port.to_string())), Some(folder))
+    }
+
+    /// `shop.mjs`, run with these options.
+    pub(crate) fn node(options: &[&str], ports: [u16; 2]) -> Self {
+        let mut node = Command::new("node");
+        node.args(options).arg(source("shop.mjs"));
+        Self::start(node.args(ports.map(|port| port.to_string())), None)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its run-time compiler says what it has made.
+    fn perf_map(&self) -> PathBuf {
+        format!("/tmp/perf-{}.map", self.pid()).into()
+    }
+
+    /// Makes a Java program write down what it has compiled, once the methods that open sockets are among it.
+    pub(crate) fn write_perf_map(&self) {
+        let pid = self.pid().to_string();
+        let is_written = poll_until(PATIENCE, || {
+            succeed(Command::new("jcmd").args([&pid, "Compiler.perfmap"]));
+            let map = fs::read_to_string(self.perf_map()).unwrap_or_default();
+            let names = ["OrderClient.fetch(", "HttpURLConnection.connect("];
+            names.iter().all(|name| map.contains(name)).then_some(())
+        });
+        is_written.expect("the methods are compiled");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Best effort: it may have ended, and may have written no map.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(self.perf_map());
+    }
+}
