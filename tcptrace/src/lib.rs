@@ -15,4 +15,5 @@ pub mod report;
 pub mod run;
 pub mod source;
 pub mod stats;
+pub mod tui;
 pub mod view;

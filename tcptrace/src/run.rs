@@ -1,13 +1,17 @@
 //! Wires the flow for each command. Holds the only signals, and the only exit codes.
 
 pub mod check;
+mod cost;
 pub mod dump;
 pub mod export;
+mod files;
 pub mod hist;
+mod live_view;
 pub mod playback;
 pub mod record;
 pub mod report;
 pub mod rewatch;
+mod screen;
 pub mod session;
 pub mod snapshot;
 pub mod trace;

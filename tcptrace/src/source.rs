@@ -1,10 +1,12 @@
 //! Where events come from.
 
 pub mod cgroups;
+pub mod descriptors;
 pub mod hlog;
 pub mod live;
 pub mod namespaces;
 pub mod netstat;
+pub mod ports;
 pub mod proc_fds;
 pub mod process;
 pub mod replay;

@@ -1,9 +1,6 @@
 //! `tcptrace watch FILE`: the frames that a live `watch` would have shown, from recordings, at any speed.
 
-use super::{
-    Failure, playback, unless_closed,
-    watch::{REDRAW, terminal_rows},
-};
+use super::{Failure, playback, unless_closed};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -24,7 +21,6 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let delay = options::seconds("--delay", args.delay)?;
     let pause = pause(delay, args.speed)?;
     let mut sink = Sink::open(None).map_err(Failure::Output)?;
-    let redraw = sink.is_terminal() && !args.batch;
     let mut frames = 0;
     for mut run in playback::open(&args.files)? {
         let shortfalls = run.origin.shortfalls.clone();
@@ -47,10 +43,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             };
             let picture = view::build(&replay.engine, now, context, &filter, args.sort);
             replay.engine.stats.begin_frame();
-            let rows = if redraw { terminal_rows(&shortfalls) } else { None };
-            let begin = if redraw { REDRAW } else { "" };
-            let end = if redraw { "" } else { "\n" };
-            let text = format!("{begin}{}{end}", frame::draw(&picture, rows, true));
+            let text = format!("{}\n", frame::draw(&picture));
             result = unless_closed(sink.lines(&text).and_then(|()| sink.flush()));
             frames += 1;
             if matches!(result, Ok(true)) && args.count.is_none_or(|count| frames < count) {

@@ -23,7 +23,11 @@ use crate::{
     output::header::{Dwells, GivenUp, Header, Summary},
     owner::schedule::{Cost, Schedule},
     record::{entry::Entry, tap::Tap},
-    source::{live::Live, netstat, snapshot},
+    source::{
+        live::Live,
+        netstat,
+        snapshot::{self, Reader},
+    },
 };
 use anyhow::Context as _;
 use hashbrown::HashMap;
@@ -82,6 +86,8 @@ pub struct Session {
     pub started: Nanos,
     /// What the engine is told goes here too.
     pub tap: Tap,
+    /// What the user is to be told goes here and not to standard error, where somebody draws on the terminal.
+    pub notices: Option<Vec<String>>,
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -166,6 +172,7 @@ impl Session {
             engine: Engine::new(max_connections),
             started: Nanos(0),
             tap,
+            notices: None,
             live,
             ring,
             ticks,
@@ -359,6 +366,23 @@ impl Session {
         self.losses.seen
     }
 
+    /// Time that the kernel has spent in our programs since they were loaded, as far as somebody has it counted; `None`
+    /// where the kernel does not say.
+    #[must_use]
+    pub fn kernel_time(&self) -> Option<Duration> {
+        self.live.kernel.run_time()
+    }
+
+    /// Hands over the sockets of the namespaces `netns`, or of all where there are none, as the kernel has them now.
+    ///
+    /// # Errors
+    /// Where the iterators fail.
+    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row) + Send) -> Result<(), Failure> {
+        let wanted = (!netns.is_empty()).then_some(netns);
+        snapshot::visit(Reader::Iterator(&mut self.live.kernel), wanted, each)?;
+        Ok(())
+    }
+
     /// What is not traced, and why: a sentence each. Without the accept hook everything is traced, and each row
     /// says how its owner is known.
     #[must_use]
@@ -481,7 +505,10 @@ impl Session {
         self.silence = Silence::default();
         self.follow_way();
         let farewell = farewell(purpose, from, next);
-        eprintln!("tcptrace: {farewell}");
+        match &mut self.notices {
+            Some(notices) => notices.push(farewell.clone()),
+            None => eprintln!("tcptrace: {farewell}"),
+        }
         self.tap.tell(Entry::Note {
             time: now,
             text: farewell.into(),

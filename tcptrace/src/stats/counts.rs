@@ -18,11 +18,43 @@ pub struct Stats {
     /// Changes since [`Stats::begin_frame`].
     pub in_frame: u64,
     /// The same by owner.
-    pub in_frame_by_process: HashMap<Option<ProcessId>, u64>,
+    pub in_frame_by_process: HashMap<Option<ProcessId>, Flow>,
     /// How long states and connections lasted.
     pub totals: Totals,
     /// The time of the first event or snapshot: what is older was not seen to begin.
     pub watched_from: Option<Nanos>,
+}
+
+/// What one process's connections did within a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Changes of state.
+    pub changes: u64,
+    /// Handshakes that were done.
+    pub opens: u64,
+    /// Connections that this side closed, or that were reset while they could still be used. A process that opens
+    /// more than it closes keeps ever more.
+    pub closes: u64,
+    /// TIME_WAITs made.
+    pub timewaits: u64,
+}
+
+impl Flow {
+    fn count(&mut self, old: TcpState, new: TcpState) {
+        let could_be_used = matches!(
+            old,
+            TcpState::Established | TcpState::CloseWait | TcpState::SynRecv
+        );
+        let is_closed = match new {
+            TcpState::FinWait1 | TcpState::LastAck => could_be_used,
+            TcpState::Close => could_be_used && old != TcpState::SynRecv,
+            _ => false,
+        };
+        self.changes += 1;
+        self.opens += u64::from(new == TcpState::Established);
+        self.closes += u64::from(is_closed);
+        self.timewaits += u64::from(new == TcpState::TimeWait);
+    }
 }
 
 impl Stats {
@@ -30,10 +62,10 @@ impl Stats {
     pub fn count(&mut self, change: &Change) {
         self.matrix[change.old.index()][change.new.index()] += 1;
         self.in_frame += 1;
-        *self
-            .in_frame_by_process
+        self.in_frame_by_process
             .entry(change.owner.map(|owner| owner.process))
-            .or_default() += 1;
+            .or_default()
+            .count(change.old, change.new);
         self.totals.count(change, self.watched_from.unwrap_or_default());
     }
 

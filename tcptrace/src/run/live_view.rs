@@ -1,0 +1,299 @@
+//! `tcptrace watch` on a terminal: the live view of this machine.
+
+use super::{
+    Failure,
+    cost::Meter,
+    dump::{Dumper, Signalled},
+    screen::{Asked, Screen},
+    session::{Session, Wake},
+};
+use crate::{
+    cli::WatchArgs,
+    event::{Nanos, TcpState},
+    filter::Filter,
+    kernel::clock,
+    options::{self, words},
+    source::{cgroups::Cgroups, descriptors, ports},
+    tui::{
+        app::{App, Wish},
+        content::Queue,
+        gather::Gather,
+        place::Place,
+        theme::Theme,
+    },
+    view::Context,
+};
+use hashbrown::HashSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the sockets' queues are read, at most.
+const LOOK_EVERY: Nanos = Nanos::from_secs(1);
+
+/// Reading them takes at most one part in this many of the time.
+const LOOK_PAUSE: u64 = 50;
+
+/// How often the ranges of local ports are read, at most.
+const PORTS_EVERY: Nanos = Nanos::from_secs(10);
+
+/// Descriptors are counted of so many processes at most.
+const DESCRIPTORS_OF: usize = 200;
+
+/// Shows the view until the user, a signal or the count ends it. Returns how many frames there were.
+///
+/// # Errors
+/// A kernel that refuses, a terminal that cannot be had.
+pub(super) async fn run(
+    session: &mut Session,
+    args: &WatchArgs,
+    filter: Filter,
+    delay: Duration,
+    dumper: &mut Dumper,
+) -> Result<u64, Failure> {
+    session.notices = Some(Vec::new());
+    let text = words::of(&args.filter, &args.state);
+    let app = App::new(Theme::of_environment(), args.sort, delay, text);
+    let gather = Gather::new(&mut session.engine, session.started);
+    let mut live = LiveView {
+        meter: Meter::new(clock::monotonic()),
+        screen: Screen::open(app)?,
+        gather,
+        filter,
+        cgroups: Cgroups::of_this_host(),
+        frame_began: session.started,
+        next_look: Nanos(0),
+        next_ports: Nanos(0),
+        frames: 0,
+    };
+    // What is logged would be written over the picture.
+    let level = log::max_level();
+    log::set_max_level(log::LevelFilter::Off);
+    let shown = live.show(session, dumper, args.count).await;
+    log::set_max_level(level);
+    shown.map(|()| live.frames)
+}
+
+struct LiveView {
+    screen: Screen,
+    gather: Gather,
+    filter: Filter,
+    cgroups: Cgroups,
+    meter: Meter,
+    frame_began: Nanos,
+    next_look: Nanos,
+    next_ports: Nanos,
+    frames: u64,
+}
+
+enum Woken {
+    Session(Signalled<Wake>),
+    Terminal(Asked),
+}
+
+impl LiveView {
+    async fn show(
+        &mut self,
+        session: &mut Session,
+        dumper: &mut Dumper,
+        count: Option<u64>,
+    ) -> Result<(), Failure> {
+        let header = session.header();
+        self.screen.app.content.host = header.host;
+        self.screen.app.content.kernel = header.kernel;
+        self.screen.app.content.anchor = session.anchor();
+        // The first frame comes at once: what was there before is known already.
+        let mut next = Instant::now() + Duration::from_millis(50);
+        while !self.screen.is_over() {
+            let woken = tokio::select! {
+                biased;
+                woken = dumper.signalled_or(session.wait(Some(next))) => Woken::Session(woken),
+                asked = self.screen.signals.next() => Woken::Terminal(asked),
+            };
+            let gather = &mut self.gather;
+            session.pump(&mut |change| {
+                gather.take(change);
+                dumper.take(change);
+            })?;
+            dumper.sort(session);
+            gather.sort(&mut session.engine);
+            match woken {
+                Woken::Session(Signalled::Not(Wake::Stop)) => return Ok(()),
+                Woken::Session(Signalled::Dump) => self.dump(session, dumper),
+                Woken::Session(Signalled::Not(Wake::Tick | Wake::Deadline)) => {}
+                Woken::Terminal(asked) => self.screen.obey(asked),
+            }
+            for wish in self.screen.take_inputs() {
+                match wish {
+                    Wish::Rows => self.rows(session),
+                    Wish::Filter(text) => self.change_filter(session, text),
+                    Wish::Delay(_) => next = Instant::now(),
+                    Wish::Dump => self.dump(session, dumper),
+                    // The rest is granted already, or about recordings.
+                    _ => {}
+                }
+            }
+            if Instant::now() >= next {
+                next = Instant::now() + self.screen.app.delay;
+                if !self.screen.app.is_paused {
+                    self.frame(session, dumper)?;
+                    self.frames += 1;
+                }
+            }
+            for notice in session.notices.iter_mut().flat_map(|notices| notices.drain(..)) {
+                self.screen.app.tell(notice, true);
+                self.screen.refresh();
+            }
+            self.screen.draw();
+            if count.is_some_and(|count| self.frames >= count) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A new picture.
+    fn frame(&mut self, session: &mut Session, dumper: &mut Dumper) -> Result<(), Failure> {
+        let now = clock::monotonic();
+        let Self {
+            gather,
+            filter,
+            cgroups,
+            screen,
+            ..
+        } = self;
+        let audit = session.self_audit(&filter.netns, &mut |change| {
+            gather.take(change);
+            dumper.take(change);
+        })?;
+        let context = Context {
+            watched: now.since(session.started),
+            frame: now.since(self.frame_began),
+            lost: session.lost(),
+            audit,
+            scans: session.scan_cost(),
+            shortfalls: session.shortfalls(),
+        };
+        session.engine.table.processes.place_all(now, &mut |process| {
+            cgroups.place(process.key, process.cgroup, now)
+        });
+        let app = &mut screen.app;
+        gather.frame(&mut app.content, &mut session.engine, now, context, filter);
+        app.content.share = self.meter.read(session, now);
+        app.trend.push(app.content.view.counts);
+        self.frame_began = now;
+        self.count_descriptors();
+        self.rows(session);
+        Ok(())
+    }
+
+    /// The rows of the view that is open, as they are now.
+    fn rows(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        let app = &mut self.screen.app;
+        let place = app.stop().place;
+        self.gather
+            .rows(&mut app.content, &session.engine, now, &self.filter, &place);
+        app.arrange();
+        self.look_into_queues(session, now);
+        self.read_port_ranges(now);
+        self.screen.refresh();
+    }
+
+    fn change_filter(&mut self, session: &mut Session, text: String) {
+        match words::filter(&text, options::filter) {
+            Ok(filter) => {
+                self.filter = filter;
+                self.screen.app.filter = text;
+                // Processes are of the frame before, with another filter.
+                let now = clock::monotonic();
+                let app = &mut self.screen.app;
+                self.gather
+                    .refilter(&mut app.content, &session.engine, now, &self.filter);
+                app.trend.clear();
+                self.rows(session);
+            }
+            Err(error) => self.screen.app.refuse_filter(text, error),
+        }
+    }
+
+    fn dump(&mut self, session: &Session, dumper: &Dumper) {
+        let (text, is_error) = match dumper.write(session) {
+            Ok(text) => (text, false),
+            Err(text) => (text, true),
+        };
+        self.screen.app.tell(text, is_error);
+        self.screen.refresh();
+    }
+
+    /// Of the processes that are seen, and a few more.
+    fn count_descriptors(&mut self) {
+        let app = &mut self.screen.app;
+        if app.stop().place != Place::Processes {
+            return;
+        }
+        let first = app.stop().cursor.top;
+        let seen = app
+            .rows()
+            .iter()
+            .skip(first)
+            .take(usize::from(app.areas.rows.height));
+        let seen: HashSet<usize> = seen.map(|row| *row as usize).collect();
+        let processes = &app.content.view.processes;
+        let known: Vec<_> = processes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| processes.len() <= DESCRIPTORS_OF || seen.contains(at))
+            .filter_map(|(_, row)| row.key)
+            .filter_map(|key| Some((key, descriptors::of(key)?)))
+            .collect();
+        app.content.descriptors = known.into_iter().collect();
+    }
+
+    /// Reads what waits in the sockets that are seen, where a view shows it.
+    fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
+        let app = &mut self.screen.app;
+        let is_shown = match app.stop().place {
+            Place::Connections(_) | Place::Endpoints | Place::History(_) => true,
+            Place::Processes | Place::Transitions | Place::Histograms(_) | Place::Findings | Place::Help => {
+                false
+            }
+        };
+        if !is_shown || now < self.next_look {
+            return;
+        }
+        let wanted: HashSet<u64> = app.cookies_in_sight().collect();
+        let mut queues = std::mem::take(&mut app.content.queues);
+        queues.retain(|cookie, _| wanted.contains(cookie));
+        // What cannot be read now is shown as it was.
+        let _ = session.visit_sockets(&self.filter.netns, |row| {
+            let cookie = row.sock.cookie;
+            if wanted.contains(&cookie) && !matches!(row.state, TcpState::TimeWait | TcpState::SynRecv) {
+                let queue = Queue {
+                    unread: row.unread,
+                    unsent: row.unsent,
+                };
+                queues.insert(cookie, queue);
+            }
+        });
+        app.content.queues = queues;
+        let took = clock::monotonic().since(now);
+        self.next_look = now.plus(Nanos(took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0)));
+    }
+
+    fn read_port_ranges(&mut self, now: Nanos) {
+        let app = &mut self.screen.app;
+        if app.stop().place != Place::Endpoints || now < self.next_ports {
+            return;
+        }
+        let mut spaces: Vec<u32> = app
+            .content
+            .endpoints
+            .iter()
+            .filter_map(|row| row.key.netns())
+            .collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        app.content.port_ranges = ports::in_namespaces(&spaces);
+        self.next_ports = now.plus(PORTS_EVERY);
+    }
+}
