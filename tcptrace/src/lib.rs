@@ -6,6 +6,7 @@ pub mod decode;
 pub mod engine;
 pub mod event;
 pub mod filter;
+pub mod findings;
 pub mod kernel;
 pub mod options;
 pub mod output;

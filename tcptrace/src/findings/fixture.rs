@@ -1,0 +1,113 @@
+//! Scenes for the tests of rules, put together in a line or two.
+
+use super::scene::{Descriptors, Owner, Process, Scene, Socket, Space};
+use crate::{
+    decode::SockKind,
+    event::{Age, Ends, Nanos, ProcessKey, TcpState},
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// The namespace of every fixture.
+pub(crate) const NETNS: u32 = 4_026_531_840;
+
+/// A process of the fixture, by its pid.
+pub(crate) fn key(pid: u32) -> ProcessKey {
+    ProcessKey {
+        pid,
+        start_ns: u64::from(pid) * 1_000,
+    }
+}
+
+/// A scene with one namespace and no socket, watched for ten seconds.
+pub(crate) fn scene() -> Scene {
+    Scene {
+        watched: Nanos::from_secs(10),
+        spaces: vec![Space {
+            netns: NETNS,
+            ..Space::default()
+        }],
+        ..Scene::default()
+    }
+}
+
+impl Scene {
+    /// The place of the process with this pid, which is made where there is none.
+    pub(crate) fn process_at(&mut self, pid: u32, comm: &str) -> usize {
+        let known = self.processes.iter().position(|process| process.key.pid == pid);
+        known.unwrap_or_else(|| {
+            self.processes.push(Process {
+                key: key(pid),
+                comm: comm.to_owned(),
+                descriptors: Some(Descriptors {
+                    used: 100,
+                    limit: 1024,
+                }),
+            });
+            self.processes.len() - 1
+        })
+    }
+
+    /// Adds `count` sockets like this one, their remote ports and cookies counted up.
+    pub(crate) fn add(&mut self, count: u16, socket: &Socket) {
+        for index in 0..count {
+            let ends = &socket.ends;
+            let remote_port = ends.remote_port.wrapping_add(index);
+            self.sockets.push(Socket {
+                cookie: self.sockets.len() as u64 + 1,
+                ends: Ends::new((ends.local(), ends.local_port), (ends.remote(), remote_port)),
+                ..socket.clone()
+            });
+        }
+    }
+}
+
+/// A socket between two ends, owned by the process at this place.
+pub(crate) fn socket(
+    state: TcpState,
+    local: &str,
+    remote: &str,
+    seconds: u64,
+    owner: Option<usize>,
+) -> Socket {
+    let parse = |text: &str| -> (IpAddr, u16) {
+        let end: SocketAddr = text.parse().expect("an address and a port");
+        (end.ip(), end.port())
+    };
+    Socket {
+        cookie: 0,
+        ends: Ends::new(parse(local), parse(remote)),
+        netns: NETNS,
+        kind: SockKind::Full,
+        state,
+        age: Some(Age::AtLeast(Nanos::from_secs(seconds))),
+        quiet: Some(Nanos::from_secs(seconds)),
+        owner: owner.map(|process| Owner {
+            process,
+            is_guess: false,
+        }),
+        fds: vec![7],
+        unread: Some(0),
+        unsent: Some(0),
+        is_orphan: Some(owner.is_none()),
+        is_kernel_socket: false,
+        error: 0,
+    }
+}
+
+/// A finding as text: all that a person reads.
+pub(crate) fn told(finding: &super::Finding) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "{} {}: {}: {}\n",
+        finding.level, finding.rule, finding.subject, finding.title
+    );
+    for evidence in &finding.evidence {
+        let _ = writeln!(
+            text,
+            "  - {} [{}={:.3}]",
+            evidence.text, evidence.name, evidence.value
+        );
+    }
+    let _ = writeln!(text, "  means: {}\n  do: {}", finding.meaning, finding.remedy);
+    text
+}

@@ -1,0 +1,406 @@
+//! Sockets in CLOSE_WAIT that their program has forgotten.
+
+use super::Rule;
+use crate::{
+    event::Nanos,
+    findings::{
+        Evidence, Finding, Level, Subject,
+        leak::{self, Endpoint, Growth, Leak, Threshold},
+        scene::Scene,
+    },
+    output::duration::human,
+};
+use std::time::Duration;
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    id: "close-wait-leak",
+    title: "a process forgets to close sockets that its peers have closed",
+    fires: "A process has at least one socket in CLOSE_WAIT for longer than a threshold, and nothing has come from the
+peer for ten seconds. The threshold is what `--older-than` says; else, after a watch in which at least 50 of its
+CLOSE_WAITs ended, ten times what 99 of 100 took, or twice the longest, or five seconds, whichever is most; else 60 s.
+
+It is a note while there are fewer than ten that do not grow; a warning beyond; critical where descriptors run out
+within an hour, or nine tenths of them are used.",
+    means: "The peer has sent its FIN. The kernel waits, for ever, for the program to call `close`. Each such socket keeps
+a file descriptor; at the limit `accept`, `open` and `socket` fail with EMFILE, \"Too many open files\".
+
+The kernel's own counters say why: `rcv_nxt - copied_seq`, which `ss` shows as Recv-Q.
+
+| Recv-Q | verdict | look for |
+| --- | --- | --- |
+| 0 | read everything and has not closed | a path that returns without `close`: an exception, an early return, a response body not closed |
+| 1 | end of file never read | nobody reads: a pool that keeps stale connections, a thread that waits for something else |
+| more | data unread | a reader that has stalled |
+| no owner | never accepted | a program that does not call `accept` any more |",
+    remedy: "Only the program can end it: it must close. Find the socket by its descriptor (`lsof -p PID -a -d FD`, or in a
+debugger), and the code path by the verdict. A restart gives the descriptors back, and so does, for one socket,
+`ss --kill state close-wait` where the kernel has `CONFIG_INET_DIAG_DESTROY`.
+
+No sysctl helps. Keep-alive does not: the peer's kernel answers its probes, or has already forgotten the connection,
+and a socket whose peer has closed is not idle by mistake but by the program. `tcp_fin_timeout` is about FIN_WAIT2.",
+    spares: "CLOSE_WAITs younger than the threshold, as of a slow service or a burst that drains; half-closed connections that
+are in use, whose peers still acknowledge what is sent; sockets of the kernel's own.",
+    check,
+};
+
+/// Fewer than this, and not growing: a note.
+const MANY: usize = 10;
+
+/// Descriptors that run out within this time.
+const SOON: Nanos = Nanos::from_secs(3600);
+
+/// Endpoints named.
+const ENDPOINTS: usize = 3;
+
+fn check(scene: &Scene) -> Vec<Finding> {
+    leak::leaks(scene).iter().map(finding).collect()
+}
+
+/// The finding of a leak.
+#[must_use]
+pub fn finding(leak: &Leak<'_>) -> Finding {
+    let count = leak.sockets.len();
+    let subject = leak.process.map_or(Subject::Host, |process| {
+        Subject::process(process.key, &process.comm)
+    });
+    let verdicts = leak.verdicts();
+    let remedies: Vec<&str> = verdicts.iter().map(|(verdict, _)| verdict.remedy()).collect();
+    Finding {
+        rule: RULE.id,
+        level: level(leak),
+        title: format!(
+            "{} in CLOSE_WAIT for longer than {}, the oldest for {}",
+            sockets(count),
+            human(leak.threshold.age()),
+            human(leak.oldest())
+        ),
+        evidence: evidence(leak),
+        meaning: meaning(leak),
+        remedy: remedies.join("; "),
+        weight: crate::findings::Figure::figure(count),
+        subject,
+    }
+}
+
+fn level(leak: &Leak<'_>) -> Level {
+    let descriptors = leak.process.and_then(|process| process.descriptors);
+    let is_nearly_full = descriptors.is_some_and(|fds| fds.used * 10 >= fds.limit * 9);
+    if is_nearly_full || leak.exhausted_in.is_some_and(|left| left < SOON) {
+        Level::Critical
+    } else if leak.sockets.len() >= MANY || leak.growth.is_some_and(|growth| growth.per_minute.is_rising()) {
+        Level::Warning
+    } else {
+        Level::Note
+    }
+}
+
+fn evidence(leak: &Leak<'_>) -> Vec<Evidence> {
+    let count = leak.sockets.len();
+    let mut list = vec![Evidence::new("leaked_sockets", count, threshold(leak))];
+    list.push(Evidence::new(
+        "oldest_seconds",
+        Duration::from_nanos(leak.oldest().0).as_secs_f64(),
+        format!("the oldest has been in CLOSE_WAIT for {}", human(leak.oldest())),
+    ));
+    for (verdict, count) in leak.verdicts() {
+        list.push(Evidence::new(
+            verdict_name(verdict),
+            count,
+            format!("{count}: {verdict}"),
+        ));
+    }
+    if let Some(growth) = leak.growth {
+        list.push(Evidence::new(
+            "growth_per_minute",
+            growth.per_minute.per_unit,
+            grows(&growth),
+        ));
+    }
+    if let Some(fds) = leak.process.and_then(|process| process.descriptors) {
+        list.push(Evidence::new(
+            "descriptors_used",
+            fds.used,
+            format!("{} of {} file descriptors are used", fds.used, fds.limit),
+        ));
+    }
+    if let Some(left) = leak.exhausted_in {
+        list.push(Evidence::new(
+            "exhausted_in_seconds",
+            Duration::from_nanos(left.0).as_secs_f64(),
+            format!("\"Too many open files\" in {} at this growth", human(left)),
+        ));
+    }
+    for endpoint in leak.endpoints.iter().take(ENDPOINTS) {
+        list.push(Evidence::new("of_endpoint", endpoint.count, comes(endpoint)));
+    }
+    list
+}
+
+const fn verdict_name(verdict: crate::findings::verdict::Verdict) -> &'static str {
+    use crate::findings::verdict::Verdict;
+    match verdict {
+        Verdict::ReadAll => "read_all",
+        Verdict::EndUnread => "end_unread",
+        Verdict::DataUnread => "data_unread",
+        Verdict::NeverAccepted => "never_accepted",
+        Verdict::NotKnown => "verdict_not_known",
+    }
+}
+
+fn meaning(leak: &Leak<'_>) -> String {
+    let holds = leak
+        .verdicts()
+        .iter()
+        .any(|(verdict, _)| *verdict != crate::findings::verdict::Verdict::NeverAccepted);
+    if holds {
+        "the peers have closed, and the program has not: each of these sockets keeps a descriptor until it does, or ends"
+            .to_owned()
+    } else {
+        "the peers have closed before the program took their connections from its accept queue".to_owned()
+    }
+}
+
+/// How the threshold is known, as a clause.
+#[must_use]
+pub fn threshold(leak: &Leak<'_>) -> String {
+    let count = sockets(leak.sockets.len());
+    match leak.threshold {
+        Threshold::Given(age) => format!("{count} past the age given, {}", human(age)),
+        Threshold::Default(age) => format!("{count} past {}; {} younger", human(age), leak.younger),
+        Threshold::Learned {
+            threshold,
+            finished,
+            longest,
+        } => format!(
+            "{count} past {}, learned from {finished} that ended, the longest after {}; {} younger",
+            human(threshold),
+            human(longest),
+            leak.younger
+        ),
+    }
+}
+
+/// Growth, as a clause.
+#[must_use]
+pub fn grows(growth: &Growth) -> String {
+    let slope = growth.per_minute;
+    let how = match growth.basis {
+        leak::Basis::Watched => "counted every second",
+        leak::Basis::Ages => "by their ages",
+    };
+    if slope.is_rising() {
+        format!(
+            "growing by {:.1} ± {:.1} a minute, {how}",
+            slope.per_unit, slope.error
+        )
+    } else {
+        format!(
+            "not growing: {:.1} ± {:.1} a minute, {how}",
+            slope.per_unit, slope.error
+        )
+    }
+}
+
+/// Where leaked connections come from, as a clause.
+#[must_use]
+pub fn comes(endpoint: &Endpoint) -> String {
+    let Endpoint {
+        end,
+        is_accepted,
+        count,
+        peer,
+        other_peers,
+    } = endpoint;
+    let others = if *other_peers == 0 {
+        String::new()
+    } else {
+        format!(" and {other_peers} more addresses")
+    };
+    if *is_accepted {
+        format!("{count} accepted on {end}, from {peer}{others}")
+    } else {
+        format!("{count} made to {end}")
+    }
+}
+
+fn sockets(count: usize) -> String {
+    if count == 1 {
+        "1 socket".to_owned()
+    } else {
+        format!("{count} sockets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::TcpState,
+        findings::{
+            fixture::{key, scene, socket, told},
+            judge_by,
+            scene::{Descriptors, Socket},
+        },
+        stats::totals,
+    };
+
+    fn in_close_wait(seconds: u64, owner: Option<usize>) -> Socket {
+        socket(
+            TcpState::CloseWait,
+            "10.0.0.1:8080",
+            "10.0.0.2:40000",
+            seconds,
+            owner,
+        )
+    }
+
+    fn judged(scene: &Scene) -> Vec<Finding> {
+        judge_by(&[&RULE], scene)
+    }
+
+    /// A service whose CLOSE_WAITs take this many seconds, and end.
+    fn has_habit(scene: &mut Scene, pid: u32, seconds: u64) {
+        let mut dwells = totals::empty();
+        dwells.saturating_record_n(Nanos::from_secs(seconds).0, 100);
+        let of = scene.history.by_process.entry(Some(key(pid))).or_default();
+        of.close_wait_dwells = Some(dwells);
+    }
+
+    #[test]
+    fn a_leak_is_told_with_its_verdicts_growth_and_end() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "leaky");
+        scene.processes[owner].descriptors = Some(Descriptors {
+            used: 124,
+            limit: 1024,
+        });
+        let listener = socket(TcpState::Listen, "10.0.0.1:8080", "0.0.0.0:0", 0, Some(owner));
+        scene.add(1, &listener);
+        // One every six seconds, from two minutes ago on.
+        for index in 0..20 {
+            scene.add(1, &in_close_wait(180 - 6 * index, Some(owner)));
+        }
+        scene.add(
+            1,
+            &Socket {
+                unread: Some(1),
+                ..in_close_wait(61, Some(owner))
+            },
+        );
+        let findings = judged(&scene);
+        let [finding] = findings.as_slice() else {
+            panic!("one finding: {findings:?}");
+        };
+        insta::assert_snapshot!(told(finding));
+    }
+
+    #[test]
+    fn just_below_the_threshold_nothing_is_said() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "slow");
+        scene.add(50, &in_close_wait(59, Some(owner)));
+        assert_eq!(judged(&scene), []);
+        scene.older_than = Some(Nanos::from_secs(59));
+        assert_eq!(judged(&scene).len(), 1);
+    }
+
+    #[test]
+    fn a_slow_and_healthy_service_teaches_its_own_threshold() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "slow");
+        scene.add(50, &in_close_wait(300, Some(owner)));
+        assert_eq!(judged(&scene).len(), 1);
+        has_habit(&mut scene, 77, 40);
+        assert_eq!(judged(&scene), []);
+    }
+
+    #[test]
+    fn a_fast_service_is_known_to_leak_sooner() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "fast");
+        scene.add(2, &in_close_wait(6, Some(owner)));
+        assert_eq!(judged(&scene), []);
+        has_habit(&mut scene, 77, 0);
+        let findings = judged(&scene);
+        assert_eq!(findings[0].level, Level::Note);
+        assert_eq!(
+            findings[0].title,
+            "2 sockets in CLOSE_WAIT for longer than 5.00s, the oldest for 6.00s"
+        );
+    }
+
+    #[test]
+    fn a_half_closed_connection_in_use_a_pool_at_rest_and_the_kernel_s_own_are_left_alone() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "healthy");
+        let old = in_close_wait(600, Some(owner));
+        let acknowledged = Socket {
+            quiet: Some(Nanos::from_secs(2)),
+            ..old.clone()
+        };
+        let kernel = Socket {
+            is_kernel_socket: true,
+            ..old.clone()
+        };
+        let pooled = Socket {
+            state: TcpState::Established,
+            ..old
+        };
+        for spared in [acknowledged, kernel, pooled] {
+            scene.add(20, &spared);
+        }
+        assert_eq!(judged(&scene), []);
+    }
+
+    #[test]
+    fn what_was_never_accepted_is_its_listener_s_and_takes_no_descriptor() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "busy");
+        for index in 0..20 {
+            let waiting = Socket {
+                is_orphan: Some(true),
+                ..in_close_wait(180 - 6 * index, Some(owner))
+            };
+            scene.add(1, &waiting);
+        }
+        let findings = judged(&scene);
+        assert!(findings[0].remedy.contains("accept()"), "{findings:?}");
+        assert!(
+            findings[0]
+                .evidence
+                .iter()
+                .all(|evidence| evidence.name != "exhausted_in_seconds")
+        );
+    }
+
+    #[test]
+    fn descriptors_that_are_nearly_used_up_are_critical() {
+        let mut scene = scene();
+        let owner = scene.process_at(77, "leaky");
+        scene.add(3, &in_close_wait(61, Some(owner)));
+        let with = |scene: &mut Scene, used| {
+            scene.processes[owner].descriptors = Some(Descriptors { used, limit: 1000 });
+            judged(scene)[0].level
+        };
+        assert_eq!(with(&mut scene, 899), Level::Note);
+        assert_eq!(with(&mut scene, 900), Level::Critical);
+        scene.add(7, &in_close_wait(61, Some(owner)));
+        assert_eq!(with(&mut scene, 899), Level::Warning);
+    }
+
+    #[test]
+    fn the_leak_with_more_sockets_comes_first() {
+        let mut scene = scene();
+        for (pid, count) in [(1, 12), (2, 30), (3, 20)] {
+            let owner = scene.process_at(pid, "leaky");
+            scene.add(count, &in_close_wait(61, Some(owner)));
+        }
+        let order: Vec<Subject> = judged(&scene)
+            .into_iter()
+            .map(|finding| finding.subject)
+            .collect();
+        let expected = [2, 3, 1].map(|pid| Subject::process(key(pid), "leaky"));
+        assert_eq!(order, expected);
+    }
+}
