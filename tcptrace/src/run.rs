@@ -9,6 +9,7 @@ pub mod hist;
 mod live_view;
 pub mod playback;
 pub mod record;
+mod replay_view;
 pub mod report;
 pub mod rewatch;
 mod screen;

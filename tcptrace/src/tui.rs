@@ -7,8 +7,9 @@ pub mod columns;
 pub mod content;
 pub mod cursor;
 pub mod draw;
+#[cfg(test)]
+mod examples;
 pub mod export;
-pub mod found;
 pub mod gather;
 pub mod keys;
 pub mod place;

@@ -51,6 +51,8 @@ pub enum Requirement {
     Wrk,
     /// The `ip` command.
     Ip,
+    /// The tmux terminal multiplexer.
+    Tmux,
     /// io_uring, which many kernels refuse.
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
@@ -91,6 +93,7 @@ impl Requirement {
             // It has no way to say its version and succeed.
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
+            Self::Tmux => unmet_command("tmux", &["-V"]),
             Self::IoUring => IoUring::new(1)
                 .err()
                 .map(|error| format!("the kernel refuses io_uring: {error}")),

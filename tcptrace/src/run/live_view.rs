@@ -23,7 +23,8 @@ use crate::{
     },
     view::Context,
 };
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
+use jiff::tz::TimeZone;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -101,6 +102,7 @@ impl LiveView {
         self.screen.app.content.host = header.host;
         self.screen.app.content.kernel = header.kernel;
         self.screen.app.content.anchor = session.anchor();
+        self.screen.app.content.zone = Some(TimeZone::system());
         // The first frame comes at once: what was there before is known already.
         let mut next = Instant::now() + Duration::from_millis(50);
         while !self.screen.is_over() {
@@ -115,7 +117,7 @@ impl LiveView {
                 dumper.take(change);
             })?;
             dumper.sort(session);
-            gather.sort(&mut session.engine);
+            gather.sort(&mut session.engine, clock::monotonic());
             match woken {
                 Woken::Session(Signalled::Not(Wake::Stop)) => return Ok(()),
                 Woken::Session(Signalled::Dump) => self.dump(session, dumper),
@@ -128,8 +130,14 @@ impl LiveView {
                     Wish::Filter(text) => self.change_filter(session, text),
                     Wish::Delay(_) => next = Instant::now(),
                     Wish::Dump => self.dump(session, dumper),
-                    // The rest is granted already, or about recordings.
-                    _ => {}
+                    // These are granted already, or about recordings.
+                    Wish::Quit
+                    | Wish::Suspend
+                    | Wish::Redraw
+                    | Wish::Export
+                    | Wish::Mouse(_)
+                    | Wish::Speed(_)
+                    | Wish::Seek(_) => {}
                 }
             }
             if Instant::now() >= next {
@@ -183,6 +191,12 @@ impl LiveView {
         self.frame_began = now;
         self.count_descriptors();
         self.rows(session);
+        let began = clock::monotonic();
+        let app = &mut self.screen.app;
+        if self.gather.judge(&mut app.content, &session.engine, began) {
+            self.gather.judged(began, clock::monotonic());
+            app.arrange();
+        }
         Ok(())
     }
 
@@ -225,20 +239,18 @@ impl LiveView {
         self.screen.refresh();
     }
 
-    /// Of the processes that are seen, and a few more.
+    /// Of all processes, or of those in sight where they are many.
     fn count_descriptors(&mut self) {
         let app = &mut self.screen.app;
-        if app.stop().place != Place::Processes {
-            return;
-        }
-        let first = app.stop().cursor.top;
-        let seen = app
-            .rows()
-            .iter()
-            .skip(first)
-            .take(usize::from(app.areas.rows.height));
-        let seen: HashSet<usize> = seen.map(|row| *row as usize).collect();
         let processes = &app.content.view.processes;
+        let seen: HashSet<usize> = match app.stop().place {
+            Place::Processes => {
+                let rows = app.rows().iter().skip(app.stop().cursor.top);
+                let page = usize::from(app.areas.rows.height);
+                rows.take(page).map(|row| *row as usize).collect()
+            }
+            _ => HashSet::new(),
+        };
         let known: Vec<_> = processes
             .iter()
             .enumerate()
@@ -249,25 +261,23 @@ impl LiveView {
         app.content.descriptors = known.into_iter().collect();
     }
 
-    /// Reads what waits in the sockets that are seen, where a view shows it.
+    /// Reads what waits in the sockets that are seen, and in those that findings are about: listeners, and what the
+    /// peer has closed.
     fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
-        let app = &mut self.screen.app;
-        let is_shown = match app.stop().place {
-            Place::Connections(_) | Place::Endpoints | Place::History(_) => true,
-            Place::Processes | Place::Transitions | Place::Histograms(_) | Place::Findings | Place::Help => {
-                false
-            }
-        };
-        if !is_shown || now < self.next_look {
+        if now < self.next_look {
             return;
         }
-        let wanted: HashSet<u64> = app.cookies_in_sight().collect();
-        let mut queues = std::mem::take(&mut app.content.queues);
-        queues.retain(|cookie, _| wanted.contains(cookie));
-        // What cannot be read now is shown as it was.
-        let _ = session.visit_sockets(&self.filter.netns, |row| {
+        let app = &mut self.screen.app;
+        let seen: HashSet<u64> = app.cookies_in_sight().collect();
+        let mut queues = HashMap::new();
+        let read = session.visit_sockets(&self.filter.netns, |row| {
             let cookie = row.sock.cookie;
-            if wanted.contains(&cookie) && !matches!(row.state, TcpState::TimeWait | TcpState::SynRecv) {
+            let is_wanted = match row.state {
+                TcpState::CloseWait | TcpState::Listen => true,
+                TcpState::TimeWait | TcpState::SynRecv => false,
+                _ => seen.contains(&cookie),
+            };
+            if is_wanted {
                 let queue = Queue {
                     unread: row.unread,
                     unsent: row.unsent,
@@ -275,7 +285,10 @@ impl LiveView {
                 queues.insert(cookie, queue);
             }
         });
-        app.content.queues = queues;
+        // What cannot be read now is shown as it was.
+        if read.is_ok() {
+            app.content.queues = queues;
+        }
         let took = clock::monotonic().since(now);
         self.next_look = now.plus(Nanos(took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0)));
     }

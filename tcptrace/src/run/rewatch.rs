@@ -1,6 +1,7 @@
-//! `tcptrace watch FILE`: the frames that a live `watch` would have shown, from recordings, at any speed.
+//! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
+//! speed.
 
-use super::{Failure, playback, unless_closed};
+use super::{Failure, playback, replay_view, unless_closed, watch};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -20,6 +21,9 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
     let delay = options::seconds("--delay", args.delay)?;
     let pause = pause(delay, args.speed)?;
+    if watch::has_live_view(args) {
+        return replay_view::run(args, filter, delay);
+    }
     let mut sink = Sink::open(None).map_err(Failure::Output)?;
     let mut frames = 0;
     for mut run in playback::open(&args.files)? {

@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{
     env,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -45,7 +45,9 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         };
         session.stop(&mut |_| {});
         let summary = session.summary(frames)?;
-        eprintln!(
+        // A terminal that has gone takes no summary.
+        let _ = writeln!(
+            io::stderr(),
             "{} changes in {}, {} lost, {} evicted",
             summary.changes,
             human(Nanos(summary.watched_ns)),

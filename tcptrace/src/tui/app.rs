@@ -3,6 +3,8 @@
 
 mod moving;
 mod searching;
+#[cfg(test)]
+mod tests;
 
 use super::{
     columns::{self, Looks, connections, endpoints, processes},
@@ -462,7 +464,7 @@ impl App {
             Place::Endpoints => RowId::Endpoint(content.endpoints.get(row)?.key),
             Place::Findings => {
                 let found = content.findings.get(row)?;
-                RowId::Finding(found.rule, found.subject.clone())
+                RowId::Finding(found.rule, found.subject.to_string())
             }
             Place::History(_) | Place::Transitions | Place::Histograms(_) | Place::Help => return None,
         })

@@ -1,14 +1,15 @@
 //! What there is to see at one moment, gathered for the view that is open. Immutable until the next moment.
 
-use super::found::Found;
 use crate::{
     event::{Nanos, ProcessKey, TcpState},
+    findings::{Finding, Subject},
     kernel::clock::Anchor,
     source::descriptors::Descriptors,
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
 use hashbrown::HashMap;
+use jiff::tz::TimeZone;
 
 /// Counts or rates by old and new state.
 pub type Matrix<T> = [[T; TcpState::COUNT]; TcpState::COUNT];
@@ -60,6 +61,8 @@ pub struct Content {
     pub now: Nanos,
     /// Both clocks, for times of day.
     pub anchor: Anchor,
+    /// The zone of times of day; UTC where there is none.
+    pub zone: Option<TimeZone>,
     /// Changes into each state per second.
     pub entered: [f64; TcpState::COUNT],
     /// Changes by old and new state since the start.
@@ -69,7 +72,7 @@ pub struct Content {
     /// What tracing costs.
     pub share: Share,
     /// What is wrong, worst first.
-    pub findings: Vec<Found>,
+    pub findings: Vec<Finding>,
     /// Rows of the connections asked for, in no order.
     pub connections: Vec<ConnectionView>,
     /// Rows of endpoints, in no order.
@@ -91,9 +94,11 @@ pub struct Content {
 impl Content {
     /// The worst finding about a process.
     #[must_use]
-    pub fn worst(&self, process: Option<ProcessKey>) -> Option<&Found> {
+    pub fn worst(&self, process: Option<ProcessKey>) -> Option<&Finding> {
         let process = process?;
-        self.findings.iter().find(|found| found.process == Some(process))
+        self.findings
+            .iter()
+            .find(|found| process_of(found) == Some(process))
     }
 
     /// The place of a process among the findings; those without come after all others.
@@ -102,7 +107,7 @@ impl Content {
         let place = process.and_then(|process| {
             self.findings
                 .iter()
-                .position(|found| found.process == Some(process))
+                .position(|found| process_of(found) == Some(process))
         });
         place
             .and_then(|place| u32::try_from(place).ok())
@@ -129,5 +134,16 @@ impl Content {
         };
         let range = self.port_ranges.get(&netns)?;
         Some(range.saturating_sub(row.ports_used))
+    }
+}
+
+/// The process that a finding is about, if it is about one.
+#[must_use]
+pub fn process_of(finding: &Finding) -> Option<ProcessKey> {
+    match finding.subject {
+        Subject::Process { pid, start_ns, .. } => Some(ProcessKey { pid, start_ns }),
+        Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {
+            None
+        }
     }
 }

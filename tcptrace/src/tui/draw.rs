@@ -8,6 +8,8 @@ mod lines;
 mod pen;
 mod states;
 mod table;
+#[cfg(test)]
+mod tests;
 mod top;
 mod transitions;
 

@@ -13,6 +13,12 @@ use crate::{
     engine::Engine,
     event::{Nanos, TcpState},
     filter::Filter,
+    findings::{
+        self,
+        gather::{self, Gathered},
+        history as findings_history,
+        scene::Scene,
+    },
     output::hist::{self, Picture},
     stats::{
         cells::Cells,
@@ -33,6 +39,9 @@ use std::{collections::VecDeque, time::Duration};
 /// Connections that have ended are remembered, so that one can still be looked at that ends while it is.
 const ENDED: usize = 4_096;
 
+/// Judging takes at most one part in this many of the time.
+const JUDGE_PAUSE: u64 = 50;
+
 /// What is gathered beside the engine.
 #[derive(Debug)]
 pub struct Gather {
@@ -41,6 +50,8 @@ pub struct Gather {
     ended: VecDeque<Lifetime>,
     changes: Matrix<u64>,
     watched_from: Nanos,
+    happened: findings_history::History,
+    next_judgement: Nanos,
 }
 
 impl Gather {
@@ -56,6 +67,8 @@ impl Gather {
             ended: VecDeque::new(),
             changes: engine.stats.matrix,
             watched_from,
+            happened: findings_history::History::default(),
+            next_judgement: Nanos(0),
         }
     }
 
@@ -63,10 +76,12 @@ impl Gather {
     pub fn take(&mut self, change: &Change) {
         self.by_process.take(change);
         self.by_endpoint.take(change);
+        self.happened.take(change);
     }
 
     /// Counts the changes taken, and takes over the lives that have ended.
-    pub fn sort(&mut self, engine: &mut Engine) {
+    pub fn sort(&mut self, engine: &mut Engine, now: Nanos) {
+        self.happened.sort(engine, now);
         self.by_process.sort(engine);
         self.by_endpoint.sort(engine);
         if let Some(lives) = &mut engine.table.lives {
@@ -101,6 +116,48 @@ impl Gather {
         engine.stats.begin_frame();
     }
 
+    /// Judges the moment by all rules, unless the judgement before was too short a time ago. Returns whether it did.
+    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos) -> bool {
+        if now < self.next_judgement {
+            return false;
+        }
+        let Gathered {
+            mut sockets,
+            mut processes,
+            ..
+        } = gather::of_engine(engine, now);
+        for socket in &mut sockets {
+            if let Some(queue) = content.queues.get(&socket.cookie) {
+                (socket.unread, socket.unsent) = (Some(queue.unread), Some(queue.unsent));
+            }
+        }
+        for process in &mut processes {
+            let known = content.descriptors.get(&process.key);
+            process.descriptors = known.and_then(|known| {
+                Some(findings::scene::Descriptors {
+                    used: known.used,
+                    limit: known.limit?,
+                })
+            });
+        }
+        let scene = Scene {
+            watched: content.view.watched,
+            sockets,
+            processes,
+            history: std::mem::take(&mut self.happened),
+            ..Scene::default()
+        };
+        content.findings = findings::judge(&scene);
+        self.happened = scene.history;
+        true
+    }
+
+    /// Notes when a judgement began and ended.
+    pub fn judged(&mut self, began: Nanos, ended: Nanos) {
+        let took = ended.since(began);
+        self.next_judgement = ended.plus(Nanos(took.0.saturating_mul(JUDGE_PAUSE)));
+    }
+
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.
     pub fn refilter(&self, content: &mut Content, engine: &Engine, now: Nanos, filter: &Filter) {
         let before = std::mem::take(&mut content.view);
@@ -126,22 +183,17 @@ impl Gather {
     /// Gathers the rows of the view that is open, and forgets those of others.
     pub fn rows(&self, content: &mut Content, engine: &Engine, now: Nanos, filter: &Filter, place: &Place) {
         content.now = now;
-        content.connections = match place {
-            Place::Connections(of) => connections::build(engine, now, filter, *of),
-            _ => Vec::new(),
-        };
-        content.endpoints = match place {
-            Place::Endpoints => endpoints::build(engine, now, filter),
-            _ => Vec::new(),
-        };
-        content.history = match place {
-            Place::History(identity) => self.history(engine, identity, now),
-            _ => None,
-        };
-        content.histograms = match place {
-            Place::Histograms(of) => self.histograms(engine, now, *of),
-            _ => Vec::new(),
-        };
+        content.connections = Vec::new();
+        content.endpoints = Vec::new();
+        content.history = None;
+        content.histograms = Vec::new();
+        match place {
+            Place::Connections(of) => content.connections = connections::build(engine, now, filter, *of),
+            Place::Endpoints => content.endpoints = endpoints::build(engine, now, filter),
+            Place::History(identity) => content.history = self.history(engine, identity, now),
+            Place::Histograms(of) => content.histograms = self.histograms(engine, now, *of),
+            Place::Processes | Place::Transitions | Place::Findings | Place::Help => {}
+        }
     }
 
     fn history(&self, engine: &Engine, identity: &Identity, now: Nanos) -> Option<History> {

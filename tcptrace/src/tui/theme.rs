@@ -1,7 +1,6 @@
 //! What stands out, and how: the sixteen colours that every terminal has, or none.
 
-use super::found::Level;
-use crate::event::TcpState;
+use crate::{event::TcpState, findings::Level};
 use ratatui::style::{Color, Modifier, Style};
 
 /// The styles.

@@ -5,6 +5,7 @@ use crate::{
     event::ProcessKey,
     tui::{
         columns::{self, Column, connections, endpoints, processes},
+        content,
         cursor::{Cursor, RowId},
         place::{Place, Tab},
     },
@@ -92,7 +93,7 @@ impl App {
     /// The process of the chosen finding.
     pub(super) fn found_process(&self) -> Option<ProcessKey> {
         let row = *self.rows.get(self.stop().cursor.at)?;
-        self.content.findings.get(row as usize)?.process
+        content::process_of(self.content.findings.get(row as usize)?)
     }
 
     /// Of the chosen row where there is one, else of everybody.

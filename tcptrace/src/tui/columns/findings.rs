@@ -1,10 +1,10 @@
 //! The table of findings, which are worst first as they come.
 
 use super::{Cell, Column, Side};
-use crate::tui::found::Found;
+use crate::findings::Finding;
 
 /// Its columns.
-pub static COLUMNS: [Column<Found>; 3] = [
+pub static COLUMNS: [Column<Finding>; 3] = [
     Column {
         title: "LEVEL",
         width: 8,
@@ -20,7 +20,7 @@ pub static COLUMNS: [Column<Found>; 3] = [
         side: Side::Left,
         rank: 0,
         grows: false,
-        cell: |row, looks| Cell::new(row.subject.as_str(), looks.theme.strong()),
+        cell: |row, looks| Cell::new(row.subject.to_string(), looks.theme.strong()),
         key: None,
     },
     Column {

@@ -1,19 +1,21 @@
-//! The findings, and below them the chosen one in full: what it rests on, what it means, what to do.
+//! The findings, and below them the chosen one in full: what to do, what it means, what it rests on.
 
 use super::{
     lines::{Line, wrapped},
     pen::Pen,
     table,
 };
-use crate::tui::{
-    app::{App, Areas},
-    columns::Column,
-    found::Found,
+use crate::{
+    findings::Finding,
+    tui::{
+        app::{App, Areas},
+        columns::Column,
+    },
 };
 use ratatui::{layout::Rect, style::Style};
 
 /// Draws both.
-pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, columns: &[Column<Found>], areas: &mut Areas) {
+pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, columns: &[Column<Finding>], areas: &mut Areas) {
     let chosen = app.rows().get(app.stop().cursor.at);
     let chosen = chosen.and_then(|row| app.content.findings.get(*row as usize));
     let Some(found) = chosen else {
@@ -36,18 +38,19 @@ pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, columns: &[Column<F
     }
 }
 
-fn detail(app: &App, found: &Found, width: u16) -> Vec<Line> {
+fn detail(app: &App, found: &Finding, width: u16) -> Vec<Line> {
     let theme = app.theme;
     let mut lines = vec![vec![
         (format!("{}: ", found.subject), theme.strong()),
         (found.title.clone(), theme.level(found.level)),
     ]];
-    for evidence in &found.evidence {
-        lines.extend(paragraph(evidence, width, theme.plain()));
-    }
-    for (title, text) in [("it means", &found.meaning), ("what to do", &found.remedy)] {
+    for (title, text) in [("what to do", &found.remedy), ("it means", &found.meaning)] {
         lines.push(vec![(title.to_owned(), theme.title())]);
         lines.extend(paragraph(text, width, theme.plain()));
+    }
+    lines.push(vec![("it rests on".to_owned(), theme.title())]);
+    for evidence in &found.evidence {
+        lines.extend(paragraph(&evidence.text, width, theme.plain()));
     }
     lines
 }

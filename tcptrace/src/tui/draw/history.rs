@@ -1,19 +1,23 @@
 //! One connection's time line.
 
-use super::lines::Line;
+use super::lines::{Line, wrapped};
 use crate::{
-    event::{Age, EndReason, TcpState},
+    connection::lifetime::Role,
+    event::{Age, TcpState},
     output::{
         duration::{human, human_age},
         text,
     },
     tui::app::App,
-    view::history::{History, Step},
+    view::{
+        connections::Identity,
+        history::{History, Step},
+    },
 };
 use jiff::tz::TimeZone;
 
 /// Cells of a whole line beside its bar.
-const BESIDE_BAR: u16 = 40;
+const BESIDE_BAR: u16 = 48;
 
 /// Who, then a line a stay, then how it ended or stands.
 pub(super) fn lines(app: &App, width: u16) -> Vec<Line> {
@@ -24,7 +28,7 @@ pub(super) fn lines(app: &App, width: u16) -> Vec<Line> {
             theme.plain(),
         )]];
     };
-    let mut lines = vec![who(app, history), Vec::new()];
+    let mut lines = vec![ends(app, history), who(app, history), Vec::new()];
     lines.push(vec![(
         format!("{:<15} {:<11} {:>9}", "ENTERED", "STATE", "FOR"),
         theme.title(),
@@ -46,47 +50,49 @@ pub(super) fn lines(app: &App, width: u16) -> Vec<Line> {
         lines.push(stay(app, step, goes_on, usize::try_from(cells).unwrap_or(0)));
     }
     lines.push(Vec::new());
-    lines.push(ending(app, history));
+    lines.extend(ending(app, history, width));
     if is_bounded {
-        lines.push(vec![(
-            "> and < mark what began before it was watched: it lasted longer, from an earlier time"
-                .to_owned(),
-            theme.dim(),
-        )]);
+        let remark = "> and < mark what began before it was watched: it lasted longer, from an earlier time";
+        lines.extend(
+            wrapped(remark, width, 0)
+                .into_iter()
+                .map(|line| vec![(line, theme.dim())]),
+        );
     }
     lines
 }
 
-fn who(app: &App, history: &History) -> Line {
-    let theme = app.theme;
+fn ends(app: &App, history: &History) -> Line {
     let (local, remote) = text::both(&history.identity.ends);
     let arrow = match history.role {
-        crate::connection::lifetime::Role::Client => "→",
-        crate::connection::lifetime::Role::Server => "←",
+        Role::Client => "→",
+        Role::Server => "←",
     };
+    vec![
+        (format!("{local} {arrow} {remote}"), app.theme.strong()),
+        (format!("  {} here", history.role.name()), app.theme.plain()),
+    ]
+}
+
+fn who(app: &App, history: &History) -> Line {
     let owner = history.owner.map_or_else(
         || "owner not known".to_owned(),
         |owner| {
             let evidence = owner.evidence.map_or("holder", |evidence| evidence.name());
-            format!("{}/{} by {evidence}", owner.key.pid, owner.name())
+            format!("{}/{}, known by {evidence}", owner.key.pid, owner.name())
         },
     );
+    let Identity { id, netns, .. } = history.identity;
     vec![
-        (format!("{local} {arrow} {remote}"), theme.strong()),
-        (format!("  {}  {owner}", history.role.name()), theme.plain()),
-        (
-            format!(
-                "  cookie {}  netns {}",
-                history.identity.id.cookie, history.identity.netns
-            ),
-            theme.dim(),
-        ),
+        (owner, app.theme.plain()),
+        (format!("  cookie {}  netns {netns}", id.cookie), app.theme.dim()),
     ]
 }
 
 fn stay(app: &App, step: &Step, goes_on: bool, cells: usize) -> Line {
     let theme = app.theme;
-    let time = text::wall(step.entered, &app.content.anchor, &TimeZone::system());
+    let zone = app.content.zone.clone().unwrap_or(TimeZone::UTC);
+    let time = text::wall(step.entered, &app.content.anchor, &zone);
     let before = if step.stay.is_exact() { ' ' } else { '<' };
     let mark = if goes_on { "░" } else { "█" };
     vec![
@@ -105,33 +111,34 @@ fn stay(app: &App, step: &Step, goes_on: bool, cells: usize) -> Line {
     ]
 }
 
-fn ending(app: &App, history: &History) -> Line {
+fn ending(app: &App, history: &History, width: u16) -> Vec<Line> {
     let theme = app.theme;
     let life = match history.life {
         Age::Exact(span) => human(span),
         Age::AtLeast(span) => format!("more than {}", human(span)),
     };
-    let Some(_) = history.ended else {
-        let mut line = vec![(format!("It has lived for {life}."), theme.plain())];
-        if let Some(why) = stands(app, history) {
-            line.push((format!(" {why}"), theme.warning()));
-        }
-        return line;
+    let paragraph = |text: &str, style| {
+        let lines = wrapped(text, width, 0).into_iter();
+        lines.map(move |line| vec![(line, style)]).collect::<Vec<Line>>()
     };
-    let why = history.reason.map_or("", EndReason::name);
+    if history.ended.is_none() {
+        let mut lines = paragraph(&format!("It has lived for {life}."), theme.plain());
+        if let Some(why) = stands(app, history) {
+            lines.extend(paragraph(&why, theme.warning()));
+        }
+        return lines;
+    }
+    let reason = history
+        .reason
+        .map_or_else(String::new, |reason| format!(", {}", reason.name()));
     let carried = match history.bytes {
         (Some(sent), Some(received)) => format!(" It sent {sent} bytes and received {received}."),
         _ => String::new(),
     };
-    let reason = if why.is_empty() {
-        String::new()
-    } else {
-        format!(", {why}")
-    };
-    vec![(
-        format!("It has ended after {life}{reason}.{carried}"),
+    paragraph(
+        &format!("It has ended after {life}{reason}.{carried}"),
         theme.plain(),
-    )]
+    )
 }
 
 /// What the state that it is in says.

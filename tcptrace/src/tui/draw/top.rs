@@ -125,13 +125,7 @@ pub(super) fn tabs(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> Vec<(R
         } else {
             app.theme.plain()
         };
-        x = pen.put(
-            x,
-            y,
-            screen.right().saturating_sub(x),
-            &format!(" {name} "),
-            style,
-        );
+        x = pen.put(x + 1, y, screen.right().saturating_sub(x + 1), &name, style);
         areas.push((Rect::new(begin, y, x - begin, 1), tab));
     }
     areas
@@ -140,11 +134,15 @@ pub(super) fn tabs(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> Vec<(R
 /// What the view shows: how many, of what, in which order, by which filter.
 pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) {
     let what = match &app.stop().place {
-        Place::Processes => format!("{} processes", app.rows().len()),
-        Place::Connections(Of::All) => format!("{} connections", app.rows().len()),
-        Place::Connections(of) => format!("{} connections of {}", app.rows().len(), name_of(app, *of)),
-        Place::Endpoints => format!("{} endpoints", app.rows().len()),
-        Place::Findings => format!("{} findings, worst first", app.rows().len()),
+        Place::Processes => counted(app, "process", "processes"),
+        Place::Connections(Of::All) => counted(app, "connection", "connections"),
+        Place::Connections(of) => format!(
+            "{} of {}",
+            counted(app, "connection", "connections"),
+            name_of(app, *of)
+        ),
+        Place::Endpoints => counted(app, "endpoint", "endpoints"),
+        Place::Findings => format!("{}, worst first", counted(app, "finding", "findings")),
         Place::Transitions => "changes of state, of all connections".to_owned(),
         Place::Histograms(of) => format!("how long states of {} lasted, and last", name_of(app, *of)),
         Place::History(identity) => format!("history of {}", connection(identity)),
@@ -166,6 +164,13 @@ pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) {
     let start = screen.right().saturating_sub(width(&place));
     if start > x {
         pen.put(start, y, width(&place), &place, app.theme.dim());
+    }
+}
+
+fn counted(app: &App, one: &str, many: &str) -> String {
+    match app.rows().len() {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
     }
 }
 

@@ -7,19 +7,19 @@ use crate::{
 };
 use ratatui::style::Style;
 
-/// Columns of the matrix in the words of the tables.
+/// Columns of the matrix, five characters each.
 const SHORT: [(TcpState, &str); TcpState::COUNT] = [
     (TcpState::SynSent, "SYN_S"),
     (TcpState::SynRecv, "SYN_R"),
     (TcpState::Established, "ESTAB"),
     (TcpState::FinWait1, "FIN_1"),
     (TcpState::FinWait2, "FIN_2"),
-    (TcpState::Closing, "CLOSNG"),
-    (TcpState::TimeWait, "TIME_W"),
-    (TcpState::CloseWait, "CLOS_W"),
-    (TcpState::LastAck, "LAST_A"),
+    (TcpState::Closing, "CLSNG"),
+    (TcpState::TimeWait, "TIM_W"),
+    (TcpState::CloseWait, "CLO_W"),
+    (TcpState::LastAck, "LST_A"),
     (TcpState::Close, "CLOSE"),
-    (TcpState::Listen, "LISTEN"),
+    (TcpState::Listen, "LISTN"),
 ];
 
 /// Cells of the first column.
