@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
 };
 use tcptrace_common::{Field, Record};
 
-const AF_INET: u16 = 2;
+pub(crate) const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u16 = 6;
 

@@ -1,6 +1,6 @@
 //! The flags, as clap reads them. What they mean together is decided in `options`.
 
-use crate::{event::TcpState, kernel::plan::Preference, stats::key::By, view::Sort};
+use crate::{event::TcpState, findings::Level, kernel::plan::Preference, stats::key::By, view::Sort};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
     name = "tcptrace",
     version,
     max_term_width = 100,
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 this kernel or these privileges will not do.",
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 this kernel or these privileges will not do.",
     propagate_version = true
 )]
 pub struct Cli {
@@ -31,8 +31,12 @@ pub enum Command {
     Trace(TraceArgs),
     /// List the sockets that exist now, with their state's age and who holds them
     Snapshot(SnapshotArgs),
-    /// Measure how long each state lasts, or put together what was measured elsewhere
+    /// Measure how long each state lasts, now or in recordings
     Hist(HistArgs),
+    /// Name the processes that forget to close sockets, and say why; exit status 3 where there are any
+    Leaks(LeaksArgs),
+    /// Say what is wrong here and which settings would help; exit status 3 where anything is
+    Doctor(DoctorArgs),
     /// Write everything to a file, for report, export and other tools
     Record(RecordArgs),
     /// Show what was true in a recording, at its end or at any moment
@@ -152,28 +156,12 @@ pub enum HistFormat {
 }
 
 /// What means nothing where files are read.
-const LIVE_ONLY: [&str; 15] = [
-    "duration",
-    "interval",
-    "pid",
-    "comm",
-    "localport",
-    "remoteport",
-    "ipv4",
-    "ipv6",
-    "netns",
-    "cgroup",
-    "container",
-    "hooks",
-    "buffer",
-    "max_connections",
-    "all_protocols",
-];
+const LIVE_ONLY: [&str; 5] = ["duration", "hooks", "buffer", "max_connections", "all_protocols"];
 
 /// `hist`
 #[derive(Debug, Args)]
 pub struct HistArgs {
-    /// Read these .hlog files, of one host or several, instead of tracing
+    /// Read these recordings and .hlog files, of one host or several, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub files: Vec<PathBuf>,
     /// Stop after this many seconds
@@ -195,11 +183,70 @@ pub struct HistArgs {
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "as below")]
+    pub span: SpanArgs,
+    #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group has no help of its own")]
     pub filter: FilterArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub output: OutputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub tracing: TracingArgs,
+}
+
+/// `leaks`
+#[derive(Debug, Args)]
+pub struct LeaksArgs {
+    /// Watch for this many seconds: what grows, and how long a process's CLOSE_WAITs usually last
+    #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
+    pub duration: f64,
+    /// Look once, without tracing
+    #[arg(long)]
+    pub once: bool,
+    /// A socket in CLOSE_WAIT for this many seconds is a leak. Without it: 60, or what the process's own CLOSE_WAITs
+    /// teach while they are watched
+    #[arg(long, value_name = "SECONDS")]
+    pub older_than: Option<f64>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// All sockets of each process, not the ten oldest
+    #[arg(short, long)]
+    pub wide: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub tracing: TracingArgs,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Judge the end of these recordings instead of this machine
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once"])]
+    pub files: Vec<PathBuf>,
+    /// Watch for this many seconds
+    #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
+    pub duration: f64,
+    /// Look once, without tracing: what grows is not seen
+    #[arg(long)]
+    pub once: bool,
+    /// Exit with status 3 for findings of this level and above
+    #[arg(long, value_enum, default_value = "note", value_name = "LEVEL")]
+    pub fail_on: Level,
+    /// Print the page of a rule, and do nothing else
+    #[arg(long, value_name = "RULE")]
+    pub explain: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub filter: FilterArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub tracing: TracingArgs,
@@ -287,7 +334,7 @@ pub struct ExportArgs {
 
 /// Which part of a recording.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Span")]
+#[command(next_help_heading = "Span of recordings")]
 pub struct SpanArgs {
     /// The picture at this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, or +90s from the beginning
     #[arg(long, value_name = "TIME", conflicts_with = "to")]
@@ -312,7 +359,7 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Only these processes; not others that get their ids later
+    /// Only these processes, by their own or a thread's id; not others that get the ids later
     #[arg(short, long, value_delimiter = ',', value_name = "PID")]
     pub pid: Vec<u32>,
     /// Only processes whose name contains this

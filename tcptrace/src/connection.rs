@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ends_index;
+pub mod hidden;
 pub mod kept_age;
 pub mod lifetime;
 pub mod machine;

@@ -6,6 +6,7 @@ pub mod history;
 pub mod leak;
 pub mod rules;
 pub mod scene;
+pub mod settings;
 pub mod slope;
 pub mod verdict;
 

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod clock;
 pub mod counters;
+pub mod excerpt;
 pub mod hook;
 pub mod loader;
 pub mod offsets;

@@ -4,7 +4,7 @@ pub mod recording;
 pub mod words;
 
 use crate::{
-    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, TracingArgs},
+    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
     event::{Family, TcpState},
     filter::{Filter, Pinned},
     kernel::{
@@ -15,7 +15,7 @@ use crate::{
     source::{
         cgroups::{Cgroups, Tree},
         namespaces,
-        process::StartTicks,
+        process::{StartTicks, leader_of},
     },
     stats::key::By,
 };
@@ -125,11 +125,12 @@ pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
             "add --format hlog, or leave --interval out",
         ));
     }
-    if form == HistFormat::Hlog && !args.files.is_empty() {
+    let SpanArgs { at, from, to } = &args.span;
+    if args.files.is_empty() && (at.is_some() || from.is_some() || to.is_some()) {
         return Err(wrong(
-            "--format",
-            "a log is of one run, files may be of many",
-            "choose text, json, csv or hgrm",
+            "--at, --from, --to",
+            "only recordings have a span",
+            "name one, or end a live run with --duration",
         ));
     }
     Ok(HistOptions {
@@ -269,11 +270,13 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
     })
 }
 
-fn pinned(pid: u32) -> Result<Pinned, UsageError> {
-    let start = StartTicks::of_pid(pid).ok_or_else(|| {
+/// The process with this id, or the one whose thread has it, as it runs now.
+fn pinned(id: u32) -> Result<Pinned, UsageError> {
+    let found = leader_of(id).and_then(|pid| Some((pid, StartTicks::of_pid(pid)?)));
+    let (pid, start) = found.ok_or_else(|| {
         wrong(
             "--pid",
-            format!("there is no process {pid}"),
+            format!("there is no process {id}"),
             "look it up with pgrep, or select by name with --comm, which also takes processes to come",
         )
     })?;

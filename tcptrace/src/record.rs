@@ -1,6 +1,7 @@
 //! Recordings: what the engine was told, written as an Arrow IPC stream that other tools read too, and read again.
 //! Knows no kernel and no command.
 
+pub mod batch;
 pub mod columns;
 pub mod compatibility;
 pub mod entry;

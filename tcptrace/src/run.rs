@@ -2,10 +2,12 @@
 
 pub mod check;
 mod cost;
+pub mod doctor;
 pub mod dump;
 pub mod export;
 mod files;
 pub mod hist;
+pub mod leaks;
 mod live_view;
 pub mod playback;
 pub mod record;
@@ -17,6 +19,7 @@ pub mod session;
 pub mod snapshot;
 pub mod trace;
 pub mod watch;
+pub mod watching;
 
 use crate::{
     cli::{Cli, Command},
@@ -61,6 +64,7 @@ impl From<anyhow::Error> for Failure {
 mod code {
     pub(super) const FAILED: u8 = 1;
     pub(super) const USAGE: u8 = 2;
+    pub(super) const FOUND: u8 = 3;
     pub(super) const REFUSED: u8 = 4;
 }
 
@@ -68,19 +72,29 @@ mod code {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let verbose = cli.verbose;
+    let done = |()| ExitCode::SUCCESS;
+    let found = |is_found: bool| {
+        if is_found {
+            ExitCode::from(code::FOUND)
+        } else {
+            ExitCode::SUCCESS
+        }
+    };
     let result = match cli.command {
-        Command::Watch(args) if !args.files.is_empty() => rewatch::run(&args),
-        Command::Watch(args) => watch::run(&args, verbose),
-        Command::Trace(args) => trace::run(&args, verbose),
-        Command::Snapshot(args) => snapshot::run(&args),
-        Command::Hist(args) => hist::run(&args, verbose),
-        Command::Record(args) => record::run(&args, verbose),
-        Command::Report(args) => report::run(&args),
-        Command::Export(args) => export::run(&args),
-        Command::Check(args) => check::run(&args, verbose),
+        Command::Watch(args) if !args.files.is_empty() => rewatch::run(&args).map(done),
+        Command::Watch(args) => watch::run(&args, verbose).map(done),
+        Command::Trace(args) => trace::run(&args, verbose).map(done),
+        Command::Snapshot(args) => snapshot::run(&args).map(done),
+        Command::Hist(args) => hist::run(&args, verbose).map(done),
+        Command::Leaks(args) => leaks::run(&args, verbose).map(found),
+        Command::Doctor(args) => doctor::run(&args, verbose).map(found),
+        Command::Record(args) => record::run(&args, verbose).map(done),
+        Command::Report(args) => report::run(&args).map(done),
+        Command::Export(args) => export::run(&args).map(done),
+        Command::Check(args) => check::run(&args, verbose).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure::Usage(error)) => {
             eprintln!("tcptrace: {error}");
             ExitCode::from(code::USAGE)

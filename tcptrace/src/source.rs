@@ -1,14 +1,14 @@
 //! Where events come from.
 
 pub mod cgroups;
-pub mod descriptors;
 pub mod hlog;
 pub mod live;
 pub mod namespaces;
 pub mod netstat;
-pub mod ports;
 pub mod proc_fds;
 pub mod process;
 pub mod replay;
 pub mod snapshot;
 pub mod sock_diag;
+pub mod spaces;
+pub mod sysctl_files;

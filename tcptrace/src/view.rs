@@ -10,7 +10,6 @@ use crate::{
     event::{Age, Nanos, ProcessKey, TcpState},
     filter::{Filter, Subject},
     owner::{container::Place, policy::Owner, processes::ProcessId, schedule::Cost},
-    stats::counts::Flow,
 };
 use hashbrown::HashMap;
 use std::{sync::Arc, time::Duration};
@@ -178,16 +177,15 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
 /// A process without any sockets yet.
 fn process_view(engine: &Engine, id: Option<ProcessId>, seconds: f64) -> ProcessView {
     let process = id.and_then(|id| engine.table.processes.get(id));
-    let flow = engine.stats.in_frame_by_process.get(&id);
-    let rate = |count: fn(&Flow) -> u64| flow.map_or(0.0, |flow| per_second(count(flow), seconds));
+    let flow = engine.stats.in_frame_of(id);
     ProcessView {
         pid: process.map(|process| process.key.pid),
         key: process.map(|process| process.key),
         comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
-        rate: rate(|flow| flow.changes),
-        opens: rate(|flow| flow.opens),
-        closes: rate(|flow| flow.closes),
-        timewaits: rate(|flow| flow.timewaits),
+        rate: per_second(flow.changes, seconds),
+        opens: per_second(flow.opens, seconds),
+        closes: per_second(flow.closes, seconds),
+        timewaits: per_second(flow.timewaits, seconds),
         place: process.and_then(|process| process.place.clone()),
         ..ProcessView::default()
     }

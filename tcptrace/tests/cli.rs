@@ -28,12 +28,14 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
         &[],
         &["watch"],
         &["trace"],
         &["snapshot"],
         &["hist"],
+        &["leaks"],
+        &["doctor"],
         &["record"],
         &["report"],
         &["export"],
@@ -50,7 +52,7 @@ fn every_command_explains_itself() {
 #[test]
 fn every_command_is_in_the_help() {
     let help = tcptrace(&["--help"]).out;
-    for command in ["watch", "trace", "snapshot", "hist", "check"] {
+    for command in ["watch", "trace", "snapshot", "hist", "leaks", "doctor", "check"] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is not in {help}"
@@ -82,8 +84,8 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
         &["hist", "--format", "xml"],
         &["hist", "--format", "hgrm", "--json"],
         &["hist", "--interval", "5"],
-        &["hist", "--format", "hlog", "dump.hlog"],
-        &["hist", "dump.hlog", "--pid", "1"],
+        &["hist", "--from", "+1s"],
+        &["hist", "dump.hlog", "--duration", "1"],
     ];
     let mut all = String::new();
     for arguments in table {

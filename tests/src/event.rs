@@ -42,6 +42,9 @@ pub struct Event {
     /// Whether it is a socket of the kernel's own.
     #[serde(default)]
     pub kernel: bool,
+    /// Whether the connection came without a request, by a SYN cookie.
+    #[serde(default)]
+    pub syn_cookie: bool,
 }
 
 /// One end of a connection.

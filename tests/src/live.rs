@@ -1,5 +1,6 @@
 //! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
-//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`. Prints in
+//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`; under
+//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests that nothing is installed in, unless a program is missing. Prints in
 //! libtest's form.
 
 use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
@@ -11,6 +12,7 @@ use std::{
     collections::BTreeMap,
     env,
     fs::{self, OpenOptions},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -49,6 +51,8 @@ pub enum Requirement {
     Nginx,
     /// The `wrk` HTTP benchmark.
     Wrk,
+    /// The PostgreSQL server and `pgbench` (Debian: `postgresql`), which is part of it there.
+    Postgresql,
     /// The `ip` command.
     Ip,
     /// The tmux terminal multiplexer.
@@ -92,6 +96,7 @@ impl Requirement {
             Self::Nginx => unmet_command("nginx", &["-v"]),
             // It has no way to say its version and succeed.
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
+            Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::Tmux => unmet_command("tmux", &["-V"]),
             Self::IoUring => IoUring::new(1)
@@ -114,11 +119,37 @@ impl Requirement {
         }
     }
 
+    /// Whether it is something to install.
+    const fn is_a_program(self) -> bool {
+        matches!(
+            self,
+            Self::Ss
+                | Self::Analysts
+                | Self::HdrHistogram
+                | Self::Java
+                | Self::Node
+                | Self::Python
+                | Self::Nginx
+                | Self::Wrk
+                | Self::Ip
+        )
+    }
+
     /// Whether it is the kernel that decides, which no package can change: such tests are skipped even where live
     /// tests are required.
     const fn is_the_kernel_s_choice(self) -> bool {
         matches!(self, Self::IoUring | Self::Mptcp)
     }
+}
+
+/// The folder of PostgreSQL's programs, as Debian lays them out: a version each.
+#[must_use]
+pub fn postgresql() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.retain(|folder| folder.join("postgres").exists() && folder.join("pgbench").exists());
+    folders.sort();
+    folders.pop()
 }
 
 /// Why a command cannot be used; it must succeed with these arguments.
@@ -228,11 +259,17 @@ fn first_missing<'a>(
 
 fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
     let first = first_missing(&test, missing);
-    let required = env::var_os("TCPTRACE_REQUIRE_LIVE").is_some_and(|value| value == "1")
-        && first.is_some_and(|(requirement, _)| !requirement.is_the_kernel_s_choice());
+    let wanted = env::var("TCPTRACE_REQUIRE_LIVE").unwrap_or_default();
+    let required = first.is_some_and(|(requirement, _)| match wanted.as_str() {
+        "1" => !requirement.is_the_kernel_s_choice(),
+        "kernel" => !requirement.is_the_kernel_s_choice() && !requirement.is_a_program(),
+        _ => false,
+    });
     let reason = first.map(|(_, reason)| reason.to_owned());
     Trial::ignorable_test(test.name, move || match reason {
-        Some(reason) if required => Err(Failed::from(format!("TCPTRACE_REQUIRE_LIVE=1, but {reason}"))),
+        Some(reason) if required => Err(Failed::from(format!(
+            "TCPTRACE_REQUIRE_LIVE={wanted}, but {reason}"
+        ))),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => {
             (test.body)();

@@ -332,6 +332,7 @@ mod tests {
             }),
             holders: Vec::new(),
             kernel: false,
+            syn_cookie: false,
         }
     }
 

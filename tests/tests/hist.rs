@@ -14,11 +14,12 @@ use std::{
 };
 use tcptrace_tests::{
     clock::poll_until,
-    command::{self, Running},
+    command::{self, Running, Said},
     hdrhistogram,
     kernel_table::state_of,
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
+    recording::Recording,
     state::State,
 };
 use tempfile::TempDir;
@@ -53,8 +54,15 @@ fn main() -> ExitCode {
             watch_dumps_on_a_signal_and_goes_on,
         ),
         live("logs_of_two_hosts_merge", logs_of_two_hosts_merge),
+        live(
+            "a_recording_gives_the_histograms_of_its_run",
+            a_recording_gives_the_histograms_of_its_run,
+        ),
         LiveTest::new("java_reads_the_same_in_a_log", &java, || {
             Netns::run(java_reads_the_same_in_a_log);
+        }),
+        LiveTest::new("java_shows_our_p99_in_the_log_of_a_recording", &java, || {
+            Netns::run(java_shows_our_p99_in_the_log_of_a_recording);
         }),
     ];
     live::run(tests, Parallelism::Processors, || Ok(()))
@@ -158,13 +166,29 @@ fn counts(row: &Value) -> [u64; 4] {
     .map(|count| count.as_u64().expect("a count"))
 }
 
-/// Runs `hist` over files, to its end.
+/// Runs `hist` over logs, to its end.
 fn read(files: &[&Path], arguments: &[&str]) -> String {
-    let mut command = command::tcptrace(&["hist"]);
-    command.args(files).args(arguments);
-    let said = command::run(command);
+    let said = hist_of(files, arguments);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     said.out
+}
+
+/// Runs `hist` over recordings, to its end: standard error says how much was read.
+fn replayed(files: &[&Path], arguments: &[&str]) -> String {
+    let said = hist_of(files, arguments);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lines = said.err.lines().count();
+    assert!(
+        lines > 0 && lines == said.err.matches(" changes in ").count(),
+        "{said:?}"
+    );
+    said.out
+}
+
+fn hist_of(files: &[&Path], arguments: &[&str]) -> Said {
+    let mut command = command::tcptrace(&["hist"]);
+    command.args(files).args(arguments);
+    command::run(command)
 }
 
 fn what_finished_and_what_stays_are_all_that_was_seen(netns: Netns) {
@@ -323,6 +347,109 @@ fn logs_of_two_hosts_merge(netns: Netns) {
     assert_eq!(counts(of_all(&twice, "CLOSE_WAIT")), [CLOSED, LEAKED, 0, 0]);
 }
 
+fn a_recording_gives_the_histograms_of_its_run(netns: Netns) {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("run.arrows");
+    let inode = netns.inode.to_string();
+    let recording = Recording::start(&file, &file, &[]);
+    let live = Measuring::start(netns, &["hist", "--json"]);
+    let round = Round::play();
+    let live = rows(&live.stop());
+    let report_of_dump = |file: &Path| counts(of_all(&rows(&read(&[file], &["--json"])), "CLOSE_WAIT"));
+    recording.stop();
+    drop(round.leaked);
+    let all = rows(&replayed(&[&file], &["--json", "-N", &inode]));
+    for row in &live {
+        let state = row["state"].as_str().unwrap_or("CONNECTION");
+        assert_eq!(counts(of_all(&all, state)), counts(row), "{state}");
+    }
+    assert_eq!(counts(of_all(&all, "CLOSE_WAIT")), [CLOSED, LEAKED, 0, 0]);
+    let port = round.server.port().to_string();
+    let of_server = rows(&replayed(
+        &[&file],
+        &["--json", "-N", &inode, "-L", &port, "--by", "endpoint"],
+    ));
+    let keyed: Vec<&Value> = of_server
+        .iter()
+        .filter(|row| row["group"] == "key" && is_of(row, "CLOSE_WAIT"))
+        .collect();
+    assert_eq!(keyed.len(), 1, "{keyed:?}");
+    assert_eq!(counts(keyed[0]), [CLOSED, LEAKED, 0, 0]);
+    // A log is the same however the recording is cut into intervals, and merges with itself on another host.
+    let logs = [&["--interval", "0.05"][..], &[]].map(|more| {
+        let log = folder.path().join(format!("{}.hlog", more.len()));
+        let name = log.to_str().expect("UTF-8");
+        let _said = replayed(
+            &[&file],
+            &[&["--format", "hlog", "-N", &inode, "-o", name], more].concat(),
+        );
+        log
+    });
+    assert_eq!(report_of_dump(&logs[0]), report_of_dump(&logs[1]));
+    let elsewhere = folder.path().join("elsewhere.hlog");
+    let text = fs::read_to_string(&logs[1]).expect("it was written");
+    fs::write(&elsewhere, text.replace("#[Host: ", "#[Host: elsewhere-")).expect("a file");
+    let both = folder.path().join("both.hlog");
+    let name = both.to_str().expect("UTF-8");
+    let _said = read(&[&logs[1], &elsewhere], &["--format", "hlog", "-o", name]);
+    let merged = rows(&read(&[&both], &["--json"]));
+    let sum = merged
+        .iter()
+        .find(|row| row["host"].is_null() && is_of(row, "CLOSE_WAIT"));
+    assert_eq!(
+        counts(sum.expect("a row of all hosts")),
+        [2 * CLOSED, 2 * LEAKED, 0, 0]
+    );
+    let hosts = merged.iter().filter(|row| is_of(row, "CLOSE_WAIT")).count();
+    assert_eq!(hosts, 3, "two hosts and their sum: {merged:?}");
+    // What a span does not hold is not counted, and a log no longer knows its connections.
+    let before = rows(&replayed(&[&file], &["--json", "-N", &inode, "--at", "+0s"]));
+    assert!(before.iter().all(|row| row["count"] == 0), "{before:?}");
+    let refused = hist_of(&[&logs[0]], &["--pid", "1"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+fn java_shows_our_p99_in_the_log_of_a_recording(netns: Netns) {
+    let folder = TempDir::new().expect("a folder");
+    let [file, log] = ["run.arrows", "run.hlog"].map(|name| folder.path().join(name));
+    let inode = netns.inode.to_string();
+    let recording = Recording::start(&file, &file, &[]);
+    drop(Round::play());
+    drop(Round::play());
+    recording.stop();
+    let with = |more: &[&str]| replayed(&[&file], &[more, &["-N", &inode]].concat());
+    let name = log.to_str().expect("UTF-8");
+    let _said = with(&["--format", "hlog", "-o", name]);
+    let seen = hdrhistogram::by_tag(&log);
+    let text = with(&[]);
+    let mut compared = 0;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [state, _, _, _, _, p99, ..] = words[..] else {
+            continue;
+        };
+        let (Some(java), Some(ours)) = (seen.get(state), seconds(p99)) else {
+            continue;
+        };
+        let [_, _, _, theirs, ..] = java.values;
+        let difference = (Duration::from_nanos(theirs).as_secs_f64() - ours).abs() / ours;
+        // Text has three digits, cut off and not rounded.
+        assert!(difference < 0.01, "{state}: {theirs} ns in Java, {p99} here");
+        compared += 1;
+    }
+    assert!(compared >= 6, "{text}\n{seen:?}");
+    same_distribution(&hdrhistogram::processed(&log), &with(&["--format", "hgrm"]));
+}
+
+/// What a duration with its unit means, seconds; `None` where it is none.
+fn seconds(text: &str) -> Option<f64> {
+    let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    units.iter().find_map(|(unit, size)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(number * size)
+    })
+}
+
 fn java_reads_the_same_in_a_log(netns: Netns) {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("run.hlog");
@@ -368,6 +495,14 @@ fn java_reads_the_same_in_a_log(netns: Netns) {
     let states = ours.iter().filter(|row| row["what"] == "dwell");
     let sum: u64 = states.map(|row| row["count"].as_u64().expect("a count")).sum();
     assert_eq!(seen["-"].count, sum);
+    same_distribution(
+        &hdrhistogram::processed(&file),
+        &read(&[&file], &["--format", "hgrm"]),
+    );
+}
+
+/// Two percentile distributions, to the two decimals that they are printed with.
+fn same_distribution(theirs: &str, mine: &str) {
     let numbers = |text: &str| -> Vec<Vec<f64>> {
         text.lines()
             .filter(|line| !line.starts_with('#'))
@@ -379,8 +514,7 @@ fn java_reads_the_same_in_a_log(netns: Netns) {
             .filter(|line: &Vec<f64>| line.len() >= 3)
             .collect()
     };
-    let theirs = numbers(&hdrhistogram::processed(&file));
-    let mine = numbers(&read(&[&file], &["--format", "hgrm"]));
+    let (theirs, mine) = (numbers(theirs), numbers(mine));
     assert!(
         !mine.is_empty() && mine.len() == theirs.len(),
         "{mine:?}\n{theirs:?}"

@@ -24,7 +24,7 @@ const HEIGHT: usize = 30;
 const SECONDS: u64 = 300;
 
 /// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A picture: its name, the keys that lead to it from the one before, and what is to be seen then.
 const PICTURES: [(&str, &[&str], &str); 4] = [

@@ -8,19 +8,22 @@ mod table;
 
 use crate::{command, workspace};
 use anyhow::{Context as _, Result, bail};
-use kernels::{Fetched, KERNELS};
+use kernels::{Fetched, KERNELS, Kernel};
 use std::{
     env,
     ffi::OsString,
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::Instant,
 };
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
-const TESTS: [&str; 3] = ["transitions", "scripted", "silent_hooks"];
+const TESTS: [&str; 5] = ["transitions", "scripted", "silent_hooks", "classic", "owners"];
 
 /// The program that runs them under all plans at once, and compares.
 const DRIVER: &str = "plans";
@@ -56,24 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !wanted.is_empty() {
         boot::install_qemu()?;
     }
-    for (kernel, fetched) in kernels::fetch(&wanted, &folder)? {
-        match fetched {
-            Fetched::Kernel(files) => {
-                let initramfs = folder.join(format!("{}.cpio", kernel.name));
-                image::write(&initramfs, &files, &programs)?;
-                let verdict = boot::run(
-                    &files.image,
-                    &initramfs,
-                    &folder.join(format!("{}.log", kernel.name)),
-                )?;
-                rows.push(Row::new(kernel.name, files.release, verdict));
-            }
-            Fetched::Absent(reason) if kernel.is_required => bail!("Linux {}: {reason}", kernel.name),
-            Fetched::Absent(reason) => {
-                rows.push(Row::new(kernel.name, String::new(), Verdict::Skipped(reason)));
-            }
-        }
-    }
+    rows.extend(in_guests(&kernels::fetch(&wanted, &folder)?, &programs, &folder)?);
     let failed = rows.iter().filter(|row| row.has_failed()).count();
     println!("\n{}", table::table(&rows));
     println!("{} kernels in {} s", rows.len(), begun.elapsed().as_secs());
@@ -96,8 +82,17 @@ pub(crate) struct Programs {
 
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
-        let tracer = executables(root, &["build", "--package", "tcptrace", "--bin", "tcptrace"])?;
-        let tests = executables(root, &["test", "--package", "tcptrace-tests", "--no-run"])?;
+        let target = host_target()?;
+        let tracer = static_executables(
+            root,
+            &target,
+            &["build", "--package", "tcptrace", "--bin", "tcptrace"],
+        )?;
+        let tests = static_executables(
+            root,
+            &target,
+            &["test", "--package", "tcptrace-tests", "--no-run"],
+        )?;
         let find = |list: &[(String, PathBuf)], name: &str| {
             let found = list.iter().find(|(target, _)| target == name);
             found
@@ -120,13 +115,25 @@ impl Programs {
     }
 }
 
-/// What cargo says it built: target and file.
-fn executables(root: &Path, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+/// What this machine's own programs are compiled for.
+fn host_target() -> Result<String> {
+    let version = command::output(Command::new("rustc").arg("--version").arg("--verbose"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host
+        .context("rustc does not say for what it compiles")?
+        .to_owned())
+}
+
+/// What cargo says it built, linked to no library: target and file. Naming the platform keeps what runs during the
+/// build, such as macros, as it is.
+fn static_executables(root: &Path, target: &str, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let messages = command::output(
         Command::new(cargo)
             .current_dir(root)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .args(arguments)
+            .args(["--target", target])
             .args(["--quiet", "--message-format=json-render-diagnostics"]),
     )?;
     let messages = messages
@@ -144,6 +151,47 @@ fn executables(root: &Path, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>
             Some((target.to_owned(), PathBuf::from(executable)))
         })
         .collect())
+}
+
+/// Boots every guest, as many at once as there are processors: each uses one.
+fn in_guests(kernels: &[(&Kernel, Fetched)], programs: &Programs, folder: &Path) -> Result<Vec<Row>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((kernel, fetched)) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((kernel.name, in_guest(kernel, fetched, programs, folder)));
+        }
+        done
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut done: Vec<(&str, Result<Row>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let results = workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a worker ends"));
+        results.collect()
+    });
+    done.sort_by_key(|(name, _)| kernels.iter().position(|(kernel, _)| kernel.name == *name));
+    done.into_iter().map(|(_, row)| row).collect()
+}
+
+fn in_guest(kernel: &Kernel, fetched: &Fetched, programs: &Programs, folder: &Path) -> Result<Row> {
+    let files = match fetched {
+        Fetched::Kernel(files) => files,
+        Fetched::Absent(reason) if kernel.is_required => bail!("Linux {}: {reason}", kernel.name),
+        Fetched::Absent(reason) => {
+            return Ok(Row::new(
+                kernel.name,
+                String::new(),
+                Verdict::Skipped(reason.clone()),
+            ));
+        }
+    };
+    let initramfs = folder.join(format!("{}.cpio", kernel.name));
+    image::write(&initramfs, files, programs)?;
+    let console = folder.join(format!("{}.log", kernel.name));
+    let verdict = boot::run(&files.image, &initramfs, &console)?;
+    Ok(Row::new(kernel.name, files.release.clone(), verdict))
 }
 
 fn on_this_machine(programs: &Programs, folder: &Path) -> Result<Row> {

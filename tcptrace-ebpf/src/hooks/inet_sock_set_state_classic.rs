@@ -4,7 +4,7 @@
 use crate::{
     config::{all_protocols, classic_offset},
     emit,
-    sock::IPPROTO_TCP,
+    sock::{AF_INET, IPPROTO_TCP},
     task,
 };
 use aya_ebpf::{
@@ -50,9 +50,14 @@ fn inet_sock_set_state_classic(ctx: TracePointContext) -> u32 {
         record.local_port = read(&ctx, 2);
         record.remote_port = read(&ctx, 3);
         record.family = read(&ctx, 4);
-        // The tracepoint fills the v6 fields for IPv4 too, v4-mapped.
-        record.local_addr = read(&ctx, 8);
-        record.remote_addr = read(&ctx, 9);
+        // The tracepoint fills the fields of IPv6 for IPv4 too, mapped, as `ss` never shows it.
+        if record.family == AF_INET {
+            record.local_addr[..4].copy_from_slice(&read::<[u8; 4]>(&ctx, 6));
+            record.remote_addr[..4].copy_from_slice(&read::<[u8; 4]>(&ctx, 7));
+        } else {
+            record.local_addr = read(&ctx, 8);
+            record.remote_addr = read(&ctx, 9);
+        }
         record.sock = read(&ctx, 10);
         if task::makes(old, new) {
             record.flags |= flag::TASK;

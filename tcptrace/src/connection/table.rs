@@ -7,6 +7,7 @@ mod snapshots;
 
 use super::{
     ends_index::EndsIndex,
+    hidden::Hidden,
     lifetime::{Lives, Role},
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hint::black_box};
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -164,8 +165,8 @@ pub struct Table {
     wants_scan: bool,
     /// Whole lives, where somebody asks for them.
     pub lives: Option<Lives>,
-    /// Whether no hook shows the segments of timewait socks: what ended one early may then stay unknown.
-    pub segments_are_hidden: bool,
+    /// What no hook shows.
+    pub hidden: Hidden,
     /// When the timewait socks in FIN_WAIT2 were looked at before the latest look, if they were.
     pub looked_before: Nanos,
     /// What was noticed on the way.
@@ -197,7 +198,7 @@ impl Table {
             lost_until: None,
             wants_scan: false,
             lives: None,
-            segments_are_hidden: false,
+            hidden: Hidden::default(),
             looked_before: Nanos(0),
             tally: Tally::default(),
             processes: Processes::default(),
@@ -236,6 +237,25 @@ impl Table {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.live == 0
+    }
+
+    /// Looks at the row of a socket that an event is about to come of. Of several in turn the loads do not wait for
+    /// each other, as those of [`Self::apply`] do; they are most of its time where the caches do not hold the table.
+    pub fn foresee(&self, sock: SockRef) {
+        if let Some(row) = self
+            .keys
+            .get(&key_of(sock))
+            .and_then(|slot| self.rows.get(*slot as usize))
+        {
+            // Fields that are cache lines apart.
+            black_box((
+                row.key,
+                row.ends.local_port,
+                row.life.state,
+                row.listener,
+                row.netns,
+            ));
+        }
     }
 
     /// Applies one event.
@@ -578,7 +598,7 @@ impl Table {
                     && connect.ends.has_remote_of(&event.ends)
             });
         let is_softirq = !task.is_kernel_thread || task.comm.starts_with(b"ksoftirqd/");
-        match (connecting, self.segments_are_hidden && is_softirq) {
+        match (connecting, self.hidden.segments && is_softirq) {
             (true, _) => Some(EndReason::TimewaitReused),
             (false, true) => None,
             (false, false) if task.is_kernel_thread => Some(EndReason::Purged),
@@ -604,7 +624,8 @@ impl Table {
                     self.index_listener(slot);
                 }
                 let mut change = self.change(slot, at, old, new, (!begins).then_some(dwell));
-                change.by_syn_cookie = old == TcpState::Listen && new == TcpState::Established;
+                change.by_syn_cookie =
+                    old == TcpState::Listen && new == TcpState::Established && !self.hidden.requests;
                 self.report(slot, &change, emit);
             }
             Outcome::Impossible { at, old, new } => {

@@ -59,6 +59,17 @@ impl Scene {
             });
         }
     }
+
+    /// Sets a setting.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.spaces[0].sysctls.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Sets a counter at the beginning and at the end.
+    pub(crate) fn counted(&mut self, name: &str, before: u64, now: u64) {
+        self.spaces[0].counters_before.insert(name.to_owned(), before);
+        self.spaces[0].counters.insert(name.to_owned(), now);
+    }
 }
 
 /// A socket between two ends, owned by the process at this place.

@@ -7,7 +7,9 @@ use crate::{
     decode::{Holder, Row, SockKind},
     engine::Engine,
     event::{Age, Nanos, ProcessKey, TcpState},
+    filter::{Filter, Subject},
     owner::{opened::Opened, policy::Evidence, processes::comm_text},
+    view,
 };
 use hashbrown::HashMap;
 
@@ -21,14 +23,11 @@ pub struct Gathered {
     places: HashMap<ProcessKey, usize>,
 }
 
-/// From a snapshot and a scan, which know the queues and descriptors; the engine, where one has watched, knows ages
+/// From a snapshot and a scan that has noticed its listeners, which know the queues and descriptors; the engine, where one has watched, knows ages
 /// and who left a TIME_WAIT.
 #[must_use]
-pub fn of_rows(rows: &[Row], opened: &mut Opened, engine: Option<&Engine>, now: Nanos) -> Gathered {
+pub fn of_rows(rows: &[Row], opened: &Opened, engine: Option<&Engine>, now: Nanos) -> Gathered {
     let mut gathered = Gathered::default();
-    for row in rows {
-        opened.notice(row);
-    }
     for row in rows {
         let known = engine.and_then(|engine| {
             let slot = engine.table.slot_of_cookie(row.sock.cookie)?;
@@ -83,11 +82,24 @@ pub fn of_rows(rows: &[Row], opened: &mut Opened, engine: Option<&Engine>, now: 
     gathered
 }
 
-/// From the table alone, as of a recording: queues and descriptors are not known.
+/// From the table alone, as of a recording: queues and descriptors are not known. Listeners are kept whatever the
+/// filter, since they say what came to them.
 #[must_use]
-pub fn of_engine(engine: &Engine, now: Nanos) -> Gathered {
+pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
     let mut gathered = Gathered::default();
-    for row in engine.table.iter().filter(|row| row.is_tcp()) {
+    let is_wanted = |row: &&Connection| {
+        let subject = Subject {
+            ends: &row.ends,
+            netns: row.netns,
+            states: &[row.life.state],
+            owner: None,
+        };
+        row.is_tcp()
+            && (row.life.state == TcpState::Listen
+                || (filter.accepts_ends(&subject)
+                    && view::wanted_process(engine, row.owner, row.id.cookie, filter).is_some()))
+    };
+    for row in engine.table.iter().filter(is_wanted) {
         let kind = match row.life.state {
             _ if row.life.is_timewait => SockKind::Timewait,
             TcpState::SynRecv => SockKind::Request,
@@ -115,6 +127,15 @@ pub fn of_engine(engine: &Engine, now: Nanos) -> Gathered {
         let Some(process) = engine.table.processes.get(held.process) else {
             continue;
         };
+        let subject = Subject {
+            ends: &held.ends,
+            netns: held.netns,
+            states: &[TcpState::Close],
+            owner: Some(process),
+        };
+        if !filter.accepts(&subject) {
+            continue;
+        }
         let process = gathered.process(process.key, &process.name());
         let owner = Owner {
             process,

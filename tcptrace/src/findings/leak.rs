@@ -184,10 +184,7 @@ impl Leak<'_> {
 /// Every process that has forgotten sockets, the one with most first.
 #[must_use]
 pub fn leaks(scene: &Scene) -> Vec<Leak<'_>> {
-    let listening: HashSet<(u32, u16)> = scene
-        .in_state(TcpState::Listen)
-        .map(|listener| (listener.netns, listener.ends.local_port))
-        .collect();
+    let listening = scene.listening();
     let mut by_process: HashMap<Option<usize>, Vec<&Socket>> = HashMap::new();
     for socket in scene.in_state(TcpState::CloseWait) {
         if !socket.is_kernel_socket {

@@ -1,7 +1,22 @@
 //! The rules, one a file: each looks at a scene and says what is wrong in it. Their pages are `doctor --explain` and
 //! `docs/rules`.
 
+pub mod accept_queue_full;
 pub mod close_wait_leak;
+pub mod closing_stuck;
+pub mod connect_unanswered;
+pub mod ephemeral_ports;
+pub mod fin_wait1_stuck;
+pub mod fin_wait2_peers;
+pub mod harmful_settings;
+pub mod last_ack_stuck;
+pub mod orphans;
+pub mod reset_not_closed;
+pub mod reset_unread;
+pub mod syn_backlog;
+pub mod time_wait_makers;
+pub mod time_wait_overflow;
+mod unacknowledged;
 
 use super::{Finding, scene::Scene};
 use std::fmt::Write as _;
@@ -26,7 +41,23 @@ pub struct Rule {
 }
 
 /// Every rule.
-pub static ALL: [&Rule; 1] = [&close_wait_leak::RULE];
+pub static ALL: [&Rule; 15] = [
+    &close_wait_leak::RULE,
+    &reset_not_closed::RULE,
+    &accept_queue_full::RULE,
+    &syn_backlog::RULE,
+    &ephemeral_ports::RULE,
+    &connect_unanswered::RULE,
+    &time_wait_overflow::RULE,
+    &time_wait_makers::RULE,
+    &orphans::RULE,
+    &fin_wait1_stuck::RULE,
+    &last_ack_stuck::RULE,
+    &closing_stuck::RULE,
+    &fin_wait2_peers::RULE,
+    &reset_unread::RULE,
+    &harmful_settings::RULE,
+];
 
 /// The rule of an id.
 #[must_use]
@@ -48,5 +79,45 @@ impl Rule {
             let _ = write!(text, "\n## {title}\n\n{}\n", body.trim());
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    /// `TCPTRACE_WRITE_DOCS=1` writes them.
+    #[test]
+    fn the_pages_in_the_documentation_are_those_of_the_rules() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules");
+        let expected: BTreeMap<String, String> = ALL
+            .iter()
+            .map(|rule| (format!("{}.md", rule.id), rule.page()))
+            .collect();
+        if std::env::var_os("TCPTRACE_WRITE_DOCS").is_some() {
+            for (name, page) in &expected {
+                fs::write(folder.join(name), page).unwrap();
+            }
+        }
+        let found: BTreeMap<String, String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                (name, fs::read_to_string(entry.path()).unwrap())
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_rule_has_a_name_of_its_own_and_is_found_by_it() {
+        for rule in ALL {
+            assert!(std::ptr::eq(named(rule.id).unwrap(), rule), "{}", rule.id);
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(rule.id.chars().all(is_plain), "{}", rule.id);
+        }
+        assert!(named("no-such-rule").is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What rules look at: every socket, who has it, the namespaces' settings and counters, and what happened while it was
 //! watched. Plain data, whether it came from a look, a watch or a recording.
 
-use super::history::History;
+use super::{Figure as _, history::History};
 use crate::{
     decode::SockKind,
     event::{Age, Ends, Nanos, ProcessKey, TcpState},
@@ -22,6 +22,8 @@ pub struct Scene {
     pub spaces: Vec<Space>,
     /// What happened meanwhile.
     pub history: History,
+    /// What the host's files of sysctl.conf(5) set.
+    pub configured: Vec<Configured>,
     /// From which age on a CLOSE_WAIT is a leak, where the user has said it.
     pub older_than: Option<Nanos>,
 }
@@ -112,6 +114,20 @@ pub struct Descriptors {
     pub limit: u64,
 }
 
+impl Descriptors {
+    /// The share in use, 0 to 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        self.used.figure() / self.limit.max(1).figure()
+    }
+
+    /// Whether more than four of five are in use.
+    #[must_use]
+    pub fn is_nearly_all(self) -> bool {
+        self.share() > 0.8
+    }
+}
+
 /// A network namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Space {
@@ -125,6 +141,19 @@ pub struct Space {
     pub counters: HashMap<String, u64>,
     /// The same when the watch began; empty for one look.
     pub counters_before: HashMap<String, u64>,
+}
+
+/// A line of a file that sets a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// The file.
+    pub file: String,
+    /// The line, the first being 1.
+    pub line: u64,
+    /// The setting, as in `net.ipv4.tcp_fin_timeout`.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
 }
 
 /// `net.ipv4.ip_local_port_range` in Documentation/networking/ip-sysctl.rst.
@@ -222,7 +251,15 @@ impl Scene {
         self.sockets.iter().filter(move |socket| socket.state == state)
     }
 
-    /// The listener with this port, as the subject of a finding: the socket whose queue is the longest.
+    /// The ports that are listened on.
+    #[must_use]
+    pub fn listening(&self) -> HashSet<(u32, u16)> {
+        self.in_state(TcpState::Listen)
+            .map(|listener| (listener.netns, listener.ends.local_port))
+            .collect()
+    }
+
+    /// The listener with this port; of several the one whose queue is the longest.
     #[must_use]
     pub fn listener(&self, netns: u32, port: u16) -> Option<&Socket> {
         self.in_state(TcpState::Listen)

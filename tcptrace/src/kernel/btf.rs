@@ -2,12 +2,18 @@
 //! Documentation/bpf/btf.rst. (aya parses BTF too, but keeps members and prototypes to itself.)
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::{fs, hash::BuildHasher as _, io, path::Path};
+use memmap2::Mmap;
+use std::{
+    fs::File,
+    hash::BuildHasher as _,
+    io::{self, Read as _},
+    ops::Deref,
+    path::Path,
+};
 
 /// Where the kernel shows its own types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const MAGIC: u16 = 0xeb9f;
 const MAX_DEPTH: usize = 32;
 
 mod kind {
@@ -46,9 +52,66 @@ pub enum BtfError {
     Malformed(usize),
 }
 
+/// What hooks attach to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A function.
+    Function,
+    /// A tracepoint.
+    Tracepoint,
+}
+
+impl Named {
+    /// What the type is called that stands for `name`.
+    #[must_use]
+    pub fn full(self, name: &str) -> String {
+        match self {
+            Self::Function => name.to_owned(),
+            Self::Tracepoint => format!("btf_trace_{name}"),
+        }
+    }
+
+    const fn kind(self) -> u32 {
+        match self {
+            Self::Function => kind::FUNC,
+            Self::Tracepoint => kind::TYPEDEF,
+        }
+    }
+}
+
+/// The kernel's own pages, or a copy where it does not map them (before Linux 6.16) and it gives 4 KiB a read.
+enum Data {
+    Mapped(Mmap),
+    Copied(Vec<u8>),
+}
+
+impl Data {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        // SAFETY: the kernel's types never change while it runs, and the file that tests read stays as it is.
+        if let Ok(mapped) = unsafe { Mmap::map(&file) } {
+            return Ok(Self::Mapped(mapped));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::Copied(bytes))
+    }
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(bytes) => bytes,
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
 /// The types of one kernel.
 pub struct Btf {
-    data: Vec<u8>,
+    data: Data,
     /// Byte offset of type N + 1; type 0 is `void`.
     types: Vec<u32>,
     /// Offsets of the types that are looked up by name.
@@ -111,6 +174,9 @@ impl Type {
 }
 
 impl Btf {
+    /// With which BTF begins, in its machine's byte order.
+    pub const MAGIC: u16 = 0xeb9f;
+
     /// Reads the running kernel's.
     ///
     /// # Errors
@@ -124,22 +190,24 @@ impl Btf {
     /// # Errors
     /// As above.
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
-        let data = fs::read(path).map_err(|source| BtfError::Read {
+        let data = Data::of(path).map_err(|source| BtfError::Read {
             path: path.display().to_string(),
             source,
         })?;
         Self::parse(data)
     }
 
-    /// The raw bytes, for others that parse them.
+    /// The id of what a hook attaches to, and the `info` of that type.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.data
+    pub fn id(&self, of: Named, name: &str) -> Option<(u32, u32)> {
+        let found = self.find(of.kind(), &of.full(name))?;
+        let index = self.types.binary_search(&u32::try_from(found.at).ok()?).ok()?;
+        Some((u32::try_from(index).ok()? + 1, found.info))
     }
 
-    fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+    fn parse(data: Data) -> Result<Self, BtfError> {
         let header = |at| read_u32(&data, at).ok_or(BtfError::Malformed(at));
-        if header(0)? & 0xffff != u32::from(MAGIC) {
+        if header(0)? & 0xffff != u32::from(Self::MAGIC) {
             return Err(BtfError::Malformed(0));
         }
         let base = header(4)? as usize;
@@ -226,7 +294,7 @@ impl Btf {
     /// The prototype of the tracepoint `name`.
     #[must_use]
     pub fn tracepoint(&self, name: &str) -> Option<Prototype> {
-        let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
+        let typedef = self.find(kind::TYPEDEF, &Named::Tracepoint.full(name))?;
         let pointer = self.type_by_id(typedef.target)?;
         let mut prototype = self.prototype(self.type_by_id(pointer.target)?)?;
         // The first is the tracer's own data.
@@ -306,7 +374,9 @@ impl Btf {
         self.names
             .iter_hash(self.hasher.hash_one(name.as_bytes()))
             .filter_map(|at| self.type_at(*at as usize))
-            .find(|t| t.kind() == wanted && t.entries_fit(wanted) && self.string(t.name) == name.as_bytes())
+            .filter(|t| t.kind() == wanted && t.entries_fit(wanted) && self.string(t.name) == name.as_bytes())
+            // Of static functions of one name the kernel attaches to the first.
+            .min_by_key(|t| t.at)
     }
 
     fn strip(&self, mut current: Type) -> Option<Type> {
@@ -379,13 +449,13 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..400)) {
-            bytes[..2].copy_from_slice(&MAGIC.to_ne_bytes());
+            bytes[..2].copy_from_slice(&Btf::MAGIC.to_ne_bytes());
             for at in [4, 8, 12, 16, 20] {
                 bytes[at + 1] = 0;
                 bytes[at + 2] = 0;
                 bytes[at + 3] = 0;
             }
-            if let Ok(btf) = Btf::parse(bytes) {
+            if let Ok(btf) = Btf::parse(Data::Copied(bytes)) {
                 let _ = btf.field("sock_common", "skc_family");
                 let _ = btf.function("inet_twsk_kill");
             }

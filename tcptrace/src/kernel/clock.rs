@@ -39,6 +39,12 @@ pub fn monotonic() -> Nanos {
     Nanos(read(ClockId::CLOCK_MONOTONIC))
 }
 
+/// CPU time that the calling thread has had.
+#[must_use]
+pub fn thread_cpu() -> Nanos {
+    Nanos(read(ClockId::CLOCK_THREAD_CPUTIME_ID))
+}
+
 /// What the kernel's timers count in, a jiffy: the coarse clocks advance by it (`KTIME_LOW_RES`).
 #[must_use]
 pub fn tick() -> Nanos {
@@ -47,6 +53,6 @@ pub fn tick() -> Nanos {
 }
 
 fn read(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock).expect("Linux has both clocks");
+    let time = clock_gettime(clock).expect("Linux has these clocks");
     time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
 }

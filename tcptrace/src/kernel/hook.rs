@@ -432,3 +432,41 @@ pub const COOKIES: &[Hook] = &[
         &[],
     ),
 ];
+
+/// What snapshots are read through.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing {
+    /// Name of the program in the object.
+    pub program: &'static str,
+    /// What the kernel calls it.
+    pub target: &'static str,
+}
+
+/// The TCP sockets of a network namespace.
+pub const SOCKETS: Listing = Listing {
+    program: "iter_tcp",
+    target: "tcp",
+};
+
+/// The open files of all tasks.
+pub const OPEN_FILES: Listing = Listing {
+    program: "iter_task_file",
+    target: "task_file",
+};
+
+/// Every iterator.
+pub const ITERATORS: [Listing; 2] = [SOCKETS, OPEN_FILES];
+
+/// Every hook of every plan.
+pub fn all() -> impl Iterator<Item = &'static Hook> {
+    let lists = [
+        SET_STATE,
+        TIMEWAIT_FENTRY,
+        TIMERS,
+        REQUESTS_FENTRY,
+        RESETS,
+        COOKIES,
+    ];
+    let single = [&SET_STATE_CLASSIC, &KFREE_SKB, &ACCEPT, &NAMES];
+    lists.into_iter().flatten().chain(single)
+}

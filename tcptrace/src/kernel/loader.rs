@@ -3,7 +3,8 @@
 use super::{
     btf::{Btf, Parameter},
     counters::{CountersPod, Totals},
-    hook::{Hook, Purpose},
+    excerpt,
+    hook::{self, Hook, Purpose},
     offsets,
     plan::{self, Abilities, Preference, Way},
     probe::{self, Facts, Handlers},
@@ -11,14 +12,13 @@ use super::{
     refusal::{self, Refusal},
 };
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel,
+    Ebpf, EbpfError, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
 use std::{
     fs::{self, File},
     path::PathBuf,
-    thread,
     time::Duration,
 };
 use tcptrace_common::{ABSENT, Field};
@@ -162,7 +162,7 @@ impl Kernel {
     /// # Errors
     /// Where the kernel has no such iterator or refuses it.
     pub fn open_tcp_iterator(&mut self) -> Result<File, Refusal> {
-        self.programs.open_iterator("iter_tcp", "tcp")
+        self.programs.open_iterator(hook::SOCKETS)
     }
 
     /// Opens the iterator over the open files of all tasks.
@@ -170,7 +170,7 @@ impl Kernel {
     /// # Errors
     /// As above.
     pub fn open_holder_iterator(&mut self) -> Result<File, Refusal> {
-        self.programs.open_iterator("iter_task_file", "task_file")
+        self.programs.open_iterator(hook::OPEN_FILES)
     }
 
     /// Detaches every hook. Counters and iterators stay.
@@ -196,17 +196,9 @@ struct Loading {
 
 impl Loading {
     fn open(settings: &Settings, handlers: Handlers) -> Result<Self, Refusal> {
-        // aya's loader reads all of the kernel's types by itself, which is much of what starting costs.
-        let (facts, btf, loader) = thread::scope(|scope| {
-            let loader = scope.spawn(EbpfLoader::new);
-            let facts = probe::facts(handlers);
-            let types = facts.as_ref().ok().and_then(|facts| facts.btf.as_ref().ok());
-            let btf = types.and_then(|types| aya::Btf::parse(types.bytes(), Endianness::default()).ok());
-            let loader = loader.join().unwrap_or_else(|_| EbpfLoader::new());
-            (facts, btf, loader)
-        });
-        let facts = facts?;
-        let ebpf = load(loader, settings, &facts, btf.as_ref())?;
+        let facts = probe::facts(handlers)?;
+        let btf = facts.btf.as_ref().ok().and_then(excerpt::for_aya);
+        let ebpf = load(settings, &facts, btf.as_ref())?;
         let silent = settings.silent.clone();
         Ok(Self {
             programs: Programs { ebpf, btf, silent },
@@ -286,14 +278,7 @@ impl Loading {
     }
 }
 
-fn load(
-    loader: EbpfLoader<'static>,
-    settings: &Settings,
-    facts: &Facts,
-    btf: Option<&aya::Btf>,
-) -> Result<Ebpf, Refusal> {
-    // It borrows what is made here.
-    let mut loader: EbpfLoader<'_> = loader;
+fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Ebpf, Refusal> {
     let offsets: Vec<u16> = match &facts.btf {
         Ok(kernel) => offsets::offsets(kernel)?,
         Err(_) => vec![ABSENT; Field::COUNT],
@@ -328,7 +313,7 @@ fn load(
         0
     };
     let object = object()?;
-    loader
+    excerpt::loader()
         .btf(btf)
         .verifier_log_level(VerifierLogLevel::STATS | VerifierLogLevel::VERBOSE)
         .override_global("OFFSETS", &offsets[..], true)

@@ -2,7 +2,7 @@
 
 use super::{
     btf::Btf,
-    hook::{self, Attach, Hook, Purpose},
+    hook::{self, Attach, Hook, Listing, Purpose},
     plan::{Plan, Way},
     probe, prototype,
     refusal::Refusal,
@@ -175,11 +175,15 @@ impl Programs {
             .ok_or_else(|| missing_program(hook.program))
     }
 
-    /// Opens the iterator `name`, which is the kernel's `target`.
+    /// Opens an iterator.
     ///
     /// # Errors
     /// Where the kernel has no such iterator or refuses it.
-    pub(super) fn open_iterator(&mut self, name: &str, target: &str) -> Result<File, Refusal> {
+    pub(super) fn open_iterator(&mut self, listing: Listing) -> Result<File, Refusal> {
+        let Listing {
+            program: name,
+            target,
+        } = listing;
         let refused = |error: ProgramError| refusal_of(name, error);
         let btf = self.btf.as_ref().ok_or_else(|| Refusal::BadBtf {
             detail: "there is none".to_owned(),

@@ -5,6 +5,8 @@ use crate::{
     cli::{FilterArgs, RecordArgs, SpanArgs},
     event::{Family, Nanos, TcpState},
     filter::{Filter, Pinned},
+    owner::container::Place,
+    source::cgroups::Tree,
 };
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use std::time::Duration;
@@ -145,21 +147,8 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
 /// Reads the filter flags by what they say: processes and namespaces need not be here any more.
 ///
 /// # Errors
-/// Where a namespace is given by a name, which only its own machine can look up, or a flag asks where processes ran,
-/// which recordings do not tell.
+/// Where a namespace is given by a name, which only its own machine can look up, or a container by an empty word.
 pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
-    for (flag, is_given) in [
-        ("--cgroup", !args.cgroup.is_empty()),
-        ("--container", !args.container.is_empty()),
-    ] {
-        if is_given {
-            return Err(wrong(
-                flag,
-                "recordings do not tell where processes ran",
-                "select by --pid or --comm; the column cgroup of `tcptrace export` has the ids",
-            ));
-        }
-    }
     let netns = |word: &String| {
         word.parse().map_err(|_| {
             wrong(
@@ -185,8 +174,25 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
         },
         states: states.to_vec(),
         netns: args.netns.iter().map(netns).collect::<Result<_, _>>()?,
-        ..Filter::default()
+        cgroups: args.cgroup.iter().map(|word| cgroup(word)).collect(),
+        containers: args
+            .container
+            .iter()
+            .map(|word| super::container(word))
+            .collect::<Result<_, _>>()?,
     })
+}
+
+/// A cgroup by its v2 id, or by its path with or without the usual mount point. That of an id is not looked up: what is
+/// below it is selected by path.
+fn cgroup(word: &str) -> Tree {
+    let id = word.parse().ok();
+    let path = word.strip_prefix("/sys/fs/cgroup").unwrap_or(word);
+    let path = format!("/{}", path.trim_matches('/'));
+    Tree {
+        id,
+        path: Place::of_path(path.as_bytes()).path,
+    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ pub struct ExportRow<'a> {
     pub start_ns: Option<u64>,
     pub comm: Option<Cow<'a, str>>,
     pub cgroup: Option<u64>,
+    pub cgroup_path: Option<&'a str>,
+    pub container: Option<&'a str>,
+    pub unit: Option<&'a str>,
     pub evidence: Option<Evidence>,
     pub since_ns: Option<u64>,
 }
@@ -111,6 +114,7 @@ impl<'a> Subject<'a> {
             .owner
             .and_then(|owner| self.replay.engine.table.processes.get(owner.process));
         let owner = process.and(self.owner);
+        let place = process.and_then(|process| process.place.as_deref());
         ExportRow {
             host: self.host,
             time: self.replay.ledger.wall(self.time),
@@ -137,6 +141,11 @@ impl<'a> Subject<'a> {
             cgroup: process
                 .map(|process| process.cgroup)
                 .filter(|cgroup| *cgroup != 0),
+            cgroup_path: place.map(|place| place.path.as_str()),
+            container: place
+                .and_then(|place| place.container.as_ref())
+                .map(|container| container.id.as_str()),
+            unit: place.and_then(|place| place.unit.as_deref()),
             evidence: owner.map(|owner| owner.evidence),
             since_ns: owner.map(|owner| owner.since.0),
         }
@@ -144,12 +153,12 @@ impl<'a> Subject<'a> {
 }
 
 /// The titles of [`csv`].
-pub const TITLES: &str = "host,time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,protocol,old,new,dwell_ns,dwell_exact,reason,syn_cookie,kernel,pid,start_ns,comm,cgroup,evidence,since_ns\n";
+pub const TITLES: &str = "host,time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,protocol,old,new,dwell_ns,dwell_exact,reason,syn_cookie,kernel,pid,start_ns,comm,cgroup,cgroup_path,container,unit,evidence,since_ns\n";
 
 /// One row as RFC 4180, with its newline; what is not known is empty.
 #[must_use]
 pub fn csv(row: &ExportRow<'_>) -> String {
-    let fields: [Cow<'_, str>; 25] = [
+    let fields: [Cow<'_, str>; 28] = [
         quoted(row.host),
         rfc3339(row.time).into(),
         row.mono_ns.to_string().into(),
@@ -173,6 +182,9 @@ pub fn csv(row: &ExportRow<'_>) -> String {
         known(row.start_ns),
         quoted(row.comm.as_deref().unwrap_or("")),
         known(row.cgroup),
+        quoted(row.cgroup_path.unwrap_or("")),
+        quoted(row.container.unwrap_or("")),
+        quoted(row.unit.unwrap_or("")),
         row.evidence.map_or("", Evidence::name).into(),
         known(row.since_ns),
     ];
@@ -220,7 +232,7 @@ mod tests {
         assert_eq!(names, titles);
         assert_eq!(
             csv(&row),
-            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,0,0,CLOSE_WAIT,,500000000,false,,false,false,,,,,,\n"
+            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,0,0,CLOSE_WAIT,,500000000,false,,false,false,,,,,,,,,\n"
         );
     }
 }

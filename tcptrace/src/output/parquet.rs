@@ -56,6 +56,9 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         maybe("start_ns", DataType::Int64),
         maybe("comm", DataType::Utf8),
         maybe("cgroup", DataType::UInt64),
+        maybe("cgroup_path", DataType::Utf8),
+        maybe("container", DataType::Utf8),
+        maybe("unit", DataType::Utf8),
         maybe("evidence", DataType::Utf8),
         maybe("since_ns", DataType::Int64),
     ]))
@@ -93,6 +96,9 @@ struct Columns {
     start_ns: Int64Builder,
     comm: StringBuilder,
     cgroup: UInt64Builder,
+    cgroup_path: StringBuilder,
+    container: StringBuilder,
+    unit: StringBuilder,
     evidence: StringBuilder,
     since_ns: Int64Builder,
 }
@@ -123,6 +129,9 @@ impl Columns {
         self.start_ns.append_option(row.start_ns.map(signed));
         self.comm.append_option(row.comm.as_deref());
         self.cgroup.append_option(row.cgroup);
+        self.cgroup_path.append_option(row.cgroup_path);
+        self.container.append_option(row.container);
+        self.unit.append_option(row.unit);
         self.evidence.append_option(row.evidence.map(Evidence::name));
         self.since_ns.append_option(row.since_ns.map(signed));
     }
@@ -154,6 +163,9 @@ impl Columns {
             Arc::new(self.start_ns.finish()),
             Arc::new(self.comm.finish()),
             Arc::new(self.cgroup.finish()),
+            Arc::new(self.cgroup_path.finish()),
+            Arc::new(self.container.finish()),
+            Arc::new(self.unit.finish()),
             Arc::new(self.evidence.finish()),
             Arc::new(self.since_ns.finish()),
         ];

@@ -146,6 +146,24 @@ impl Processes {
         }
     }
 
+    /// Takes down where a process runs, where it is known.
+    pub fn settle_place(&mut self, key: ProcessKey, place: Arc<Place>) {
+        let known = self.ids.get(&key);
+        if let Some(Some(process)) = known.and_then(|id| self.slots.get_mut(id.0 as usize)) {
+            process.place = Some(place);
+            process.ask_place_at = None;
+        }
+    }
+
+    /// Those that a row names, and of which it is known where they run.
+    pub fn placed(&self) -> impl Iterator<Item = (&Process, &Arc<Place>)> {
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|process| process.rows > 0)
+            .filter_map(|process| Some((process, process.place.as_ref()?)))
+    }
+
     /// Notes that a row names the process.
     pub fn retain(&mut self, id: ProcessId) {
         if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {

@@ -4,7 +4,8 @@
 use crate::event::Nanos;
 use serde::Serialize;
 
-/// A scan that took T is followed by at least this many times T without one: one part in a hundred of one CPU.
+/// A scan that took T of CPU time is followed by at least this many times T without one: one part in a hundred of one
+/// CPU.
 const PAUSE: u64 = 99;
 
 /// Two scans are at least this far apart, so that the sockets of a burst share one.
@@ -22,7 +23,7 @@ const REFRESH: Nanos = Nanos::from_secs(10);
 pub struct Cost {
     /// How many there were.
     pub count: u64,
-    /// Time that they took, all together.
+    /// CPU time that they took, all together.
     pub total_ns: u64,
 }
 
@@ -62,10 +63,9 @@ impl Schedule {
             && (is_wanted || (self.unsettled > 0 && waited >= self.patience) || waited >= REFRESH)
     }
 
-    /// Notes a scan from `started` to `ended` that left `unsettled` rows without a holder. `was_wanted`: whether
-    /// something new had asked for it.
-    pub fn done(&mut self, started: Nanos, ended: Nanos, was_wanted: bool, unsettled: u64) {
-        let took = ended.since(started);
+    /// Notes a scan that `ended`, `took` so much CPU time and left `unsettled` rows without a holder. `was_wanted`:
+    /// whether something new had asked for it.
+    pub fn done(&mut self, ended: Nanos, took: Nanos, was_wanted: bool, unsettled: u64) {
         self.cost.count += 1;
         self.cost.total_ns += took.0;
         self.ended = ended;
@@ -91,7 +91,7 @@ mod tests {
     fn what_is_new_is_looked_for_at_once_and_then_after_a_pause() {
         let mut schedule = Schedule::default();
         assert!(schedule.is_due(ms(20_000), true));
-        schedule.done(ms(20_000), ms(20_001), true, 0);
+        schedule.done(ms(20_001), ms(1), true, 0);
         assert!(!schedule.is_due(ms(20_050), true));
         assert!(schedule.is_due(ms(20_101), true));
         assert!(!schedule.is_due(ms(20_101), false));
@@ -106,7 +106,7 @@ mod tests {
             now = now.plus(ms(1));
             if schedule.is_due(now, true) {
                 let ended = now.plus(ms(7));
-                schedule.done(now, ended, true, 3);
+                schedule.done(ended, ms(7), true, 3);
                 now = ended;
             }
         }
@@ -119,13 +119,13 @@ mod tests {
     fn what_nobody_holds_is_looked_for_ever_more_rarely() {
         let mut schedule = Schedule::default();
         let mut now = ms(10_000);
-        schedule.done(now, now, true, 5);
+        schedule.done(now, ms(0), true, 5);
         let mut gaps = Vec::new();
         let mut last = now;
         for _ in 0..20_000 {
             now = now.plus(ms(1));
             if schedule.is_due(now, false) {
-                schedule.done(now, now, false, 5);
+                schedule.done(now, ms(0), false, 5);
                 gaps.push(now.since(last).0 / 1_000_000);
                 last = now;
             }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_known_is_looked_at_again_after_a_while() {
         let mut schedule = Schedule::default();
-        schedule.done(ms(10_000), ms(10_001), true, 0);
+        schedule.done(ms(10_001), ms(1), true, 0);
         assert!(!schedule.is_due(ms(20_000), false));
         assert!(schedule.is_due(ms(20_001), false));
     }

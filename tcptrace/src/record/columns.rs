@@ -58,9 +58,7 @@ impl Columns {
                 put(&mut self.numbers.netns, self.rows, *netns);
                 self.mark(kind::COVERED, 0, 0);
             }
-            Entry::SegmentsHidden(are_hidden) => {
-                self.mark(kind::SEGMENTS_HIDDEN, 0, u64::from(*are_hidden));
-            }
+            Entry::Hidden(hidden) => self.mark(kind::HIDDEN, 0, hidden.to_bits()),
             Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
             Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
             Entry::Note { time, text } => {
@@ -73,6 +71,13 @@ impl Columns {
                 self.mark(kind::SCAN_BEGUN, started.0, 0);
             }
             Entry::ScanDone { took } => self.mark(kind::SCAN_DONE, 0, took.0),
+            Entry::Place { task, path } => {
+                let number = self.process(task);
+                put(&mut self.numbers.process, self.rows, number);
+                put(&mut self.numbers.pid, self.rows, task.process.pid);
+                self.texts.push((self.rows, path.as_bytes().into()));
+                self.mark(kind::PLACE, 0, 0);
+            }
             Entry::Clock(anchor) => self.mark(kind::CLOCK, anchor.mono_ns, anchor.wall_ns),
             Entry::Lost { time, total } => self.mark(kind::LOST, time.0, *total),
             Entry::Gap { time, entries } => self.mark(kind::GAP, time.0, *entries),

@@ -2,8 +2,9 @@
 //! order in which the live engine took them, so that a replay takes the same steps.
 
 use crate::{
+    connection::hidden::Hidden,
     decode::{Holder, Row},
-    event::{Event, Nanos},
+    event::{Event, Nanos, SockRef, Task},
     kernel::clock::Anchor,
     owner::holders::Way,
 };
@@ -23,8 +24,8 @@ pub enum Entry {
     Row(Row),
     /// The snapshot is whole, and was merged.
     SnapshotDone,
-    /// Whether no hook shows the segments of timewait socks, from now on.
-    SegmentsHidden(bool),
+    /// What no hook shows, from now on.
+    Hidden(Hidden),
     /// Timewait socks in FIN_WAIT2 were looked at, since no hook tells of their FIN: rows and events follow.
     LookBegun(Nanos),
     /// The look that began at this time is whole, and was taken in.
@@ -50,6 +51,13 @@ pub enum Entry {
         /// How long it took.
         took: Nanos,
     },
+    /// Where a process runs.
+    Place {
+        /// The process.
+        task: Task,
+        /// Its cgroup's path, as [`Place`](crate::owner::container::Place) has it.
+        path: Box<str>,
+    },
     /// Both clocks, read together.
     Clock(Anchor),
     /// How many records the kernel could not deliver until then, since the start.
@@ -72,6 +80,15 @@ pub enum Entry {
     Summary(Box<str>),
 }
 
+/// What a reader of recordings is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A row about this socket follows soon: it may be looked for meanwhile. Nothing has happened yet.
+    Soon(SockRef),
+    /// The next entry.
+    Entry(&'a Entry),
+}
+
 impl Entry {
     /// The time it speaks of; `None` where it has none of its own.
     #[must_use]
@@ -91,9 +108,10 @@ impl Entry {
             Self::Clock(anchor) => Some(Nanos(anchor.mono_ns)),
             Self::Covered(_)
             | Self::SnapshotDone
-            | Self::SegmentsHidden(_)
+            | Self::Hidden(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
+            | Self::Place { .. }
             | Self::Summary(_) => None,
         }
     }

@@ -1,13 +1,14 @@
 //! The table that a recording is: its columns, and what each kind of row is called. docs/recording.md describes it for
 //! people. No column holds nulls: 0, or nothing, where a kind of row has no use for it.
 
+use super::batch::Column;
 use crate::{
     decode::SockKind,
     event::{Event, How, SockRef, TcpState, TimerStep, What},
     owner::holders::Way,
 };
 use arrow_array::{
-    ArrayRef, PrimitiveArray, RecordBatch,
+    ArrayRef, PrimitiveArray,
     types::{ArrowPrimitiveType, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::{DataType, Field, Metadata, Schema, SchemaRef};
@@ -40,7 +41,8 @@ pub mod kind {
     pub const STOPPED: u8 = 37;
     pub const SUMMARY: u8 = 38;
     pub const NOTE: u8 = 39;
-    pub const SEGMENTS_HIDDEN: u8 = 40;
+    pub const HIDDEN: u8 = 40;
+    pub const PLACE: u8 = 41;
     pub const SNAPSHOT_BEGUN: u8 = 48;
     pub const COVERED: u8 = 49;
     pub const ROW: u8 = 50;
@@ -92,12 +94,10 @@ macro_rules! columns {
         pub struct NumbersRead<'a> { $(pub $name: &'a [<$kind as ArrowPrimitiveType>::Native],)* }
 
         impl<'a> NumbersRead<'a> {
-            /// Finds the columns by name.
-            ///
-            /// # Errors
-            /// The name of a column that has another type.
-            pub fn new(batch: &'a RecordBatch) -> Result<Self, &'static str> {
-                Ok(Self { $($name: numbers::<$kind>(batch, stringify!($name))?,)* })
+            /// The columns in the order of [`fields`].
+            pub(super) fn new(columns: &'a [Column]) -> Self {
+                let mut columns = columns.iter();
+                Self { $($name: columns.next().map_or(&[], Column::values),)* }
             }
         }
     };
@@ -135,20 +135,6 @@ columns! {
     cgroup: UInt64Type,
 }
 
-fn numbers<'a, T: ArrowPrimitiveType>(
-    batch: &'a RecordBatch,
-    name: &'static str,
-) -> Result<&'a [T::Native], &'static str> {
-    match batch.column_by_name(name) {
-        None => Ok(&[]),
-        Some(column) => column
-            .as_any()
-            .downcast_ref::<PrimitiveArray<T>>()
-            .map(|column| &**column.values())
-            .ok_or(name),
-    }
-}
-
 /// Bytes of an address: IPv6, IPv4 as v4-mapped.
 pub const ADDRESS_BYTES: usize = 16;
 
@@ -160,6 +146,12 @@ static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
     fields.push(Field::new("text", DataType::Binary, false));
     fields
 });
+
+/// The table's columns: the numbers first.
+#[must_use]
+pub fn fields() -> &'static [Field] {
+    &FIELDS
+}
 
 /// The table's columns, with this metadata.
 #[must_use]

@@ -26,6 +26,9 @@ const LONGEST_METADATA: usize = 4 << 20;
 /// No body of ours is longer: a batch has about 65,536 rows, and the longest text is a summary.
 const LONGEST_BODY: u64 = 256 << 20;
 
+/// Nor are the texts of one batch, uncompressed.
+pub const LONGEST_TEXTS: usize = 256 << 20;
+
 /// Puts a message together.
 #[must_use]
 pub fn seal(message: EncodedData) -> Vec<u8> {
@@ -114,6 +117,14 @@ pub fn find(bytes: &[u8]) -> Found {
     } else {
         Found::Damaged
     }
+}
+
+/// Metadata and body of a whole message.
+#[must_use]
+pub fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (prefix, rest) = message.split_first_chunk::<PREFIX_BYTES>()?;
+    let length = u32::from_le_bytes(*prefix.last_chunk()?);
+    rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
 #[cfg(test)]

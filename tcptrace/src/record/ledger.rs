@@ -80,11 +80,12 @@ impl Ledger {
             | Entry::Covered(_)
             | Entry::Row(_)
             | Entry::SnapshotDone
-            | Entry::SegmentsHidden(_)
+            | Entry::Hidden(_)
             | Entry::LookBegun(_)
             | Entry::Looked(_)
             | Entry::ScanBegun { .. }
             | Entry::Holder(_)
+            | Entry::Place { .. }
             | Entry::Summary(_) => {}
         }
     }

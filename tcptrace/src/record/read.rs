@@ -1,17 +1,17 @@
 //! Reads one file of a recording: what is whole, and where what is not. Never takes damaged bytes for data.
 
 use super::{
+    batch::{Decoder, Undecodable},
     compatibility::{self, Incompatible},
-    entry::Entry,
+    entry::{Entry, Told},
     frame::{self, Found},
     origin::Origin,
     rows::Rows,
 };
 use crate::event::Nanos;
-use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
-use arrow_ipc::{convert::try_schema_from_ipc_buffer, reader::StreamDecoder};
+use arrow_ipc::convert::try_schema_from_ipc_buffer;
 use std::{
+    cell::Cell,
     fmt,
     fs::File,
     io::{self, Read as _},
@@ -88,7 +88,7 @@ pub struct Reader {
     pub unknown: u64,
     /// Whether the end of the stream was found.
     pub is_whole: bool,
-    decoder: StreamDecoder,
+    decoder: Decoder,
     input: Input,
 }
 
@@ -114,21 +114,17 @@ impl Reader {
                 ReadError::NoHeader(input.read_to())
             });
         };
-        let header = input.take(length);
-        let Ok(schema) = try_schema_from_ipc_buffer(&header) else {
+        let header = try_schema_from_ipc_buffer(input.peek(length));
+        input.pass(length);
+        let Ok(schema) = header else {
             return Err(ReadError::NoHeader(input.offset));
         };
-        // The decoder looks at it when it gets the first batch.
-        let mut decoder = StreamDecoder::new();
-        if decoder.decode(&mut Buffer::from_vec(header)).is_err() {
-            return Err(ReadError::NoHeader(input.offset));
-        }
         Ok(Self {
             origin: compatibility::judge(schema.metadata())?,
             damage: Vec::new(),
             unknown: 0,
             is_whole: false,
-            decoder,
+            decoder: Decoder::new(&schema)?,
             input,
         })
     }
@@ -138,67 +134,72 @@ impl Reader {
     ///
     /// # Errors
     /// Where the file cannot be read further; what was handed over is whole.
-    pub fn visit(&mut self, each: &mut impl FnMut(Entry) -> ControlFlow<()>) -> io::Result<bool> {
-        let mut latest = Nanos(self.origin.clock.mono_ns);
-        while let Some(step) = self.next_batch()? {
-            let batch = match step {
-                Step::Batch(batch) => batch,
-                Step::Gap => {
-                    let gap = Entry::Gap {
-                        time: latest,
-                        entries: 0,
-                    };
-                    if each(gap).is_break() {
-                        return Ok(false);
-                    }
-                    continue;
-                }
-            };
-            let Ok(mut rows) = Rows::new(&batch) else {
-                // A column of another type: no version wrote this.
-                self.unknown += batch.num_rows() as u64;
-                continue;
-            };
-            for entry in &mut rows {
-                if let Some(time) = entry.time() {
-                    latest = latest.max(time);
-                }
-                if each(entry).is_break() {
-                    return Ok(false);
-                }
+    pub fn visit(&mut self, each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>) -> io::Result<bool> {
+        let latest = Cell::new(Nanos(self.origin.clock.mono_ns));
+        let mut each = |told: Told<'_>| {
+            if let Told::Entry(entry) = told
+                && let Some(time) = entry.time()
+            {
+                latest.set(latest.get().max(time));
             }
-            self.unknown += rows.unknown;
+            each(told)
+        };
+        while let Some(step) = self.next_batch()? {
+            let flow = match step {
+                Step::Batch(count) => {
+                    if let Ok(columns) = self.decoder.columns() {
+                        let mut rows = Rows::new(columns);
+                        let flow = rows.visit(&mut each);
+                        self.unknown += rows.unknown;
+                        flow
+                    } else {
+                        // A column of another type: no version wrote this.
+                        self.unknown += count as u64;
+                        ControlFlow::Continue(())
+                    }
+                }
+                Step::Gap => each(Told::Entry(&Entry::Gap {
+                    time: latest.get(),
+                    entries: 0,
+                })),
+            };
+            if flow.is_break() {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
 
     fn next_batch(&mut self) -> io::Result<Option<Step>> {
-        let start = self.input.offset;
-        match self.input.find()? {
-            Found::Message(length) => {
-                let message = self.input.take(length);
-                match self.decoder.decode(&mut Buffer::from_vec(message)) {
-                    Ok(Some(batch)) => Ok(Some(Step::Batch(batch))),
-                    // An empty message, or a dictionary: nothing that a recording has, and nothing lost.
-                    Ok(None) => self.next_batch(),
-                    Err(_) => {
-                        self.note(start..self.input.offset, Fault::Undecodable);
-                        Ok(Some(Step::Gap))
+        loop {
+            let start = self.input.offset;
+            return match self.input.find()? {
+                Found::Message(length) => {
+                    let decoded = self.decoder.decode(self.input.peek(length));
+                    self.input.pass(length);
+                    match decoded {
+                        Ok(Some(rows)) => Ok(Some(Step::Batch(rows))),
+                        // An empty message, or a dictionary: nothing that a recording has, and nothing lost.
+                        Ok(None) => continue,
+                        Err(Undecodable) => {
+                            self.note(start..self.input.offset, Fault::Undecodable);
+                            Ok(Some(Step::Gap))
+                        }
                     }
                 }
-            }
-            Found::End => {
-                self.input.take(frame::END.len());
-                if self.input.is_at_end()? {
-                    self.is_whole = true;
-                    return Ok(None);
+                Found::End => {
+                    self.input.pass(frame::END.len());
+                    if self.input.is_at_end()? {
+                        self.is_whole = true;
+                        return Ok(None);
+                    }
+                    // A length that was damaged to 0 looks like an end.
+                    self.resume(start, Fault::Damaged)
                 }
-                // A length that was damaged to 0 looks like an end.
-                self.resume(start, Fault::Damaged)
-            }
-            Found::Cut if self.input.is_at_end()? => Ok(None),
-            Found::Cut => self.resume(start, Fault::Cut),
-            Found::Damaged => self.resume(start, Fault::Damaged),
+                Found::Cut if self.input.is_at_end()? => Ok(None),
+                Found::Cut => self.resume(start, Fault::Cut),
+                Found::Damaged => self.resume(start, Fault::Damaged),
+            };
         }
     }
 
@@ -216,7 +217,8 @@ impl Reader {
 }
 
 enum Step {
-    Batch(RecordBatch),
+    /// So many rows are decoded.
+    Batch(usize),
     Gap,
 }
 
@@ -266,11 +268,14 @@ impl Input {
         Ok(self.rest().is_empty())
     }
 
-    fn take(&mut self, length: usize) -> Vec<u8> {
-        let taken = self.rest().get(..length).unwrap_or_default().to_vec();
-        self.used += taken.len();
-        self.offset += taken.len() as u64;
-        taken
+    fn peek(&self, length: usize) -> &[u8] {
+        self.rest().get(..length).unwrap_or_default()
+    }
+
+    fn pass(&mut self, length: usize) {
+        let length = length.min(self.rest().len());
+        self.used += length;
+        self.offset += length as u64;
     }
 
     /// Passes over at least one byte, up to the next whole message; `false` where there is none, at the file's end.

@@ -2,27 +2,27 @@
 //! guessed.
 
 use super::{
-    entry::Entry,
-    format::{ADDRESS_BYTES, NumbersRead, flag, kind},
+    batch::Columns,
+    entry::{Entry, Told},
+    format::{ADDRESS_BYTES, flag, kind},
 };
 use crate::{
+    connection::hidden::Hidden,
     decode::{Holder, Row, SockKind},
     event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
     kernel::clock::Anchor,
     owner::holders::Way,
 };
-use arrow_array::{Array as _, BinaryArray, FixedSizeBinaryArray, RecordBatch};
+use std::ops::ControlFlow;
+
+/// The sockets of so many rows are told before the rows are: what a processor fetches at once.
+const AHEAD: usize = 16;
 
 /// The rows of one batch.
 #[derive(Debug)]
 pub struct Rows<'a> {
-    numbers: NumbersRead<'a>,
-    local_addr: &'a [u8],
-    remote_addr: &'a [u8],
-    texts: Option<&'a BinaryArray>,
+    columns: Columns<'a>,
     tasks: Vec<Task>,
-    at: usize,
-    count: usize,
     /// Rows that were not understood.
     pub unknown: u64,
 }
@@ -33,28 +33,42 @@ fn get<T: Copy + Default>(column: &[T], at: usize) -> T {
 }
 
 impl<'a> Rows<'a> {
-    /// Finds the batch's columns.
-    ///
-    /// # Errors
-    /// The name of a column that has another type than this version writes.
-    pub fn new(batch: &'a RecordBatch) -> Result<Self, &'static str> {
-        Ok(Self {
-            numbers: NumbersRead::new(batch)?,
-            local_addr: addresses(batch, "local_addr")?,
-            remote_addr: addresses(batch, "remote_addr")?,
-            texts: match batch.column_by_name("text") {
-                None => None,
-                Some(column) => Some(column.as_any().downcast_ref().ok_or("text")?),
-            },
+    /// The rows of these columns.
+    #[must_use]
+    pub const fn new(columns: Columns<'a>) -> Self {
+        Self {
+            columns,
             tasks: Vec::new(),
-            at: 0,
-            count: batch.num_rows(),
             unknown: 0,
-        })
+        }
     }
 
-    fn entry(&mut self, at: usize) -> Option<Entry> {
-        let numbers = &self.numbers;
+    /// Hands over every entry until `each` breaks off, and says of which sockets the next ones are.
+    pub fn visit(&mut self, each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let count = self.columns.count;
+        for first in (0..count).step_by(AHEAD) {
+            for at in first..count.min(first + AHEAD) {
+                each(Told::Soon(self.sock(at)))?;
+            }
+            for at in first..count.min(first + AHEAD) {
+                match get(self.columns.numbers.kind, at) {
+                    kind::PROCESS => self.unknown += u64::from(self.describe(at).is_none()),
+                    ..kind::PROCESS => match self.event(at) {
+                        Some(event) => each(Told::Entry(&Entry::Event(event)))?,
+                        None => self.unknown += 1,
+                    },
+                    _ => match self.entry(at) {
+                        Some(entry) => each(Told::Entry(&entry))?,
+                        None => self.unknown += 1,
+                    },
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn entry(&self, at: usize) -> Option<Entry> {
+        let numbers = &self.columns.numbers;
         let time = Nanos(get(numbers.mono_ns, at));
         let value = get(numbers.value, at);
         Some(match get(numbers.kind, at) {
@@ -66,12 +80,16 @@ impl<'a> Rows<'a> {
             kind::LOST => Entry::Lost { time, total: value },
             kind::GAP => Entry::Gap { time, entries: value },
             kind::STOPPED => Entry::Stopped(time),
-            kind::SUMMARY => Entry::Summary(String::from_utf8_lossy(self.text(at)).into()),
+            kind::SUMMARY => Entry::Summary(String::from_utf8_lossy(self.columns.text(at)).into()),
             kind::NOTE => Entry::Note {
                 time,
-                text: String::from_utf8_lossy(self.text(at)).into(),
+                text: String::from_utf8_lossy(self.columns.text(at)).into(),
             },
-            kind::SEGMENTS_HIDDEN => Entry::SegmentsHidden(value != 0),
+            kind::PLACE => Entry::Place {
+                task: self.task(get(numbers.process, at))?,
+                path: String::from_utf8_lossy(self.columns.text(at)).into(),
+            },
+            kind::HIDDEN => Entry::Hidden(Hidden::from_bits(value)),
             kind::LOOK_BEGUN => Entry::LookBegun(time),
             kind::LOOKED => Entry::Looked(time),
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),
@@ -88,12 +106,14 @@ impl<'a> Rows<'a> {
             },
             kind::HOLDER => Entry::Holder(self.holder(at)?),
             kind::SCAN_DONE => Entry::ScanDone { took: Nanos(value) },
-            _ => Entry::Event(self.event(at)?),
+            _ => return None,
         })
     }
 
+    /// Most rows are events: their making is part of the loop.
+    #[inline(always)]
     fn event(&self, at: usize) -> Option<Event> {
-        let numbers = &self.numbers;
+        let numbers = &self.columns.numbers;
         let flags = get(numbers.flags, at);
         let what = match get(numbers.kind, at) {
             kind::STATE => What::State {
@@ -153,7 +173,7 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&self, at: usize) -> Option<Row> {
-        let numbers = &self.numbers;
+        let numbers = &self.columns.numbers;
         let flags = get(numbers.flags, at);
         Some(Row {
             time: Nanos(get(numbers.mono_ns, at)),
@@ -181,7 +201,7 @@ impl<'a> Rows<'a> {
     }
 
     fn holder(&self, at: usize) -> Option<Holder> {
-        let numbers = &self.numbers;
+        let numbers = &self.columns.numbers;
         let task = self.task(get(numbers.process, at))?;
         Some(Holder {
             cookie: get(numbers.cookie, at),
@@ -198,8 +218,8 @@ impl<'a> Rows<'a> {
 
     fn sock(&self, at: usize) -> SockRef {
         SockRef {
-            cookie: get(self.numbers.cookie, at),
-            address: get(self.numbers.object, at),
+            cookie: get(self.columns.numbers.cookie, at),
+            address: get(self.columns.numbers.object, at),
         }
     }
 
@@ -211,10 +231,10 @@ impl<'a> Rows<'a> {
         // IPv6 addresses are taken as they are, and IPv4 ones were kept as such.
         Ends::from_wire(
             false,
-            address(self.local_addr),
-            address(self.remote_addr),
-            get(self.numbers.local_port, at),
-            get(self.numbers.remote_port, at),
+            address(self.columns.local_addr),
+            address(self.columns.remote_addr),
+            get(self.columns.numbers.local_port, at),
+            get(self.columns.numbers.remote_port, at),
         )
     }
 
@@ -225,13 +245,13 @@ impl<'a> Rows<'a> {
 
     /// Takes in the description of a process; numbers count up from 1 within a batch.
     fn describe(&mut self, at: usize) -> Option<()> {
-        let numbers = &self.numbers;
+        let numbers = &self.columns.numbers;
         let next = u32::try_from(self.tasks.len() + 1).ok()?;
         if get(numbers.process, at) != next {
             return None;
         }
         let mut comm = [0; 16];
-        let text = self.text(at);
+        let text = self.columns.text(at);
         comm.get_mut(..text.len())?.copy_from_slice(text);
         let task = Task {
             process: ProcessKey {
@@ -244,45 +264,6 @@ impl<'a> Rows<'a> {
         };
         self.tasks.push(task);
         Some(())
-    }
-
-    fn text(&self, at: usize) -> &'a [u8] {
-        match self.texts {
-            Some(texts) if at < texts.len() => texts.value(at),
-            Some(_) | None => &[],
-        }
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Entry;
-
-    fn next(&mut self) -> Option<Entry> {
-        while self.at < self.count {
-            let at = self.at;
-            self.at += 1;
-            if get(self.numbers.kind, at) == kind::PROCESS {
-                self.unknown += u64::from(self.describe(at).is_none());
-                continue;
-            }
-            match self.entry(at) {
-                Some(entry) => return Some(entry),
-                None => self.unknown += 1,
-            }
-        }
-        None
-    }
-}
-
-fn addresses<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a [u8], &'static str> {
-    let Some(column) = batch.column_by_name(name) else {
-        return Ok(&[]);
-    };
-    let column: &FixedSizeBinaryArray = column.as_any().downcast_ref().ok_or(name)?;
-    if usize::try_from(column.value_length()) == Ok(ADDRESS_BYTES) {
-        Ok(column.value_data())
-    } else {
-        Err(name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files of a report: which of them belong to one run, in which order, and what is missing between them.
 
 use super::{
-    entry::Entry,
+    entry::{Entry, Told},
     origin::Origin,
     read::{ReadError, Reader},
 };
@@ -79,12 +79,12 @@ impl Run {
     /// Where a file cannot be read further, with its name.
     pub fn play(
         &mut self,
-        each: &mut impl FnMut(Entry) -> ControlFlow<()>,
+        each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>,
     ) -> Result<(), (PathBuf, io::Error)> {
         let mut next = None;
         for (path, reader) in &mut self.files {
             let Origin { segment, clock, .. } = reader.origin;
-            if next.is_some() && each(Entry::Clock(clock)).is_break() {
+            if next.is_some() && each(Told::Entry(&Entry::Clock(clock))).is_break() {
                 return Ok(());
             }
             if next.is_some_and(|next| next != segment) {
@@ -92,7 +92,7 @@ impl Run {
                     time: Nanos(clock.mono_ns),
                     entries: 0,
                 };
-                if each(gap).is_break() {
+                if each(Told::Entry(&gap)).is_break() {
                     return Ok(());
                 }
             }

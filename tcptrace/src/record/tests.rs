@@ -2,14 +2,17 @@
 //! damage is found, said, and costs nothing beyond itself.
 
 use super::{
-    entry::Entry,
+    entry::{Entry, Told},
     ledger::Ledger,
     origin::{Origin, tests::example},
     read::{Fault, ReadError, Reader},
     write::Encoder,
 };
 use crate::{
-    connection::table_tests::{Fate, Workload, any_workload, fates, perturbed},
+    connection::{
+        hidden::Hidden,
+        table_tests::{Fate, Workload, any_workload, fates, perturbed},
+    },
     decode::{Holder, Row, SockKind},
     engine::Engine,
     event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
@@ -153,8 +156,10 @@ fn said(origin: &Origin, engine: &Engine, ledger: &Ledger) -> String {
 fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
     let mut reader = Reader::new(Box::new(Cursor::new(bytes)))?;
     let mut entries = Vec::new();
-    let visited = reader.visit(&mut |entry| {
-        entries.push(entry);
+    let visited = reader.visit(&mut |told| {
+        if let Told::Entry(entry) = told {
+            entries.push(entry.clone());
+        }
         ControlFlow::Continue(())
     });
     assert!(visited.unwrap());
@@ -399,7 +404,10 @@ fn one_of_each() -> Vec<Entry> {
         inode: 8,
     };
     vec![
-        Entry::SegmentsHidden(true),
+        Entry::Hidden(Hidden {
+            segments: true,
+            requests: false,
+        }),
         event(1, state),
         event(2, What::ResetReceived),
         event(3, What::ResetSent),

@@ -56,7 +56,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
             );
         }
     }
-    let sockets = snapshot::sockets(&mut kernel, None);
+    let sockets = snapshot::sockets(snapshot::Reader::Iterator(&mut kernel), None);
     let holders = snapshot::holders(&mut kernel);
     let _ = writeln!(
         text,

@@ -1,4 +1,7 @@
-//! `tcptrace hist`: how long states last, traced live or read from dumps.
+//! `tcptrace hist`: how long states last, traced live or read from files.
+
+mod files;
+mod forms;
 
 use super::{
     Failure, runtime,
@@ -13,26 +16,16 @@ use crate::{
     options::{self, HistOptions},
     output::{
         duration::human,
-        hist::{self, Picture, csv, hgrm, hlog, text},
+        hist::{self, Picture, csv, hlog},
         json,
         sink::Sink,
     },
-    source::{cgroups::Cgroups, hlog as reader},
-    stats::{
-        collector::Collector,
-        measure::{Kind, Measure},
-        report::Report,
-    },
-};
-use anyhow::Context as _;
-use serde::Serialize;
-use std::{
-    fs,
-    path::{Path, PathBuf},
+    source::cgroups::Cgroups,
+    stats::{collector::Collector, measure::Measure, report::Report},
 };
 use tokio::time::Instant;
 
-/// Measures until a signal or the duration ends it, or reads dumps.
+/// Measures until a signal or the duration ends it, or reads files.
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, files that cannot be read, an output that cannot be written.
@@ -51,7 +44,7 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
             Measuring::new(session, wanted, &filter)?.run(deadline).await
         });
     }
-    read(&args.files, &wanted)
+    files::run(args, &wanted)
 }
 
 struct Measuring {
@@ -194,125 +187,15 @@ impl Measuring {
             watched: Some(watched),
             top: self.wanted.top,
         };
-        let mut lines = drawn(&picture, self.wanted.form);
+        let mut lines = forms::drawn(&picture, self.wanted.form);
         if self.wanted.form == Form::Json {
             lines.push_str(&json::summary(&summary));
         }
         unless_closed(self.sink.lines(&lines).and_then(|()| self.sink.flush()))?;
-        write_beside(&picture, &self.wanted)
+        forms::write_beside(&picture, &self.wanted)
     }
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
-}
-
-/// A report in every form but a log.
-fn drawn(picture: &Picture<'_>, form: Form) -> String {
-    match form {
-        Form::Text => text::draw(picture),
-        Form::Json => hist::json::rows(picture),
-        Form::Csv => csv::rows(picture),
-        Form::Hgrm => hgrm::distribution(&hlog::total(picture.report, picture.measures)),
-        Form::Hlog => String::new(),
-    }
-}
-
-/// Percentile distributions go to a file each, as the plotter takes them: `dwell.hgrm` has all states together,
-/// `dwell.CLOSE_WAIT.hgrm` that one.
-fn write_beside(picture: &Picture<'_>, wanted: &HistOptions) -> Result<(), Failure> {
-    let (Form::Hgrm, Some(file)) = (wanted.form, &wanted.output.file) else {
-        return Ok(());
-    };
-    let all = picture.report.everybody();
-    for measure in picture.measures {
-        if all.count(*measure, Kind::Finished) == 0 {
-            continue;
-        }
-        let text = hgrm::distribution(&all.histogram(*measure, Kind::Finished));
-        let path = named_after(file, measure.name());
-        fs::write(&path, text).map_err(Failure::Output)?;
-    }
-    Ok(())
-}
-
-/// `dwell.hgrm` and `CLOSE_WAIT` to `dwell.CLOSE_WAIT.hgrm`.
-fn named_after(file: &Path, word: &str) -> PathBuf {
-    match file.extension() {
-        Some(extension) => file.with_extension(format!("{word}.{}", extension.to_string_lossy())),
-        None => file.with_extension(word),
-    }
-}
-
-/// What was read, for the first line of JSON.
-#[derive(Serialize)]
-struct ReadHeader<'a> {
-    program: &'static str,
-    version: &'static str,
-    files: Vec<String>,
-    hosts: Vec<&'a str>,
-}
-
-/// Puts dumps together.
-fn read(files: &[PathBuf], wanted: &HistOptions) -> Result<(), Failure> {
-    let mut dumps = Vec::new();
-    for file in files {
-        let name = file.display();
-        let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
-        let dump = reader::read(&name.to_string(), &String::from_utf8_lossy(&bytes), wanted.by)
-            .with_context(|| format!("{name} is of no use"))?;
-        for damage in &dump.damage {
-            eprintln!("tcptrace: {name}: {damage}");
-        }
-        dumps.push(dump);
-    }
-    let report = reader::merge(&dumps, wanted.by);
-    let picture = Picture {
-        report: &report,
-        measures: &hist::measures(&wanted.states),
-        watched: None,
-        top: wanted.top,
-    };
-    let mut hosts: Vec<&str> = dumps.iter().map(|dump| dump.host.as_str()).collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    let header = ReadHeader {
-        program: "tcptrace",
-        version: env!("CARGO_PKG_VERSION"),
-        files: files.iter().map(|file| file.display().to_string()).collect(),
-        hosts,
-    };
-    let before = match wanted.form {
-        Form::Json => json::line(&serde_json::json!({ "header": header })),
-        Form::Csv if wanted.output.header => csv::TITLES.to_owned(),
-        Form::Csv | Form::Text | Form::Hlog | Form::Hgrm => String::new(),
-    };
-    let damaged: usize = dumps.iter().map(|dump| dump.damage.len()).sum();
-    let after = match wanted.form {
-        Form::Json => json::line(&serde_json::json!({
-            "summary": { "files": files.len(), "damaged_lines": damaged }
-        })),
-        Form::Csv | Form::Text | Form::Hlog | Form::Hgrm => String::new(),
-    };
-    let mut sink = Sink::open(wanted.output.file.as_deref()).map_err(Failure::Output)?;
-    let text = before + &drawn(&picture, wanted.form) + &after;
-    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
-    write_beside(&picture, wanted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_single_states_are_named_after_the_one_of_all() {
-        let table = [
-            ("/tmp/dwell.hgrm", "/tmp/dwell.CLOSE_WAIT.hgrm"),
-            ("dwell", "dwell.CLOSE_WAIT"),
-            ("a.b.hgrm", "a.b.CLOSE_WAIT.hgrm"),
-        ];
-        for (all, one) in table {
-            assert_eq!(named_after(Path::new(all), "CLOSE_WAIT"), Path::new(one));
-        }
-    }
 }

@@ -11,9 +11,10 @@ use crate::{
     cli::WatchArgs,
     event::{Nanos, TcpState},
     filter::Filter,
+    findings::settings,
     kernel::clock,
     options::{self, words},
-    source::{cgroups::Cgroups, descriptors, ports},
+    source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Wish},
         content::Queue,
@@ -33,9 +34,6 @@ const LOOK_EVERY: Nanos = Nanos::from_secs(1);
 
 /// Reading them takes at most one part in this many of the time.
 const LOOK_PAUSE: u64 = 50;
-
-/// How often the ranges of local ports are read, at most.
-const PORTS_EVERY: Nanos = Nanos::from_secs(10);
 
 /// Descriptors are counted of so many processes at most.
 const DESCRIPTORS_OF: usize = 200;
@@ -63,7 +61,8 @@ pub(super) async fn run(
         cgroups: Cgroups::of_this_host(),
         frame_began: session.started,
         next_look: Nanos(0),
-        next_ports: Nanos(0),
+        spaces: Watched::default(),
+        sysctls: settings::names(),
         frames: 0,
     };
     // What is logged would be written over the picture.
@@ -82,7 +81,8 @@ struct LiveView {
     meter: Meter,
     frame_began: Nanos,
     next_look: Nanos,
-    next_ports: Nanos,
+    spaces: Watched,
+    sysctls: Vec<&'static str>,
     frames: u64,
 }
 
@@ -192,8 +192,10 @@ impl LiveView {
         self.count_descriptors();
         self.rows(session);
         let began = clock::monotonic();
-        let app = &mut self.screen.app;
-        if self.gather.judge(&mut app.content, &session.engine, began) {
+        if self.gather.may_judge(began) {
+            let app = &mut self.screen.app;
+            app.content.spaces = self.spaces.read(None, &self.sysctls, began);
+            self.gather.judge(&mut app.content, &session.engine, began);
             self.gather.judged(began, clock::monotonic());
             app.arrange();
         }
@@ -209,7 +211,6 @@ impl LiveView {
             .rows(&mut app.content, &session.engine, now, &self.filter, &place);
         app.arrange();
         self.look_into_queues(session, now);
-        self.read_port_ranges(now);
         self.screen.refresh();
     }
 
@@ -256,7 +257,7 @@ impl LiveView {
             .enumerate()
             .filter(|(at, _)| processes.len() <= DESCRIPTORS_OF || seen.contains(at))
             .filter_map(|(_, row)| row.key)
-            .filter_map(|key| Some((key, descriptors::of(key)?)))
+            .filter_map(|key| Some((key, process::descriptors_of(key)?)))
             .collect();
         app.content.descriptors = known.into_iter().collect();
     }
@@ -291,22 +292,5 @@ impl LiveView {
         }
         let took = clock::monotonic().since(now);
         self.next_look = now.plus(Nanos(took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0)));
-    }
-
-    fn read_port_ranges(&mut self, now: Nanos) {
-        let app = &mut self.screen.app;
-        if app.stop().place != Place::Endpoints || now < self.next_ports {
-            return;
-        }
-        let mut spaces: Vec<u32> = app
-            .content
-            .endpoints
-            .iter()
-            .filter_map(|row| row.key.netns())
-            .collect();
-        spaces.sort_unstable();
-        spaces.dedup();
-        app.content.port_ranges = ports::in_namespaces(&spaces);
-        self.next_ports = now.plus(PORTS_EVERY);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     event::Nanos,
     options::recording::{Moment, Span},
     record::{
-        entry::Entry,
+        entry::{Entry, Told},
         ledger::Ledger,
         runs::{self, Run},
     },
@@ -35,6 +35,9 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
     Ok(runs)
 }
 
+/// Changes wait for the end of their drain, but no more than these.
+const MOST_WAITING: usize = 65_536;
+
 /// A run that was played to the end of a span.
 pub struct Played {
     /// The engine and its books.
@@ -59,8 +62,18 @@ pub fn play(
     let mut beginning = Beginning::of_run(&replay.ledger);
     let mut has_begun = span.from.is_none();
     let mut end = None;
+    // Where the processes of a drain run was found out, and recorded, after it: its changes are told with that known,
+    // as the live commands do.
     let mut changes: Vec<Change> = Vec::new();
-    let mut each = |entry: Entry| {
+    let mut is_settled = false;
+    let mut each = |told: Told<'_>| {
+        let entry = match told {
+            Told::Entry(entry) => entry,
+            Told::Soon(sock) => {
+                replay.foresee(sock);
+                return ControlFlow::Continue(());
+            }
+        };
         if let Some(time) = entry.time() {
             if span.to.is_some_and(|to| is_after(time, to, &replay.ledger)) {
                 end = Some(moment_time(span.to, &replay.ledger, time));
@@ -72,7 +85,8 @@ pub fn play(
                     .is_some_and(|from| !is_before(time, from, &replay.ledger))
             {
                 has_begun = true;
-                replay.engine.stats = Stats::default();
+                let time = moment_time(span.from, &replay.ledger, time);
+                replay.engine.stats = Stats::of_span(time);
                 beginning = Beginning {
                     time,
                     events: replay.ledger.events,
@@ -80,20 +94,29 @@ pub fn play(
                 };
             }
         }
-        replay.apply(&entry, &mut |change| changes.push(*change));
-        changes
-            .drain(..)
-            .filter(|_| has_begun)
-            .try_for_each(|change| emit(&change, &replay))
+        let is_next = matches!(entry, Entry::Event(_) | Entry::Settled(_) | Entry::Stopped(_));
+        let is_over = is_settled && is_next;
+        if is_over || changes.len() >= MOST_WAITING {
+            is_settled = false;
+            changes.drain(..).try_for_each(|change| emit(&change, &replay))?;
+        }
+        is_settled |= matches!(entry, Entry::Settled(_));
+        replay.apply(entry, &mut |change| {
+            if has_begun {
+                changes.push(*change);
+            }
+        });
+        ControlFlow::Continue(())
     };
     run.play(&mut each).map_err(|(path, error)| {
         Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
     })?;
-    replay.end(&mut |change| changes.push(*change));
-    let _went_on = changes
-        .drain(..)
-        .filter(|_| has_begun)
-        .try_for_each(|change| emit(&change, &replay));
+    replay.end(&mut |change| {
+        if has_begun {
+            changes.push(*change);
+        }
+    });
+    let _went_on = changes.drain(..).try_for_each(|change| emit(&change, &replay));
     let end = end.unwrap_or(replay.ledger.latest);
     if !has_begun {
         beginning = Beginning {
@@ -101,7 +124,7 @@ pub fn play(
             events: replay.ledger.events,
             tally: replay.engine.table.tally,
         };
-        replay.engine.stats = Stats::default();
+        replay.engine.stats = Stats::of_span(end);
     }
     Ok(Played {
         replay,

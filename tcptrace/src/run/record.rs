@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     cli::RecordArgs,
-    event::Nanos,
+    engine::Engine,
+    event::{Nanos, ProcessKey, Task},
     filter::Filter,
     kernel::clock::{self, Anchor},
     options::{
@@ -14,6 +15,7 @@ use crate::{
         recording::{Files, Rotation},
     },
     output::{duration::human, json, report as report_output},
+    owner::container::Place,
     record::{
         entry::Entry,
         origin::Origin,
@@ -21,15 +23,18 @@ use crate::{
         tap::Tap,
     },
     report::{self, Beginning},
+    source::cgroups::Cgroups,
     view::Sort,
 };
 use anyhow::Context as _;
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use std::{
     collections::VecDeque,
     env, fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -82,6 +87,8 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             places,
             files,
             written: VecDeque::from([first]),
+            places_told: PlacesTold::default(),
+            cgroups: Cgroups::of_this_host(),
             file_began: Instant::now(),
             clock_due: Instant::now() + CLOCK_EVERY,
             save,
@@ -147,6 +154,36 @@ impl Places {
     }
 }
 
+/// Where processes run, as the current file has it.
+#[derive(Default)]
+struct PlacesTold(HashMap<ProcessKey, Arc<Place>>);
+
+impl PlacesTold {
+    /// Beyond so many, those of processes that are gone are forgotten with the rest, which are told once more.
+    const MOST: usize = 65_536;
+
+    fn tell(&mut self, engine: &Engine, tap: &mut Tap) {
+        if self.0.len() > Self::MOST {
+            self.0.clear();
+        }
+        for (process, place) in engine.table.processes.placed() {
+            if self.0.get(&process.key).is_some_and(|told| told == place) {
+                continue;
+            }
+            self.0.insert(process.key, Arc::clone(place));
+            tap.tell(Entry::Place {
+                task: Task {
+                    process: process.key,
+                    comm: process.comm,
+                    cgroup: process.cgroup,
+                    is_kernel_thread: process.is_kernel_thread,
+                },
+                path: place.path.as_str().into(),
+            });
+        }
+    }
+}
+
 struct Recording {
     session: Session,
     recorder: Recorder,
@@ -155,6 +192,8 @@ struct Recording {
     files: Files,
     /// The files that are there, the current one last.
     written: VecDeque<PathBuf>,
+    places_told: PlacesTold,
+    cgroups: Cgroups,
     file_began: Instant,
     clock_due: Instant,
     save: Option<Signal>,
@@ -174,6 +213,7 @@ impl Recording {
                 _ = is_asked => None,
             };
             self.session.pump(&mut |_| {})?;
+            self.tell_places();
             self.read_clocks();
             match wake {
                 Some(Wake::Stop | Wake::Deadline) => break,
@@ -187,6 +227,22 @@ impl Recording {
             }
         }
         Ok(())
+    }
+
+    /// Where processes run is found out while they do: nothing else tells it the morning after.
+    fn tell_places(&mut self) {
+        let now = clock::monotonic();
+        let Self {
+            session,
+            cgroups,
+            places_told,
+            ..
+        } = self;
+        let processes = &mut session.engine.table.processes;
+        processes.place_all(now, &mut |process| {
+            cgroups.place(process.key, process.cgroup, now)
+        });
+        places_told.tell(&session.engine, &mut session.tap);
     }
 
     /// Suspends and steps of the wall clock are written down when they are noticed.
@@ -219,6 +275,8 @@ impl Recording {
         let path = self.places.path(self.origin.segment);
         self.session.tap.next_file(path.clone(), self.origin.clone());
         self.session.take_snapshot(&mut |_| {});
+        self.places_told = PlacesTold::default();
+        self.tell_places();
         self.written.push_back(path);
         self.file_began = Instant::now();
     }
@@ -265,6 +323,7 @@ impl Recording {
     fn end(mut self, report_file: Option<&Path>) -> Result<(), Failure> {
         let session = &mut self.session;
         session.stop(&mut |_| {});
+        self.places_told.tell(&session.engine, &mut session.tap);
         let summary = session.summary(0)?;
         session.tap.tell(Entry::Lost {
             time: clock::monotonic(),

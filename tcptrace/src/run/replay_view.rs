@@ -6,7 +6,7 @@ use crate::{
     event::Nanos,
     filter::Filter,
     options::{recording, words},
-    record::entry::Entry,
+    record::entry::Told,
     source::replay::Replay,
     tui::{
         app::{App, Wish},
@@ -118,7 +118,14 @@ impl ReplayView<'_> {
         };
         let mut due = from.unwrap_or(began).max(began.plus(self.step()));
         let mut next = Next::Frame;
-        let played = run.play(&mut |entry: Entry| {
+        let played = run.play(&mut |told: Told<'_>| {
+            let entry = match told {
+                Told::Entry(entry) => entry,
+                Told::Soon(sock) => {
+                    stage.replay.foresee(sock);
+                    return ControlFlow::Continue(());
+                }
+            };
             while entry.time().is_some_and(|time| time > due) {
                 next = self.show(&mut stage, due, false);
                 match next {
@@ -128,7 +135,7 @@ impl ReplayView<'_> {
                 }
             }
             let Stage { replay, gather, .. } = &mut stage;
-            replay.apply(&entry, &mut |change| gather.take(change));
+            replay.apply(entry, &mut |change| gather.take(change));
             ControlFlow::Continue(())
         });
         played.map_err(|(path, error)| {

@@ -29,12 +29,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
             args.sort,
         );
         report.remarks = run.remarks();
-        if played.replay.orphans > 0 {
-            report.remarks.push(format!(
-                "{} rows of snapshots and scans that are not whole",
-                played.replay.orphans
-            ));
-        }
+        report.remarks.extend(played.replay.remark());
         reports.push(report);
     }
     let text = if args.json {

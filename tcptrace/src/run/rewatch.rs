@@ -7,7 +7,10 @@ use crate::{
     event::Nanos,
     options::{self, UsageError},
     output::{frame, sink::Sink},
-    record::{entry::Entry, ledger::Ledger},
+    record::{
+        entry::{Entry, Told},
+        ledger::Ledger,
+    },
     source::replay::Replay,
     view::{self, Context},
 };
@@ -57,14 +60,17 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             }
         };
         let mut is_over = false;
-        let played = run.play(&mut |entry: Entry| {
-            while let Some(now) = film.is_due(&entry) {
+        let played = run.play(&mut |told: Told<'_>| {
+            let Told::Entry(entry) = told else {
+                return ControlFlow::Continue(());
+            };
+            while let Some(now) = film.is_due(entry) {
                 if show(&mut replay, now, film.step).is_break() {
                     is_over = true;
                     return ControlFlow::Break(());
                 }
             }
-            replay.apply(&entry, &mut |_| {});
+            replay.apply(entry, &mut |_| {});
             ControlFlow::Continue(())
         });
         if !is_over {

@@ -5,6 +5,7 @@ use super::Failure;
 use crate::{
     connection::{
         audit::{self, Audit},
+        hidden::Hidden,
         machine::Life,
         table::Change,
     },
@@ -21,12 +22,15 @@ use crate::{
         silence::{Silence, Ways},
     },
     output::header::{Dwells, GivenUp, Header, Summary},
-    owner::schedule::{Cost, Schedule},
+    owner::{
+        holders::Scan,
+        schedule::{Cost, Schedule},
+    },
     record::{entry::Entry, tap::Tap},
     source::{
         live::Live,
         netstat,
-        snapshot::{self, Reader},
+        snapshot::{self, Reader, Snapshot},
     },
 };
 use anyhow::Context as _;
@@ -236,7 +240,7 @@ impl Session {
     pub fn pump(&mut self, emit: &mut impl FnMut(&Change)) -> Result<(), Failure> {
         let now = clock::monotonic();
         self.drain(now, emit);
-        if now >= self.next_look && self.engine.table.segments_are_hidden {
+        if now >= self.next_look && self.engine.table.hidden.segments {
             self.look_for_late_fins(emit)?;
         }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
@@ -307,7 +311,7 @@ impl Session {
             self.repair(emit);
         }
         let wanted = (!netns.is_empty()).then_some(netns);
-        let snapshot = snapshot::sockets(&mut self.live.kernel, wanted)?;
+        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
         self.drain(clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
@@ -377,9 +381,11 @@ impl Session {
     ///
     /// # Errors
     /// Where the iterators fail.
-    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row) + Send) -> Result<(), Failure> {
+    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
         let wanted = (!netns.is_empty()).then_some(netns);
-        snapshot::visit(Reader::Iterator(&mut self.live.kernel), wanted, each)?;
+        snapshot::stream(Reader::Iterator(&mut self.live.kernel), wanted, |rows| {
+            rows.for_each(each);
+        })?;
         Ok(())
     }
 
@@ -429,10 +435,13 @@ impl Session {
 
     /// Tells the engine what the hooks do not show.
     fn follow_way(&mut self) {
-        let way = self.live.kernel.way(Purpose::Timewait);
-        let are_hidden = way == Some(Way::PolledTimers);
-        self.tap.tell(Entry::SegmentsHidden(are_hidden));
-        self.engine.table.segments_are_hidden = are_hidden;
+        let way = |purpose| self.live.kernel.way(purpose);
+        let hidden = Hidden {
+            segments: way(Purpose::Timewait) == Some(Way::PolledTimers),
+            requests: matches!(way(Purpose::Requests), Some(Way::Missing(_)) | None),
+        };
+        self.tap.tell(Entry::Hidden(hidden));
+        self.engine.table.hidden = hidden;
     }
 
     /// Reads the timewait socks of the namespaces where some are in FIN_WAIT2: whether their FIN has come, no hook
@@ -451,7 +460,7 @@ impl Session {
         spaces.sort_unstable();
         spaces.dedup();
         if !spaces.is_empty() {
-            let mut rows = snapshot::sockets(&mut self.live.kernel, Some(&spaces))?.rows;
+            let mut rows = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), Some(&spaces))?.rows;
             let table = &self.engine.table;
             rows.retain(|row| {
                 let known = table
@@ -526,6 +535,10 @@ impl Session {
     fn repair(&mut self, emit: &mut impl FnMut(&Change)) {
         let begun = clock::monotonic();
         self.losses.repaired = self.losses.seen;
+        if self.live.kernel.way(Purpose::Transitions) == Some(Way::Classic) {
+            // Its events have neither cookie nor namespace, so that a snapshot's rows would be connections of their own.
+            return;
+        }
         self.take_snapshot(emit);
         let took = clock::monotonic().since(begun);
         self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
@@ -533,7 +546,7 @@ impl Session {
 
     /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
     pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
-        let snapshot = match snapshot::sockets(&mut self.live.kernel, None) {
+        let snapshot = match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
             Ok(snapshot) => snapshot,
             Err(refusal) => {
                 self.snapshots_refused = Some(refusal);
@@ -547,24 +560,40 @@ impl Session {
         self.scan_holders(Some(&snapshot.rows));
     }
 
+    /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
+    /// beside the table.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to list sockets.
+    pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
+        let wanted = (!netns.is_empty()).then_some(netns);
+        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
+        let scan = snapshot::holders(&mut self.live.kernel)
+            .unwrap_or_else(|_| snapshot::holders_by_proc(&snapshot.rows));
+        Ok((snapshot, scan))
+    }
+
     /// Finds out who holds which socket. Where the kernel has no iterator of open files, `/proc` tells it of `rows`.
     fn scan_holders(&mut self, rows: Option<&[Row]>) {
         let was_wanted = self.engine.table.wants_scan();
-        let started = clock::monotonic();
+        let begun = clock::thread_cpu();
+        let mut elsewhere = Nanos(0);
         let scan = match snapshot::holders(&mut self.live.kernel) {
             Ok(scan) => scan,
             Err(_) => match rows {
                 Some(rows) => snapshot::holders_by_proc(rows),
-                None => match snapshot::sockets(&mut self.live.kernel, None) {
-                    Ok(snapshot) => snapshot::holders_by_proc(&snapshot.rows),
+                None => match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
+                    Ok(snapshot) => {
+                        elsewhere = snapshot.cpu;
+                        snapshot::holders_by_proc(&snapshot.rows)
+                    }
                     Err(_) => return,
                 },
             },
         };
-        let scanned = clock::monotonic();
-        self.tap.scan(&scan, scanned.since(started));
+        let took = || elsewhere.plus(clock::thread_cpu().since(begun));
+        self.tap.scan(&scan, took());
         let unsettled = self.engine.hold(scan);
-        self.scans
-            .done(started, clock::monotonic(), was_wanted, unsettled);
+        self.scans.done(clock::monotonic(), took(), was_wanted, unsettled);
     }
 }

@@ -35,32 +35,30 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         ReadBy::Auto => Kernel::for_snapshots(),
         ReadBy::Netlink => Err(Refusal::NotAsked),
     };
-    let scan = kernel
-        .as_mut()
-        .map_err(|refusal| refusal.clone())
-        .and_then(snapshot::holders);
     let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
     let mut listing = Listing::new(filter.clone(), output, sink);
-    let snapshot = match scan {
-        Ok(scan) => {
-            listing.open(scan);
-            let reader = match &mut kernel {
-                Ok(kernel) => Reader::Iterator(kernel),
-                Err(refusal) => Reader::Netlink(refusal.clone()),
-            };
-            snapshot::visit(reader, wanted, |row| listing.add(&row))?
-        }
+    let by_iterators = kernel
+        .as_mut()
+        .map_err(|refusal| refusal.clone())
+        .and_then(|kernel| {
+            let files = kernel.open_holder_iterator()?;
+            snapshot::stream(Reader::Iterator(kernel), wanted, |rows| {
+                listing.open(snapshot::read_holders(files)?);
+                listing.add_all(rows);
+                Ok(())
+            })
+        })
+        .and_then(|(snapshot, listed)| listed.map(|()| snapshot));
+    let snapshot = match by_iterators {
+        Ok(snapshot) => snapshot,
         Err(refusal) => {
             eprintln!(
                 "tcptrace: holders come from /proc, and ages are not known: {}",
                 refusal.cause()
             );
-            let mut rows = Vec::new();
-            let snapshot = snapshot::visit(Reader::Netlink(refusal), wanted, |row| rows.push(row))?;
-            listing.open(snapshot::holders_by_proc(&rows));
-            for row in &rows {
-                listing.add(row);
-            }
+            let mut snapshot = snapshot::sockets(Reader::Netlink(refusal), wanted)?;
+            listing.open(snapshot::holders_by_proc(&snapshot.rows));
+            listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
             snapshot
         }
     };
@@ -115,12 +113,22 @@ impl Listing {
         self.opened = Opened::new(scan);
     }
 
+    /// Stops where the output takes no more.
+    fn add_all(&mut self, rows: &mut dyn Iterator<Item = Row>) {
+        for row in rows {
+            self.add(&row);
+            if self.written.is_err() {
+                return;
+            }
+        }
+    }
+
     fn add(&mut self, row: &Row) {
         self.opened.notice(row);
         let owner = self.opened.owner(row);
         let holders = self.opened.holders(row.sock.cookie);
         let named = owner.map(|(holder, _)| holder);
-        if self.written.is_err() || !is_wanted(&self.filter, row, holders, named, &self.places) {
+        if !is_wanted(&self.filter, row, holders, named, &self.places) {
             return;
         }
         let socket = Socket {
@@ -180,7 +188,7 @@ impl Format {
     }
 }
 
-fn closed_row(holder: &Holder) -> Row {
+pub(super) fn closed_row(holder: &Holder) -> Row {
     Row {
         time: clock::monotonic(),
         sock: crate::event::SockRef {
@@ -205,7 +213,7 @@ fn closed_row(holder: &Holder) -> Row {
 }
 
 /// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
-fn is_wanted(
+pub(super) fn is_wanted(
     filter: &Filter,
     row: &Row,
     holders: &[Holder],
@@ -230,7 +238,7 @@ fn is_wanted(
 }
 
 /// Where the holders run, asked once for each process.
-fn places_of(holders: &[Holder]) -> Places {
+pub(super) fn places_of(holders: &[Holder]) -> Places {
     let mut cgroups = Cgroups::of_this_host();
     let now = clock::monotonic();
     let mut asked = HashSet::new();

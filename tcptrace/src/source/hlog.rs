@@ -2,10 +2,10 @@
 //! handed text; says where it is damaged and gives what can be read.
 
 use crate::{
-    output::hist::hlog::{BY, HOST, REST, START_TIME},
+    output::hist::hlog::{BY, EVICTED, HOST, LOST, REST, START_TIME},
     stats::{
         cells::Cells,
-        key::{By, Named},
+        key::{By, Named, unescaped},
         measure::{Kind, Measure},
         report::{Group, Report, Who},
     },
@@ -25,6 +25,10 @@ pub struct Dump {
     pub started_ms: Option<u64>,
     /// How long after that its last interval ended, milliseconds.
     pub length_ms: u64,
+    /// Records that its run could not take.
+    pub lost: u64,
+    /// Connections that its run gave up.
+    pub evicted: u64,
     /// What it tells apart.
     pub by: By,
     /// What it holds, everybody's and each's.
@@ -68,6 +72,8 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
         host: name.to_owned(),
         started_ms: None,
         length_ms: 0,
+        lost: 0,
+        evicted: 0,
         by: By::State,
         report: Report {
             by,
@@ -75,7 +81,7 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
         },
         damage: Vec::new(),
     };
-    let mut groups: HashMap<Who, Cells> = HashMap::new();
+    let mut groups: HashMap<(Option<String>, Who), Cells> = HashMap::new();
     for (number, line) in text.lines().enumerate() {
         if line.starts_with('#') {
             read_comment(&mut dump, line);
@@ -83,8 +89,8 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
             match read_interval(line) {
                 Ok(interval) => {
                     dump.length_ms = dump.length_ms.max(interval.end_ms);
-                    if let Some((who, measure, kind)) = interval.of {
-                        let cells = groups.entry(who).or_default();
+                    if let Some((host, who, measure, kind)) = interval.of {
+                        let cells = groups.entry((host, who)).or_default();
                         cells.record_all(measure, kind, &interval.histogram);
                     }
                 }
@@ -104,10 +110,12 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
             wanted: by,
         });
     }
-    for (who, cells) in groups {
-        if who == Who::All || by != By::State {
+    // Where hosts are named, what has no name is their sum, which is added up again.
+    let names_hosts = groups.keys().any(|(host, _)| host.is_some());
+    for ((host, who), cells) in groups {
+        if (who == Who::All || by != By::State) && host.is_some() == names_hosts {
             dump.report.groups.push(Group {
-                host: Some(dump.host.clone()),
+                host: Some(host.unwrap_or_else(|| dump.host.clone())),
                 who,
                 cells,
                 missed_at_most: 0,
@@ -118,7 +126,7 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
     Ok(dump)
 }
 
-/// One report of all dumps, the host with each group; in whatever order they come, the same. Of several dumps of one
+/// One report of all dumps, the host with each group, and no sum of all hosts; in whatever order they come, the same. Of several dumps of one
 /// run, each of which begins with the run, the longest counts.
 #[must_use]
 pub fn merge(dumps: &[Dump], by: By) -> Report {
@@ -136,7 +144,6 @@ pub fn merge(dumps: &[Dump], by: By) -> Report {
             report.merge(&dump.report);
         }
     }
-    report.add_up_hosts();
     report.sort();
     report
 }
@@ -152,12 +159,23 @@ fn read_comment(dump: &mut Dump, line: &str) {
     if let Some(seconds) = value(START_TIME).and_then(|rest| rest.split(' ').next()) {
         dump.started_ms = millis(seconds);
     }
+    if let Some((lost, evicted)) = read_closing(line) {
+        (dump.lost, dump.evicted) = (lost, evicted);
+    }
+}
+
+fn read_closing(line: &str) -> Option<(u64, u64)> {
+    let (lost, evicted) = line
+        .strip_prefix(LOST)?
+        .trim_end_matches(']')
+        .split_once(EVICTED)?;
+    Some((lost.parse().ok()?, evicted.parse().ok()?))
 }
 
 struct Interval {
     end_ms: u64,
     /// Whose it is; `None` for a sum of others.
-    of: Option<(Who, Measure, Kind)>,
+    of: Option<Tag>,
     histogram: Histogram<u64>,
 }
 
@@ -192,11 +210,18 @@ fn read_interval(line: &str) -> Result<Interval, String> {
     })
 }
 
-/// `STATE`, `STATE+kind`, either followed by `/key`.
-fn read_tag(tag: &str) -> Option<(Who, Measure, Kind)> {
+/// Host, where a log of several names it; whose; what.
+type Tag = (Option<String>, Who, Measure, Kind);
+
+/// `STATE`, `STATE+kind`, either followed by `@host`, all of that followed by `/key`.
+fn read_tag(tag: &str) -> Option<Tag> {
     let (what, key) = match tag.split_once('/') {
         Some((what, key)) => (what, Some(key)),
         None => (tag, None),
+    };
+    let (what, host) = match what.split_once('@') {
+        Some((what, word)) => (what, Some(String::from_utf8(unescaped(word)?).ok()?)),
+        None => (what, None),
     };
     let (name, word) = match what.split_once('+') {
         Some((name, word)) => (name, Some(word)),
@@ -208,7 +233,7 @@ fn read_tag(tag: &str) -> Option<(Who, Measure, Kind)> {
         Some(REST) => Who::Rest,
         Some(word) => Who::One(Named::from_word(word)?),
     };
-    Some((who, Measure::from_name(name)?, kind))
+    Some((host, who, Measure::from_name(name)?, kind))
 }
 
 /// Seconds with decimals, in milliseconds.
@@ -336,6 +361,21 @@ mod tests {
         }
 
         #[test]
+        fn a_log_of_several_hosts_reads_back(a in spans(), b in spans()) {
+            let dumps: Vec<Dump> = [("web 1,é@/", &a), ("web2", &b)]
+                .iter()
+                .map(|(host, spans)| read("x", &log(host, 5, 60, &report_of(spans)), By::Process).unwrap())
+                .collect();
+            let apart = merge(&dumps, By::Process);
+            let mut together = apart.clone();
+            together.add_up_hosts();
+            together.sort();
+            let back = read("x", &log("both", 5, 60, &together), By::Process).unwrap();
+            prop_assert_eq!(back.damage, []);
+            prop_assert_eq!(back.report, apart);
+        }
+
+        #[test]
         fn a_damaged_log_never_panics(
             spans in spans(),
             at in any::<prop::sample::Index>(),
@@ -386,7 +426,9 @@ mod tests {
         .iter()
         .map(|text| read("x", text, By::State).unwrap())
         .collect();
-        let merged = merge(&dumps, By::State);
+        let mut merged = merge(&dumps, By::State);
+        merged.add_up_hosts();
+        merged.sort();
         let measure = Measure::Dwell(TcpState::CloseWait);
         let counts: Vec<(Option<&str>, u64)> = merged
             .groups

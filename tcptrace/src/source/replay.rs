@@ -5,11 +5,12 @@ use crate::{
     connection::table::Change,
     decode::Row,
     engine::Engine,
-    event::{Event, Nanos},
-    owner::holders::Scan,
+    event::{Event, Nanos, SockRef},
+    owner::{container::Place, holders::Scan},
     record::{entry::Entry, ledger::Ledger, origin::Origin},
     source::snapshot::Snapshot,
 };
+use std::sync::Arc;
 
 /// An engine that is being told, and the books beside it.
 pub struct Replay {
@@ -44,17 +45,29 @@ impl Replay {
         }
     }
 
+    /// Looks for the socket of a row that follows soon: while one is fetched from memory, others are too. Changes
+    /// nothing.
+    pub fn foresee(&self, sock: SockRef) {
+        self.engine.table.foresee(sock);
+    }
+
     /// Takes one entry; `emit` gets every change of state that it makes known.
     pub fn apply(&mut self, entry: &Entry, emit: &mut impl FnMut(&Change)) {
         self.ledger.note(entry);
         match entry {
             Entry::Event(event) => {
-                let mut event = *event;
                 // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
-                event.lost = event.lost.wrapping_add(self.ledger.gaps);
+                let lost = event.lost.wrapping_add(self.ledger.gaps);
                 match &mut self.gathering {
-                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
-                    Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
+                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => {
+                        events.push(Event { lost, ..*event });
+                    }
+                    Gathering::Nothing | Gathering::Scan(_) if lost == event.lost => {
+                        self.engine.ingest(event, emit);
+                    }
+                    Gathering::Nothing | Gathering::Scan(_) => {
+                        self.engine.ingest(&Event { lost, ..*event }, emit);
+                    }
                 }
             }
             Entry::Settled(time) => self.engine.settle(*time, emit),
@@ -83,7 +96,7 @@ impl Replay {
                 }
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
             },
-            Entry::SegmentsHidden(are_hidden) => self.engine.table.segments_are_hidden = *are_hidden,
+            Entry::Hidden(hidden) => self.engine.table.hidden = *hidden,
             Entry::LookBegun(_) => self.begin(Gathering::Look(Vec::new(), Vec::new()), emit),
             Entry::Looked(begun) => {
                 if let Gathering::Look(rows, events) = std::mem::take(&mut self.gathering) {
@@ -109,6 +122,10 @@ impl Replay {
                 }
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
+            Entry::Place { task, path } => {
+                let place = Arc::new(Place::of_path(path.as_bytes()));
+                self.engine.table.processes.settle_place(task.process, place);
+            }
             // What was being gathered has lost a part.
             Entry::Gap { .. } => self.begin(Gathering::Nothing, emit),
             Entry::Clock(_) | Entry::Lost { .. } | Entry::Note { .. } | Entry::Summary(_) => {}
@@ -119,6 +136,12 @@ impl Replay {
     pub fn end(&mut self, emit: &mut impl FnMut(&Change)) {
         self.begin(Gathering::Nothing, emit);
         self.engine.settle(self.ledger.latest, emit);
+    }
+
+    /// What of the recording could not be told to the engine.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        (self.orphans > 0).then(|| format!("{} rows of snapshots and scans that are not whole", self.orphans))
     }
 
     /// Begins to gather something else. Half a snapshot proves nothing, but the events in it happened.

@@ -13,8 +13,17 @@ use crate::{
 };
 use hashbrown::HashSet;
 use nix::sched::{CloneFlags, setns};
-use std::{fs::File, io::Read as _, thread};
+use std::{
+    fs::File,
+    io::Read as _,
+    ops::ControlFlow,
+    sync::mpsc::{self, SyncSender},
+    thread,
+};
 use tcptrace_common::{HolderRow, SockRow};
+
+/// How far the reader may be ahead, in batches of [`Batches::ROWS`].
+const BATCHES_AHEAD: usize = 256;
 
 /// Every socket of the namespaces read.
 #[derive(Debug, Default)]
@@ -29,6 +38,8 @@ pub struct Snapshot {
     pub unknown: u64,
     /// Namespaces that could not be read, and why.
     pub failures: Vec<(u32, String)>,
+    /// CPU time that reading them took.
+    pub cpu: Nanos,
     /// Why netlink was used instead of the iterator, if it was.
     pub by_netlink: Option<Refusal>,
 }
@@ -45,23 +56,22 @@ pub enum Reader<'a> {
 ///
 /// # Errors
 /// Where a thread to read them cannot be had.
-pub fn sockets(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
-    let mut rows = Vec::new();
-    let mut snapshot = visit(Reader::Iterator(kernel), wanted, |row| rows.push(row))?;
+pub fn sockets(reader: Reader<'_>, wanted: Option<&[u32]>) -> Result<Snapshot, Refusal> {
+    let (mut snapshot, mut rows) = stream(reader, wanted, |rows| rows.collect::<Vec<_>>())?;
     rows.sort_by_key(|row| row.time);
     snapshot.rows = rows;
     Ok(snapshot)
 }
 
-/// Hands over the same rows one by one; the snapshot returned has none.
+/// Hands over the same rows while they are read; the snapshot returned has none. What `consume` leaves is not read.
 ///
 /// # Errors
 /// As [`sockets`].
-pub fn visit(
+pub fn stream<T>(
     mut reader: Reader<'_>,
     wanted: Option<&[u32]>,
-    mut each: impl FnMut(Row) + Send,
-) -> Result<Snapshot, Refusal> {
+    consume: impl FnOnce(&mut dyn Iterator<Item = Row>) -> T,
+) -> Result<(Snapshot, T), Refusal> {
     let mut snapshot = Snapshot {
         started: clock::monotonic(),
         ..Snapshot::default()
@@ -71,19 +81,59 @@ pub fn visit(
         .into_iter()
         .filter(|space| wanted.is_none_or(|list| list.contains(&space.inode)))
         .collect();
+    let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
     // Entering a namespace changes the thread, so it is a thread of its own that does.
-    thread::scope(|scope| {
+    let consumed = thread::scope(|scope| {
         let thread = scope.spawn(|| {
+            let mut batches = Batches::new(sender);
             for space in &spaces {
-                read_namespace(&mut reader, space, current, &mut snapshot, &mut each);
+                read_namespace(&mut reader, space, current, &mut snapshot, &mut batches);
             }
+            batches.send();
+            snapshot.cpu = clock::thread_cpu();
         });
-        thread.join().map_err(|_| Refusal::System {
+        let consumed = consume(&mut receiver.into_iter().flatten());
+        thread.join().map(|()| consumed).map_err(|_| Refusal::System {
             action: "read the sockets".to_owned(),
             error: "the reader panicked".to_owned(),
         })
     })?;
-    Ok(snapshot)
+    Ok((snapshot, consumed))
+}
+
+/// Rows on their way to whoever wants them.
+struct Batches {
+    sender: SyncSender<Vec<Row>>,
+    batch: Vec<Row>,
+    wanted: ControlFlow<()>,
+}
+
+impl Batches {
+    const ROWS: usize = 256;
+
+    fn new(sender: SyncSender<Vec<Row>>) -> Self {
+        Self {
+            sender,
+            batch: Vec::with_capacity(Self::ROWS),
+            wanted: ControlFlow::Continue(()),
+        }
+    }
+
+    /// Breaks once nobody wants more.
+    fn push(&mut self, row: Row) -> ControlFlow<()> {
+        self.batch.push(row);
+        if self.batch.len() == Self::ROWS {
+            self.send();
+        }
+        self.wanted
+    }
+
+    fn send(&mut self) {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(Self::ROWS));
+        if self.sender.send(batch).is_err() {
+            self.wanted = ControlFlow::Break(());
+        }
+    }
 }
 
 fn read_namespace(
@@ -91,8 +141,11 @@ fn read_namespace(
     space: &Namespace,
     current: u32,
     snapshot: &mut Snapshot,
-    each: &mut impl FnMut(Row),
+    batches: &mut Batches,
 ) {
+    if batches.wanted.is_break() {
+        return;
+    }
     if space.inode != current
         && let Err(error) = setns(&space.file, CloneFlags::CLONE_NEWNET)
     {
@@ -106,11 +159,12 @@ fn read_namespace(
     let result = match iterator {
         Ok(file) => {
             let tick = clock::tick();
+            let each = |row| batches.push(row);
             read_rows(file, size_of::<SockRow>(), |bytes| decode::row(bytes, tick), each)
         }
         Err(reason) => {
             snapshot.by_netlink = Some(reason);
-            sock_diag::visit(space.inode, each).map(|()| 0)
+            sock_diag::visit(space.inode, &mut |row| batches.push(row)).map(|()| 0)
         }
     };
     match result {
@@ -127,11 +181,19 @@ fn read_namespace(
 /// # Errors
 /// Where the kernel has no such iterator or refuses it.
 pub fn holders(kernel: &mut Kernel) -> Result<Scan, Refusal> {
+    read_holders(kernel.open_holder_iterator()?)
+}
+
+/// The same from the iterator, once [`Kernel::open_holder_iterator`] has opened it.
+///
+/// # Errors
+/// Where the kernel breaks it off.
+pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
     let started = clock::monotonic();
-    let file = kernel.open_holder_iterator()?;
     let mut holders = Vec::new();
-    read_rows(file, size_of::<HolderRow>(), decode::holder, &mut |holder| {
+    read_rows(iterator, size_of::<HolderRow>(), decode::holder, |holder| {
         holders.push(holder);
+        ControlFlow::Continue(())
     })
     .map_err(|error| Refusal::System {
         action: "read the open files".to_owned(),
@@ -155,12 +217,12 @@ pub fn holders_by_proc(rows: &[Row]) -> Scan {
     }
 }
 
-/// Returns how many rows could not be understood.
+/// Returns how many rows could not be understood. Reads no further than `each` wants.
 fn read_rows<T, E>(
     mut file: File,
     size: usize,
     decode: impl Fn(&[u8]) -> Result<T, E>,
-    each: &mut impl FnMut(T),
+    mut each: impl FnMut(T) -> ControlFlow<()>,
 ) -> std::io::Result<u64> {
     let mut buffer = vec![0; 64 << 10];
     let mut pending = 0;
@@ -174,7 +236,11 @@ fn read_rows<T, E>(
         let whole = filled - filled % size;
         for bytes in buffer[..whole].chunks_exact(size) {
             match decode(bytes) {
-                Ok(row) => each(row),
+                Ok(row) => {
+                    if each(row).is_break() {
+                        return Ok(unknown);
+                    }
+                }
                 Err(_) => unknown += 1,
             }
         }

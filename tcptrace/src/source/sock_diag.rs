@@ -13,7 +13,7 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
-use std::io;
+use std::{io, ops::ControlFlow};
 
 /// The kernel fills at most this much for one `recv` (`netlink_dump`, 32 KiB).
 const RECEIVE_BYTES: usize = 64 << 10;
@@ -21,18 +21,25 @@ const RECEIVE_BYTES: usize = 64 << 10;
 /// `sizeof(struct nlmsghdr)`; no message is shorter.
 const HEADER_BYTES: usize = 16;
 
-/// Hands over every socket, IPv4's first. Rows carry the namespace `netns`, which netlink does not tell.
+/// Hands over every socket, IPv4's first, until `each` wants no more. Rows carry the namespace `netns`, which netlink does not tell.
 ///
 /// # Errors
 /// Where the kernel has no sock_diag for TCP, or the dump breaks off.
-pub fn visit(netns: u32, each: &mut impl FnMut(Row)) -> io::Result<()> {
+pub fn visit(netns: u32, each: &mut impl FnMut(Row) -> ControlFlow<()>) -> io::Result<()> {
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        dump(family, socket_id, netns, each)?;
+        if dump(family, socket_id, netns, each)?.is_break() {
+            break;
+        }
     }
     Ok(())
 }
 
-fn dump(family: u8, socket_id: SocketId, netns: u32, each: &mut impl FnMut(Row)) -> io::Result<()> {
+fn dump(
+    family: u8,
+    socket_id: SocketId,
+    netns: u32,
+    each: &mut impl FnMut(Row) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -46,9 +53,12 @@ fn dump(family: u8, socket_id: SocketId, netns: u32, each: &mut impl FnMut(Row))
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    each(row(&response, netns)?);
+                    let wanted = each(row(&response, netns)?);
+                    if wanted.is_break() {
+                        return Ok(wanted);
+                    }
                 }
-                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Done(_) => return Ok(ControlFlow::Continue(())),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
             }
@@ -127,7 +137,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut found = Vec::new();
-        visit(namespaces::current().unwrap(), &mut |row| found.push(row)).unwrap();
+        visit(namespaces::current().unwrap(), &mut |row| {
+            found.push(row);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let row = found.iter().find(|row| row.ends.local_port == port).unwrap();
         assert_eq!(row.state, TcpState::Listen);
         assert_ne!(row.sock.cookie, 0);

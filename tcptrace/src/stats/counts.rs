@@ -7,7 +7,6 @@ use crate::{
     owner::processes::ProcessId,
     stats::measure::Measure,
 };
-use hashbrown::HashMap;
 use hdrhistogram::Histogram;
 
 /// Counts since the start and since the last frame.
@@ -17,8 +16,8 @@ pub struct Stats {
     pub matrix: [[u64; TcpState::COUNT]; TcpState::COUNT],
     /// Changes since [`Stats::begin_frame`].
     pub in_frame: u64,
-    /// The same by owner.
-    pub in_frame_by_process: HashMap<Option<ProcessId>, Flow>,
+    /// The same by owner: that of nobody known first, then by the number of [`ProcessId`].
+    in_frame_by_process: Vec<Flow>,
     /// How long states and connections lasted.
     pub totals: Totals,
     /// The time of the first event or snapshot: what is older was not seen to begin.
@@ -58,15 +57,34 @@ impl Flow {
 }
 
 impl Stats {
+    /// Empty ones, of a span that begins then.
+    #[must_use]
+    pub fn of_span(begin: Nanos) -> Self {
+        Self {
+            watched_from: Some(begin),
+            ..Self::default()
+        }
+    }
+
     /// Counts one change.
     pub fn count(&mut self, change: &Change) {
         self.matrix[change.old.index()][change.new.index()] += 1;
         self.in_frame += 1;
-        self.in_frame_by_process
-            .entry(change.owner.map(|owner| owner.process))
-            .or_default()
-            .count(change.old, change.new);
+        let place = place(change.owner.map(|owner| owner.process));
+        if self.in_frame_by_process.len() <= place {
+            self.in_frame_by_process.resize(place + 1, Flow::default());
+        }
+        self.in_frame_by_process[place].count(change.old, change.new);
         self.totals.count(change, self.watched_from.unwrap_or_default());
+    }
+
+    /// What happened since [`Stats::begin_frame`] to sockets that this process owns.
+    #[must_use]
+    pub fn in_frame_of(&self, process: Option<ProcessId>) -> Flow {
+        self.in_frame_by_process
+            .get(place(process))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The finished, exact dwells in each state that had any, nanoseconds. Lower bounds are none.
@@ -81,5 +99,12 @@ impl Stats {
     pub fn begin_frame(&mut self) {
         self.in_frame = 0;
         self.in_frame_by_process.clear();
+    }
+}
+
+const fn place(process: Option<ProcessId>) -> usize {
+    match process {
+        None => 0,
+        Some(ProcessId(number)) => number as usize + 1,
     }
 }

@@ -209,7 +209,8 @@ impl Named {
             ("process", _) => {
                 let (pid, rest) = rest.split_once(':')?;
                 let (start, name) = rest.split_once(':')?;
-                comm = unescaped(name)?;
+                let bytes = unescaped(name)?;
+                comm.get_mut(..bytes.len())?.copy_from_slice(&bytes);
                 Key::Process(Some(ProcessKey {
                     pid: pid.parse().ok()?,
                     start_ns: start.parse().ok()?,
@@ -246,10 +247,9 @@ fn place(what: &str, netns: u32, text: &str) -> Option<Key> {
 }
 
 /// Bytes other than letters, digits, `.`, `_` and `-` become `%` and two hexadecimal digits, as in RFC 3986
-/// section 2.1; the padding is left out.
-fn push_escaped(word: &mut String, comm: &[u8; 16]) {
-    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-    for byte in &comm[..end] {
+/// section 2.1; from the first zero on, which is padding, they are left out.
+pub fn push_escaped(word: &mut String, bytes: &[u8]) {
+    for byte in bytes.iter().take_while(|byte| **byte != 0) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {
             word.push(char::from(*byte));
         } else {
@@ -258,22 +258,21 @@ fn push_escaped(word: &mut String, comm: &[u8; 16]) {
     }
 }
 
-fn unescaped(text: &str) -> Option<[u8; 16]> {
-    let mut comm = [0; 16];
+/// Reads what [`push_escaped`] wrote; `None` where it has not.
+#[must_use]
+pub fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut unescaped = Vec::new();
     let mut bytes = text.bytes();
-    let mut length = 0;
     while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' {
+        unescaped.push(if byte == b'%' {
             let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
             let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
             u8::try_from(high * 16 + low).ok()?
         } else {
             byte
-        };
-        *comm.get_mut(length)? = byte;
-        length += 1;
+        });
     }
-    Some(comm)
+    Some(unescaped)
 }
 
 #[cfg(test)]

@@ -119,6 +119,13 @@ impl Report {
         });
     }
 
+    /// Says of every group that it is this host's.
+    pub fn name_host(&mut self, host: &str) {
+        for group in &mut self.groups {
+            group.host = Some(host.to_owned());
+        }
+    }
+
     /// Adds a group of everybody on every host, where there are several.
     pub fn add_up_hosts(&mut self) {
         let hosts = self.groups.iter().filter(|group| group.who == Who::All);

@@ -131,11 +131,9 @@ pub fn fit<R>(columns: &[Column<R>], width: u16) -> Vec<Fit> {
         };
         chosen.retain(|at| *at != last);
     }
-    let spare = width.saturating_sub(needed(&chosen));
+    let left = width.saturating_sub(needed(&chosen));
     let growing = chosen.iter().filter(|at| columns[**at].grows).count();
-    let share = spare
-        .checked_div(u16::try_from(growing).unwrap_or(1))
-        .unwrap_or(0);
+    let share = left.checked_div(u16::try_from(growing).unwrap_or(1)).unwrap_or(0);
     let mut x = 0;
     let mut fits = Vec::with_capacity(chosen.len());
     for at in chosen {

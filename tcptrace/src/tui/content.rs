@@ -2,9 +2,11 @@
 
 use crate::{
     event::{Nanos, ProcessKey, TcpState},
-    findings::{Finding, Subject},
+    findings::{
+        Finding, Subject,
+        scene::{Descriptors, Space},
+    },
     kernel::clock::Anchor,
-    source::descriptors::Descriptors,
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
@@ -85,8 +87,8 @@ pub struct Content {
     pub descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
     pub queues: HashMap<u64, Queue>,
-    /// Local ports that the kernel may choose, by network namespace.
-    pub port_ranges: HashMap<u32, u64>,
+    /// Settings and counters of network namespaces, in order of their inode numbers; none of a recording.
+    pub spaces: Vec<Space>,
     /// Where a recording is; `None` where this machine is watched.
     pub play: Option<Play>,
 }
@@ -126,14 +128,22 @@ impl Content {
         self.queues.get(&row.listener?).copied()
     }
 
+    /// Local ports that `connect` may choose in a network namespace; `None` where its settings are not known.
+    #[must_use]
+    pub fn ports(&self, netns: u32) -> Option<u64> {
+        let at = self.spaces.binary_search_by_key(&netns, |space| space.netns);
+        let space = &self.spaces[at.ok()?];
+        space.sysctls.get("ipv4.ip_local_port_range")?;
+        Some((space.ports().len() - space.reserved_ports().len()) as u64)
+    }
+
     /// Local ports that are left for a destination; `None` for a port that is served, and where the range is not known.
     #[must_use]
     pub fn ports_left(&self, row: &EndpointView) -> Option<u64> {
         let Key::Client { netns, .. } = row.key else {
             return None;
         };
-        let range = self.port_ranges.get(&netns)?;
-        Some(range.saturating_sub(row.ports_used))
+        Some(self.ports(netns)?.saturating_sub(row.ports_used))
     }
 }
 

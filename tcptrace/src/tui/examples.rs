@@ -8,10 +8,12 @@ use super::{
 use crate::{
     connection::{audit::Audit, lifetime::Role, machine::Since},
     event::{Age, ConnectionId, EndReason, Ends, Nanos, ProcessKey, TcpState},
-    findings::{Evidence as Figure, Finding, Level, Subject},
+    findings::{
+        Evidence as Figure, Finding, Level, Subject,
+        scene::{Descriptors, Space},
+    },
     kernel::clock::Anchor,
     owner::{container::Place as Home, policy::Evidence},
-    source::descriptors::Descriptors,
     stats::key::{By, Facts, Key},
     view::{
         ProcessView, Sort, View,
@@ -95,7 +97,7 @@ pub(crate) fn content(moment: Moment) -> Content {
             .collect(),
         endpoints: endpoints(&connections),
         connections,
-        port_ranges: [(4_026_531_840, 28_232)].into(),
+        spaces: vec![space()],
         descriptors: processes
             .iter()
             .filter_map(|row| row.key)
@@ -104,7 +106,7 @@ pub(crate) fn content(moment: Moment) -> Content {
                     key,
                     Descriptors {
                         used: u64::from(key.pid % 1_000),
-                        limit: Some(1_024),
+                        limit: 1_024,
                     },
                 )
             })
@@ -265,6 +267,15 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
         rows[at].ports_used += u64::from(row.role == Role::Client);
     }
     rows
+}
+
+fn space() -> Space {
+    let range = ("ipv4.ip_local_port_range".to_owned(), "32768\t60999".to_owned());
+    Space {
+        netns: 4_026_531_840,
+        sysctls: [range].into(),
+        ..Space::default()
+    }
 }
 
 fn history(identity: Identity, moment: Moment) -> History {

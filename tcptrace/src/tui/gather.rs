@@ -97,11 +97,11 @@ impl Gather {
         content: &mut Content,
         engine: &mut Engine,
         now: Nanos,
-        context: Context,
+        beside: Context,
         filter: &Filter,
     ) {
-        let seconds = Duration::from_nanos(context.frame.0.max(1)).as_secs_f64();
-        content.view = view::build(engine, now, context, filter, Sort::Pid);
+        let seconds = Duration::from_nanos(beside.frame.0.max(1)).as_secs_f64();
+        content.view = view::build(engine, now, beside, filter, Sort::Pid);
         let changes = engine.stats.matrix;
         content.entered = [0.0; TcpState::COUNT];
         for (old, row) in changes.iter().enumerate() {
@@ -116,40 +116,38 @@ impl Gather {
         engine.stats.begin_frame();
     }
 
-    /// Judges the moment by all rules, unless the judgement before was too short a time ago. Returns whether it did.
-    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos) -> bool {
-        if now < self.next_judgement {
-            return false;
-        }
+    /// Whether the judgement before is long enough ago for another.
+    #[must_use]
+    pub fn may_judge(&self, now: Nanos) -> bool {
+        now >= self.next_judgement
+    }
+
+    /// Judges the moment by all rules: all sockets, whatever the filter.
+    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos) {
         let Gathered {
             mut sockets,
             mut processes,
             ..
-        } = gather::of_engine(engine, now);
+        } = gather::of_engine(engine, now, &Filter::default());
         for socket in &mut sockets {
             if let Some(queue) = content.queues.get(&socket.cookie) {
                 (socket.unread, socket.unsent) = (Some(queue.unread), Some(queue.unsent));
             }
         }
         for process in &mut processes {
-            let known = content.descriptors.get(&process.key);
-            process.descriptors = known.and_then(|known| {
-                Some(findings::scene::Descriptors {
-                    used: known.used,
-                    limit: known.limit?,
-                })
-            });
+            process.descriptors = content.descriptors.get(&process.key).copied();
         }
         let scene = Scene {
             watched: content.view.watched,
             sockets,
             processes,
+            spaces: std::mem::take(&mut content.spaces),
             history: std::mem::take(&mut self.happened),
             ..Scene::default()
         };
         content.findings = findings::judge(&scene);
         self.happened = scene.history;
-        true
+        content.spaces = scene.spaces;
     }
 
     /// Notes when a judgement began and ended.
@@ -161,7 +159,7 @@ impl Gather {
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.
     pub fn refilter(&self, content: &mut Content, engine: &Engine, now: Nanos, filter: &Filter) {
         let before = std::mem::take(&mut content.view);
-        let context = Context {
+        let beside = Context {
             watched: before.watched,
             frame: Nanos(0),
             lost: before.lost,
@@ -169,7 +167,7 @@ impl Gather {
             scans: before.scans,
             shortfalls: before.shortfalls,
         };
-        content.view = view::build(engine, now, context, filter, Sort::Pid);
+        content.view = view::build(engine, now, beside, filter, Sort::Pid);
         content.view.rate = before.rate;
         for row in &mut content.view.processes {
             let known = before.processes.iter().find(|known| known.key == row.key);

@@ -144,6 +144,10 @@ pub fn build(engine: &Engine, now: Nanos, filter: &Filter, of: Of) -> Vec<Connec
 }
 
 /// The process that a wanted connection counts for, as in [`wanted_process`].
+#[expect(
+    clippy::option_option,
+    reason = "wanted or not, and owned by somebody known or not"
+)]
 pub(super) fn wanted(engine: &Engine, connection: &Connection, filter: &Filter) -> Option<Option<ProcessId>> {
     let is_wanted = filter.accepts_ends(&Subject {
         ends: &connection.ends,

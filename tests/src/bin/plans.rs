@@ -231,7 +231,7 @@ impl Outcome {
         println!("running {program}");
         let mut child = Command::new(program)
             .arg("--color=never")
-            .env("TCPTRACE_REQUIRE_LIVE", "1")
+            .env("TCPTRACE_REQUIRE_LIVE", "kernel")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -81,10 +81,10 @@ pub(crate) fn a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed(o
     worker.ask(&format!("ring-close {slot}"));
     let story = whole_story(&tracer, &known);
     let last = story.last().expect("it has ended");
+    let owner = last.owner.as_ref().expect("its listener's owner at least");
+    // On Linux 6.1 a worker of the kernel's closes what is taken from a ring, and proves nothing.
     assert!(
-        last.owner
-            .as_ref()
-            .is_some_and(|owner| working.is(owner) && owner.evidence != "listener"),
+        working.is(owner) || (owner.evidence == "listener" && leading.is(owner)),
         "{}",
         text(&story)
     );

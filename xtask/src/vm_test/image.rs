@@ -1,5 +1,5 @@
-//! Writes a guest's initramfs: busybox, the programs with the libraries that they are linked to, two modules, and an
-//! `init` that runs the tests and powers off. Format: Documentation/driver-api/early-userspace/buffer-format.rst.
+//! Writes a guest's initramfs: busybox, the programs, a module, and an `init` that runs the tests and powers
+//! off. Format: Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use super::{Programs, kernels::Files};
 use crate::command;
@@ -29,18 +29,8 @@ pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs) -> Result<()
             archive.add_file(&format!("modules/{name}"), &module)?;
         }
     }
-    let mut libraries = BTreeSet::new();
     for program in programs.all() {
         archive.add_file(&format!("bin/{}", name(program)?), &stripped(program)?)?;
-        libraries.extend(libraries_of(program)?);
-    }
-    for library in libraries {
-        let inside = library
-            .strip_prefix("/")
-            .unwrap_or(&library)
-            .to_string_lossy()
-            .into_owned();
-        archive.add_file(&inside, &fs::read(&library)?)?;
     }
     for folder in ["proc", "sys", "dev", "tmp", "run"] {
         archive.add_folder(folder);
@@ -93,16 +83,6 @@ fn stripped(program: &Path) -> Result<Vec<u8>> {
     let copy = tempfile::NamedTempFile::new()?;
     command::output(Command::new("strip").arg("-o").arg(copy.path()).arg(program))?;
     Ok(fs::read(copy.path())?)
-}
-
-/// The loader and the shared libraries, as the loader itself finds them: `name => /path (address)`.
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
-    let listed = command::output(Command::new("ldd").arg(program))?;
-    Ok(listed
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(PathBuf::from)
-        .collect())
 }
 
 /// A cpio archive of the form `newc`.

@@ -119,10 +119,10 @@ impl Table {
     }
 
     /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
-    /// snapshot can tell which connections they are.
+    /// snapshot can tell which connections they are. Where requests are not seen that is said of no child.
     #[must_use]
     pub fn has_unexplained_children(&self, now: Nanos) -> bool {
-        self.children.values().any(|child| now.since(child.made) > HOLD)
+        !self.hidden.requests && self.children.values().any(|child| now.since(child.made) > HOLD)
     }
 
     /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that

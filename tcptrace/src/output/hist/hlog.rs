@@ -6,7 +6,7 @@ use super::Picture;
 use crate::{
     event::Nanos,
     stats::{
-        key::By,
+        key::{By, push_escaped},
         measure::{Kind, Measure},
         report::{Report, Who},
         totals,
@@ -28,6 +28,10 @@ pub const BY: &str = "#[By: ";
 pub const START_TIME: &str = "#[StartTime: ";
 /// What follows a key's state in its tag.
 pub const REST: &str = "rest";
+/// Begins the comment that says how many events a run could not take.
+pub const LOST: &str = "#[Lost events: ";
+/// What comes before how many connections it gave up.
+pub const EVICTED: &str = ", connections given up: ";
 
 /// What a log says of itself.
 #[derive(Clone, Debug)]
@@ -68,18 +72,28 @@ pub fn heading(heading: &Heading<'_>) -> String {
     )
 }
 
-/// The lines of one interval: all finished dwells without a tag, then tag by tag.
+/// The lines of one interval: all finished dwells without a tag, then tag by tag. Tags name the host where there are
+/// several.
 #[must_use]
 pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
     let mut writer = Writer::default();
     let when = format!("{},{}", seconds(from), seconds(length));
     writer.push("", &when, &total(picture.report, picture.measures));
-    for group in &picture.report.groups {
-        let suffix = match group.who {
-            Who::All => String::new(),
-            Who::One(named) => format!("/{}", named.word()),
-            Who::Rest => format!("/{REST}"),
-        };
+    let groups = &picture.report.groups;
+    let names_hosts = groups
+        .iter()
+        .any(|group| group.who == Who::All && group.host.is_none());
+    for group in groups {
+        let mut suffix = String::new();
+        if let Some(host) = group.host.as_ref().filter(|_| names_hosts) {
+            suffix.push('@');
+            push_escaped(&mut suffix, host.as_bytes());
+        }
+        match group.who {
+            Who::All => {}
+            Who::One(named) => suffix.extend(["/", &named.word()]),
+            Who::Rest => suffix.extend(["/", REST]),
+        }
         for measure in picture.measures {
             for kind in Kind::ALL {
                 if group.cells.count(*measure, kind) == 0 {
@@ -97,7 +111,7 @@ pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
 /// The last line: what the run could not see.
 #[must_use]
 pub fn closing(lost: u64, evicted: u64) -> String {
-    format!("#[Lost events: {lost}, connections given up: {evicted}]\n")
+    format!("{LOST}{lost}{EVICTED}{evicted}]\n")
 }
 
 /// The finished dwells of everybody in all of these states.

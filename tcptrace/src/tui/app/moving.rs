@@ -79,13 +79,13 @@ impl App {
             Some(RowId::Process(key)) => self.push(Place::Connections(Of::Process(key))),
             Some(RowId::Connection(identity)) => self.push(Place::History(identity)),
             Some(RowId::Endpoint(key)) => self.push(Place::Connections(Of::Endpoint(key))),
-            Some(RowId::Finding(..)) => match self.found_process() {
-                Some(key) => self.push(Place::Connections(Of::Process(Some(key)))),
-                None => {
-                    self.tell("this is about no single process", false);
-                    Vec::new()
+            Some(RowId::Finding(..)) => {
+                if let Some(key) = self.found_process() {
+                    return self.push(Place::Connections(Of::Process(Some(key))));
                 }
-            },
+                self.tell("this is about no single process", false);
+                Vec::new()
+            }
             None => Vec::new(),
         }
     }

@@ -214,13 +214,12 @@ fn descriptors(row: &ProcessView, looks: &Looks<'_>) -> Cell {
     let Some(open) = known else {
         return Cell::new("-", looks.theme.dim());
     };
-    let limit = open.limit.map_or_else(|| "∞".to_owned(), short);
     let style = if open.is_nearly_all() {
         looks.theme.bad()
     } else {
         looks.theme.plain()
     };
-    Cell::new(format!("{}/{limit}", short(open.used)), style)
+    Cell::new(format!("{}/{}", short(open.used), short(open.limit)), style)
 }
 
 fn fullest_first(row: &ProcessView, looks: &Looks<'_>) -> SortKey {

@@ -1,0 +1,42 @@
+//! Peers that do not acknowledge our FIN.
+
+use super::{Rule, unacknowledged};
+use crate::{
+    event::TcpState,
+    findings::{Finding, scene::Scene},
+};
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    id: "fin-wait1-stuck",
+    title: "a peer does not acknowledge that we have closed",
+    fires: "A socket is in FIN_WAIT1 and nothing has come from its peer for 30 s: a note, from 100 sockets with one peer on a warning.",
+    means: "This side has closed, and the peer acknowledges neither the FIN nor the data before it: it is gone, a firewall drops its
+segments, or its receive window is full. The kernel sends again, for as long as `tcp_orphan_retries` says (0 means 8, some
+100 s and more), or `tcp_retries2` while a process still has it open; meanwhile the data takes memory.",
+    remedy: "Look at the path to this peer: firewalls that forget idle connections, peers that vanish. Many at once count against
+`net.ipv4.tcp_max_orphans`; `net.ipv4.tcp_orphan_retries` at 2 or 3 gives up sooner, at the price of data that a slow
+but living peer would still have taken.",
+    spares: "FIN_WAIT1 of which the peer was heard within 30 s, as of one that reads slowly; connections at rest.",
+    check,
+};
+
+fn check(scene: &Scene) -> Vec<Finding> {
+    unacknowledged::check(
+        scene,
+        RULE.id,
+        TcpState::FinWait1,
+        "this side has closed, and the peer neither acknowledges nor resets: it is gone, or something on the way drops its segments",
+        "look at the path to this peer; net.ipv4.tcp_orphan_retries decides how long the kernel goes on",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_past_half_a_minute_is_told_and_less_is_not() {
+        insta::assert_snapshot!(unacknowledged::tests::holds(&RULE, TcpState::FinWait1));
+    }
+}

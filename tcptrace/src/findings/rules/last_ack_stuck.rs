@@ -1,0 +1,40 @@
+//! Peers that do not acknowledge our FIN after theirs.
+
+use super::{Rule, unacknowledged};
+use crate::{
+    event::TcpState,
+    findings::{Finding, scene::Scene},
+};
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    id: "last-ack-stuck",
+    title: "a peer closed, and does not acknowledge that we did too",
+    fires: "A socket is in LAST_ACK and nothing has come from its peer for 30 s: a note, from 100 sockets with one peer on a warning.",
+    means: "The peer closed first, this side has closed too, and its FIN is not acknowledged: the peer was killed or rebooted in
+between, has long forgotten the connection behind a firewall that drops its RST, or this side took so long to close that
+nobody is left to answer. The kernel gives up after `tcp_orphan_retries`.",
+    remedy: "Harmless in small numbers. Many from one process mean that it closes late: see `close-wait-leak`.",
+    spares: "LAST_ACK of which the peer was heard within 30 s; connections at rest.",
+    check,
+};
+
+fn check(scene: &Scene) -> Vec<Finding> {
+    unacknowledged::check(
+        scene,
+        RULE.id,
+        TcpState::LastAck,
+        "the peer closed first and has gone before this side closed too",
+        "harmless in small numbers; many mean that this side closes late: see `tcptrace leaks`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_past_half_a_minute_is_told_and_less_is_not() {
+        insta::assert_snapshot!(unacknowledged::tests::holds(&RULE, TcpState::LastAck));
+    }
+}

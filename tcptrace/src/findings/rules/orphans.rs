@@ -1,0 +1,126 @@
+//! Sockets that no process has any more, against the kernel's limit.
+
+use super::Rule;
+use crate::{
+    event::TcpState,
+    findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene},
+    output::duration::human,
+};
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    id: "orphans",
+    title: "sockets that no process holds near the kernel's limit",
+    fires: "`TCPAbortOnMemory` grew while it was watched (critical), or the orphans that `/proc/net/sockstat` counts are half of
+`tcp_max_orphans` (warning).",
+    means: "An orphan is a socket that its program has closed and that still has data or a FIN to deliver: FIN_WAIT1, LAST_ACK,
+CLOSING. Each may hold some 64 KB of memory that cannot be swapped. Above `tcp_max_orphans`, or when `tcp_mem` runs
+out, the kernel resets them at once, and what was not delivered is lost. The kernel logs \"too many orphaned sockets\".",
+    remedy: "Find the peers that do not acknowledge (`fin-wait1-stuck`). Raise `net.ipv4.tcp_max_orphans` where there is memory
+for it; never lower it. `net.ipv4.tcp_orphan_retries` at 2 or 3 gives up on silent peers sooner.",
+    spares: "Orphans of a burst of closes, which are gone after a round trip, as long as the limit is far.",
+    check,
+};
+
+/// Of the limit, in percent.
+const NEAR: u64 = 50;
+
+/// The limit and the count are the host's, not a namespace's.
+fn check(scene: &Scene) -> Vec<Finding> {
+    let limit = scene
+        .spaces
+        .iter()
+        .find_map(|space| space.number("ipv4.tcp_max_orphans"));
+    let orphans = scene
+        .spaces
+        .iter()
+        .filter_map(|space| space.counters.get("sockstat.orphan").copied())
+        .max()
+        .unwrap_or(0);
+    let aborted: u64 = scene
+        .spaces
+        .iter()
+        .map(|space| space.grown("TCPAbortOnMemory"))
+        .sum();
+    let limit = limit.unwrap_or(u64::MAX);
+    let (level, title) = if aborted > 0 {
+        let title = format!("{aborted} connections were reset for want of memory or of room for orphans");
+        (Level::Critical, title)
+    } else if orphans.saturating_mul(100) >= limit.saturating_mul(NEAR) {
+        (
+            Level::Warning,
+            format!("{orphans} orphaned sockets, and the limit is {limit}"),
+        )
+    } else {
+        return Vec::new();
+    };
+    let mut evidence = vec![Evidence::new(
+        "orphans",
+        orphans,
+        format!("{orphans} orphaned sockets; tcp_max_orphans is {limit}"),
+    )];
+    if aborted > 0 {
+        let text = format!("TCPAbortOnMemory grew by {aborted} in {}", human(scene.watched));
+        evidence.push(Evidence::new("aborted_on_memory", aborted, text));
+    }
+    for state in [TcpState::FinWait1, TcpState::LastAck, TcpState::Closing] {
+        let count = scene.in_state(state).count();
+        if count > 0 {
+            evidence.push(Evidence::new(
+                "sockets_in_state",
+                count,
+                format!("{count} in {state}"),
+            ));
+        }
+    }
+    vec![Finding {
+        rule: RULE.id,
+        level,
+        subject: Subject::Host,
+        title,
+        evidence,
+        meaning: "these wait for peers to acknowledge; above the limit the kernel resets them and their data is lost".to_owned(),
+        remedy: "find the peers that do not acknowledge; raise net.ipv4.tcp_max_orphans where there is memory for it".to_owned(),
+        weight: aborted.max(orphans).figure(),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{
+        fixture::{scene, socket, told},
+        judge_by,
+    };
+
+    #[test]
+    fn half_of_the_limit_is_a_warning_and_a_reset_critical() {
+        let mut scene = scene();
+        scene.set("ipv4.tcp_max_orphans", "1000");
+        scene.counted("sockstat.orphan", 0, 499);
+        scene.counted("TCPAbortOnMemory", 4, 4);
+        assert_eq!(judge_by(&[&RULE], &scene), []);
+        scene.counted("sockstat.orphan", 0, 500);
+        let findings = judge_by(&[&RULE], &scene);
+        assert_eq!(findings[0].level, Level::Warning);
+        assert_eq!(findings[0].title, "500 orphaned sockets, and the limit is 1000");
+        scene.counted("TCPAbortOnMemory", 4, 9);
+        scene.add(
+            3,
+            &socket(TcpState::FinWait1, "10.0.0.1:80", "10.0.0.2:4000", 2, None),
+        );
+        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+    }
+
+    #[test]
+    fn a_burst_of_closes_far_from_the_limit_is_no_trouble() {
+        let mut scene = scene();
+        scene.set("ipv4.tcp_max_orphans", "65536");
+        scene.counted("sockstat.orphan", 0, 2_000);
+        scene.add(
+            2_000,
+            &socket(TcpState::FinWait1, "10.0.0.1:80", "10.0.0.2:4000", 0, None),
+        );
+        assert_eq!(judge_by(&[&RULE], &scene), []);
+    }
+}

@@ -1,0 +1,145 @@
+//! The table of timewait socks is full: connections skip TIME_WAIT.
+
+use super::Rule;
+use crate::{
+    event::TcpState,
+    findings::{Evidence, Figure as _, Finding, Level, scene::Scene},
+    output::duration::human,
+};
+use hashbrown::HashMap;
+use std::cmp::Reverse;
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    id: "time-wait-overflow",
+    title: "the table of sockets in TIME_WAIT is full",
+    fires: "`TCPTimeWaitOverflow` grew while it was watched (warning), or `tcp_max_tw_buckets` is used to nine tenths (note).",
+    means: "TIME_WAIT keeps late segments of a connection away from the next one between the same two ends (RFC 9293 section
+3.6.1). Where the table is full the kernel destroys the connection at once instead, so that this protection is gone, and
+logs \"time wait bucket table overflow\".",
+    remedy: "Raise `net.ipv4.tcp_max_tw_buckets` to its default or beyond; a timewait sock costs some 250 bytes and no file
+descriptor, and no process waits for it. A small limit saves nothing worth having. Then see who makes them: connections
+that are kept open make none.",
+    spares: "Any number of sockets in TIME_WAIT that the table has room for: they are how TCP ends.",
+    check,
+};
+
+/// Of the table, in percent.
+const NEARLY_FULL: u64 = 90;
+
+/// Makers named.
+const MAKERS: usize = 3;
+
+fn check(scene: &Scene) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for space in &scene.spaces {
+        let Some(limit) = space.number("ipv4.tcp_max_tw_buckets") else {
+            continue;
+        };
+        let there = space.counters.get("sockstat.tw").copied().unwrap_or(0);
+        let skipped = space.grown("TCPTimeWaitOverflow");
+        let (level, title) = if skipped > 0 {
+            let title = format!(
+                "{skipped} connections skipped TIME_WAIT in {}",
+                human(scene.watched)
+            );
+            (Level::Warning, title)
+        } else if limit > 0 && there * 100 >= limit * NEARLY_FULL {
+            (
+                Level::Note,
+                format!("{there} of {limit} places for TIME_WAIT are taken"),
+            )
+        } else {
+            continue;
+        };
+        let mut evidence = vec![Evidence::new(
+            "time_waits",
+            there,
+            format!("{there} sockets in TIME_WAIT, and tcp_max_tw_buckets is {limit}"),
+        )];
+        if skipped > 0 {
+            let text = format!("{skipped} more found the table full");
+            evidence.push(Evidence::new("time_waits_skipped", skipped, text));
+        }
+        evidence.extend(makers(scene, space.netns));
+        findings.push(Finding {
+            rule: RULE.id,
+            level,
+            subject: scene.netns_subject(space.netns),
+            title,
+            evidence,
+            meaning: "late segments of a connection that skipped TIME_WAIT can reach the next one between the same two ends"
+                .to_owned(),
+            remedy: format!(
+                "raise net.ipv4.tcp_max_tw_buckets above {limit}: a timewait sock costs some 250 bytes and no descriptor"
+            ),
+            weight: skipped.figure(),
+        });
+    }
+    findings
+}
+
+/// Whose sockets they were, as far as that was seen.
+fn makers(scene: &Scene, netns: u32) -> Vec<Evidence> {
+    let mut counts: HashMap<usize, usize> = HashMap::new();
+    let left = scene
+        .in_state(TcpState::TimeWait)
+        .filter(|socket| socket.netns == netns);
+    for owner in left.filter_map(|socket| socket.owner) {
+        *counts.entry(owner.process).or_default() += 1;
+    }
+    let mut makers: Vec<(usize, usize)> = counts.into_iter().collect();
+    makers.sort_by_key(|(process, count)| (Reverse(*count), *process));
+    makers
+        .into_iter()
+        .take(MAKERS)
+        .filter_map(|(process, count)| {
+            let process = scene.processes.get(process)?;
+            let text = format!("{count} were left by {} ({})", process.comm, process.key.pid);
+            Some(Evidence::new("time_waits_of_process", count, text))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{
+        fixture::{scene, socket, told},
+        judge_by,
+    };
+
+    #[test]
+    fn skipped_time_waits_are_told_with_who_fills_the_table() {
+        let mut scene = scene();
+        scene.set("ipv4.tcp_max_tw_buckets", "100");
+        scene.counted("sockstat.tw", 90, 100);
+        scene.counted("TCPTimeWaitOverflow", 7, 49);
+        let owner = scene.process_at(5, "client");
+        let left = socket(
+            TcpState::TimeWait,
+            "10.0.0.1:40000",
+            "10.0.0.9:443",
+            30,
+            Some(owner),
+        );
+        scene.add(60, &left);
+        let findings = judge_by(&[&RULE], &scene);
+        insta::assert_snapshot!(told(&findings[0]));
+    }
+
+    #[test]
+    fn a_table_with_room_is_no_trouble_however_many_there_are() {
+        let mut scene = scene();
+        scene.set("ipv4.tcp_max_tw_buckets", "100");
+        scene.counted("sockstat.tw", 0, 89);
+        scene.counted("TCPTimeWaitOverflow", 7, 7);
+        assert_eq!(judge_by(&[&RULE], &scene), []);
+        scene.counted("sockstat.tw", 0, 90);
+        let findings = judge_by(&[&RULE], &scene);
+        assert_eq!(findings[0].level, Level::Note);
+        scene.set("ipv4.tcp_max_tw_buckets", "65536");
+        scene.counted("sockstat.tw", 50_000, 50_000);
+        assert_eq!(judge_by(&[&RULE], &scene), []);
+    }
+}

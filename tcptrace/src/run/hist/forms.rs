@@ -1,0 +1,67 @@
+//! A report of durations in the form that was asked for. Files that stand beside the output are written here too.
+
+use crate::{
+    cli::HistFormat as Form,
+    options::HistOptions,
+    output::hist::{self, Picture, csv, hgrm, hlog, text},
+    run::Failure,
+    stats::measure::Kind,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A report in every form but a log.
+pub(super) fn drawn(picture: &Picture<'_>, form: Form) -> String {
+    match form {
+        Form::Text => text::draw(picture),
+        Form::Json => hist::json::rows(picture),
+        Form::Csv => csv::rows(picture),
+        Form::Hgrm => hgrm::distribution(&hlog::total(picture.report, picture.measures)),
+        Form::Hlog => String::new(),
+    }
+}
+
+/// Percentile distributions go to a file each, as the plotter takes them: `dwell.hgrm` has all states together,
+/// `dwell.CLOSE_WAIT.hgrm` that one.
+pub(super) fn write_beside(picture: &Picture<'_>, wanted: &HistOptions) -> Result<(), Failure> {
+    let (Form::Hgrm, Some(file)) = (wanted.form, &wanted.output.file) else {
+        return Ok(());
+    };
+    let all = picture.report.everybody();
+    for measure in picture.measures {
+        if all.count(*measure, Kind::Finished) == 0 {
+            continue;
+        }
+        let text = hgrm::distribution(&all.histogram(*measure, Kind::Finished));
+        let path = named_after(file, measure.name());
+        fs::write(&path, text).map_err(Failure::Output)?;
+    }
+    Ok(())
+}
+
+/// `dwell.hgrm` and `CLOSE_WAIT` to `dwell.CLOSE_WAIT.hgrm`.
+fn named_after(file: &Path, word: &str) -> PathBuf {
+    match file.extension() {
+        Some(extension) => file.with_extension(format!("{word}.{}", extension.to_string_lossy())),
+        None => file.with_extension(word),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_single_states_are_named_after_the_one_of_all() {
+        let table = [
+            ("/tmp/dwell.hgrm", "/tmp/dwell.CLOSE_WAIT.hgrm"),
+            ("dwell", "dwell.CLOSE_WAIT"),
+            ("a.b.hgrm", "a.b.CLOSE_WAIT.hgrm"),
+        ];
+        for (all, one) in table {
+            assert_eq!(named_after(Path::new(all), "CLOSE_WAIT"), Path::new(one));
+        }
+    }
+}

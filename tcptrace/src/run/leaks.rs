@@ -1,0 +1,57 @@
+//! `tcptrace leaks`: who forgets to close, and why.
+
+use super::{
+    Failure, unless_closed,
+    watching::{self, Request},
+};
+use crate::{
+    cli::LeaksArgs,
+    event::Nanos,
+    findings::leak,
+    options,
+    output::{leaks as output, sink::Sink},
+};
+
+/// How many sockets of a process are listed, the oldest first.
+const SOCKETS: usize = 10;
+
+/// Looks or watches, and prints. Whether anything was found.
+///
+/// # Errors
+/// Wrong flags, a kernel that refuses, an output that cannot be written.
+pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
+    let filter = options::filter(&args.filter, &[])?;
+    let settings = options::settings(&args.tracing, verbose)?;
+    let duration = options::seconds("--duration", args.duration)?;
+    let older_than = match args.older_than {
+        None => None,
+        Some(0.0) => Some(Nanos(0)),
+        Some(seconds) => {
+            let span = options::seconds("--older-than", seconds)?;
+            Some(Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        }
+    };
+    let request = Request {
+        filter: &filter,
+        sysctls: &[],
+        older_than,
+    };
+    let seen = if args.once {
+        watching::look(&request)?
+    } else {
+        watching::watch(&request, &settings, args.tracing.max_connections, duration)?
+    };
+    for shortfall in &seen.shortfalls {
+        eprintln!("tcptrace: {shortfall}");
+    }
+    let leaks = leak::leaks(&seen.scene);
+    let text = if args.json {
+        output::json(&leaks, &seen.scene, seen.lost)
+    } else {
+        let limit = if args.wide { usize::MAX } else { SOCKETS };
+        output::text(&leaks, &seen.scene, seen.lost, limit)
+    };
+    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
+    Ok(!leaks.is_empty())
+}

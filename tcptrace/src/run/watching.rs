@@ -1,0 +1,202 @@
+//! Puts a scene together: from one look, or from watching for a while. For every command that judges.
+
+use super::{
+    Failure, runtime,
+    session::{Session, Wake},
+    snapshot::{closed_row, is_wanted, places_of},
+};
+use crate::{
+    connection::table::Change,
+    decode::Row,
+    event::{Nanos, TcpState},
+    filter::{Filter, Subject},
+    findings::{
+        gather::{self, Gathered},
+        history::History,
+        scene::{Process, Scene, Space},
+    },
+    kernel::{clock, loader::Kernel, loader::Settings},
+    output::sockets::Places,
+    owner::{holders::Scan, opened::Opened},
+    source::{
+        process,
+        snapshot::{self, Reader},
+        spaces::{self, Watched},
+    },
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What is to be looked at.
+pub struct Request<'a> {
+    /// Which sockets.
+    pub filter: &'a Filter,
+    /// Which settings of each namespace.
+    pub sysctls: &'a [&'a str],
+    /// From which age on a CLOSE_WAIT is a leak, where the user has said it.
+    pub older_than: Option<Nanos>,
+}
+
+/// A scene, and what was lost on the way.
+pub struct Seen {
+    /// The scene.
+    pub scene: Scene,
+    /// Records that the kernel could not deliver.
+    pub lost: u64,
+    /// What is not known, and why: a sentence each.
+    pub shortfalls: Vec<String>,
+}
+
+/// Looks once, without tracing.
+///
+/// # Errors
+/// Where sockets cannot be listed at all.
+pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
+    let mut shortfalls = Vec::new();
+    let wanted = netns(request.filter);
+    let by_iterator = Kernel::for_snapshots().and_then(|mut kernel| {
+        let scan = snapshot::holders(&mut kernel)?;
+        Ok((kernel, scan))
+    });
+    let (snapshot, scan) = match by_iterator {
+        Ok((mut kernel, scan)) => {
+            let reader = Reader::Iterator(&mut kernel);
+            (snapshot::sockets(reader, wanted)?, scan)
+        }
+        Err(refusal) => {
+            let cause = refusal.cause();
+            shortfalls.push(format!(
+                "holders come from /proc, and ages are not known: {cause}"
+            ));
+            let reader = Reader::Netlink(refusal);
+            let snapshot = snapshot::sockets(reader, wanted)?;
+            let scan = snapshot::holders_by_proc(&snapshot.rows);
+            (snapshot, scan)
+        }
+    };
+    for (netns, why) in &snapshot.failures {
+        shortfalls.push(format!("network namespace {netns} could not be read: {why}"));
+    }
+    let now = clock::monotonic();
+    let (rows, opened) = selected(snapshot.rows, scan, request.filter);
+    let gathered = gather::of_rows(&rows, &opened, None, now);
+    let spaces = spaces::read(wanted, request.sysctls, now);
+    Ok(Seen {
+        scene: scene(request, gathered, spaces, History::default(), Nanos(0)),
+        lost: 0,
+        shortfalls,
+    })
+}
+
+/// Watches for this long, or until a signal, and then looks.
+///
+/// # Errors
+/// Where tracing is refused, or sockets cannot be listed.
+pub fn watch(
+    request: &Request<'_>,
+    settings: &Settings,
+    max_connections: usize,
+    duration: Duration,
+) -> Result<Seen, Failure> {
+    let wanted = netns(request.filter);
+    runtime()?.block_on(async {
+        let mut session = Session::start(settings, max_connections)?;
+        let mut watched_spaces = Watched::default();
+        // For the counters as they are now; settings are wanted as they are at the end.
+        let _ = watched_spaces.read(wanted, &[], session.started);
+        let mut history = History::default();
+        let deadline = Instant::now() + duration;
+        loop {
+            let wake = session.wait(Some(deadline)).await;
+            session.pump(&mut |change| take(&mut history, change, request.filter))?;
+            history.sort(&session.engine, clock::monotonic());
+            match wake {
+                Wake::Tick => {}
+                Wake::Stop | Wake::Deadline => break,
+            }
+        }
+        let (snapshot, scan) = session.look(&request.filter.netns)?;
+        session.pump(&mut |change| take(&mut history, change, request.filter))?;
+        let now = clock::monotonic();
+        history.sort(&session.engine, now);
+        let (rows, opened) = selected(snapshot.rows, scan, request.filter);
+        let gathered = gather::of_rows(&rows, &opened, Some(&session.engine), now);
+        let spaces = watched_spaces.read(wanted, request.sysctls, now);
+        let watched = now.since(session.started);
+        Ok(Seen {
+            scene: scene(request, gathered, spaces, history, watched),
+            lost: session.lost(),
+            shortfalls: session.shortfalls(),
+        })
+    })
+}
+
+/// Whose changes they are is told later, and not asked here.
+fn take(history: &mut History, change: &Change, filter: &Filter) {
+    let subject = Subject {
+        ends: &change.ends,
+        netns: change.netns,
+        states: &[],
+        owner: None,
+    };
+    if filter.accepts_ends(&subject) {
+        history.take(change);
+    }
+}
+
+fn netns(filter: &Filter) -> Option<&[u32]> {
+    (!filter.netns.is_empty()).then_some(filter.netns.as_slice())
+}
+
+/// The rows that the filter wants, and the listeners, which say what came to them.
+fn selected(mut rows: Vec<Row>, mut scan: Scan, filter: &Filter) -> (Vec<Row>, Opened) {
+    let places = if filter.asks_for_places() {
+        places_of(&scan.holders)
+    } else {
+        Places::default()
+    };
+    scan.holders.retain(|holder| {
+        let only = std::slice::from_ref(holder);
+        holder.state != TcpState::Close || is_wanted(filter, &closed_row(holder), only, None, &places)
+    });
+    let mut opened = Opened::new(scan);
+    for row in &rows {
+        opened.notice(row);
+    }
+    rows.retain(|row| {
+        let owner = opened.owner(row).map(|(holder, _)| holder);
+        let holders = opened.holders(row.sock.cookie);
+        row.state == TcpState::Listen || is_wanted(filter, row, holders, owner, &places)
+    });
+    (rows, opened)
+}
+
+fn scene(
+    request: &Request<'_>,
+    gathered: Gathered,
+    spaces: Vec<Space>,
+    history: History,
+    watched: Nanos,
+) -> Scene {
+    let Gathered {
+        sockets,
+        mut processes,
+        ..
+    } = gathered;
+    count_descriptors(&mut processes);
+    Scene {
+        configured: Vec::new(),
+        watched,
+        sockets,
+        processes,
+        spaces,
+        history,
+        older_than: request.older_than,
+    }
+}
+
+fn count_descriptors(processes: &mut [Process]) {
+    for process in processes {
+        process.descriptors = process::descriptors_of(process.key);
+    }
+}

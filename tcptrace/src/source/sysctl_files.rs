@@ -1,0 +1,82 @@
+//! What the files of sysctl.conf(5) and sysctl.d(5) set.
+
+use crate::findings::scene::Configured;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Where an administrator writes; what a distribution ships is its own affair.
+const FILE: &str = "/etc/sysctl.conf";
+const FOLDER: &str = "/etc/sysctl.d";
+
+/// Every line that sets something, file by file. A file that is a link to another is read once.
+#[must_use]
+pub fn read() -> Vec<Configured> {
+    let mut files = vec![PathBuf::from(FILE)];
+    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    let mut known = Vec::new();
+    let mut settings = Vec::new();
+    for file in files {
+        let Ok(target) = file.canonicalize() else { continue };
+        if known.contains(&target) {
+            continue;
+        }
+        if let Ok(text) = fs::read_to_string(&file) {
+            settings.extend(parse(&file, &text));
+        }
+        known.push(target);
+    }
+    settings
+}
+
+fn parse(file: &Path, text: &str) -> Vec<Configured> {
+    text.lines()
+        .zip(1..)
+        .filter_map(|(line, number)| {
+            let line = line.trim();
+            if line.starts_with(['#', ';']) {
+                return None;
+            }
+            let (name, value) = line.split_once('=')?;
+            Some(Configured {
+                file: file.display().to_string(),
+                line: number,
+                // A leading dash forgives an error; slashes may stand for dots.
+                name: name.trim().trim_start_matches('-').replace('/', "."),
+                value: value.split_whitespace().collect::<Vec<_>>().join(" "),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_set_something_are_found() {
+        let text = "# net.ipv4.tcp_tw_recycle = 1\n;x=1\n\n net.ipv4.tcp_tw_recycle=1\n-net/ipv4/tcp_mem = 1  2\t3\nnonsense\n";
+        let found = parse(Path::new("/etc/sysctl.d/9.conf"), text);
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.line, one.name.as_str(), one.value.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (4, "net.ipv4.tcp_tw_recycle", "1"),
+                (5, "net.ipv4.tcp_mem", "1 2 3")
+            ]
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! `tcptrace leaks` and `tcptrace doctor` beside sick and healthy programs: each sickness is found by name, and nothing
+//! else is.
+
+mod doctor;
+mod healthy;
+mod leaks;
+mod sick;
+
+use std::process::ExitCode;
+use tcptrace_tests::{
+    live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+};
+
+type Test = fn(Netns);
+
+fn main() -> ExitCode {
+    let tests: [(&str, &[Requirement], Test); 12] = [
+        (
+            "a_pool_that_keeps_stale_connections",
+            &[Requirement::Python],
+            leaks::a_pool_keeps_stale_connections,
+        ),
+        (
+            "growth_and_exhaustion_are_foretold_to_a_fifth",
+            &[],
+            leaks::growth_and_exhaustion_are_foretold,
+        ),
+        (
+            "a_listener_that_stops_accepting",
+            &[],
+            sick::a_listener_stops_accepting,
+        ),
+        (
+            "a_client_that_runs_out_of_ports",
+            &[],
+            sick::a_client_runs_out_of_ports,
+        ),
+        (
+            "a_full_table_of_time_wait",
+            &[],
+            sick::the_table_of_time_wait_is_full,
+        ),
+        (
+            "sockets_that_were_reset_and_not_closed",
+            &[],
+            sick::reset_sockets_stay_open,
+        ),
+        (
+            "closing_with_unread_data",
+            &[],
+            sick::closing_with_unread_data_resets,
+        ),
+        ("a_syn_flood", &[Requirement::Tun], sick::a_syn_flood),
+        (
+            "a_peer_that_never_acknowledges",
+            &[Requirement::Tun],
+            sick::a_peer_never_acknowledges,
+        ),
+        (
+            "defaults_are_the_kernel_s",
+            &[],
+            doctor::defaults_are_those_of_a_new_namespace,
+        ),
+        (
+            "nginx_with_keep_alive_is_healthy",
+            &[Requirement::Nginx, Requirement::Wrk],
+            healthy::nginx_with_keep_alive,
+        ),
+        (
+            "postgresql_under_pgbench_is_healthy",
+            &[Requirement::Postgresql],
+            healthy::postgresql_under_pgbench,
+        ),
+    ];
+    let mut all: Vec<LiveTest> = leaks::FORGETFUL
+        .iter()
+        .map(|server| {
+            let requirements = [live::TRACING, &[server.requirement]].concat();
+            LiveTest::new(server.name, &requirements, || {
+                Netns::run(|netns| leaks::verdict_of(server, netns));
+            })
+        })
+        .collect();
+    all.extend(tests.into_iter().map(|(name, more, body)| {
+        let requirements = [live::TRACING, more].concat();
+        LiveTest::new(name, &requirements, move || Netns::run(body))
+    }));
+    live::run(all, Parallelism::One, || Ok(()))
+}

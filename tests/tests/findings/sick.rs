@@ -1,0 +1,226 @@
+//! Sick programs, peers and settings: each gives its finding.
+
+use crate::doctor::{Diagnosis, figure};
+use nix::errno::Errno;
+use serde_json::Value;
+use socket2::{SockRef, Socket};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process,
+    rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::linger,
+    host,
+    netns::Netns,
+    peer::{Conversation, Family, Flags, Peer},
+};
+
+const LOOPBACK: &str = "127.0.0.1:0";
+
+fn bind() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind(LOOPBACK).expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+/// A connection that its client has left: the client's end goes to TIME_WAIT.
+fn leave(listener: &TcpListener, address: SocketAddr) {
+    let client = TcpStream::connect(address).expect("the listener takes a connection");
+    let (server, _) = listener.accept().expect("it waits");
+    drop(client);
+    drop(server);
+}
+
+pub(crate) fn a_listener_stops_accepting(netns: Netns) {
+    const QUEUE: i32 = 4;
+    let listener = host::listen(LOOPBACK.parse().expect("an address"), QUEUE).expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    // One more than the queue takes is done; the kernel drops the SYNs of the others.
+    let _clients: Vec<Socket> = (0..QUEUE + 4)
+        .map(|_| {
+            let socket = host::socket(address).expect("a socket");
+            socket.set_nonblocking(true).expect("a socket");
+            // It is in progress, or done.
+            let _ = host::connect(&socket, address);
+            socket
+        })
+        .collect();
+    let diagnosis = Diagnosis::of(netns, &["--duration", "5"]);
+    let full = diagnosis.finding("accept-queue-full");
+    assert_eq!(full["level"], "critical", "{full:#}");
+    assert_eq!(full["subject"]["port"], address.port(), "{full:#}");
+    assert!((figure(full, "accept_queue") - 5.0).abs() < 0.1, "{full:#}");
+    // Whose SYNs are dropped waits without an answer.
+    let waits = diagnosis.finding("connect-unanswered");
+    assert_eq!(waits["subject"]["port"], address.port(), "{waits:#}");
+    assert_eq!(diagnosis.rules().len(), 2, "{diagnosis:#?}");
+    assert_eq!(diagnosis.code, Some(3));
+}
+
+pub(crate) fn a_client_runs_out_of_ports(netns: Netns) {
+    // The listener's own port is not among them.
+    let (listener, address) = bind();
+    for (name, value) in [
+        ("ipv4/ip_local_port_range", "20000 20049"),
+        ("ipv4/ip_local_reserved_ports", "20000-20009"),
+        ("ipv4/tcp_tw_reuse", "0"),
+    ] {
+        netns.set(name, value).expect("a namespace takes its sysctls");
+    }
+    let is_done = AtomicBool::new(false);
+    let diagnosis = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                match TcpStream::connect(address) {
+                    Ok(client) => {
+                        let (server, _) = listener.accept().expect("it waits");
+                        drop(client);
+                        drop(server);
+                    }
+                    Err(error) => {
+                        assert_eq!(error.raw_os_error(), Some(Errno::EADDRNOTAVAIL as i32));
+                        linger(Duration::from_millis(100));
+                    }
+                }
+            }
+        });
+        let diagnosis = Diagnosis::of(netns, &["--duration", "4"]);
+        is_done.store(true, Ordering::Relaxed);
+        diagnosis
+    });
+    let ports = diagnosis.finding("ephemeral-ports");
+    assert_eq!(ports["level"], "critical", "{ports:#}");
+    assert_eq!(ports["subject"]["port"], address.port(), "{ports:#}");
+    assert!((figure(ports, "ports_taken") - 40.0).abs() < 0.1, "{ports:#}");
+    assert!(figure(ports, "connects_without_port") >= 10.0, "{ports:#}");
+    assert!(
+        (figure(ports, "pid") - f64::from(process::id())).abs() < 0.1,
+        "{ports:#}"
+    );
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+    let reuse = diagnosis
+        .settings
+        .iter()
+        .find(|setting| setting["setting"] == "net.ipv4.tcp_tw_reuse")
+        .expect("it is listed");
+    assert_ne!(reuse["change"], Value::Null, "{reuse:#}");
+}
+
+pub(crate) fn the_table_of_time_wait_is_full(netns: Netns) {
+    netns
+        .set("ipv4/tcp_max_tw_buckets", "10")
+        .expect("a namespace takes its sysctls");
+    let (listener, address) = bind();
+    let is_done = AtomicBool::new(false);
+    let diagnosis = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                leave(&listener, address);
+                linger(Duration::from_millis(20));
+            }
+        });
+        let diagnosis = Diagnosis::of(netns, &["--duration", "3"]);
+        is_done.store(true, Ordering::Relaxed);
+        diagnosis
+    });
+    let full = diagnosis.finding("time-wait-overflow");
+    assert_eq!(full["level"], "warning", "{full:#}");
+    assert!(figure(full, "time_waits_skipped") >= 20.0, "{full:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+pub(crate) fn reset_sockets_stay_open(netns: Netns) {
+    let (listener, address) = bind();
+    let _kept: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let client = TcpStream::connect(address).expect("the listener takes a connection");
+            let (server, _) = listener.accept().expect("it waits");
+            let client = Socket::from(client);
+            client.set_linger(Some(Duration::ZERO)).expect("a socket");
+            drop(client);
+            server
+        })
+        .collect();
+    let diagnosis = Diagnosis::of(netns, &["--once"]);
+    let kept = diagnosis.finding("reset-not-closed");
+    assert_eq!(kept["subject"]["pid"], process::id(), "{kept:#}");
+    assert!((figure(kept, "errors_not_read") - 12.0).abs() < 0.1, "{kept:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+pub(crate) fn closing_with_unread_data_resets(netns: Netns) {
+    let (listener, address) = bind();
+    let is_done = AtomicBool::new(false);
+    let diagnosis = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                let mut client = TcpStream::connect(address).expect("the listener takes a connection");
+                let (server, _) = listener.accept().expect("it waits");
+                client.write_all(b"a request").expect("connected");
+                // The data has come.
+                SockRef::from(&server)
+                    .peek(&mut [std::mem::MaybeUninit::uninit()])
+                    .expect("it is there");
+                drop(server);
+                // The RST, or the end of file before it.
+                let _ = client.read(&mut [0]);
+                linger(Duration::from_millis(20));
+            }
+        });
+        let diagnosis = Diagnosis::of(netns, &["--duration", "3"]);
+        is_done.store(true, Ordering::Relaxed);
+        diagnosis
+    });
+    let reset = diagnosis.finding("reset-unread");
+    assert!(figure(reset, "aborted_on_close") >= 20.0, "{reset:#}");
+    assert!(figure(reset, "resets_sent_by_process") >= 20.0, "{reset:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+/// A listener towards the scripted peer.
+fn towards_peer() -> (Rc<Peer>, TcpListener, SocketAddr) {
+    let peer = Peer::attach(Family::V4).expect("a device");
+    let address = SocketAddr::new(Family::V4.host(), 8080);
+    let listener = host::listen(address, 256).expect("the address is this host's");
+    (peer, listener, address)
+}
+
+/// Eighty SYNs whose ACK never comes, from one address: bounded, and in a namespace of its own.
+pub(crate) fn a_syn_flood(netns: Netns) {
+    let (peer, _listener, address) = towards_peer();
+    for port in 1..=80 {
+        Conversation::new(&peer, 10_000 + port, address).send(Flags::SYN);
+    }
+    let diagnosis = Diagnosis::of(netns, &["--duration", "3"]);
+    let flood = diagnosis.finding("syn-backlog");
+    assert_eq!(flood["level"], "warning", "{flood:#}");
+    assert_eq!(flood["subject"]["port"], 8080, "{flood:#}");
+    assert!((figure(flood, "half_open") - 80.0).abs() < 0.1, "{flood:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+/// The host closes, and its FIN is answered by nobody for half a minute.
+pub(crate) fn a_peer_never_acknowledges(netns: Netns) {
+    let (peer, listener, address) = towards_peer();
+    let mut connection = Conversation::new(&peer, 10_000, address);
+    connection.send(Flags::SYN);
+    connection.expect(Flags::SYN_ACK);
+    connection.send(Flags::ACK);
+    let (server, _) = listener.accept().expect("it waits");
+    drop(server);
+    linger(Duration::from_secs(31));
+    let diagnosis = Diagnosis::of(netns, &["--once"]);
+    let stuck = diagnosis.finding("fin-wait1-stuck");
+    assert_eq!(
+        stuck["subject"]["addr"],
+        Family::V4.peer().to_string(),
+        "{stuck:#}"
+    );
+    assert!(figure(stuck, "silent_seconds") >= 30.0, "{stuck:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
