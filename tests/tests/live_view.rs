@@ -86,7 +86,7 @@ fn traffic() -> Traffic {
 
 fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
     let screen = Screen::tcptrace(&format!("watch -d 0.5 -N {}", netns.inode), 160, 40);
-    screen.wait_for_text("No TCP sockets");
+    screen.wait_for_text("Nothing matches the filter");
     let traffic = traffic();
     let pid = process::id().to_string();
 
@@ -191,7 +191,7 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
 
 fn it_is_suspended_resumed_and_resized(netns: Netns) {
     let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 80, 24);
-    screen.wait_for_text("No TCP sockets");
+    screen.wait_for_text("Nothing matches the filter");
     screen.resize(120, 30);
     screen.wait_for("footer in the last line", |text| {
         text.lines()
@@ -214,10 +214,10 @@ fn it_is_suspended_resumed_and_resized(netns: Netns) {
     screen.press(&["C-z"]);
     poll_until(Duration::from_secs(30), is_stopped).expect("Ctrl-Z stops it");
     screen.wait_for("the screen of before", |text| {
-        (!text.contains("No TCP sockets")).then_some(())
+        (!text.contains("Nothing matches the filter")).then_some(())
     });
     kill(Pid::from_raw(pid), Signal::SIGCONT).expect("it is there");
-    screen.wait_for_text("No TCP sockets");
+    screen.wait_for_text("Nothing matches the filter");
     screen.press(&["q"]);
     screen.wait_for_text("ended with 0");
 }

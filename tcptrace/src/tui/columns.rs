@@ -249,7 +249,7 @@ mod tests {
             rank,
             grows,
             cell: |_, _| Cell::plain(""),
-            key: Some(|row, _| greatest_first(*row as u64)),
+            key: Some(|row, _| greatest_first(u64::from(*row))),
         }
     }
 

@@ -87,7 +87,7 @@ mod tests {
         RowId::Process(Some(ProcessKey { pid, start_ns: 1 }))
     }
 
-    fn at<'a>(rows: &'a [u32]) -> impl Fn(usize) -> Option<RowId> + 'a {
+    fn at(rows: &[u32]) -> impl Fn(usize) -> Option<RowId> + '_ {
         |at| rows.get(at).map(|pid| id(*pid))
     }
 
