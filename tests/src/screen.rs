@@ -56,7 +56,7 @@ impl Screen {
 
     /// Types a text.
     pub fn write(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", text]);
+        self.tmux(&["send-keys", "-l", "--", text]);
     }
 
     /// Gives the terminal another size.
