@@ -59,7 +59,9 @@ fn main() -> ExitCode {
             }));
         }
     }
-    live::run(live_tests, Parallelism::Processors, shared::stop)
+    // A process that is being started has all of this one's descriptors open until its `exec`, and may be the last to
+    // close one of another test's.
+    live::run(live_tests, Parallelism::One, shared::stop)
 }
 
 /// Which addresses a test uses.

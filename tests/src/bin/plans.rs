@@ -71,8 +71,10 @@ const PLANS: [Plan; 3] = [
     },
 ];
 
-/// How far two tracers' times of one change may lie apart: each hook is at another place of the kernel's path.
-const TOLERANCE_NS: u64 = 5_000_000;
+/// How far two tracers' times of one change may lie apart: each hook is at another place of the kernel's path, and a
+/// kernel may take the processor from a task between two programs of one tracepoint (37 ms seen in a guest of Linux
+/// 7.2, whose one processor others waited for).
+const TOLERANCE_NS: u64 = 100_000_000;
 /// How long the kernel may take to remove the last test's namespaces, and the tracers to tell of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The changes that a socket makes itself, which every plan sees.

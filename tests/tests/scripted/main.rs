@@ -5,6 +5,7 @@
 mod closes;
 mod handshakes;
 mod reconnects;
+mod replay;
 mod resets;
 mod script;
 mod timeouts;
@@ -44,5 +45,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    live::run(tests, Parallelism::All, shared::stop)
+    live::run(tests, Parallelism::All, || shared::stop().and(replay::compare()))
 }

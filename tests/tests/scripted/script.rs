@@ -1,6 +1,7 @@
 //! The stage that the cases are played on: a namespace, the peer, the kernel's sockets, and the record of what
 //! was done and when. Each step is checked against the kernel's own table before the tracer is asked.
 
+use crate::replay;
 use socket2::{SockAddr, Socket};
 use std::{
     cell::RefCell,
@@ -90,6 +91,7 @@ impl Script {
     /// Plays the case in a namespace of its own and compares what the tracer says.
     pub(crate) fn play(case: &Case, family: Family) {
         let tracer = shared::tracer();
+        replay::record();
         let (mut paths, netns, left_ns) = Netns::run(|netns| {
             for (name, value) in case.sysctls {
                 netns.set(name, value).expect("a namespace takes its sysctls");
