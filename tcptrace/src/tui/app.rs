@@ -359,7 +359,12 @@ impl App {
             Action::Search => self.prompt = Some(Prompt::new(Question::Search, String::new())),
             Action::NextMatch => self.find_next(true),
             Action::PreviousMatch => self.find_next(false),
-            Action::Filter => self.prompt = Some(Prompt::new(Question::Filter, self.filter.clone())),
+            Action::Filter => {
+                // More words are more often wanted than others.
+                let blank = if self.filter.is_empty() { "" } else { " " };
+                let text = format!("{}{blank}", self.filter);
+                self.prompt = Some(Prompt::new(Question::Filter, text));
+            }
             Action::SortNext => self.sort_beside(true),
             Action::SortPrevious => self.sort_beside(false),
             Action::Reverse => self.reverse(),

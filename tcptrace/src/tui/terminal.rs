@@ -20,6 +20,7 @@ use ratatui::{
 };
 use std::{
     io::{self, BufWriter, Stdout, Write as _},
+    mem::ManuallyDrop,
     os::fd::AsFd as _,
     panic,
     sync::mpsc::{Receiver, channel},
@@ -44,7 +45,8 @@ pub enum Input {
 
 /// The terminal while it is ours.
 pub struct Terminal {
-    inner: ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: where the terminal has gone it would say so on standard error, which has gone too, and panic.
+    inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
     inputs: Receiver<Input>,
     has_mouse: bool,
 }
@@ -77,7 +79,7 @@ impl Terminal {
             })?;
         let writer = BufWriter::with_capacity(BUFFER, io::stdout());
         Ok(Self {
-            inner: ratatui::Terminal::new(CrosstermBackend::new(writer))?,
+            inner: ManuallyDrop::new(ratatui::Terminal::new(CrosstermBackend::new(writer))?),
             inputs,
             has_mouse: true,
         })
