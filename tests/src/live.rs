@@ -57,7 +57,7 @@ pub enum Requirement {
     Ip,
     /// The tmux terminal multiplexer.
     Tmux,
-    /// io_uring, which many kernels refuse.
+    /// io_uring with slots for descriptors, which many kernels refuse.
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
     Mptcp,
@@ -99,9 +99,11 @@ impl Requirement {
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::Tmux => unmet_command("tmux", &["-V"]),
+            // Slots that are empty at first came with Linux 5.19.
             Self::IoUring => IoUring::new(1)
+                .and_then(|ring| ring.submitter().register_files_sparse(1))
                 .err()
-                .map(|error| format!("the kernel refuses io_uring: {error}")),
+                .map(|error| format!("the kernel refuses io_uring, or slots in it: {error}")),
             Self::Mptcp => {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
                 socket
@@ -131,6 +133,8 @@ impl Requirement {
                 | Self::Python
                 | Self::Nginx
                 | Self::Wrk
+                | Self::Postgresql
+                | Self::Tmux
                 | Self::Ip
         )
     }

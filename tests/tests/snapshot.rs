@@ -382,6 +382,9 @@ fn spawn_heir(socket: &TcpStream) -> Heir {
         .spawn()
         .expect("cat is everywhere");
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("our own descriptor");
+    // `exec` closes what says that it went well before it gives the process its new name.
+    let is_named = poll_until(PATIENCE, || (comm_of(heir.id()) == "cat").then_some(()));
+    assert!(is_named.is_some(), "it is still called {}", comm_of(heir.id()));
     Heir(heir)
 }
 

@@ -227,42 +227,44 @@ impl Tracing {
         self.output.format == Format::Text { wide: false }
     }
 
-    fn change_line(&mut self, change: &Change, now: Nanos) -> String {
+    /// One line in the form that is wanted; `write` gets the namespace's name where it is shown.
+    fn line(
+        &mut self,
+        netns: u32,
+        now: Nanos,
+        write: impl FnOnce(&Session, Option<&str>, Format, &TimeZone) -> String,
+    ) -> String {
         let is_narrow = self.is_narrow();
-        let Self {
-            session, names, zone, ..
-        } = self;
-        let netns = if is_narrow {
+        let name = if is_narrow {
             None
         } else {
-            names.of(change.netns, now)
+            self.names.of(netns, now)
         };
-        let processes = &session.engine.table.processes;
-        let anchor = session.anchor();
-        match self.output.format {
-            Format::Json => json::change(change, &session.engine, netns, &anchor),
-            Format::Csv => csv::change(change, processes, netns, &anchor),
-            Format::Text { wide } => text::change(change, processes, netns, &anchor, zone, wide),
-        }
+        write(&self.session, name, self.output.format, &self.zone)
+    }
+
+    fn change_line(&mut self, change: &Change, now: Nanos) -> String {
+        self.line(change.netns, now, |session, netns, format, zone| {
+            let processes = &session.engine.table.processes;
+            let anchor = session.anchor();
+            match format {
+                Format::Json => json::change(change, &session.engine, netns, &anchor),
+                Format::Csv => csv::change(change, processes, netns, &anchor),
+                Format::Text { wide } => text::change(change, processes, netns, &anchor, zone, wide),
+            }
+        })
     }
 
     fn life_line(&mut self, life: &Lifetime, now: Nanos) -> String {
-        let is_narrow = self.is_narrow();
-        let Self {
-            session, names, zone, ..
-        } = self;
-        let netns = if is_narrow {
-            None
-        } else {
-            names.of(life.netns, now)
-        };
-        let processes = &session.engine.table.processes;
-        let anchor = session.anchor();
-        match self.output.format {
-            Format::Json => lifetimes::json(life, processes, netns, &anchor),
-            Format::Csv => lifetimes::csv_line(life, processes, netns, &anchor),
-            Format::Text { wide } => lifetimes::line(life, processes, &anchor, zone, wide),
-        }
+        self.line(life.netns, now, |session, netns, format, zone| {
+            let processes = &session.engine.table.processes;
+            let anchor = session.anchor();
+            match format {
+                Format::Json => lifetimes::json(life, processes, netns, &anchor),
+                Format::Csv => lifetimes::csv_line(life, processes, netns, &anchor),
+                Format::Text { wide } => lifetimes::line(life, processes, &anchor, zone, wide),
+            }
+        })
     }
 
     fn end(&mut self, audit: bool) -> Result<(), Failure> {
