@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
     event::TcpState,
-    tui::examples::{self, Moment, key},
+    tui::{
+        examples::{self, Moment, key},
+        keys::Key,
+    },
     view::connections::Identity,
 };
 
