@@ -81,7 +81,7 @@ pub struct Content {
     pub endpoints: Vec<EndpointView>,
     /// The connection whose time line is open; `None` where nothing is known of it any more.
     pub history: Option<History>,
-    /// How long states last, as lines.
+    /// How long states last, as lines; none where no state has been seen.
     pub histograms: Vec<String>,
     /// Descriptors of the processes that were seen lately.
     pub descriptors: HashMap<ProcessKey, Descriptors>,

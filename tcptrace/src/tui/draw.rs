@@ -38,7 +38,7 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Areas {
         ..Areas::default()
     };
     y += 1;
-    top::caption(app, &mut pen, screen, y);
+    let caption = y;
     y += 1;
     let body = Rect {
         x: screen.x,
@@ -76,6 +76,7 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Areas {
             lines::draw(app, &mut pen, body, &lines_of(app, body.width), &mut areas);
         }
     }
+    top::caption(app, &mut pen, screen, caption, &areas);
     if screen.height > 0 {
         bottom::footer(app, &mut pen, screen);
     }
@@ -87,6 +88,10 @@ fn lines_of(app: &App, width: u16) -> Vec<Line> {
     match app.stop().place {
         Place::History(_) => history::lines(app, width),
         Place::Transitions => transitions::lines(app, width),
+        Place::Histograms(_) if app.content.histograms.is_empty() => lines::plain(&[
+            "No sockets, and no state that was seen to end.".to_owned(),
+            "A connection that is made brings the first lines.".to_owned(),
+        ]),
         Place::Histograms(_) => lines::plain(&app.content.histograms),
         Place::Help => help::lines(app),
         Place::Processes | Place::Connections(_) | Place::Endpoints | Place::Findings => Vec::new(),

@@ -222,6 +222,9 @@ impl Gather {
         let mut cells = ended.cloned().unwrap_or_default();
         self.add_open(&mut cells, engine, now, of);
         report.take_total(&cells);
+        if report.everybody().is_empty() {
+            return Vec::new();
+        }
         let picture = Picture {
             report: &report,
             measures: &hist::measures(&[]),

@@ -2,11 +2,12 @@
 
 use super::pen::{Pen, width};
 use crate::{
+    event::ProcessKey,
     output::{duration::human, json::rfc3339},
     owner::printable::printable,
     stats::key::Named,
     tui::{
-        app::App,
+        app::{App, Areas},
         columns,
         place::{Place, Tab},
     },
@@ -43,7 +44,15 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     let total: u64 = view.counts.iter().sum();
     let mut second: Vec<(String, Style)> = vec![
         (format!("{total} sockets"), theme.strong()),
-        (format!("{} changes/s", columns::rate(view.rate)), theme.plain()),
+        (
+            // A filter selects sockets; what has changed is of all that are traced.
+            format!(
+                "{} changes/s{}",
+                columns::rate(view.rate),
+                if app.filter.is_empty() { "" } else { " of all" }
+            ),
+            theme.plain(),
+        ),
         (
             format!("lost {}", view.lost),
             if view.lost > 0 { theme.bad() } else { theme.good() },
@@ -56,15 +65,13 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
         second.push((share, theme.plain()));
     }
     if let Some(audit) = &view.audit {
-        let style = if audit.differences > 0 {
-            theme.warning()
-        } else {
-            theme.dim()
-        };
-        second.push((
-            format!("audit: {} of {} differ", audit.differences, audit.compared),
-            style,
-        ));
+        second.push(match audit.differences {
+            0 => ("audit agrees".to_owned(), theme.dim()),
+            differences => (
+                format!("audit: {differences} of {} differ", audit.compared),
+                theme.warning(),
+            ),
+        });
     }
     put_all(pen, screen, screen.y + 1, &second);
     let Some(shortfall) = view.shortfalls.first() else {
@@ -132,7 +139,7 @@ pub(super) fn tabs(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> Vec<(R
 }
 
 /// What the view shows: how many, of what, in which order, by which filter.
-pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) {
+pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16, areas: &Areas) {
     let what = match &app.stop().place {
         Place::Processes => counted(app, "process", "processes"),
         Place::Connections(Of::All) => counted(app, "connection", "connections"),
@@ -160,10 +167,29 @@ pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) {
             app.theme.warning(),
         );
     }
-    let place = position(app);
+    let place = position(app, areas);
     let start = screen.right().saturating_sub(width(&place));
     if start > x {
         pen.put(start, y, width(&place), &place, app.theme.dim());
+    }
+    if let Some(found) = whose(app).and_then(|process| app.content.worst(Some(process))) {
+        let room = start.saturating_sub(x + 4);
+        pen.put(x + 2, y, room, &found.title, app.theme.level(found.level));
+    }
+}
+
+/// The process whose connections are shown, or whose connection.
+fn whose(app: &App) -> Option<ProcessKey> {
+    match &app.stop().place {
+        Place::Connections(Of::Process(process)) => *process,
+        Place::History(_) => Some(app.content.history.as_ref()?.owner?.key),
+        Place::Connections(Of::All | Of::Endpoint(_))
+        | Place::Processes
+        | Place::Endpoints
+        | Place::Transitions
+        | Place::Histograms(_)
+        | Place::Findings
+        | Place::Help => None,
     }
 }
 
@@ -174,11 +200,15 @@ fn counted(app: &App, one: &str, many: &str) -> String {
     }
 }
 
-/// Where among the rows the chosen one is.
-fn position(app: &App) -> String {
+/// Where among the rows the chosen one is, and which of the lines are seen where they are not all.
+fn position(app: &App, areas: &Areas) -> String {
     let stop = app.stop();
+    let page = usize::from(areas.rows.height);
     if stop.place.is_table() && !app.rows().is_empty() {
         format!("{}/{}", stop.cursor.at + 1, app.rows().len())
+    } else if areas.lines > page {
+        let last = (stop.cursor.top + page).min(areas.lines);
+        format!("lines {}-{last} of {}, ↓", stop.cursor.top + 1, areas.lines)
     } else {
         String::new()
     }

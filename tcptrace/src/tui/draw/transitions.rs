@@ -28,6 +28,10 @@ const NAME: usize = 12;
 /// Rates, then counts: side by side where there is room, else one below the other.
 pub(super) fn lines(app: &App, width: u16) -> Vec<Line> {
     let content = &app.content;
+    if content.changes.as_flattened().iter().all(|count| *count == 0) {
+        let text = "None yet. The first come as soon as a connection is made or closed.";
+        return vec![vec![(text.to_owned(), app.theme.plain())]];
+    }
     let rates = matrix(app, "A SECOND", |old, new| {
         let rate = content.rates[old][new];
         (rate > 0.0).then(|| columns::rate(rate))
