@@ -31,7 +31,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show sockets by process and state, refreshed until you stop it
+    /// Show processes and their sockets live: a view with keys on a terminal, else a frame every so often
     Watch(WatchArgs),
     /// Print every change of state as it happens
     Trace(TraceArgs),
@@ -77,8 +77,8 @@ pub struct WatchArgs {
     /// Only sockets in these states
     #[arg(long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
-    /// On SIGUSR1, write how long states lasted to this file in HdrHistogram's log form, instead of to a new
-    /// tcptrace-HOST-TIME.hlog
+    /// On SIGUSR1, or D in the live view, write how long states lasted to this file in HdrHistogram's log form, instead
+    /// of to a new tcptrace-HOST-TIME.hlog
     #[arg(long, value_name = "FILE")]
     pub dump: Option<PathBuf>,
     #[command(flatten)]

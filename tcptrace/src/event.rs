@@ -75,6 +75,20 @@ impl TcpState {
         Self::Closing,
     ];
 
+    /// The order in which a connection may pass through its states (RFC 9293 section 3.3.2).
+    pub const IN_ORDER: [Self; Self::COUNT - 1] = [
+        Self::SynSent,
+        Self::SynRecv,
+        Self::Established,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::Closing,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Close,
+    ];
+
     /// The state of the kernel's number; `TCP_NEW_SYN_RECV` is SYN_RECV. `None` for any other number.
     #[must_use]
     pub fn from_kernel(number: u8) -> Option<Self> {

@@ -17,4 +17,5 @@ pub mod run;
 pub mod source;
 pub mod stacks;
 pub mod stats;
+pub mod tui;
 pub mod view;

@@ -1,6 +1,7 @@
 //! What the flags mean: validated, with names looked up. Errors say which flag and what would do.
 
 pub mod recording;
+pub mod words;
 
 use crate::{
     cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},

@@ -1,15 +1,20 @@
 //! Wires the flow for each command. Holds the only signals, and the only exit codes.
 
 pub mod check;
+mod cost;
 pub mod doctor;
 pub mod dump;
 pub mod export;
+mod files;
 pub mod hist;
 pub mod leaks;
+mod live_view;
 pub mod playback;
 pub mod record;
+mod replay_view;
 pub mod report;
 pub mod rewatch;
+mod screen;
 pub mod session;
 pub mod snapshot;
 pub mod trace;

@@ -1,32 +1,55 @@
 //! The picture that every output of a moment reads: immutable, built from the engine at one time.
 
+pub mod connections;
+pub mod endpoints;
+pub mod history;
+
 use crate::{
     connection::audit::Audit,
     engine::Engine,
-    event::{Age, Nanos, TcpState},
+    event::{Age, Nanos, ProcessKey, TcpState},
     filter::{Filter, Subject},
-    owner::{policy::Owner, processes::ProcessId, schedule::Cost},
+    owner::{container::Place, policy::Owner, processes::ProcessId, schedule::Cost},
 };
 use hashbrown::HashMap;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How many sockets are in each state.
 pub type Counts = [u64; TcpState::COUNT];
 
 /// One process and its sockets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessView {
     /// Process id; `None` for sockets whose owner is not known.
     pub pid: Option<u32>,
+    /// The process itself, whoever gets its id later.
+    pub key: Option<ProcessKey>,
     /// Its name.
     pub comm: String,
     /// Sockets by state.
     pub counts: Counts,
     /// Changes of state per second.
     pub rate: f64,
+    /// Handshakes done per second.
+    pub opens: f64,
+    /// Connections closed by this side, or reset, per second.
+    pub closes: f64,
+    /// TIME_WAITs made per second.
+    pub timewaits: f64,
+    /// Where it runs, as far as anybody has asked.
+    pub place: Option<Arc<Place>>,
     /// The socket that has been in a state other than LISTEN and ESTABLISHED for longest, CLOSE_WAIT before all
     /// others.
     pub oldest: Option<(TcpState, Age)>,
+}
+
+impl ProcessView {
+    /// The age of its oldest CLOSE_WAIT.
+    #[must_use]
+    pub fn oldest_close_wait(&self) -> Option<Age> {
+        let (_, age) = self.oldest.filter(|(state, _)| *state == TcpState::CloseWait)?;
+        Some(age)
+    }
 }
 
 /// The order of processes.
@@ -48,7 +71,7 @@ pub enum Sort {
 }
 
 /// One moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// Time watched so far.
     pub watched: Nanos,
@@ -96,14 +119,9 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
     let processes = &engine.table.processes;
     let mut count = |id: Option<ProcessId>, state: TcpState, age: Option<Age>| {
         counts[state.index()] += 1;
-        let process = id.and_then(|id| processes.get(id));
-        let row = by_process.entry(id).or_insert_with(|| ProcessView {
-            pid: process.map(|process| process.key.pid),
-            comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
-            counts: [0; TcpState::COUNT],
-            rate: per_second(engine.stats.in_frame_of(id), seconds),
-            oldest: None,
-        });
+        let row = by_process
+            .entry(id)
+            .or_insert_with(|| process_view(engine, id, seconds));
         row.counts[state.index()] += 1;
         if let Some(age) = age
             && is_older((state, age), row.oldest)
@@ -156,6 +174,23 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
     }
 }
 
+/// A process without any sockets yet.
+fn process_view(engine: &Engine, id: Option<ProcessId>, seconds: f64) -> ProcessView {
+    let process = id.and_then(|id| engine.table.processes.get(id));
+    let flow = engine.stats.in_frame_of(id);
+    ProcessView {
+        pid: process.map(|process| process.key.pid),
+        key: process.map(|process| process.key),
+        comm: process.map_or_else(|| "(unknown)".to_owned(), |process| process.name().into_owned()),
+        rate: per_second(flow.changes, seconds),
+        opens: per_second(flow.opens, seconds),
+        closes: per_second(flow.closes, seconds),
+        timewaits: per_second(flow.timewaits, seconds),
+        place: process.and_then(|process| process.place.clone()),
+        ..ProcessView::default()
+    }
+}
+
 /// The process that a socket counts for: its owner, or else another that has it open and that `filter` wants. `None`
 /// where it wants nobody of them, `Some(None)` where any will do and none is known.
 #[must_use]
@@ -177,7 +212,7 @@ pub fn wanted_process(
     clippy::cast_precision_loss,
     reason = "a rate of 2^52 events a second is out of reach"
 )]
-fn per_second(count: u64, seconds: f64) -> f64 {
+pub(crate) fn per_second(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds
 }
 

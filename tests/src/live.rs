@@ -55,6 +55,8 @@ pub enum Requirement {
     Postgresql,
     /// The `ip` command.
     Ip,
+    /// The tmux terminal multiplexer.
+    Tmux,
     /// io_uring with slots for descriptors, which many kernels refuse.
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
@@ -101,6 +103,7 @@ impl Requirement {
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
+            Self::Tmux => unmet_command("tmux", &["-V"]),
             // Slots that are empty at first came with Linux 5.19.
             Self::IoUring => IoUring::new(1)
                 .and_then(|ring| ring.submitter().register_files_sparse(1))
@@ -139,6 +142,7 @@ impl Requirement {
                 | Self::Nginx
                 | Self::Wrk
                 | Self::Postgresql
+                | Self::Tmux
                 | Self::Ip
         )
     }

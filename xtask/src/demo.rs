@@ -11,7 +11,7 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -38,15 +38,7 @@ pub(crate) struct Args {
 
 /// Builds tcptrace, starts the service and its clients, watches, and ends them all.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = workspace::root()?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    command::run(Command::new(cargo).current_dir(&root).args([
-        "build",
-        "--release",
-        "--package",
-        "tcptrace",
-    ]))?;
-    let tcptrace = workspace::target(&root).join("release/tcptrace");
+    let tcptrace = build(&workspace::root()?)?;
     let mut watch = watch_command(&tcptrace, args)?;
 
     catch_signals()?;
@@ -69,6 +61,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bail!("`tcptrace watch` ended with {status}; its own words are above")
 }
 
+/// Builds tcptrace; returns where it is.
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    command::run(Command::new(cargo).current_dir(root).args([
+        "build",
+        "--release",
+        "--package",
+        "tcptrace",
+    ]))?;
+    Ok(workspace::target(root).join("release/tcptrace"))
+}
+
 /// `timeout` bounds it from the inside of `sudo`: this user could not signal root's process.
 fn watch_command(tcptrace: &Path, args: &Args) -> Result<Command> {
     let mut command = command::as_root("timeout")?;
@@ -82,7 +86,7 @@ fn watch_command(tcptrace: &Path, args: &Args) -> Result<Command> {
 }
 
 /// One process of the demo, ended with this value, by its id.
-struct Part(Child);
+pub(crate) struct Part(pub(crate) Child);
 
 impl Drop for Part {
     fn drop(&mut self) {
@@ -92,7 +96,7 @@ impl Drop for Part {
     }
 }
 
-fn start_server(seconds: u64) -> Result<(Part, u16)> {
+pub(crate) fn start_server(seconds: u64) -> Result<(Part, u16)> {
     let mut child = this_program("demo-server", seconds)?
         .stdout(Stdio::piped())
         .spawn()
@@ -108,7 +112,7 @@ fn start_server(seconds: u64) -> Result<(Part, u16)> {
     Ok((server, port))
 }
 
-fn start_client(role: Role, port: u16, seconds: u64) -> Result<Part> {
+pub(crate) fn start_client(role: Role, port: u16, seconds: u64) -> Result<Part> {
     let child = this_program("demo-client", seconds)?
         .arg(format!("--role={}", role.name()))
         .arg(format!("--port={port}"))

@@ -10,10 +10,12 @@ mod demo;
 mod demo_client;
 mod demo_server;
 mod measure;
+mod pictures;
 mod provenance;
 mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
 mod sources;
+mod svg;
 mod toolchain;
 mod vm_test;
 mod workspace;
@@ -45,6 +47,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what tracing costs on this machine, beside a flood of loopback connections
     Measure(measure::Args),
+    /// Make the pictures of the live view anew
+    Pictures(pictures::Args),
     #[command(hide = true)]
     DemoServer(demo_server::Args),
     #[command(hide = true)]
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Task::VmTest(args) => vm_test::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Measure(args) => measure::run(&args),
+        Task::Pictures(args) => pictures::run(&args),
         Task::DemoServer(args) => demo_server::run(&args),
         Task::DemoClient(args) => demo_client::run(&args),
     };

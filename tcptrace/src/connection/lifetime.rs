@@ -73,6 +73,24 @@ struct Gathered {
     fin_received: bool,
 }
 
+impl Gathered {
+    const fn was_in(&self, state: TcpState) -> bool {
+        self.visited & 1 << state.index() != 0
+    }
+
+    fn ages(&self) -> [Option<Age>; TcpState::COUNT] {
+        TcpState::ALL.map(|state| {
+            let span = Nanos(self.spans[state.index()]);
+            let is_exact = self.inexact & 1 << state.index() == 0;
+            self.was_in(state).then_some(if is_exact {
+                Age::Exact(span)
+            } else {
+                Age::AtLeast(span)
+            })
+        })
+    }
+}
+
 /// One entry for each slot of the table, and the lives that have ended since they were last taken.
 #[derive(Debug, Default)]
 pub struct Lives {
@@ -121,22 +139,13 @@ impl Lives {
         let role = gathered
             .role
             .unwrap_or(if has_listener { Role::Server } else { Role::Client });
-        let was_in = |state: TcpState| gathered.visited & 1 << state.index() != 0;
+        let was_in = |state| gathered.was_in(state);
         // The kernel counts SYN and FIN as a byte each where they are acknowledged or come in order.
         let syn = u64::from(role == Role::Client && was_in(TcpState::Established));
         let fin_acknowledged = was_in(TcpState::FinWait2)
             || was_in(TcpState::TimeWait)
             || (change.old == TcpState::LastAck && change.reason.is_none());
         let overhead = syn + u64::from(fin_acknowledged);
-        let spans = TcpState::ALL.map(|state| {
-            let span = Nanos(gathered.spans[state.index()]);
-            let is_exact = gathered.inexact & 1 << state.index() == 0;
-            was_in(state).then_some(if is_exact {
-                Age::Exact(span)
-            } else {
-                Age::AtLeast(span)
-            })
-        });
         self.ended.push(Lifetime {
             id: change.id,
             ends: change.ends,
@@ -144,7 +153,7 @@ impl Lives {
             role,
             ended: change.time,
             life: life(row.began, change),
-            spans,
+            spans: gathered.ages(),
             sent: gathered.bytes.map(|bytes| bytes.acked.saturating_sub(overhead)),
             received: gathered
                 .bytes
@@ -153,6 +162,13 @@ impl Lives {
             owner: change.owner,
             is_kernel_socket: change.is_kernel_socket,
         });
+    }
+
+    /// The time that the row in `slot` was in states which it has left, as far as that was seen.
+    #[must_use]
+    pub fn so_far(&self, slot: u32) -> [Option<Age>; TcpState::COUNT] {
+        let gathered = self.slots.get(slot as usize).copied().unwrap_or_default();
+        gathered.ages()
     }
 
     /// Hands over the lives that have ended since it was last asked.

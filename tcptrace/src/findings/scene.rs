@@ -1,7 +1,7 @@
 //! What rules look at: every socket, who has it, the namespaces' settings and counters, and what happened while it was
 //! watched. Plain data, whether it came from a look, a watch or a recording.
 
-use super::history::History;
+use super::{Figure as _, history::History};
 use crate::{
     decode::SockKind,
     event::{Age, Ends, Nanos, ProcessKey, TcpState},
@@ -112,6 +112,20 @@ pub struct Descriptors {
     pub used: u64,
     /// How many may be: the soft `RLIMIT_NOFILE`.
     pub limit: u64,
+}
+
+impl Descriptors {
+    /// The share in use, 0 to 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        self.used.figure() / self.limit.max(1).figure()
+    }
+
+    /// Whether more than four of five are in use.
+    #[must_use]
+    pub fn is_nearly_all(self) -> bool {
+        self.share() > 0.8
+    }
 }
 
 /// A network namespace.

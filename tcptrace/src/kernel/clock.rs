@@ -5,7 +5,7 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Both clocks, read together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,

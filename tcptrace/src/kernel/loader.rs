@@ -20,6 +20,7 @@ use aya_log::EbpfLogger;
 use std::{
     fs::{self, File},
     path::PathBuf,
+    time::Duration,
 };
 use tcptrace_common::{ABSENT, Field};
 
@@ -166,6 +167,13 @@ impl Kernel {
             per_cpu.iter(),
             self.skipped_before + self.programs.skipped(),
         ))
+    }
+
+    /// Time spent in the programs since they were loaded, while `BPF_ENABLE_STATS` was on; `None` where the kernel does
+    /// not tell of any.
+    #[must_use]
+    pub fn run_time(&self) -> Option<Duration> {
+        self.programs.run_time()
     }
 
     /// Opens the iterator over the TCP sockets of the calling thread's network namespace.

@@ -17,6 +17,7 @@ use aya::{
 use std::{
     fs::{self, File},
     os::fd::AsRawFd as _,
+    time::Duration,
 };
 
 /// What became of one purpose.
@@ -200,6 +201,15 @@ impl Programs {
         let link = program.take_link(link).map_err(refused)?;
         link.into_file()
             .map_err(|error| Refusal::of("open the iterator", &error))
+    }
+
+    /// Time spent in all programs that are loaded.
+    pub(super) fn run_time(&self) -> Option<Duration> {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.info().ok())
+            .map(|info| info.run_time())
+            .reduce(|sum, one| sum + one)
     }
 
     /// Runs that the kernel skipped. It counts these per program (`bpf_prog_inc_misses_counter`), shows them in

@@ -22,9 +22,9 @@ const COLUMNS: [(TcpState, &str); 11] = [
     (TcpState::Close, "CLOSE"),
 ];
 
-/// Draws the view; at most `rows` processes where there is a limit.
+/// Draws the view.
 #[must_use]
-pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
+pub fn draw(view: &View) -> String {
     let mut text = String::new();
     let total: u64 = view.counts.iter().sum();
     let _ = write!(
@@ -54,16 +54,10 @@ pub fn draw(view: &View, rows: Option<usize>, titles: bool) -> String {
         let _ = writeln!(text, "not traced: {shortfall}");
     }
     let columns = columns(&view.counts);
-    if titles {
-        title_line(&mut text, &columns);
-    }
+    title_line(&mut text, &columns);
     total_line(&mut text, &view.counts, view.rate, &columns);
-    let shown = rows.unwrap_or(view.processes.len()).min(view.processes.len());
-    for process in &view.processes[..shown] {
+    for process in &view.processes {
         line(&mut text, process, &columns);
-    }
-    if shown < view.processes.len() {
-        let _ = writeln!(text, "{:>7} and {} more", "", view.processes.len() - shown);
     }
     if view.processes.is_empty() {
         text.push_str("no sockets that match; connections appear as soon as they are made\n");
@@ -145,13 +139,11 @@ mod tests {
                     counts,
                     rate: 41.7,
                     oldest: Some((TcpState::CloseWait, Age::AtLeast(Nanos::from_secs(12)))),
+                    ..ProcessView::default()
                 },
                 ProcessView {
-                    pid: None,
                     comm: "(unknown)".to_owned(),
-                    counts: [0; TcpState::COUNT],
-                    rate: 0.0,
-                    oldest: None,
+                    ..ProcessView::default()
                 },
             ],
             lost: 3,
@@ -170,12 +162,7 @@ mod tests {
 
     #[test]
     fn a_frame_shows_totals_processes_and_losses() {
-        insta::assert_snapshot!(draw(&view(), None, true));
-    }
-
-    #[test]
-    fn a_frame_that_does_not_fit_says_how_much_is_missing() {
-        insta::assert_snapshot!(draw(&view(), Some(1), false));
+        insta::assert_snapshot!(draw(&view()));
     }
 
     #[test]
@@ -191,6 +178,6 @@ mod tests {
             shortfalls: Vec::new(),
             ..view()
         };
-        insta::assert_snapshot!(draw(&empty, None, true));
+        insta::assert_snapshot!(draw(&empty));
     }
 }

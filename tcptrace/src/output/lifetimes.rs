@@ -50,7 +50,7 @@ pub fn line(life: &Lifetime, processes: &Processes, anchor: &Anchor, zone: &Time
         life.received.map_or_else(|| "-".to_owned(), human_bytes),
         human_age(life.life),
     );
-    for state in IN_ORDER {
+    for state in TcpState::IN_ORDER {
         if let Some(span) = life.spans[state.index()] {
             let _ = write!(out, " {state} {}", human_age(span));
         }
@@ -61,20 +61,6 @@ pub fn line(life: &Lifetime, processes: &Processes, anchor: &Anchor, zone: &Time
     out.push('\n');
     out
 }
-
-/// The order in which a connection may pass through its states (RFC 9293 section 3.3.2).
-const IN_ORDER: [TcpState; 10] = [
-    TcpState::SynSent,
-    TcpState::SynRecv,
-    TcpState::Established,
-    TcpState::FinWait1,
-    TcpState::FinWait2,
-    TcpState::Closing,
-    TcpState::CloseWait,
-    TcpState::LastAck,
-    TcpState::TimeWait,
-    TcpState::Close,
-];
 
 #[derive(Serialize)]
 struct SpanJson {
@@ -175,7 +161,7 @@ pub fn csv_line(life: &Lifetime, processes: &Processes, netns_name: Option<&str>
         csv::quoted(&owner.map_or_else(Default::default, |(process, _)| process.name())),
         owner.map_or("", |(_, evidence)| evidence.name()),
     );
-    for state in IN_ORDER {
+    for state in TcpState::IN_ORDER {
         out.push(',');
         out.push_str(&number(life.spans[state.index()].map(|span| span.span().0)));
     }

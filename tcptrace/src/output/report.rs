@@ -23,7 +23,7 @@ pub fn text(reports: &[Report]) -> String {
     for report in reports {
         heading(&mut text, report);
         if reports.len() == 1 {
-            text.push_str(&frame::draw(&report.view, None, true));
+            text.push_str(&frame::draw(&report.view));
         } else {
             let _ = writeln!(
                 text,

@@ -1,26 +1,17 @@
-//! Writes the histograms of a run that goes on to a file, on SIGUSR1. What a key of the terminal view or another
-//! command needs is [`Dumper::write`].
+//! Writes the histograms of a run that goes on to a file, on SIGUSR1 or a key of the live view.
 
-use super::{Failure, session::Session};
+use super::{Failure, files, session::Session};
 use crate::{
     connection::table::Change,
     event::Nanos,
     filter::Filter,
     kernel::clock,
-    output::{
-        hist::{self, Picture, hlog},
-        json::rfc3339,
-    },
+    output::hist::{self, Picture, hlog},
     source::cgroups::Cgroups,
     stats::{collector::Collector, key::By, report::Report},
 };
 use anyhow::Context as _;
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whether a dump was asked for, or what else came.
@@ -96,18 +87,25 @@ impl Dumper {
         collector.sort(&session.engine);
     }
 
-    /// Writes all that is known now, and says where. A file that cannot be written is said too, and the run goes on.
-    pub fn write(&self, session: &Session) {
+    /// Writes all that is known now, and says where, or that it could not be written: the run goes on.
+    ///
+    /// # Errors
+    /// The words, where it could not.
+    pub fn write(&self, session: &Session) -> Result<String, String> {
         let host = session.header().host;
+        let wall = session.anchor().wall(clock::monotonic());
         let path = self
             .file
             .clone()
-            .unwrap_or_else(|| new_name(&host, session.anchor().wall(clock::monotonic())));
-        self.write_to(&path, session);
+            .unwrap_or_else(|| files::new_name(&host, wall, "", "hlog"));
+        self.write_to(&path, session)
     }
 
     /// The same, to this file.
-    pub fn write_to(&self, path: &Path, session: &Session) {
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_to(&self, path: &Path, session: &Session) -> Result<String, String> {
         let now = clock::monotonic();
         let report = self.report(session, now);
         let header = session.header();
@@ -128,9 +126,9 @@ impl Dumper {
             hlog::closing(session.lost(), session.engine.table.tally.evicted),
         ]
         .concat();
-        match write_whole(path, &text) {
-            Ok(()) => eprintln!("tcptrace: histograms written to {}", path.display()),
-            Err(error) => eprintln!("tcptrace: cannot write histograms to {}: {error}", path.display()),
+        match files::write_whole(path, &text) {
+            Ok(()) => Ok(format!("histograms written to {}", path.display())),
+            Err(error) => Err(format!("cannot write histograms to {}: {error}", path.display())),
         }
     }
 
@@ -150,56 +148,4 @@ impl Dumper {
 
 fn watched_from(session: &Session) -> Nanos {
     session.engine.stats.watched_from.unwrap_or(session.started)
-}
-
-/// `tcptrace-HOST-20261122T015400Z.hlog` in the working directory.
-fn new_name(host: &str, wall_ns: u64) -> PathBuf {
-    let time: String = rfc3339(wall_ns)
-        .chars()
-        .take_while(|c| *c != '.')
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    let host: String = host
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    PathBuf::from(format!("tcptrace-{host}-{time}Z.hlog"))
-}
-
-/// Writes beside and renames, so that a reader never sees half of it, and a link that somebody has put there is not
-/// followed. Readable by its owner alone: it may name processes and addresses.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_file_is_named_after_host_and_time() {
-        assert_eq!(
-            new_name("web/1", 1_795_300_000_000_000_000),
-            Path::new("tcptrace-web-1-20261121T222640Z.hlog")
-        );
-    }
 }

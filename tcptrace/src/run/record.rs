@@ -86,6 +86,12 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     })
 }
 
+/// What came of a dump.
+fn say(outcome: Result<String, String>) {
+    let (Ok(text) | Err(text)) = outcome;
+    eprintln!("tcptrace: {text}");
+}
+
 /// What stopped is said, and what is left.
 fn not_written(error: &WriteError) -> Failure {
     let remedy = match error.error.kind() {
@@ -136,7 +142,7 @@ impl Recording {
                     }
                 }
                 Signalled::Dump if self.is_ring => self.save_ring(None),
-                Signalled::Dump => self.dumper.write(&self.session),
+                Signalled::Dump => say(self.dumper.write(&self.session)),
             }
         }
         Ok(())
@@ -194,7 +200,7 @@ impl Recording {
         match saved {
             Ok((folder, count)) => {
                 eprintln!("tcptrace: {count} files saved in {}", folder.display());
-                self.dumper.write_to(&folder.join("states.hlog"), &self.session);
+                say(self.dumper.write_to(&folder.join("states.hlog"), &self.session));
                 if let Some(text) = findings
                     && let Err(error) = fs::write(folder.join("findings.txt"), text)
                 {

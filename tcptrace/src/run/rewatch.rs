@@ -1,9 +1,7 @@
-//! `tcptrace watch FILE`: the frames that a live `watch` would have shown, from recordings, at any speed.
+//! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
+//! speed.
 
-use super::{
-    Failure, playback, unless_closed,
-    watch::{REDRAW, terminal_rows},
-};
+use super::{Failure, playback, replay_view, unless_closed, watch};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -26,8 +24,10 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
     let delay = options::seconds("--delay", args.delay)?;
     let pause = pause(delay, args.speed)?;
+    if watch::has_live_view(args) {
+        return replay_view::run(args, filter, delay);
+    }
     let mut sink = Sink::open(None).map_err(Failure::Output)?;
-    let redraw = sink.is_terminal() && !args.batch;
     let mut frames = 0;
     for mut run in playback::open(&args.files)? {
         let shortfalls = run.origin.shortfalls.clone();
@@ -50,10 +50,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             };
             let picture = view::build(&replay.engine, now, context, &filter, args.sort);
             replay.engine.stats.begin_frame();
-            let rows = if redraw { terminal_rows(&shortfalls) } else { None };
-            let begin = if redraw { REDRAW } else { "" };
-            let end = if redraw { "" } else { "\n" };
-            let text = format!("{begin}{}{end}", frame::draw(&picture, rows, true));
+            let text = format!("{}\n", frame::draw(&picture));
             result = unless_closed(sink.lines(&text).and_then(|()| sink.flush()));
             frames += 1;
             if matches!(result, Ok(true)) && args.count.is_none_or(|count| frames < count) {

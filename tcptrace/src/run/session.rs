@@ -92,6 +92,8 @@ pub struct Session {
     /// What the engine is told goes here too.
     pub tap: Tap,
     stacks: Option<Recorder>,
+    /// What the user is to be told goes here and not to standard error, where somebody draws on the terminal.
+    pub notices: Option<Vec<String>>,
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -193,6 +195,7 @@ impl Session {
             started: Nanos(0),
             tap,
             stacks: stacks.map(|source| Recorder::new(source, max_connections)),
+            notices: None,
             live,
             ring,
             ticks,
@@ -395,6 +398,25 @@ impl Session {
         self.losses.seen
     }
 
+    /// Time that the kernel has spent in our programs since they were loaded, as far as somebody has it counted; `None`
+    /// where the kernel does not say.
+    #[must_use]
+    pub fn kernel_time(&self) -> Option<Duration> {
+        self.live.kernel.run_time()
+    }
+
+    /// Hands over the sockets of the namespaces `netns`, or of all where there are none, as the kernel has them now.
+    ///
+    /// # Errors
+    /// Where the iterators fail.
+    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
+        let wanted = (!netns.is_empty()).then_some(netns);
+        snapshot::stream(Reader::Iterator(&mut self.live.kernel), wanted, |rows| {
+            rows.for_each(each);
+        })?;
+        Ok(())
+    }
+
     /// What is not traced, and why: a sentence each. Without the accept hook everything is traced, and each row
     /// says how its owner is known.
     #[must_use]
@@ -532,7 +554,10 @@ impl Session {
         self.silence = Silence::default();
         self.follow_way();
         let farewell = farewell(purpose, from, next);
-        eprintln!("tcptrace: {farewell}");
+        match &mut self.notices {
+            Some(notices) => notices.push(farewell.clone()),
+            None => eprintln!("tcptrace: {farewell}"),
+        }
         self.tap.tell(Entry::Note {
             time: now,
             text: farewell.into(),

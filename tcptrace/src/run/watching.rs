@@ -21,7 +21,7 @@ use crate::{
     source::{
         process,
         snapshot::{self, Reader},
-        spaces,
+        spaces::{self, Watched},
     },
     stacks::book::Book,
 };
@@ -96,7 +96,7 @@ pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
 pub struct Watcher {
     history: History,
     began: Nanos,
-    before: Vec<Space>,
+    spaces: Watched,
 }
 
 impl Watcher {
@@ -104,10 +104,13 @@ impl Watcher {
     #[must_use]
     pub fn begin(filter: &Filter) -> Self {
         let began = clock::monotonic();
+        let mut spaces = Watched::default();
+        // For the counters as they are now; settings are wanted as they are at the end.
+        let _ = spaces.read(netns(filter), &[], began);
         Self {
             history: History::default(),
             began,
-            before: spaces::read(netns(filter), &[], began),
+            spaces,
         }
     }
 
@@ -140,13 +143,7 @@ impl Watcher {
         self.history.sort(&session.engine, now);
         let (rows, opened) = selected(snapshot.rows, scan, request.filter);
         let gathered = gather::of_rows(&rows, &opened, Some(&session.engine), now);
-        let mut spaces = spaces::read(netns(request.filter), request.sysctls, now);
-        for space in &mut spaces {
-            let known = self.before.iter().find(|known| known.netns == space.netns);
-            if let Some(known) = known {
-                space.counters_before.clone_from(&known.counters);
-            }
-        }
+        let spaces = self.spaces.read(netns(request.filter), request.sysctls, now);
         let watched = now.since(self.began);
         Ok(scene(request, gathered, spaces, self.history, watched))
     }

@@ -1,7 +1,7 @@
 //! What `/proc` tells of one process that lives: when it started, which cgroups it is in, how many files it has open.
 
 use crate::{event::ProcessKey, findings::scene::Descriptors, owner::container::Place};
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 /// A process's start as `/proc` has it: in ticks since boot, of which the kernel's interface has 100 a second on every
 /// architecture that this runs on (`USER_HZ`).
@@ -54,13 +54,15 @@ pub fn place_of(process: ProcessKey) -> Option<Place> {
 #[must_use]
 pub fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
     let pid = process.pid;
-    let used = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    // Since Linux 6.2 the folder's size is the number of its entries (`proc_fd_getattr`), and 0 before.
+    let fds = format!("/proc/{pid}/fd");
+    let used = match fs::metadata(&fds).ok()?.size() {
+        0 => fs::read_dir(&fds).ok()?.count() as u64,
+        size => size,
+    };
     let limit = limit_in(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)?;
     let is_same = StartTicks::of_pid(pid)? == StartTicks::of(process);
-    is_same.then_some(Descriptors {
-        used: used as u64,
-        limit,
-    })
+    is_same.then_some(Descriptors { used, limit })
 }
 
 /// The soft limit; see proc_pid_limits(5).

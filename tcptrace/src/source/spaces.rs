@@ -13,6 +13,26 @@ const COUNTERS: [&str; 3] = [
     "/proc/thread-self/net/sockstat",
 ];
 
+/// Reads namespaces again and again, so that the growth of their counters is known.
+#[derive(Debug, Default)]
+pub struct Watched {
+    before: HashMap<u32, HashMap<String, u64>>,
+}
+
+impl Watched {
+    /// The namespaces as [`read`] has them, with the counters of when each was first read.
+    #[must_use]
+    pub fn read(&mut self, wanted: Option<&[u32]>, sysctls: &[&str], now: Nanos) -> Vec<Space> {
+        let mut spaces = read(wanted, sysctls, now);
+        for space in &mut spaces {
+            let before = self.before.entry(space.netns);
+            let before = before.or_insert_with(|| space.counters.clone());
+            space.counters_before.clone_from(before);
+        }
+        spaces
+    }
+}
+
 /// Reads the namespaces of this list, or all that can be entered, in order of their inode numbers: the settings
 /// `sysctls`, named below `net` as in `ipv4.tcp_fin_timeout`, and all counters. What a namespace does not have is left
 /// out.
@@ -116,6 +136,19 @@ mod tests {
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)));
         columns("TcpExt: A\n", &mut HashMap::new());
         pairs("", &mut HashMap::new());
+    }
+
+    #[test]
+    fn counters_are_kept_from_when_a_namespace_was_first_read() {
+        let own = namespaces::current().unwrap();
+        let mut watched = Watched::default();
+        let first = watched.read(Some(&[own]), &[], Nanos(0));
+        let second = watched.read(Some(&[own]), &[], Nanos(1));
+        assert_eq!(first.len(), second.len());
+        for (first, second) in first.iter().zip(&second) {
+            assert_eq!(first.counters_before, first.counters);
+            assert_eq!(second.counters_before, first.counters);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! changes, the table and the time.
 
 use super::{
-    key::{By, Facts},
+    key::{By, Facts, Key},
     keyed::{KEYS, Keyed},
     measure,
     report::Report,
@@ -101,6 +101,12 @@ impl Collector {
         let mut report = self.ended();
         report.take_open(engine, now, self.watched_from, &self.filter);
         report
+    }
+
+    /// What has ended of one of those told apart; nothing where there was none, or it is among the rest.
+    #[must_use]
+    pub fn cells_of(&self, key: &Key) -> Option<&Cells> {
+        self.keyed.get(key)
     }
 
     /// Forgets what has ended.

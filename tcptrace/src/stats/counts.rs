@@ -17,11 +17,43 @@ pub struct Stats {
     /// Changes since [`Stats::begin_frame`].
     pub in_frame: u64,
     /// The same by owner: that of nobody known first, then by the number of [`ProcessId`].
-    in_frame_by_process: Vec<u64>,
+    in_frame_by_process: Vec<Flow>,
     /// How long states and connections lasted.
     pub totals: Totals,
     /// The time of the first event or snapshot: what is older was not seen to begin.
     pub watched_from: Option<Nanos>,
+}
+
+/// What one process's connections did within a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Changes of state.
+    pub changes: u64,
+    /// Handshakes that were done.
+    pub opens: u64,
+    /// Connections that this side closed, or that were reset while they could still be used. A process that opens
+    /// more than it closes keeps ever more.
+    pub closes: u64,
+    /// TIME_WAITs made.
+    pub timewaits: u64,
+}
+
+impl Flow {
+    fn count(&mut self, old: TcpState, new: TcpState) {
+        let could_be_used = matches!(
+            old,
+            TcpState::Established | TcpState::CloseWait | TcpState::SynRecv
+        );
+        let is_closed = match new {
+            TcpState::FinWait1 | TcpState::LastAck => could_be_used,
+            TcpState::Close => could_be_used && old != TcpState::SynRecv,
+            _ => false,
+        };
+        self.changes += 1;
+        self.opens += u64::from(new == TcpState::Established);
+        self.closes += u64::from(is_closed);
+        self.timewaits += u64::from(new == TcpState::TimeWait);
+    }
 }
 
 impl Stats {
@@ -40,15 +72,15 @@ impl Stats {
         self.in_frame += 1;
         let place = place(change.owner.map(|owner| owner.process));
         if self.in_frame_by_process.len() <= place {
-            self.in_frame_by_process.resize(place + 1, 0);
+            self.in_frame_by_process.resize(place + 1, Flow::default());
         }
-        self.in_frame_by_process[place] += 1;
+        self.in_frame_by_process[place].count(change.old, change.new);
         self.totals.count(change, self.watched_from.unwrap_or_default());
     }
 
-    /// Changes since [`Stats::begin_frame`] of sockets that this process owns.
+    /// What happened since [`Stats::begin_frame`] to sockets that this process owns.
     #[must_use]
-    pub fn in_frame_of(&self, process: Option<ProcessId>) -> u64 {
+    pub fn in_frame_of(&self, process: Option<ProcessId>) -> Flow {
         self.in_frame_by_process
             .get(place(process))
             .copied()

@@ -113,6 +113,12 @@ impl Keyed {
         Some(&mut entry.cells)
     }
 
+    /// The durations of one key, where it is kept.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Cells> {
+        self.entries.get(key).map(|entry| &entry.cells)
+    }
+
     /// The keys, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
         self.entries.iter().map(|(key, entry)| Kept {

@@ -3,7 +3,7 @@
 
 use super::Table;
 use crate::{
-    event::{Ends, Nanos, TcpState},
+    event::{ConnectionId, Ends, Nanos, TcpState},
     owner::policy::{self, Evidence, Owner},
 };
 
@@ -49,6 +49,17 @@ impl Table {
     #[must_use]
     pub fn slot_of_cookie(&self, cookie: u64) -> Option<u32> {
         self.keys.get(&cookie).copied()
+    }
+
+    /// The row of a connection: by its cookie where it has one, else by namespace and ends.
+    #[must_use]
+    pub fn slot_of(&self, id: ConnectionId, netns: u32, ends: &Ends) -> Option<u32> {
+        let by_cookie = if id.cookie == 0 {
+            None
+        } else {
+            self.slot_of_cookie(id.cookie)
+        };
+        by_cookie.or_else(|| self.ends.get(netns, ends))
     }
 
     /// Whether something has happened that only a scan of open files can explain: a child that somebody may have

@@ -1,0 +1,71 @@
+//! What tracing costs, as shares of one CPU: this process by its own account, the programs in the kernel by the
+//! kernel's, which is asked to count only now and then because counting costs two readings of a clock for each run.
+
+use super::session::Session;
+use crate::{event::Nanos, tui::content::Share};
+use aya::sys::{Stats, enable_stats};
+use nix::sys::resource::{UsageWho, getrusage};
+use std::{os::fd::OwnedFd, time::Duration};
+
+/// One frame in so many is counted in the kernel.
+const COUNT_EVERY: u64 = 10;
+
+/// Remembers the readings before.
+#[derive(Debug)]
+pub(super) struct Meter {
+    at: Nanos,
+    here: Duration,
+    /// Open while the kernel counts, of all programs on this machine; with the time in ours when that began.
+    counting: Option<(OwnedFd, Duration)>,
+    frames: u64,
+    share: Share,
+}
+
+impl Meter {
+    /// Begins at `now`.
+    pub(super) fn new(now: Nanos) -> Self {
+        Self {
+            at: now,
+            here: used_here(),
+            counting: None,
+            frames: 0,
+            share: Share::default(),
+        }
+    }
+
+    /// The shares until `now`, which is a frame later.
+    pub(super) fn read(&mut self, session: &Session, now: Nanos) -> Share {
+        let span = now.since(self.at);
+        let here = used_here();
+        self.share.here = Some(share(here.saturating_sub(self.here), span));
+        if let Some((_, before)) = self.counting.take() {
+            let used = session.kernel_time().map(|after| after.saturating_sub(before));
+            self.share.kernel = used.map(|used| share(used, span));
+        }
+        if self.frames.is_multiple_of(COUNT_EVERY) {
+            self.counting = enable_stats(Stats::RunTime).ok().zip(session.kernel_time());
+        }
+        self.frames += 1;
+        self.at = now;
+        self.here = here;
+        self.share
+    }
+}
+
+fn share(used: Duration, span: Nanos) -> f64 {
+    used.as_secs_f64() / Duration::from_nanos(span.0.max(1)).as_secs_f64()
+}
+
+/// CPU time of this process, all its threads.
+fn used_here() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return Duration::ZERO;
+    };
+    [usage.user_time(), usage.system_time()]
+        .into_iter()
+        .map(|time| {
+            Duration::from_secs(time.tv_sec().unsigned_abs())
+                + Duration::from_micros(time.tv_usec().unsigned_abs())
+        })
+        .sum()
+}

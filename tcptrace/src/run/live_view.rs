@@ -1,0 +1,296 @@
+//! `tcptrace watch` on a terminal: the live view of this machine.
+
+use super::{
+    Failure,
+    cost::Meter,
+    dump::{Dumper, Signalled},
+    screen::{Asked, Screen},
+    session::{Session, Wake},
+};
+use crate::{
+    cli::WatchArgs,
+    event::{Nanos, TcpState},
+    filter::Filter,
+    findings::settings,
+    kernel::clock,
+    options::{self, words},
+    source::{cgroups::Cgroups, process, spaces::Watched},
+    tui::{
+        app::{App, Wish},
+        content::Queue,
+        gather::Gather,
+        place::Place,
+        theme::Theme,
+    },
+    view::Context,
+};
+use hashbrown::{HashMap, HashSet};
+use jiff::tz::TimeZone;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the sockets' queues are read, at most.
+const LOOK_EVERY: Nanos = Nanos::from_secs(1);
+
+/// Reading them takes at most one part in this many of the time.
+const LOOK_PAUSE: u64 = 50;
+
+/// Descriptors are counted of so many processes at most.
+const DESCRIPTORS_OF: usize = 200;
+
+/// Shows the view until the user, a signal or the count ends it. Returns how many frames there were.
+///
+/// # Errors
+/// A kernel that refuses, a terminal that cannot be had.
+pub(super) async fn run(
+    session: &mut Session,
+    args: &WatchArgs,
+    filter: Filter,
+    delay: Duration,
+    dumper: &mut Dumper,
+) -> Result<u64, Failure> {
+    session.notices = Some(Vec::new());
+    let text = words::of(&args.filter, &args.state);
+    let app = App::new(Theme::of_environment(), args.sort, delay, text);
+    let gather = Gather::new(&mut session.engine, session.started);
+    let mut live = LiveView {
+        meter: Meter::new(clock::monotonic()),
+        screen: Screen::open(app)?,
+        gather,
+        filter,
+        cgroups: Cgroups::of_this_host(),
+        frame_began: session.started,
+        next_look: Nanos(0),
+        spaces: Watched::default(),
+        sysctls: settings::names(),
+        frames: 0,
+    };
+    // What is logged would be written over the picture.
+    let level = log::max_level();
+    log::set_max_level(log::LevelFilter::Off);
+    let shown = live.show(session, dumper, args.count).await;
+    log::set_max_level(level);
+    shown.map(|()| live.frames)
+}
+
+struct LiveView {
+    screen: Screen,
+    gather: Gather,
+    filter: Filter,
+    cgroups: Cgroups,
+    meter: Meter,
+    frame_began: Nanos,
+    next_look: Nanos,
+    spaces: Watched,
+    sysctls: Vec<&'static str>,
+    frames: u64,
+}
+
+enum Woken {
+    Session(Signalled<Wake>),
+    Terminal(Asked),
+}
+
+impl LiveView {
+    async fn show(
+        &mut self,
+        session: &mut Session,
+        dumper: &mut Dumper,
+        count: Option<u64>,
+    ) -> Result<(), Failure> {
+        let header = session.header();
+        self.screen.app.content.host = header.host;
+        self.screen.app.content.kernel = header.kernel;
+        self.screen.app.content.anchor = session.anchor();
+        self.screen.app.content.zone = Some(TimeZone::system());
+        // The first frame comes at once: what was there before is known already.
+        let mut next = Instant::now() + Duration::from_millis(50);
+        while !self.screen.is_over() {
+            let woken = tokio::select! {
+                biased;
+                woken = dumper.signalled_or(session.wait(Some(next))) => Woken::Session(woken),
+                asked = self.screen.signals.next() => Woken::Terminal(asked),
+            };
+            let gather = &mut self.gather;
+            session.pump(&mut |change| {
+                gather.take(change);
+                dumper.take(change);
+            })?;
+            dumper.sort(session);
+            gather.sort(&mut session.engine, clock::monotonic());
+            match woken {
+                Woken::Session(Signalled::Not(Wake::Stop)) => return Ok(()),
+                Woken::Session(Signalled::Dump) => self.dump(session, dumper),
+                Woken::Session(Signalled::Not(Wake::Tick | Wake::Deadline)) => {}
+                Woken::Terminal(asked) => self.screen.obey(asked),
+            }
+            for wish in self.screen.take_inputs() {
+                match wish {
+                    Wish::Rows => self.rows(session),
+                    Wish::Filter(text) => self.change_filter(session, text),
+                    Wish::Delay(_) => next = Instant::now(),
+                    Wish::Dump => self.dump(session, dumper),
+                    // These are granted already, or about recordings.
+                    Wish::Quit
+                    | Wish::Suspend
+                    | Wish::Redraw
+                    | Wish::Export
+                    | Wish::Mouse(_)
+                    | Wish::Speed(_)
+                    | Wish::Seek(_) => {}
+                }
+            }
+            if Instant::now() >= next {
+                next = Instant::now() + self.screen.app.delay;
+                if !self.screen.app.is_paused {
+                    self.frame(session, dumper)?;
+                    self.frames += 1;
+                }
+            }
+            for notice in session.notices.iter_mut().flat_map(|notices| notices.drain(..)) {
+                self.screen.app.tell(notice, true);
+                self.screen.refresh();
+            }
+            self.screen.draw();
+            if count.is_some_and(|count| self.frames >= count) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A new picture.
+    fn frame(&mut self, session: &mut Session, dumper: &mut Dumper) -> Result<(), Failure> {
+        let now = clock::monotonic();
+        let Self {
+            gather,
+            filter,
+            cgroups,
+            screen,
+            ..
+        } = self;
+        let audit = session.self_audit(&filter.netns, &mut |change| {
+            gather.take(change);
+            dumper.take(change);
+        })?;
+        let context = Context {
+            watched: now.since(session.started),
+            frame: now.since(self.frame_began),
+            lost: session.lost(),
+            audit,
+            scans: session.scan_cost(),
+            shortfalls: session.shortfalls(),
+        };
+        session.engine.table.processes.place_all(now, &mut |process| {
+            cgroups.place(process.key, process.cgroup, now)
+        });
+        let app = &mut screen.app;
+        gather.frame(&mut app.content, &mut session.engine, now, context, filter);
+        app.content.share = self.meter.read(session, now);
+        app.trend.push(app.content.view.counts);
+        self.frame_began = now;
+        self.count_descriptors();
+        self.rows(session);
+        let began = clock::monotonic();
+        if self.gather.may_judge(began) {
+            let app = &mut self.screen.app;
+            app.content.spaces = self.spaces.read(None, &self.sysctls, began);
+            self.gather.judge(&mut app.content, &session.engine, began);
+            self.gather.judged(began, clock::monotonic());
+            app.arrange();
+        }
+        Ok(())
+    }
+
+    /// The rows of the view that is open, as they are now.
+    fn rows(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        let app = &mut self.screen.app;
+        let place = app.stop().place;
+        self.gather
+            .rows(&mut app.content, &session.engine, now, &self.filter, &place);
+        app.arrange();
+        self.look_into_queues(session, now);
+        self.screen.refresh();
+    }
+
+    fn change_filter(&mut self, session: &mut Session, text: String) {
+        match words::filter(&text, options::filter) {
+            Ok(filter) => {
+                self.filter = filter;
+                self.screen.app.filter = text;
+                // Processes are of the frame before, with another filter.
+                let now = clock::monotonic();
+                let app = &mut self.screen.app;
+                self.gather
+                    .refilter(&mut app.content, &session.engine, now, &self.filter);
+                app.trend.clear();
+                self.rows(session);
+            }
+            Err(error) => self.screen.app.refuse_filter(text, error),
+        }
+    }
+
+    fn dump(&mut self, session: &Session, dumper: &Dumper) {
+        let (text, is_error) = match dumper.write(session) {
+            Ok(text) => (text, false),
+            Err(text) => (text, true),
+        };
+        self.screen.app.tell(text, is_error);
+        self.screen.refresh();
+    }
+
+    /// Of all processes, or of those in sight where they are many.
+    fn count_descriptors(&mut self) {
+        let app = &mut self.screen.app;
+        let processes = &app.content.view.processes;
+        let seen: HashSet<usize> = match app.stop().place {
+            Place::Processes => {
+                let rows = app.rows().iter().skip(app.stop().cursor.top);
+                let page = usize::from(app.areas.rows.height);
+                rows.take(page).map(|row| *row as usize).collect()
+            }
+            _ => HashSet::new(),
+        };
+        let known: Vec<_> = processes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| processes.len() <= DESCRIPTORS_OF || seen.contains(at))
+            .filter_map(|(_, row)| row.key)
+            .filter_map(|key| Some((key, process::descriptors_of(key)?)))
+            .collect();
+        app.content.descriptors = known.into_iter().collect();
+    }
+
+    /// Reads what waits in the sockets that are seen, and in those that findings are about: listeners, and what the
+    /// peer has closed.
+    fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
+        if now < self.next_look {
+            return;
+        }
+        let app = &mut self.screen.app;
+        let seen: HashSet<u64> = app.cookies_in_sight().collect();
+        let mut queues = HashMap::new();
+        let read = session.visit_sockets(&self.filter.netns, |row| {
+            let cookie = row.sock.cookie;
+            let is_wanted = match row.state {
+                TcpState::CloseWait | TcpState::Listen => true,
+                TcpState::TimeWait | TcpState::SynRecv => false,
+                _ => seen.contains(&cookie),
+            };
+            if is_wanted {
+                let queue = Queue {
+                    unread: row.unread,
+                    unsent: row.unsent,
+                };
+                queues.insert(cookie, queue);
+            }
+        });
+        // What cannot be read now is shown as it was.
+        if read.is_ok() {
+            app.content.queues = queues;
+        }
+        let took = clock::monotonic().since(now);
+        self.next_look = now.plus(Nanos(took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0)));
+    }
+}

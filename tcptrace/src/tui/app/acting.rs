@@ -1,0 +1,146 @@
+//! What a key, a click or an answer does to the model.
+
+use super::{App, Wish};
+use crate::{
+    options,
+    tui::{
+        keys::{self, Action, Key},
+        place::Place,
+        place::Tab,
+        prompt::{Answer, Prompt, Question},
+    },
+};
+use ratatui::layout::Position;
+
+impl App {
+    /// Takes a key.
+    pub fn press(&mut self, key: Key) -> Vec<Wish> {
+        self.message = None;
+        if let Some(mut prompt) = self.prompt.take() {
+            return match prompt.press(key) {
+                Answer::Writing => {
+                    self.prompt = Some(prompt);
+                    Vec::new()
+                }
+                Answer::Dropped => Vec::new(),
+                Answer::Given(text) => self.answered(prompt.question, text),
+            };
+        }
+        let binding = keys::binding(key, |scope| self.holds(scope));
+        binding.map_or_else(Vec::new, |binding| self.act(binding.action))
+    }
+
+    /// A click: on a tab, on a title, on a row; on the chosen row, it opens it.
+    pub fn click(&mut self, column: u16, row: u16) -> Vec<Wish> {
+        self.message = None;
+        let at = Position::new(column, row);
+        let tab = self.areas.tabs.iter().find(|(area, _)| area.contains(at));
+        if let Some((_, tab)) = tab {
+            return self.open_tab(*tab);
+        }
+        let title = self.areas.titles.iter().find(|(area, _)| area.contains(at));
+        if let Some((_, column)) = title.copied() {
+            self.sort_by(column);
+            return Vec::new();
+        }
+        if !self.areas.rows.contains(at) || !self.stop().place.is_table() {
+            return Vec::new();
+        }
+        let place = self.stop().cursor.top + usize::from(row - self.areas.rows.y);
+        if place >= self.rows.len() {
+            return Vec::new();
+        }
+        if place == self.stop().cursor.at && self.stop().cursor.has_moved {
+            return self.act(Action::Open);
+        }
+        self.go(place);
+        Vec::new()
+    }
+
+    fn act(&mut self, action: Action) -> Vec<Wish> {
+        match action {
+            Action::Processes => return self.open_tab(Tab::Processes),
+            Action::Connections => return self.open_tab(Tab::Connections),
+            Action::Endpoints => return self.open_tab(Tab::Endpoints),
+            Action::Transitions => return self.open_tab(Tab::Transitions),
+            Action::Histograms => return self.open_histograms(),
+            Action::Findings => return self.open_tab(Tab::Findings),
+            Action::NextView => return self.turn(1),
+            Action::PreviousView => return self.turn(Tab::ALL.len() - 1),
+            Action::Open => return self.open(),
+            Action::Back => return self.back(),
+            Action::Up => self.step(-1),
+            Action::Down => self.step(1),
+            Action::PageUp => self.step(-self.page_step()),
+            Action::PageDown => self.step(self.page_step()),
+            Action::First => self.step(isize::MIN),
+            Action::Last => self.step(isize::MAX),
+            Action::Search => self.prompt = Some(Prompt::new(Question::Search, String::new())),
+            Action::NextMatch => self.find_next(true),
+            Action::PreviousMatch => self.find_next(false),
+            Action::Filter => {
+                // More words are more often wanted than others.
+                let blank = if self.filter.is_empty() { "" } else { " " };
+                let text = format!("{}{blank}", self.filter);
+                self.prompt = Some(Prompt::new(Question::Filter, text));
+            }
+            Action::SortNext => self.sort_beside(true),
+            Action::SortPrevious => self.sort_beside(false),
+            Action::Reverse => self.reverse(),
+            Action::Pause => self.is_paused = !self.is_paused,
+            Action::Delay => {
+                let text = self.delay.as_secs_f64().to_string();
+                self.prompt = Some(Prompt::new(Question::Delay, text));
+            }
+            Action::Everybody => return self.everybody(),
+            Action::Faster => return self.speed(2.0),
+            Action::Slower => return self.speed(0.5),
+            Action::SeekBack => return vec![Wish::Seek(-10)],
+            Action::SeekForward => return vec![Wish::Seek(10)],
+            Action::SeekFarBack => return vec![Wish::Seek(-60)],
+            Action::SeekFarForward => return vec![Wish::Seek(60)],
+            Action::Dump => return vec![Wish::Dump],
+            Action::Export => return vec![Wish::Export],
+            Action::Mouse => {
+                self.has_mouse = !self.has_mouse;
+                return vec![Wish::Mouse(self.has_mouse)];
+            }
+            Action::Redraw => return vec![Wish::Redraw],
+            Action::Suspend => return vec![Wish::Suspend],
+            Action::Help => return self.push(Place::Help),
+            Action::Quit => return vec![Wish::Quit],
+        }
+        Vec::new()
+    }
+
+    fn answered(&mut self, question: Question, text: String) -> Vec<Wish> {
+        match question {
+            Question::Search => {
+                self.search = text;
+                self.find_next(true);
+                Vec::new()
+            }
+            Question::Filter => vec![Wish::Filter(text)],
+            Question::Delay => {
+                let seconds = text.parse().unwrap_or(f64::NAN);
+                if let Ok(delay) = options::seconds("delay", seconds) {
+                    self.delay = delay;
+                    vec![Wish::Delay(delay)]
+                } else {
+                    self.prompt = Some(Prompt {
+                        error: Some(format!("\"{text}\" is no time to wait")),
+                        ..Prompt::new(Question::Delay, text)
+                    });
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    fn speed(&self, factor: f64) -> Vec<Wish> {
+        let Some(play) = &self.content.play else {
+            return Vec::new();
+        };
+        vec![Wish::Speed((play.speed * factor).clamp(1.0 / 64.0, 4_096.0))]
+    }
+}

@@ -1,0 +1,159 @@
+//! What there is to see at one moment, gathered for the view that is open. Immutable until the next moment.
+
+use crate::{
+    event::{Nanos, ProcessKey, TcpState},
+    findings::{
+        Finding, Subject,
+        scene::{Descriptors, Space},
+    },
+    kernel::clock::Anchor,
+    stats::key::Key,
+    view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
+};
+use hashbrown::HashMap;
+use jiff::tz::TimeZone;
+
+/// Counts or rates by old and new state.
+pub type Matrix<T> = [[T; TcpState::COUNT]; TcpState::COUNT];
+
+/// What waits in a socket, as `ss` shows it in `Recv-Q` and `Send-Q`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Bytes that the program has not read, the peer's FIN counting as 1; of a listener, connections that wait for
+    /// `accept`.
+    pub unread: u32,
+    /// Bytes that the peer has not acknowledged; of a listener, the limit of its queue.
+    pub unsent: u32,
+}
+
+/// Shares of one CPU, 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    /// Of the programs in the kernel; `None` where it does not say.
+    pub kernel: Option<f64>,
+    /// Of this process; `None` where it says nothing, as of a recording.
+    pub here: Option<f64>,
+}
+
+/// Where in a recording the picture is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Play {
+    /// Wall time of the picture, nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// Times as fast as it was.
+    pub speed: f64,
+    /// Which of the recordings, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Whether there is no more of it.
+    pub is_over: bool,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// `uname -n`
+    pub host: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// Processes and totals.
+    pub view: View,
+    /// The moment of what was gathered for the view that is open.
+    pub now: Nanos,
+    /// Both clocks, for times of day.
+    pub anchor: Anchor,
+    /// The zone of times of day; UTC where there is none.
+    pub zone: Option<TimeZone>,
+    /// Changes into each state per second.
+    pub entered: [f64; TcpState::COUNT],
+    /// Changes by old and new state since the start.
+    pub changes: Matrix<u64>,
+    /// The same per second.
+    pub rates: Matrix<f64>,
+    /// What tracing costs.
+    pub share: Share,
+    /// What is wrong, worst first.
+    pub findings: Vec<Finding>,
+    /// Rows of the connections asked for, in no order.
+    pub connections: Vec<ConnectionView>,
+    /// Rows of endpoints, in no order.
+    pub endpoints: Vec<EndpointView>,
+    /// The connection whose time line is open; `None` where nothing is known of it any more.
+    pub history: Option<History>,
+    /// How long states last, as lines; none where no state has been seen.
+    pub histograms: Vec<String>,
+    /// Descriptors of the processes that were seen lately.
+    pub descriptors: HashMap<ProcessKey, Descriptors>,
+    /// What waits in sockets, by cookie, as far as anybody has looked.
+    pub queues: HashMap<u64, Queue>,
+    /// Settings and counters of network namespaces, in order of their inode numbers; none of a recording.
+    pub spaces: Vec<Space>,
+    /// Where a recording is; `None` where this machine is watched.
+    pub play: Option<Play>,
+}
+
+impl Content {
+    /// The worst finding about a process.
+    #[must_use]
+    pub fn worst(&self, process: Option<ProcessKey>) -> Option<&Finding> {
+        let process = process?;
+        self.findings
+            .iter()
+            .find(|found| process_of(found) == Some(process))
+    }
+
+    /// The place of a process among the findings; those without come after all others.
+    #[must_use]
+    pub fn rank_of(&self, process: Option<ProcessKey>) -> u32 {
+        let place = process.and_then(|process| {
+            self.findings
+                .iter()
+                .position(|found| process_of(found) == Some(process))
+        });
+        place
+            .and_then(|place| u32::try_from(place).ok())
+            .unwrap_or(u32::MAX)
+    }
+
+    /// What waits in a connection's socket.
+    #[must_use]
+    pub fn queue(&self, row: &ConnectionView) -> Option<Queue> {
+        self.queues.get(&row.identity.id.cookie).copied()
+    }
+
+    /// What waits in front of a port's listener.
+    #[must_use]
+    pub fn listener_queue(&self, row: &EndpointView) -> Option<Queue> {
+        self.queues.get(&row.listener?).copied()
+    }
+
+    /// Local ports that `connect` may choose in a network namespace; `None` where its settings are not known.
+    #[must_use]
+    pub fn ports(&self, netns: u32) -> Option<u64> {
+        let at = self.spaces.binary_search_by_key(&netns, |space| space.netns);
+        let space = &self.spaces[at.ok()?];
+        space.sysctls.get("ipv4.ip_local_port_range")?;
+        Some((space.ports().len() - space.reserved_ports().len()) as u64)
+    }
+
+    /// Local ports that are left for a destination; `None` for a port that is served, and where the range is not known.
+    #[must_use]
+    pub fn ports_left(&self, row: &EndpointView) -> Option<u64> {
+        let Key::Client { netns, .. } = row.key else {
+            return None;
+        };
+        Some(self.ports(netns)?.saturating_sub(row.ports_used))
+    }
+}
+
+/// The process that a finding is about, if it is about one.
+#[must_use]
+pub fn process_of(finding: &Finding) -> Option<ProcessKey> {
+    match finding.subject {
+        Subject::Process { pid, start_ns, .. } => Some(ProcessKey { pid, start_ns }),
+        Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {
+            None
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use super::*;
+use crate::tui::{
+    app::Wish,
+    examples::{self, Moment},
+    keys::Key,
+    prompt::{Prompt, Question},
+    theme::Theme,
+};
+use ratatui::{Terminal, backend::TestBackend, style::Color};
+
+const SIZES: [(u16, u16); 2] = [(80, 24), (160, 50)];
+
+/// The screen as text, and the model that the drawing has told where things are.
+fn drawn(app: &mut App, size: (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+    // The first drawing tells the model how many rows there are, as on a terminal.
+    for _ in 0..2 {
+        terminal
+            .draw(|frame| app.areas = draw(app, frame.buffer_mut()))
+            .unwrap();
+        app.arrange();
+    }
+    terminal.backend().to_string()
+}
+
+/// Opens a view by its keys; the content of an example is there already.
+fn open(app: &mut App, keys: &[Key]) {
+    for key in keys {
+        let wishes = app.press(*key);
+        assert!(wishes.iter().all(|wish| *wish == Wish::Rows), "{wishes:?}");
+        app.arrange();
+    }
+}
+
+fn shoot(view: &str, keys: &[Key]) {
+    for moment in Moment::ALL {
+        for size in SIZES {
+            let mut app = examples::app(moment);
+            open(&mut app, keys);
+            let name = format!("{view}-{moment:?}-{}x{}", size.0, size.1).to_lowercase();
+            insta::assert_snapshot!(name, drawn(&mut app, size));
+        }
+    }
+}
+
+#[test]
+fn processes() {
+    shoot("processes", &[]);
+}
+
+#[test]
+fn connections() {
+    shoot("connections", &[Key::Char('2')]);
+}
+
+#[test]
+fn histories() {
+    shoot("history", &[Key::Char('2'), Key::Enter]);
+}
+
+#[test]
+fn endpoints() {
+    shoot("endpoints", &[Key::Char('3')]);
+}
+
+#[test]
+fn transitions() {
+    shoot("transitions", &[Key::Char('4')]);
+}
+
+#[test]
+fn histograms() {
+    shoot("histograms", &[Key::Char('5')]);
+}
+
+#[test]
+fn findings() {
+    shoot("findings", &[Key::Char('6')]);
+}
+
+#[test]
+fn the_help_lists_every_key() {
+    let mut app = examples::app(Moment::Ordinary);
+    open(&mut app, &[Key::Char('?')]);
+    let screen = drawn(&mut app, (160, 70));
+    for binding in &crate::tui::keys::BINDINGS {
+        let names: Vec<String> = binding.keys.iter().map(|key| key.name()).collect();
+        assert!(
+            screen.contains(&names.join(" ")) && screen.contains(binding.long),
+            "{names:?}"
+        );
+    }
+    insta::assert_snapshot!(screen);
+}
+
+#[test]
+fn a_prompt_a_message_and_an_error_take_the_place_of_the_keys() {
+    let mut app = examples::app(Moment::Ordinary);
+    app.prompt = Some(Prompt::new(Question::Filter, "-c nginx ".repeat(20)));
+    let asked = drawn(&mut app, (80, 24));
+    app.refuse_filter("-D x".to_owned(), "invalid value 'x'".to_owned());
+    let refused = drawn(&mut app, (80, 24));
+    app.prompt = None;
+    app.tell("histograms written to x.hlog", false);
+    let told = drawn(&mut app, (80, 24));
+    let last = |screen: String| screen.lines().last().unwrap_or_default().to_owned();
+    insta::assert_snapshot!([asked, refused, told].map(last).join("\n"));
+}
+
+#[test]
+fn every_view_can_be_drawn_at_any_size() {
+    for moment in Moment::ALL {
+        for key in ['1', '2', '3', '4', '5', '6', '?'] {
+            let mut app = examples::app(moment);
+            open(&mut app, &[Key::Char(key)]);
+            for size in [(1, 1), (2, 3), (10, 5), (79, 15), (81, 16), (300, 100)] {
+                drawn(&mut app, size);
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_stay_aligned_beside_wide_and_combining_characters() {
+    let mut app = examples::app(Moment::Ordinary);
+    drawn(&mut app, (80, 24));
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    terminal
+        .draw(|frame| drop(draw(&app, frame.buffer_mut())))
+        .unwrap();
+    let buffer = terminal.backend().buffer();
+    let established = processes::place_of::ESTABLISHED;
+    let (title, _) = app
+        .areas
+        .titles
+        .iter()
+        .find(|(_, column)| *column == established)
+        .unwrap();
+    let counts: Vec<&str> = (0..4)
+        .map(|row| buffer[(title.right() - 1, app.areas.rows.y + row)].symbol())
+        .collect();
+    assert_eq!(
+        counts,
+        ["1", "4", "3", "2"],
+        "every count ends below the end of its title"
+    );
+}
+
+#[test]
+fn without_colour_no_cell_has_one_and_with_it_only_the_sixteen_are_used() {
+    for theme in [Theme::PLAIN, Theme::COLOUR] {
+        for key in ['1', '2', '3', '4', '5', '6', '?'] {
+            let mut app = examples::app(Moment::Losses);
+            app.theme = theme;
+            open(&mut app, &[Key::Char(key)]);
+            let mut terminal = Terminal::new(TestBackend::new(160, 50)).unwrap();
+            terminal
+                .draw(|frame| app.areas = draw(&app, frame.buffer_mut()))
+                .unwrap();
+            for cell in terminal.backend().buffer().content() {
+                assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)));
+                assert!(theme == Theme::COLOUR || (cell.fg, cell.bg) == (Color::Reset, Color::Reset));
+            }
+        }
+    }
+}

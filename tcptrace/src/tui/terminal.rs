@@ -1,0 +1,217 @@
+//! The terminal itself: taken over, drawn on, listened to, and given back however the run ends.
+
+use super::keys::Key;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, raise},
+};
+use ratatui::{
+    backend::CrosstermBackend,
+    buffer::Buffer,
+    crossterm::{
+        cursor, event,
+        event::{
+            DisableMouseCapture, EnableMouseCapture, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+            MouseButton, MouseEventKind,
+        },
+        execute,
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    },
+};
+use std::{
+    io::{self, BufWriter, Stdout, Write as _},
+    mem::ManuallyDrop,
+    os::fd::AsFd as _,
+    panic,
+    sync::mpsc::{Receiver, channel},
+    thread,
+};
+
+/// A frame of 300 × 100 cells in colours fits.
+const BUFFER: usize = 256 << 10;
+
+/// What the user has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A key.
+    Key(Key),
+    /// A click of the left button, column and row.
+    Click(u16, u16),
+    /// The wheel: so many rows down.
+    Wheel(isize),
+    /// The terminal has another size.
+    Resized,
+}
+
+/// The terminal while it is ours.
+pub struct Terminal {
+    /// Never dropped: where the terminal has gone it would say so on standard error, which has gone too, and panic.
+    inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
+    inputs: Receiver<Input>,
+    has_mouse: bool,
+}
+
+impl Terminal {
+    /// Takes it over: raw mode, a screen of its own, the mouse. A panic gives it back before it is reported.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub fn open() -> io::Result<Self> {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |report| {
+            give_back();
+            before(report);
+        }));
+        take_over(true)?;
+        let (sender, inputs) = channel();
+        // A thread of its own: crossterm 0.29 reads a terminal that is gone for ever and gives no error
+        // (`UnixInternalEventSource::try_read`). It ends with the process.
+        thread::Builder::new()
+            .name("keyboard".to_owned())
+            .spawn(move || {
+                while let Ok(event) = event::read() {
+                    if let Some(input) = input_of(&event)
+                        && sender.send(input).is_err()
+                    {
+                        return;
+                    }
+                }
+            })?;
+        let writer = BufWriter::with_capacity(BUFFER, io::stdout());
+        Ok(Self {
+            inner: ManuallyDrop::new(ratatui::Terminal::new(CrosstermBackend::new(writer))?),
+            inputs,
+            has_mouse: true,
+        })
+    }
+
+    /// What the user has done since it was last asked.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+        self.inputs.try_iter()
+    }
+
+    /// Whether nobody can see it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let stdout = io::stdout();
+        let mut ends = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        poll(&mut ends, PollTimeout::ZERO).is_ok()
+            && ends[0].revents().is_some_and(|events| events.intersects(gone))
+    }
+
+    /// Draws a frame; only cells that differ from the frame before are sent.
+    ///
+    /// # Errors
+    /// Where the terminal takes nothing.
+    pub fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
+        self.inner.draw(|frame| draw(frame.buffer_mut()))?;
+        self.inner.backend_mut().flush()
+    }
+
+    /// Forgets what is on the screen, so that the next frame draws all of it.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.inner.clear()
+    }
+
+    /// Takes the mouse, or leaves it to the terminal.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn set_mouse(&mut self, is_ours: bool) -> io::Result<()> {
+        self.has_mouse = is_ours;
+        if is_ours {
+            execute!(io::stdout(), EnableMouseCapture)
+        } else {
+            execute!(io::stdout(), DisableMouseCapture)
+        }
+    }
+
+    /// Gives it back, stops this process until somebody resumes it, and takes it over again.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        // SIGTSTP is caught, so that one from outside gives the terminal back too; this one is not.
+        raise(Signal::SIGSTOP)?;
+        self.resume()
+    }
+
+    /// Takes it over again after others have used it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn resume(&mut self) -> io::Result<()> {
+        take_over(self.has_mouse)?;
+        self.clear()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn take_over(with_mouse: bool) -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+    if with_mouse {
+        execute!(io::stdout(), EnableMouseCapture)?;
+    }
+    Ok(())
+}
+
+/// Of a terminal that is gone there is nothing to give back, so failures are nobody's concern.
+fn give_back() {
+    let _ = execute!(
+        io::stdout(),
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        cursor::Show
+    );
+    let _ = disable_raw_mode();
+}
+
+fn input_of(event: &Event) -> Option<Input> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => key_of(key).map(Input::Key),
+        Event::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::Down(MouseButton::Left) => Some(Input::Click(mouse.column, mouse.row)),
+            MouseEventKind::ScrollUp => Some(Input::Wheel(-3)),
+            MouseEventKind::ScrollDown => Some(Input::Wheel(3)),
+            _ => None,
+        },
+        Event::Resize(..) => Some(Input::Resized),
+        _ => None,
+    }
+}
+
+fn key_of(key: &KeyEvent) -> Option<Key> {
+    Some(match key.code {
+        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => {
+            Key::Ctrl(c.to_ascii_lowercase())
+        }
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::F(number) => Key::F(number),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Esc,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Delete => Key::Delete,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    })
+}

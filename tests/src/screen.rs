@@ -1,0 +1,154 @@
+//! A terminal that tmux plays: keys go in, and what a person would see is read back.
+
+use crate::{binary, clock::poll_until};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{self, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long anything may take to be seen on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A terminal with one program, which has a folder of its own to work in.
+pub struct Screen {
+    server: String,
+    folder: TempDir,
+}
+
+impl Screen {
+    /// Runs `tcptrace` with these arguments on a terminal of this size, in the network namespace of this thread. When it
+    /// has ended, `ended with STATUS` stands on the screen.
+    #[must_use]
+    pub fn tcptrace(arguments: &str, width: u16, height: u16) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let screen = Self {
+            server: format!("tcptrace-test-{}-{number}", process::id()),
+            folder: tempfile::tempdir().expect("a folder for the test can be made"),
+        };
+        let program = binary::path().display();
+        let line = format!("stty -echo; {program} {arguments} 2>messages; echo ended with $?; sleep 600");
+        let folder = screen.folder.path().to_str().expect("it has a plain name");
+        screen.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            &width.to_string(),
+            "-y",
+            &height.to_string(),
+            "-c",
+            folder,
+            &line,
+        ]);
+        screen
+    }
+
+    /// Types keys, each by tmux's name of it (`Enter`, `Escape`, `j`).
+    pub fn press(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    /// Types a text.
+    pub fn write(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", "--", text]);
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&self, width: u16, height: u16) {
+        self.tmux(&[
+            "resize-window",
+            "-x",
+            &width.to_string(),
+            "-y",
+            &height.to_string(),
+        ]);
+    }
+
+    /// What is to be seen.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Waits until the screen gives an answer.
+    pub fn wait_for<T>(&self, what: &str, mut question: impl FnMut(&str) -> Option<T>) -> T {
+        let mut last = String::new();
+        let answer = poll_until(PATIENCE, || {
+            last = self.text();
+            question(&last)
+        });
+        answer.unwrap_or_else(|| panic!("no {what} on the screen:\n{last}\n{}", self.messages()))
+    }
+
+    /// Waits until a text is to be seen.
+    pub fn wait_for_text(&self, text: &str) {
+        self.wait_for(text, |screen| screen.contains(text).then_some(()));
+    }
+
+    /// What the program has written to standard error.
+    #[must_use]
+    pub fn messages(&self) -> String {
+        fs::read_to_string(self.folder.path().join("messages")).unwrap_or_default()
+    }
+
+    /// The files that the program has made.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.folder.path()).expect("it is the test's own");
+        let paths = entries.map(|entry| entry.expect("it can be read").path());
+        paths.filter(|path| !path.ends_with("messages")).collect()
+    }
+
+    /// The program's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let output = Command::new("tmux")
+            .args(["-L", &self.server])
+            .args(arguments)
+            .env_remove("TMUX")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null())
+            .output()
+            .expect("tmux can be started");
+        assert!(
+            output.status.success(),
+            "tmux {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("a screen is text")
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Best effort: the server may have ended with its program.
+        let _ = Command::new("tmux")
+            .args(["-L", &self.server, "kill-server"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// The numbers of a table on a screen: those below `title`, by the first word of their row.
+#[must_use]
+pub fn cell(screen: &str, row: &str, title: &str) -> Option<String> {
+    let mut lines = screen.lines();
+    let titles = lines.find(|line| line.contains(title) && line.contains("COMMAND"))?;
+    let end = titles
+        .find(title)
+        .map(|at| titles[..at].chars().count() + title.chars().count())?;
+    let line = lines.find(|line| line.split_whitespace().next() == Some(row))?;
+    let until: String = line.chars().take(end).collect();
+    until.split_whitespace().next_back().map(str::to_owned)
+}
