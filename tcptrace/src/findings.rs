@@ -11,7 +11,7 @@ pub mod slope;
 pub mod verdict;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 use crate::{
     event::ProcessKey,

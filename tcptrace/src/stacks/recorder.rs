@@ -57,7 +57,7 @@ impl Recorder {
     /// What is not recorded, and why, given how many stacks the kernel could not deliver: a sentence each.
     #[must_use]
     pub fn shortfalls(&self, lost: u64) -> Vec<String> {
-        let mut list = self.source.shortfalls.clone();
+        let mut said = self.source.shortfalls.clone();
         let dropped = self.book.dropped;
         let counts = [
             (lost, "stacks were lost: their buffer was full"),
@@ -71,7 +71,7 @@ impl Recorder {
             ),
         ];
         let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-        list.extend(counts.map(|(count, what)| format!("{count} {what}")));
-        list
+        said.extend(counts.map(|(count, what)| format!("{count} {what}")));
+        said
     }
 }
