@@ -3,7 +3,9 @@
 use framehop::{ExplicitModuleSectionInfo, Module};
 use hashbrown::HashMap;
 use nix::fcntl::OFlag;
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, ReadRef};
+use object::{
+    Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, ReadRef, SegmentFlags, elf::PF_X,
+};
 use std::{
     fs::{self, File, OpenOptions},
     ops::Range,
@@ -65,7 +67,8 @@ fn mapping(line: &str) -> Option<Mapping> {
 /// What unwinding needs of one file.
 #[derive(Clone, Default)]
 struct Tables {
-    /// File offset, address in the file's own terms and size of each segment.
+    /// File offset, address in the file's own terms and size of each executable segment. Others may share a page of the
+    /// file with them, at another address.
     segments: Vec<(u64, u64, u64)>,
     sections: ExplicitModuleSectionInfo<Arc<[u8]>>,
 }
@@ -141,8 +144,10 @@ pub(super) fn open_of_process(path: &str) -> Option<File> {
 
 fn tables<'data>(data: impl ReadRef<'data>) -> Option<Tables> {
     let object = object::File::parse(data).ok()?;
+    let is_executable = |flags| matches!(flags, SegmentFlags::Elf { p_flags } if p_flags & PF_X != 0);
     let segments = object
         .segments()
+        .filter(|segment| is_executable(segment.flags()))
         .map(|segment| {
             let (offset, size) = segment.file_range();
             (offset, segment.address(), size)
@@ -216,6 +221,12 @@ mod tests {
             .find(|mapping| mapping.range.contains(&here))
             .expect("code is mapped");
         let module = Files::default().module(pid, own).expect("it has tables");
-        assert!(own.range.start >= module.base_avma());
+        // Where the file begins in memory is where its first mapping, of the ELF header, lies.
+        let maps = fs::read_to_string("/proc/self/maps").expect("it can be read");
+        let first = maps
+            .lines()
+            .find(|line| line.ends_with(&own.path))
+            .and_then(|line| u64::from_str_radix(line.split_once('-')?.0, 16).ok());
+        assert_eq!(Some(module.base_avma()), first);
     }
 }
