@@ -4,8 +4,9 @@ use nix::{errno::Errno, unistd::setsid};
 use std::{
     fs::File,
     io::Read as _,
+    mem,
     os::{
-        fd::{FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::{Child, Command, Stdio},
@@ -82,6 +83,19 @@ impl Pty {
             );
             self.read.extend_from_slice(&chunk[..count]);
         }
+    }
+
+    /// Whether the program reads single bytes and not lines.
+    #[must_use]
+    pub fn is_raw(&self) -> bool {
+        // SAFETY: a termios of zeros is one, and outlives the call, which fills it.
+        let settings = unsafe {
+            let mut settings = mem::zeroed::<libc::termios>();
+            let result = libc::tcgetattr(self.master.as_raw_fd(), &raw mut settings);
+            Errno::result(result).expect("it is a terminal");
+            settings
+        };
+        settings.c_lflag & libc::ICANON == 0
     }
 
     /// Everything that was read.

@@ -1,6 +1,7 @@
 //! A terminal that tmux plays: keys go in, and what a person would see is read back.
 
 use crate::{binary, clock::poll_until};
+use nix::unistd::Pid;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -19,19 +20,64 @@ pub struct Screen {
     folder: TempDir,
 }
 
+/// What a program can ask of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// The alternate screen.
+    pub has_screen_of_its_own: bool,
+    /// Whether the cursor is to be seen.
+    pub shows_cursor: bool,
+    /// Whether clicks go to the program.
+    pub takes_mouse: bool,
+}
+
+impl Modes {
+    /// As a shell wants it.
+    pub const SHELL: Self = Self {
+        has_screen_of_its_own: false,
+        shows_cursor: true,
+        takes_mouse: false,
+    };
+    /// As the live view wants it.
+    pub const LIVE_VIEW: Self = Self {
+        has_screen_of_its_own: true,
+        shows_cursor: false,
+        takes_mouse: true,
+    };
+}
+
 impl Screen {
     /// Runs `tcptrace` with these arguments on a terminal of this size, in the network namespace of this thread. When it
     /// has ended, `ended with STATUS` stands on the screen.
     #[must_use]
     pub fn tcptrace(arguments: &str, width: u16, height: u16) -> Self {
+        let program = binary::path().display();
+        let line = format!("stty -echo; {program} {arguments} 2>messages; echo ended with $?; sleep 600");
+        Self::start(&line, width, height)
+    }
+
+    /// Runs it as the terminal's only program, with no shell that could resume it.
+    #[must_use]
+    pub fn alone(arguments: &str, width: u16, height: u16) -> Self {
+        let program = binary::path().display();
+        Self::start(&format!("exec {program} {arguments} 2>messages"), width, height)
+    }
+
+    /// Runs an interactive shell instead, into which [`Self::write`] types; its prompt is `$ `.
+    #[must_use]
+    pub fn shell(width: u16, height: u16) -> Self {
+        let screen = Self::start("ENV= PS1='$ ' exec sh -i", width, height);
+        screen.wait_for_text("$");
+        screen
+    }
+
+    fn start(line: &str, width: u16, height: u16) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let screen = Self {
             server: format!("tcptrace-test-{}-{number}", process::id()),
             folder: tempfile::tempdir().expect("a folder for the test can be made"),
         };
-        let program = binary::path().display();
-        let line = format!("stty -echo; {program} {arguments} 2>messages; echo ended with $?; sleep 600");
         let folder = screen.folder.path().to_str().expect("it has a plain name");
         screen.tmux(&[
             "-f",
@@ -44,7 +90,7 @@ impl Screen {
             &height.to_string(),
             "-c",
             folder,
-            &line,
+            line,
         ]);
         screen
     }
@@ -74,6 +120,29 @@ impl Screen {
     #[must_use]
     pub fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// The program that a shell on this terminal has started.
+    #[must_use]
+    pub fn program(&self) -> Pid {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
+        let shell = shell.trim();
+        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"))
+            .expect("the shell lives, and the kernel lists children");
+        Pid::from_raw(children.trim().parse().expect("it is the only child"))
+    }
+
+    /// How the program has set the terminal up.
+    #[must_use]
+    pub fn modes(&self) -> Modes {
+        let format = "#{alternate_on} #{cursor_flag} #{mouse_any_flag}";
+        let said = self.tmux(&["display-message", "-p", format]);
+        let flags: Vec<bool> = said.split_whitespace().map(|flag| flag == "1").collect();
+        Modes {
+            has_screen_of_its_own: flags[0],
+            shows_cursor: flags[1],
+            takes_mouse: flags[2],
+        }
     }
 
     /// Waits until the screen gives an answer.

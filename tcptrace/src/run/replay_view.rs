@@ -224,12 +224,7 @@ impl ReplayView<'_> {
                 match wish {
                     Wish::Rows => self.rows(stage, now),
                     Wish::Filter(text) => self.change_filter(stage, now, text),
-                    Wish::Speed(speed) => {
-                        self.speed = speed;
-                        if let Some(play) = &mut self.screen.app.content.play {
-                            play.speed = speed;
-                        }
-                    }
+                    Wish::Speed(speed) => self.speed = speed,
                     Wish::Seek(seconds) => {
                         let span = Nanos::from_secs(seconds.unsigned_abs());
                         return Next::From(if seconds < 0 {

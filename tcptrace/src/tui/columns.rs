@@ -112,12 +112,26 @@ pub struct Fit {
     pub width: u16,
 }
 
+/// Columns of this rank or a greater one are shown only where those that grow have room for a sentence.
+const SPARE: u8 = 6;
+
+/// Terminal columns of a sentence.
+const SENTENCE: u16 = 40;
+
 /// The columns that fit into `width`, with one blank between two.
 #[must_use]
 pub fn fit<R>(columns: &[Column<R>], width: u16) -> Vec<Fit> {
     let mut chosen: Vec<usize> = (0..columns.len()).collect();
     let needed = |chosen: &[usize]| -> u16 {
-        let widths: u16 = chosen.iter().map(|at| columns[*at].width).sum();
+        let is_spare = chosen.iter().any(|at| columns[*at].rank >= SPARE);
+        let width = |column: &Column<R>| {
+            if is_spare && column.grows {
+                column.width.max(SENTENCE)
+            } else {
+                column.width
+            }
+        };
+        let widths: u16 = chosen.iter().map(|at| width(&columns[*at])).sum();
         widths + u16::try_from(chosen.len().saturating_sub(1)).unwrap_or(u16::MAX)
     };
     while needed(&chosen) > width {
@@ -131,7 +145,8 @@ pub fn fit<R>(columns: &[Column<R>], width: u16) -> Vec<Fit> {
         };
         chosen.retain(|at| *at != last);
     }
-    let left = width.saturating_sub(needed(&chosen));
+    let taken: u16 = chosen.iter().map(|at| columns[*at].width + 1).sum();
+    let left = (width + 1).saturating_sub(taken);
     let growing = chosen.iter().filter(|at| columns[**at].grows).count();
     let share = left.checked_div(u16::try_from(growing).unwrap_or(1)).unwrap_or(0);
     let mut x = 0;
@@ -269,6 +284,14 @@ mod tests {
         assert_eq!(widths(25), [(0, 0, 5), (2, 6, 10), (3, 17, 8)]);
         assert_eq!(widths(12), [(0, 0, 5), (3, 6, 6)]);
         assert_eq!(widths(8), [(0, 0, 5), (3, 6, 2)], "what is too narrow is cut");
+    }
+
+    #[test]
+    fn a_sentence_comes_before_columns_to_spare() {
+        let columns = [column(5, 0, false), column(5, SPARE, false), column(5, 0, true)];
+        let widths = |width| fit(&columns, width).into_iter().map(|fit| fit.width);
+        assert!(widths(51).eq([5, 45]));
+        assert!(widths(52).eq([5, 5, SENTENCE]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::keys::Key;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, raise},
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction},
+    unistd::Pid,
 };
 use ratatui::{
     backend::CrosstermBackend,
@@ -17,6 +18,7 @@ use ratatui::{
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
+    layout::{Position, Rect},
 };
 use std::{
     io::{self, BufWriter, Stdout, Write as _},
@@ -114,7 +116,10 @@ impl Terminal {
     /// # Errors
     /// As [`Self::draw`].
     pub fn clear(&mut self) -> io::Result<()> {
-        self.inner.clear()
+        // ratatui 0.30's own `clear` asks the terminal where its cursor is, and waits in vain for the answer, which the
+        // keyboard's thread gets. The same size once more clears too, and asks nothing.
+        let size = self.inner.size()?;
+        self.inner.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Takes the mouse, or leaves it to the terminal.
@@ -130,14 +135,13 @@ impl Terminal {
         }
     }
 
-    /// Gives it back, stops this process until somebody resumes it, and takes it over again.
+    /// Gives it back, stops until somebody resumes us, and takes it over again.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn suspend(&mut self) -> io::Result<()> {
         give_back();
-        // SIGTSTP is caught, so that one from outside gives the terminal back too; this one is not.
-        raise(Signal::SIGSTOP)?;
+        stop()?;
         self.resume()
     }
 
@@ -146,6 +150,8 @@ impl Terminal {
     /// # Errors
     /// As [`Self::open`].
     pub fn resume(&mut self) -> io::Result<()> {
+        // Where nobody has given it back, crossterm takes it to be raw still, and enables nothing.
+        disable_raw_mode()?;
         take_over(self.has_mouse)?;
         self.clear()
     }
@@ -155,6 +161,22 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Stops this process and those that were started with it, such as `timeout`, until they are resumed. Goes on at once
+/// where nobody would resume them: the kernel drops this signal in a group without a shell (`get_signal`, Linux 6.18).
+fn stop() -> nix::Result<()> {
+    let disposition = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: neither of the two runs code of ours, and the third is the one that was there.
+    unsafe {
+        let ours = sigaction(Signal::SIGTSTP, &disposition(SigHandler::SigIgn))?;
+        kill(Pid::from_raw(0), Signal::SIGTSTP)?;
+        // This process comes last and by this thread: of a signal to the group another thread might hear later.
+        sigaction(Signal::SIGTSTP, &disposition(SigHandler::SigDfl))?;
+        raise(Signal::SIGTSTP)?;
+        sigaction(Signal::SIGTSTP, &ours)?;
+    }
+    Ok(())
 }
 
 fn take_over(with_mouse: bool) -> io::Result<()> {

@@ -1,93 +1,71 @@
 //! The live view on a real terminal: keys go in through tmux, the screen is read back and compared with what was done
-//! on the network; and terminals that go away.
+//! on the network; terminals that go away; recordings.
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+mod recordings;
+mod terminals;
+mod traffic;
+
 use std::{
     fs,
-    io::Write as _,
-    net::{TcpListener, TcpStream},
-    process::{self, Child, ExitCode, ExitStatus},
-    time::Duration,
+    process::{self, ExitCode},
 };
 use tcptrace_tests::{
-    clock::poll_until,
-    command::tcptrace,
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
-    pty::Pty,
     screen::{Screen, cell},
 };
-
-/// Connections whose peer has closed them.
-const LEAKED: usize = 7;
-
-/// Connections in use.
-const USED: usize = 3;
-
-/// Bytes that each peer has sent before it closed.
-const UNREAD: usize = 10;
+use traffic::{LEAKED, Traffic, UNREAD, USED};
 
 fn main() -> ExitCode {
+    if terminals::is_the_one_that_panics() {
+        terminals::panic_on_a_terminal();
+    }
     let screens = [live::TRACING, &[Requirement::Tmux]].concat();
+    let on_a_screen = |name, test: fn(Netns)| LiveTest::new(name, &screens, move || Netns::run(test));
+    let on_a_pty = |name, test: fn()| LiveTest::new(name, live::TRACING, move || Netns::run(move |_| test()));
     let tests = vec![
-        LiveTest::new(
+        on_a_screen(
             "keys_lead_from_the_first_screen_to_one_connection_and_back",
-            &screens,
-            || Netns::run(keys_lead_from_the_first_screen_to_one_connection_and_back),
+            keys_lead_from_the_first_screen_to_one_connection_and_back,
         ),
-        LiveTest::new("it_is_resized", &screens, || {
-            Netns::run(it_is_resized);
-        }),
-        LiveTest::new("a_terminal_that_goes_away_ends_it", live::TRACING, || {
-            Netns::run(|_| a_terminal_that_goes_away_ends_it());
-        }),
-        LiveTest::new("a_signal_gives_the_terminal_back", live::TRACING, || {
-            Netns::run(|_| a_signal_gives_the_terminal_back());
-        }),
+        on_a_screen(
+            "three_keys_lead_to_the_leaking_connections_and_their_verdict",
+            three_keys_lead_to_the_leaking_connections_and_their_verdict,
+        ),
+        on_a_screen(
+            "a_recording_is_played_with_speed_pause_and_seek",
+            recordings::a_recording_is_played_with_speed_pause_and_seek,
+        ),
+        on_a_screen("it_is_resized", terminals::it_is_resized),
+        on_a_screen(
+            "it_is_suspended_and_resumed",
+            terminals::it_is_suspended_and_resumed,
+        ),
+        on_a_screen(
+            "where_nobody_would_resume_it_it_goes_on",
+            terminals::where_nobody_would_resume_it_it_goes_on,
+        ),
+        on_a_screen("no_color_is_obeyed", terminals::no_color_is_obeyed),
+        on_a_pty(
+            "a_terminal_that_goes_away_ends_it",
+            terminals::a_terminal_that_goes_away_ends_it,
+        ),
+        on_a_pty(
+            "a_signal_gives_the_terminal_back",
+            terminals::a_signal_gives_the_terminal_back,
+        ),
+        on_a_pty(
+            "a_panic_gives_the_terminal_back_and_is_read",
+            terminals::a_panic_gives_the_terminal_back_and_is_read,
+        ),
     ];
     live::run(tests, Parallelism::One, || Ok(()))
-}
-
-/// Both ends of all connections; the leaked ones' clients have gone.
-struct Traffic {
-    _listener: TcpListener,
-    _used: Vec<(TcpStream, TcpStream)>,
-    _leaked: Vec<TcpStream>,
-    leaked_ports: Vec<u16>,
-}
-
-fn traffic() -> Traffic {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
-    let address = listener.local_addr().expect("it has one");
-    let connect = || {
-        let client = TcpStream::connect(address).expect("the listener takes a connection");
-        (client, listener.accept().expect("it waits").0)
-    };
-    let used = (0..USED).map(|_| connect()).collect();
-    let mut leaked_ports = Vec::new();
-    let leaked = (0..LEAKED)
-        .map(|_| {
-            let (mut client, server) = connect();
-            client.write_all(&[b'x'; UNREAD]).expect("the buffers have room");
-            leaked_ports.push(client.local_addr().expect("it has one").port());
-            server
-        })
-        .collect();
-    Traffic {
-        _listener: listener,
-        _used: used,
-        _leaked: leaked,
-        leaked_ports,
-    }
 }
 
 fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
     let screen = Screen::tcptrace(&format!("watch -d 0.5 -N {}", netns.inode), 160, 40);
     screen.wait_for_text("Nothing matches the filter");
-    let traffic = traffic();
+    let traffic = Traffic::start();
     let pid = process::id().to_string();
 
     // The first screen: this process, with what was made.
@@ -189,53 +167,35 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
     assert!(screen.messages().contains("changes in"), "{}", screen.messages());
 }
 
-fn it_is_resized(netns: Netns) {
-    let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 80, 24);
+/// Enter, Enter, and the verdict is read; what to do about it is one more key away.
+fn three_keys_lead_to_the_leaking_connections_and_their_verdict(netns: Netns) {
+    let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 120, 30);
     screen.wait_for_text("Nothing matches the filter");
-    screen.resize(120, 30);
-    screen.wait_for("footer in the last line", |text| {
-        text.lines()
-            .nth(29)
-            .is_some_and(|line| line.contains("quit"))
-            .then_some(())
+    let traffic = Traffic::start();
+    let pid = process::id().to_string();
+    // What this program usually takes, so that what takes longer is known to leak.
+    traffic.close_many_in_time();
+
+    let finding = format!("{LEAKED} sockets in CLOSE_WAIT");
+    screen.wait_for("the finding beside the process, which is chosen", |text| {
+        let row = text
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(&pid))?;
+        row.contains(&finding).then_some(())
+    });
+    screen.press(&["Enter"]);
+    screen.wait_for("the leaking connections, and the finding above them", |text| {
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with("CLOSE_WAIT ") && line.contains("data unread"));
+        (rows.count() == LEAKED && text.contains(&finding)).then_some(())
+    });
+    screen.press(&["Enter"]);
+    screen.wait_for_text("its reader has stalled");
+    screen.press(&["6"]);
+    screen.wait_for("what to do", |text| {
+        (text.contains("what to do") && text.contains(&finding)).then_some(())
     });
     screen.press(&["q"]);
     screen.wait_for_text("ended with 0");
-}
-
-fn a_terminal_that_goes_away_ends_it() {
-    for is_controlling in [true, false] {
-        let mut command = tcptrace(&["watch"]);
-        command.env("TERM", "xterm");
-        let (mut pty, mut child) = Pty::spawn(&mut command, is_controlling);
-        pty.read_until("watched");
-        drop(pty);
-        let status = ended(&mut child);
-        assert!(status.success(), "{status}");
-    }
-}
-
-fn a_signal_gives_the_terminal_back() {
-    let mut command = tcptrace(&["watch"]);
-    command.env("TERM", "xterm");
-    let (mut pty, mut child) = Pty::spawn(&mut command, true);
-    pty.read_until("watched");
-    let pid = i32::try_from(child.id()).expect("process ids fit i32");
-    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our own child takes a signal");
-    // The alternate screen is left (DECRST 1049), the cursor shown, and the summary written where it can be read.
-    pty.read_until("evicted");
-    let text = pty.text();
-    let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
-    assert!(
-        text[left..].contains("\x1b[?25h") && text[left..].contains("changes in"),
-        "{text:?}"
-    );
-    assert!(ended(&mut child).success());
-}
-
-fn ended(child: &mut Child) -> ExitStatus {
-    poll_until(Duration::from_secs(30), || {
-        child.try_wait().expect("our own child")
-    })
-    .expect("it ends soon")
 }

@@ -137,10 +137,12 @@ impl App {
         }
     }
 
-    fn speed(&self, factor: f64) -> Vec<Wish> {
-        let Some(play) = &self.content.play else {
+    /// The model has it at once: of two keys before the next frame each counts.
+    fn speed(&mut self, factor: f64) -> Vec<Wish> {
+        let Some(play) = &mut self.content.play else {
             return Vec::new();
         };
-        vec![Wish::Speed((play.speed * factor).clamp(1.0 / 64.0, 4_096.0))]
+        play.speed = (play.speed * factor).clamp(1.0 / 64.0, 4_096.0);
+        vec![Wish::Speed(play.speed)]
     }
 }

@@ -248,10 +248,11 @@ fn a_recording_has_speed_and_moments_and_no_dump() {
         is_over: false,
     });
     assert_eq!(
-        press(&mut app, "+-[]D"),
+        press(&mut app, "++-[]D"),
         [
             Wish::Speed(2.0),
-            Wish::Speed(0.5),
+            Wish::Speed(4.0),
+            Wish::Speed(2.0),
             Wish::Seek(-60),
             Wish::Seek(60)
         ]

@@ -27,7 +27,7 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
     Column {
         side: Side::Left,
         key: Some(|row, _| (first_letters(place(row)), 0)),
-        ..column("CONTAINER/UNIT", 20, 6, |row, _| Cell::plain(place(row)))
+        ..column("CONTAINER/UNIT", 20, 5, |row, _| Cell::plain(place(row)))
     },
     state(
         "LISTEN",
@@ -127,7 +127,7 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
     },
     Column {
         key: Some(|row, _| fastest_first(row.timewaits)),
-        ..column("TIME_W/S", 8, 5, |row, looks| rated(row.timewaits, looks.theme))
+        ..column("TIME_W/S", 8, 4, |row, looks| rated(row.timewaits, looks.theme))
     },
     Column {
         key: Some(fullest_first),

@@ -9,6 +9,7 @@ use crate::{
     tui::{
         app::{App, Areas},
         columns,
+        cursor::RowId,
         place::{Place, Tab},
     },
     view::connections::{Identity, Of},
@@ -178,13 +179,16 @@ pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16, areas:
     }
 }
 
-/// The process whose connections are shown, or whose connection.
+/// The process that is chosen, or whose connections are shown, or whose connection.
 fn whose(app: &App) -> Option<ProcessKey> {
     match &app.stop().place {
         Place::Connections(Of::Process(process)) => *process,
         Place::History(_) => Some(app.content.history.as_ref()?.owner?.key),
+        Place::Processes => match &app.stop().cursor.chosen {
+            Some(RowId::Process(process)) => *process,
+            _ => None,
+        },
         Place::Connections(Of::All | Of::Endpoint(_))
-        | Place::Processes
         | Place::Endpoints
         | Place::Transitions
         | Place::Histograms(_)

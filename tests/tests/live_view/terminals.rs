@@ -1,0 +1,180 @@
+//! Terminals that change, are left and come back, and go away.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    env, fs,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
+use tcptrace::tui::terminal::Terminal;
+use tcptrace_tests::{
+    binary,
+    clock::poll_until,
+    command::tcptrace,
+    netns::Netns,
+    pty::Pty,
+    screen::{Modes, Screen},
+};
+
+/// Set for this program where it is to panic with a terminal in its hands.
+const PANICS: &str = "TCPTRACE_TEST_PANICS";
+
+pub(crate) fn it_is_resized(netns: Netns) {
+    let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 80, 24);
+    screen.wait_for_text("Nothing matches the filter");
+    screen.resize(120, 30);
+    screen.wait_for("footer in the last line", |text| {
+        text.lines()
+            .nth(29)
+            .is_some_and(|line| line.contains("quit"))
+            .then_some(())
+    });
+    // Drawn anew, and alive.
+    screen.press(&["C-l", "?"]);
+    screen.wait_for_text("every key");
+    screen.press(&["q"]);
+    screen.wait_for_text("ended with 0");
+}
+
+pub(crate) fn a_terminal_that_goes_away_ends_it() {
+    for is_controlling in [true, false] {
+        let mut command = tcptrace(&["watch"]);
+        command.env("TERM", "xterm");
+        let (mut pty, mut child) = Pty::spawn(&mut command, is_controlling);
+        pty.read_until("watched");
+        drop(pty);
+        let status = ended(&mut child);
+        assert!(status.success(), "{status}");
+    }
+}
+
+pub(crate) fn a_signal_gives_the_terminal_back() {
+    let mut command = tcptrace(&["watch"]);
+    command.env("TERM", "xterm");
+    let (mut pty, mut child) = Pty::spawn(&mut command, true);
+    pty.read_until("watched");
+    let pid = i32::try_from(child.id()).expect("process ids fit i32");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our own child takes a signal");
+    // The alternate screen is left (DECRST 1049), the cursor shown, and the summary written where it can be read.
+    pty.read_until("evicted");
+    let text = pty.text();
+    let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
+    assert!(
+        text[left..].contains("\x1b[?25h") && text[left..].contains("changes in"),
+        "{text:?}"
+    );
+    assert!(ended(&mut child).success());
+}
+
+/// Whether this process is the child of the test below.
+pub(crate) fn is_the_one_that_panics() -> bool {
+    env::var_os(PANICS).is_some()
+}
+
+/// What a mistake in the live view would do.
+pub(crate) fn panic_on_a_terminal() -> ! {
+    let mut terminal = Terminal::open().expect("the test has given it one");
+    terminal.draw(|_| {}).expect("it can be drawn on");
+    panic!("on purpose");
+}
+
+pub(crate) fn a_panic_gives_the_terminal_back_and_is_read() {
+    let mut command = Command::new(env::current_exe().expect("a process has a program"));
+    command.env(PANICS, "1").env("TERM", "xterm");
+    let (mut pty, mut child) = Pty::spawn(&mut command, true);
+    pty.read_until("on purpose");
+    let text = pty.text();
+    let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
+    let said = text.rfind("on purpose").expect("it was read");
+    assert!(left < said, "the report comes where it can be read: {text:?}");
+    assert!(text[left..said].contains("\x1b[?25h"), "{text:?}");
+    assert!(!pty.is_raw(), "lines are lines again");
+    assert!(!ended(&mut child).success());
+}
+
+/// From the shell and back: by the key, and by a signal from elsewhere.
+pub(crate) fn it_is_suspended_and_resumed(netns: Netns) {
+    let screen = Screen::shell(120, 30);
+    let program = binary::path().display();
+    screen.write(&format!("{program} watch -N {} 2>messages", netns.inode));
+    screen.press(&["Enter"]);
+    screen.wait_for_text("Nothing matches the filter");
+    assert_eq!(screen.modes(), Modes::LIVE_VIEW);
+    for (number, suspend) in [(1, None), (2, Some(Signal::SIGTSTP)), (3, Some(Signal::SIGSTOP))] {
+        match suspend {
+            None => screen.press(&["C-z"]),
+            Some(signal) => kill(screen.program(), signal).expect("our own child takes a signal"),
+        }
+        if suspend == Some(Signal::SIGSTOP) {
+            // It could give nothing back: the shell has a raw terminal, in which a line ends with Ctrl-J alone.
+            screen.wait_for_text("topped");
+        } else {
+            screen.wait_for("the shell's prompt", |text| {
+                let last = text.lines().rfind(|line| !line.is_empty())?;
+                (text.contains("topped") && last.trim() == "$" && !text.contains("OPEN/S")).then_some(())
+            });
+            assert_eq!(screen.modes(), Modes::SHELL);
+            let file = format!("modes{number}");
+            screen.write(&format!("stty -a >{file}; echo written {number}"));
+            screen.press(&["Enter"]);
+            screen.wait_for_text(&format!("\nwritten {number}"));
+            let modes = fs::read_to_string(screen.folder().join(file)).expect("it was written");
+            assert!(modes.contains(" icanon") && modes.contains(" echo "), "{modes}");
+        }
+        screen.write("fg");
+        screen.press(&["C-j"]);
+        screen.wait_for("the live view", |text| {
+            (text.contains("OPEN/S") && !text.contains("topped")).then_some(())
+        });
+        assert_eq!(screen.modes(), Modes::LIVE_VIEW);
+        screen.press(&["?"]);
+        screen.wait_for_text("every key");
+        screen.press(&["Escape"]);
+        screen.wait_for_text("OPEN/S");
+    }
+    screen.press(&["q"]);
+    screen.wait_for("the shell's prompt", |text| {
+        (!text.contains("OPEN/S")).then_some(())
+    });
+    screen.write("echo ended with $?");
+    screen.press(&["Enter"]);
+    screen.wait_for_text("ended with 0");
+    assert_eq!(screen.modes(), Modes::SHELL);
+}
+
+pub(crate) fn where_nobody_would_resume_it_it_goes_on(netns: Netns) {
+    // It is the terminal's only program, with no shell behind it.
+    let screen = Screen::alone(&format!("watch -N {}", netns.inode), 120, 30);
+    screen.wait_for_text("Nothing matches the filter");
+    screen.press(&["C-z", "?"]);
+    screen.wait_for_text("every key");
+    assert_eq!(screen.modes(), Modes::LIVE_VIEW);
+}
+
+pub(crate) fn no_color_is_obeyed(_netns: Netns) {
+    for (value, has_colours) in [("1", false), ("", true)] {
+        let mut command = tcptrace(&["watch"]);
+        command.env("TERM", "xterm").env("NO_COLOR", value);
+        let (mut pty, mut child) = Pty::spawn(&mut command, true);
+        pty.read_until("watched");
+        pty.read_until("quit");
+        let foreground = pty
+            .text()
+            .split("\x1b[")
+            .skip(1)
+            .any(|sequence| sequence.starts_with("38;"));
+        assert_eq!(foreground, has_colours, "{:?}", pty.text());
+        drop(pty);
+        assert!(ended(&mut child).success());
+    }
+}
+
+fn ended(child: &mut Child) -> ExitStatus {
+    poll_until(Duration::from_secs(30), || {
+        child.try_wait().expect("our own child")
+    })
+    .expect("it ends soon")
+}
