@@ -17,9 +17,6 @@ use tcptrace_tests::{
 use traffic::{LEAKED, Traffic, UNREAD, USED};
 
 fn main() -> ExitCode {
-    if terminals::is_the_one_that_panics() {
-        terminals::panic_on_a_terminal();
-    }
     let screens = [live::TRACING, &[Requirement::Tmux]].concat();
     let on_a_screen = |name, test: fn(Netns)| LiveTest::new(name, &screens, move || Netns::run(test));
     let on_a_pty = |name, test: fn()| LiveTest::new(name, live::TRACING, move || Netns::run(move |_| test()));
@@ -53,10 +50,6 @@ fn main() -> ExitCode {
         on_a_pty(
             "a_signal_gives_the_terminal_back",
             terminals::a_signal_gives_the_terminal_back,
-        ),
-        on_a_pty(
-            "a_panic_gives_the_terminal_back_and_is_read",
-            terminals::a_panic_gives_the_terminal_back_and_is_read,
         ),
     ];
     live::run(tests, Parallelism::One, || Ok(()))

@@ -5,11 +5,10 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    env, fs,
-    process::{Child, Command, ExitStatus},
+    fs,
+    process::{Child, ExitStatus},
     time::Duration,
 };
-use tcptrace::tui::terminal::Terminal;
 use tcptrace_tests::{
     binary,
     clock::poll_until,
@@ -18,9 +17,6 @@ use tcptrace_tests::{
     pty::Pty,
     screen::{Modes, Screen},
 };
-
-/// Set for this program where it is to panic with a terminal in its hands.
-const PANICS: &str = "TCPTRACE_TEST_PANICS";
 
 pub(crate) fn it_is_resized(netns: Netns) {
     let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 80, 24);
@@ -67,32 +63,6 @@ pub(crate) fn a_signal_gives_the_terminal_back() {
         "{text:?}"
     );
     assert!(ended(&mut child).success());
-}
-
-/// Whether this process is the child of the test below.
-pub(crate) fn is_the_one_that_panics() -> bool {
-    env::var_os(PANICS).is_some()
-}
-
-/// What a mistake in the live view would do.
-pub(crate) fn panic_on_a_terminal() -> ! {
-    let mut terminal = Terminal::open().expect("the test has given it one");
-    terminal.draw(|_| {}).expect("it can be drawn on");
-    panic!("on purpose");
-}
-
-pub(crate) fn a_panic_gives_the_terminal_back_and_is_read() {
-    let mut command = Command::new(env::current_exe().expect("a process has a program"));
-    command.env(PANICS, "1").env("TERM", "xterm");
-    let (mut pty, mut child) = Pty::spawn(&mut command, true);
-    pty.read_until("on purpose");
-    let text = pty.text();
-    let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
-    let said = text.rfind("on purpose").expect("it was read");
-    assert!(left < said, "the report comes where it can be read: {text:?}");
-    assert!(text[left..said].contains("\x1b[?25h"), "{text:?}");
-    assert!(!pty.is_raw(), "lines are lines again");
-    assert!(!ended(&mut child).success());
 }
 
 /// From the shell and back: by the key, and by a signal from elsewhere.
