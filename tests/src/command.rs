@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long a run may take to end on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a run said, and how it ended.
 #[derive(Clone, Debug)]
