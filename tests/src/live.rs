@@ -1,7 +1,7 @@
 //! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
 //! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`; under
-//! `TCPTRACE_REQUIRE_LIVE=kernel`, for emulated guests that nothing is installed in, unless a program or speed is
-//! missing. Prints in libtest's form.
+//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests that nothing is installed in, unless a program or speed is missing.
+//! `TCPTRACE_EMULATED` says that the processor is emulated. Prints in libtest's form.
 
 use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
 use io_uring::IoUring;
@@ -115,8 +115,8 @@ impl Requirement {
                     .err()
                     .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
-            Self::Speed => (wanted() == KERNEL_ONLY)
-                .then(|| "the speed of an emulated processor says nothing".to_owned()),
+            Self::Speed => env::var_os("TCPTRACE_EMULATED")
+                .map(|_| "the speed of an emulated processor says nothing".to_owned()),
             Self::Analysts => analysts::unmet(),
             Self::Mounts => small_disk::probe()
                 .err()

@@ -827,7 +827,44 @@ fn a_child_without_a_request_is_fast_open_s_after_a_while() {
     let at_once = [(Listen, Established, None)];
     let after_a_while = [(Listen, SynRecv, None), (SynRecv, Established, None)];
     assert_eq!(child_without_request(all, Nanos(5_000)), at_once);
-    assert_eq!(child_without_request(all, Nanos(50_000)), after_a_while);
-    assert_eq!(child_without_request(unshown, Nanos(50_000)), at_once);
+    assert_eq!(child_without_request(all, Nanos(100_000)), after_a_while);
+    assert_eq!(child_without_request(unshown, Nanos(100_000)), at_once);
     assert_eq!(child_without_request(unshown, Nanos(5_000_000)), after_a_while);
+}
+
+#[test]
+fn where_segments_are_not_shown_a_timer_that_is_set_anew_tells_of_a_fin_before_it() {
+    let starts = |what: &What| {
+        matches!(
+            what,
+            What::TimewaitTimer {
+                step: TimerStep::Start,
+                ..
+            }
+        )
+    };
+    let closed = pick(Script::OrphanedFinWait2, Plan::Timers, moves(FinWait1, FinWait2));
+    let started = pick(Script::OrphanedFinWait2, Plan::Timers, starts);
+    let set_anew = Event {
+        time: closed.time.plus(Nanos::from_millis(600)),
+        what: What::TimewaitTimer {
+            step: TimerStep::Start,
+            substate: TimeWait,
+        },
+        ..started
+    };
+    for (segments, expected) in [
+        (false, Age::Exact(Nanos::from_millis(600))),
+        (true, Age::AtLeast(Nanos::from_millis(20))),
+    ] {
+        let mut run = Run::new(10);
+        run.engine.table.hidden.segments = segments;
+        run.engine.table.looked_before = closed.time.plus(Nanos::from_millis(20));
+        run.ingest(&[closed, started, set_anew]);
+        let last = run.changes.last().expect("it is told");
+        assert_eq!(
+            (last.old, last.new, last.dwell),
+            (FinWait2, TimeWait, Some(expected))
+        );
+    }
 }

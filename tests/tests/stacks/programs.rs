@@ -14,12 +14,12 @@ use tempfile::TempDir;
 /// A virtual machine may take a while to start, and a compiler to work.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A program that runs, and what it was compiled into.
+/// A program that runs, and the folder that it needs.
 pub(crate) struct Program {
     child: Child,
     /// The ports of a server's two listeners; of a client none.
     pub(crate) ports: [u16; 2],
-    _compiled: Option<TempDir>,
+    _folder: Option<TempDir>,
 }
 
 fn source(name: &str) -> PathBuf {
@@ -33,7 +33,7 @@ fn succeed(command: &mut Command) {
 }
 
 impl Program {
-    fn start(command: &mut Command, compiled: Option<TempDir>) -> Self {
+    fn start(command: &mut Command, folder: Option<TempDir>) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -47,7 +47,7 @@ impl Program {
         Self {
             child,
             ports: [port(), port()],
-            _compiled: compiled,
+            _folder: folder,
         }
     }
 
@@ -82,7 +82,10 @@ impl Program {
     pub(crate) fn node(options: &[&str], ports: [u16; 2]) -> Self {
         let mut node = Command::new("node");
         node.args(options).arg(source("shop.mjs"));
-        Self::start(node.args(ports.map(|port| port.to_string())), None)
+        // With some of these options it writes a log where it runs.
+        let folder = TempDir::new().expect("a temporary folder");
+        node.current_dir(folder.path());
+        Self::start(node.args(ports.map(|port| port.to_string())), Some(folder))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -64,7 +64,7 @@ fn init(programs: &Programs) -> Result<String> {
 /bin/busybox mount -t tmpfs tmp /tmp
 /bin/busybox ifconfig lo 127.0.0.1 up
 for module in /modules/*; do /bin/busybox insmod $module; done
-export PATH=/bin TCPTRACE_BIN=/bin/tcptrace
+export PATH=/bin TCPTRACE_BIN=/bin/tcptrace TCPTRACE_EMULATED=1
 /bin/tcptrace check
 {tests}
 echo \"the tests ended with $?\"
