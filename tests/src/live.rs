@@ -43,6 +43,8 @@ pub enum Requirement {
     Cgroups,
     /// Java, with the compiler that runs a source file.
     Java,
+    /// The Go compiler.
+    Go,
     /// Node.js.
     Node,
     /// Python 3.
@@ -96,6 +98,7 @@ impl Requirement {
                 .then(|| "no IPv6 in this kernel".to_owned()),
             Self::Ss => unmet_command("ss", &["-V"]),
             Self::Java => unmet_command("java", &["--describe-module", "jdk.compiler"]),
+            Self::Go => unmet_command("go", &["version"]),
             Self::Node => unmet_command("node", &["--version"]),
             Self::Python => unmet_command("python3", &["--version"]),
             Self::Nginx => unmet_command("nginx", &["-v"]),
@@ -137,6 +140,7 @@ impl Requirement {
                 | Self::Analysts
                 | Self::HdrHistogram
                 | Self::Java
+                | Self::Go
                 | Self::Node
                 | Self::Python
                 | Self::Nginx

@@ -1,5 +1,5 @@
 //! `tcptrace leaks --stacks`: of the places in real programs that open sockets the one that leaks is named, in C, Rust,
-//! Java and JavaScript; and what is missing in a stack is said.
+//! Go, Java and JavaScript; and what is missing in a stack is said.
 
 mod programs;
 
@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_millis(40);
 type Test = fn(Netns);
 
 fn main() -> ExitCode {
-    let tests: [(&str, &[Requirement], Test); 9] = [
+    let tests: [(&str, &[Requirement], Test); 10] = [
         ("the_accept_that_leaks_is_named_in_c", &[], the_accept_that_leaks),
         (
             "the_connect_that_leaks_is_named_in_c",
@@ -33,6 +33,11 @@ fn main() -> ExitCode {
             the_connect_that_leaks,
         ),
         ("the_connect_that_leaks_is_named_in_rust", &[], a_rust_program),
+        (
+            "the_connect_that_leaks_is_named_in_go",
+            &[Requirement::Go],
+            a_go_program,
+        ),
         ("the_last_read_is_named_where_it_is_asked_for", &[], the_last_read),
         ("frame_pointers_lead_out_of_a_deep_stack", &[], a_deep_stack),
         (
@@ -234,6 +239,15 @@ fn a_rust_program(netns: Netns) {
         })
     });
     judge(&leak, "connect", &["connect_and_forget"], "connect_and_close");
+}
+
+fn a_go_program(netns: Netns) {
+    let leak = with_servers(|[leaking, closing]| {
+        let shop = Program::go([leaking.port(), closing.port()]);
+        leak(netns, shop.pid(), "--stacks")
+    });
+    let names = ["main.main", "main.fetchAndForget", "net.Dial"];
+    judge(&leak, "connect", &names, "main.fetchAndClose");
 }
 
 fn the_last_read(netns: Netns) {

@@ -78,6 +78,23 @@ impl Program {
         Self::start(java.args(ports.map(|port| port.to_string())), Some(folder))
     }
 
+    /// `shop.go`.
+    pub(crate) fn go(ports: [u16; 2]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let program = folder.path().join("shop");
+        let mut compiler = Command::new("go");
+        compiler
+            .env("GOCACHE", folder.path().join("cache"))
+            .env("GOFLAGS", "-mod=mod")
+            .arg("build")
+            .arg("-o")
+            .arg(&program)
+            .arg(source("shop.go"));
+        succeed(&mut compiler);
+        let mut shop = Command::new(&program);
+        Self::start(shop.args(ports.map(|port| port.to_string())), Some(folder))
+    }
+
     /// `shop.mjs`, run with these options.
     pub(crate) fn node(options: &[&str], ports: [u16; 2]) -> Self {
         let mut node = Command::new("node");
