@@ -162,6 +162,8 @@ pub enum Input {
         substate: TcpState,
         /// The reason if it was an end that nothing explains.
         otherwise: Option<EndReason>,
+        /// Where no hook shows the segments of timewait socks, when these were last looked at.
+        looked: Option<Nanos>,
     },
     /// A new request for the same four-tuple was queued.
     Superseded,
@@ -251,7 +253,20 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
             step,
             substate,
             otherwise,
-        } => timewait_timer(life, step, substate, otherwise, time),
+            looked,
+        } => match step {
+            TimerStep::Start => timer_started(life, substate, looked, time),
+            TimerStep::Cancel => {
+                life.is_timewait = true;
+                life.held = Some(Held::TimerCancelled {
+                    at: time,
+                    substate,
+                    otherwise,
+                });
+                Outcome::Holding
+            }
+            TimerStep::Expire => timewait_ended(life, time, substate, How::Expired, otherwise),
+        },
         Input::Superseded => match life.held {
             Some(Held::TimerCancelled { at, substate, .. }) => {
                 timewait_ended(life, at, substate, How::ReusedBySyn, None)
@@ -417,26 +432,28 @@ fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: N
     enter(life, substate, time)
 }
 
-fn timewait_timer(
-    life: &mut Life,
-    step: TimerStep,
-    substate: TcpState,
-    otherwise: Option<EndReason>,
-    time: Nanos,
-) -> Outcome {
-    match step {
-        TimerStep::Start => timewait_start(life, substate, time),
-        TimerStep::Cancel => {
-            life.is_timewait = true;
-            life.held = Some(Held::TimerCancelled {
-                at: time,
-                substate,
-                otherwise,
-            });
-            Outcome::Holding
-        }
-        TimerStep::Expire => timewait_ended(life, time, substate, How::Expired, otherwise),
+/// A timewait sock's timer was set, or set anew. That of a sock in FIN_WAIT2 is set anew by the FIN, and by any segment
+/// after it; but only a timer that changes its slot in the wheel is seen to be. So where no hook shows the segments, the
+/// FIN may have come at any time since these were last looked at.
+fn timer_started(life: &mut Life, substate: TcpState, looked: Option<Nanos>, time: Nanos) -> Outcome {
+    let Life {
+        is_timewait, since, ..
+    } = *life;
+    let mut outcome = timewait_start(life, substate, time);
+    if let (
+        true,
+        Some(looked),
+        Outcome::Moved {
+            old: TcpState::FinWait2,
+            dwell,
+            ..
+        },
+    ) = (is_timewait, looked, &mut outcome)
+    {
+        *dwell = Age::AtLeast(looked.since(since.time()));
+        life.since = Since::Before(time);
     }
+    outcome
 }
 
 /// Ends a timewait sock that was in `substate` then. Where no hook shows the segment of a late FIN, this may be the
@@ -579,6 +596,7 @@ mod tests {
             step,
             substate,
             otherwise: OTHERWISE,
+            looked: None,
         }
     }
 
@@ -842,7 +860,8 @@ mod tests {
             step.prop_map(|step| Input::TimewaitTimer {
                 step,
                 substate: TimeWait,
-                otherwise: OTHERWISE
+                otherwise: OTHERWISE,
+                looked: None,
             }),
             Just(Input::RequestTimer(TimerStep::Start)),
         ]

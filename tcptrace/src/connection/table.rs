@@ -306,22 +306,7 @@ impl Table {
         };
         self.learn(slot, event);
         if let Some(input) = self.input(slot, event) {
-            let life = &mut self.rows[slot as usize].life;
-            let before = *life;
-            let mut outcome = machine::step(life, input, event.time);
-            if self.hidden.segments
-                && before.is_timewait
-                && let Outcome::Moved {
-                    old: TcpState::FinWait2,
-                    dwell,
-                    ..
-                } = &mut outcome
-            {
-                // The FIN may have come before, and have left the timer in the slot of the wheel in which it was: only a
-                // timer that changes its slot is seen to be set anew.
-                *dwell = Age::AtLeast(self.looked_before.since(before.since.time()));
-                life.since = Since::Before(event.time);
-            }
+            let outcome = machine::step(&mut self.rows[slot as usize].life, input, event.time);
             self.carry_out(slot, outcome, emit);
         }
     }
@@ -598,6 +583,7 @@ impl Table {
                 step,
                 substate,
                 otherwise: self.taken_over_by(event),
+                looked: self.hidden.segments.then_some(self.looked_before),
             },
             What::RequestTimer { step, .. } => Input::RequestTimer(step),
             What::RequestEnd => Input::RequestDropped,
