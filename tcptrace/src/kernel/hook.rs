@@ -1,5 +1,7 @@
 //! The hooks there are: program, place, the arguments and fields it relies on, and what it is for.
 
+pub mod stacks;
+
 use Argument::{Any, Number, To};
 use std::fmt;
 use tcptrace_common::{Field, kind};
@@ -437,71 +439,6 @@ pub const COOKIES: &[Hook] = &[
     ),
 ];
 
-const REGISTERS: &[Field] = &[Field::RegsIp, Field::RegsSp, Field::RegsBp, Field::RegsCs];
-
-/// The stack of `connect`.
-pub const STACK_CONNECT: Hook = hook(
-    "stack_connect",
-    Attach::TpBtf,
-    "inet_sock_set_state",
-    Purpose::Stacks,
-    &[To("sock"), Number(4), Number(4)],
-    REGISTERS,
-    &[],
-);
-
-/// The stack of `accept`.
-pub const STACK_ACCEPT: Hook = returning(
-    hook(
-        "stack_accept",
-        Attach::Fexit,
-        "inet_csk_accept",
-        Purpose::Stacks,
-        &[To("sock")],
-        REGISTERS,
-        &[],
-    ),
-    To("sock"),
-    COUNTED,
-);
-
-/// The same by way of the system call's end.
-pub const STACK_ACCEPT_SYSCALL: Hook = hook(
-    "stack_accept_syscall",
-    Attach::TpBtf,
-    "sys_exit",
-    Purpose::Stacks,
-    &[To("pt_regs"), Number(8)],
-    &[
-        Field::RegsIp,
-        Field::RegsSp,
-        Field::RegsBp,
-        Field::RegsCs,
-        Field::RegsOrigAx,
-        Field::Files,
-        Field::FileTable,
-        Field::FileArray,
-        Field::FilePrivate,
-        Field::SocketSk,
-        Field::Socket,
-    ],
-    &[],
-);
-
-/// The stack of a read.
-pub const STACK_READ: Hook = hook(
-    "stack_read",
-    Attach::TpBtf,
-    "sock_recv_length",
-    Purpose::Stacks,
-    &[To("sock"), Number(4), Number(4)],
-    REGISTERS,
-    &[],
-);
-
-/// Every hook of `--stacks`; without it none is loaded.
-pub const STACKS: [Hook; 4] = [STACK_CONNECT, STACK_ACCEPT, STACK_ACCEPT_SYSCALL, STACK_READ];
-
 /// What snapshots are read through.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
@@ -537,5 +474,5 @@ pub fn all() -> impl Iterator<Item = &'static Hook> {
         COOKIES,
     ];
     let single = [&SET_STATE_CLASSIC, &KFREE_SKB, &ACCEPT, &NAMES];
-    lists.into_iter().flatten().chain(single).chain(&STACKS)
+    lists.into_iter().flatten().chain(single).chain(&stacks::ALL)
 }

@@ -198,7 +198,7 @@ impl Kernel {
         self.skipped_before += self.programs.skipped();
         let hooks = self.attached.iter().flat_map(|part| &part.hooks);
         self.programs
-            .remove(hooks.map(|(hook, _)| hook).chain(&hook::STACKS));
+            .remove(hooks.map(|(hook, _)| hook).chain(&hook::stacks::ALL));
     }
 
     /// Writes what the kernel side logged to the log.

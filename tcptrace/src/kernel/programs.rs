@@ -217,7 +217,7 @@ impl Programs {
     /// reports.
     pub(super) fn skipped(&self) -> u64 {
         let is_doubled = |name: &str| hook::SET_STATE.iter().any(|hook| hook.program == name);
-        let is_for_stacks = |name: &str| hook::STACKS.iter().any(|hook| hook.program == name);
+        let is_for_stacks = |name: &str| hook::stacks::ALL.iter().any(|hook| hook.program == name);
         self.ebpf
             .programs()
             .filter(|(name, _)| !is_doubled(name) && !is_for_stacks(name))

@@ -2,7 +2,7 @@
 
 use super::{
     btf::Btf,
-    hook::{self, Hook},
+    hook::{Hook, stacks as hooks},
     programs::Programs,
     refusal::Refusal,
 };
@@ -49,7 +49,7 @@ pub(super) fn attach(
             "tracing programs cannot read a task's registers here (before Linux 5.15)",
         ));
     }
-    programs.attach(&hook::STACK_CONNECT, Some(types))?;
+    programs.attach(&hooks::CONNECT, Some(types))?;
     let mut shortfalls = Vec::new();
     let mut also = |programs: &mut Programs, hooks: &[&Hook], lost: &str| {
         let mut cause = String::new();
@@ -67,8 +67,8 @@ pub(super) fn attach(
         }
         shortfalls.push(format!("{lost}: {cause}"));
     };
-    let by_syscall: &[&Hook] = &[&hook::STACK_ACCEPT_SYSCALL];
-    let by_trampoline: &[&Hook] = &[&hook::STACK_ACCEPT, &hook::STACK_ACCEPT_SYSCALL];
+    let by_syscall: &[&Hook] = &[&hooks::ACCEPT_SYSCALL];
+    let by_trampoline: &[&Hook] = &[&hooks::ACCEPT, &hooks::ACCEPT_SYSCALL];
     let accept = if has_trampolines {
         by_trampoline
     } else {
@@ -79,7 +79,7 @@ pub(super) fn attach(
         Wanted::Open => {}
         Wanted::Read => also(
             programs,
-            &[&hook::STACK_READ],
+            &[&hooks::READ],
             "where sockets are read is not recorded",
         ),
     }
