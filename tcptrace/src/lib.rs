@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod pace;
 pub mod record;
 pub mod report;
 pub mod run;

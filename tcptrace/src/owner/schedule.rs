@@ -1,7 +1,7 @@
 //! When to scan open files next: soon where a socket needs an owner, never more than a stated share of one CPU. Time is
 //! an argument.
 
-use crate::event::Nanos;
+use crate::{event::Nanos, pace::Pace};
 use serde::Serialize;
 
 /// A scan that took T of CPU time is followed by at least this many times T without one: one part in a hundred of one
@@ -32,8 +32,7 @@ pub struct Cost {
 pub struct Schedule {
     /// What the scans have cost so far.
     pub cost: Cost,
-    /// No scan before.
-    earliest: Nanos,
+    pace: Pace,
     /// The latest ended.
     ended: Nanos,
     /// How long rows without a holder wait for the next.
@@ -46,7 +45,7 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             cost: Cost::default(),
-            earliest: Nanos(0),
+            pace: Pace::new(SOONEST, PAUSE),
             ended: Nanos(0),
             patience: SOONEST,
             unsettled: 0,
@@ -59,7 +58,7 @@ impl Schedule {
     #[must_use]
     pub fn is_due(&self, now: Nanos, is_wanted: bool) -> bool {
         let waited = now.since(self.ended);
-        now >= self.earliest
+        self.pace.is_due(now)
             && (is_wanted || (self.unsettled > 0 && waited >= self.patience) || waited >= REFRESH)
     }
 
@@ -69,7 +68,7 @@ impl Schedule {
         self.cost.count += 1;
         self.cost.total_ns += took.0;
         self.ended = ended;
-        self.earliest = ended.plus(Nanos(took.0.saturating_mul(PAUSE).max(SOONEST.0)));
+        self.pace.rest(ended, took);
         self.patience = if was_wanted || unsettled < self.unsettled {
             SOONEST
         } else {

@@ -74,7 +74,6 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             recorder,
             origin,
             files,
-            is_ring: args.flight_recorder.is_some(),
             places: Places::new(),
             clock_due: Instant::now() + CLOCK_EVERY,
             dumper,
@@ -109,7 +108,6 @@ struct Recording {
     recorder: Recorder,
     origin: Origin,
     files: Files,
-    is_ring: bool,
     places: Places,
     clock_due: Instant,
     dumper: Dumper,
@@ -141,7 +139,7 @@ impl Recording {
                         self.files.delete_old();
                     }
                 }
-                Signalled::Dump if self.is_ring => self.save_ring(None),
+                Signalled::Dump if self.files.is_ring() => self.save_ring(None),
                 Signalled::Dump => say(self.dumper.write(&self.session)),
             }
         }
@@ -184,6 +182,7 @@ impl Recording {
             });
         }
         if fired.left == 0 {
+            self.trigger = None;
             eprintln!(
                 "tcptrace: fired for the {}th time: from now on only SIGUSR1 saves, so that the disk does not fill",
                 trigger::MOST

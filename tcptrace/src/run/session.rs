@@ -26,6 +26,7 @@ use crate::{
         holders::Scan,
         schedule::{Cost, Schedule},
     },
+    pace::Pace,
     record::{entry::Entry, tap::Tap},
     source::{
         live::Live,
@@ -100,10 +101,11 @@ pub struct Session {
     interrupt: Signal,
     terminate: Signal,
     losses: Losses,
+    repairs: Pace,
     scans: Schedule,
-    next_look: Nanos,
+    looks: Pace,
     knows_sockets_by_cookie: bool,
-    next_audit: Nanos,
+    audits: Pace,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
     silence: Silence,
@@ -115,7 +117,6 @@ struct Losses {
     seen: u64,
     repaired: u64,
     checked: Nanos,
-    next_repair: Nanos,
 }
 
 /// A reader that waits behind a busy server's threads loses events, and needs little time when it runs.
@@ -202,10 +203,11 @@ impl Session {
             interrupt: signal(SignalKind::interrupt()).context(context)?,
             terminate: signal(SignalKind::terminate()).context(context)?,
             losses: Losses::default(),
+            repairs: Pace::new(Nanos(0), REPAIR_PAUSE),
             scans: Schedule::default(),
-            next_look: Nanos(0),
+            looks: Pace::new(LOOK_EVERY, LOOK_PAUSE),
             knows_sockets_by_cookie,
-            next_audit: clock::monotonic().plus(FIRST_AUDIT),
+            audits: Pace::new(AUDIT_EVERY, AUDIT_PAUSE).not_before(clock::monotonic().plus(FIRST_AUDIT)),
             last_audit: None,
             snapshots_refused: None,
             silence: Silence::default(),
@@ -262,7 +264,7 @@ impl Session {
             stacks.drain(now);
         }
         self.drain(now, emit);
-        if now >= self.next_look && self.engine.table.hidden.segments {
+        if self.looks.is_due(now) && self.engine.table.hidden.segments {
             self.look_for_late_fins(emit)?;
         }
         if now.since(self.losses.checked) >= LOSS_CHECK_EVERY {
@@ -273,7 +275,7 @@ impl Session {
             let owed = self.losses.seen > self.losses.repaired
                 || self.engine.table.has_unexplained_children(now)
                 || self.tap.owes_snapshot();
-            if owed && now >= self.losses.next_repair {
+            if owed && self.repairs.is_due(now) {
                 self.repair(emit);
             }
         }
@@ -364,16 +366,15 @@ impl Session {
         if !self.knows_sockets_by_cookie {
             return Ok(None);
         }
-        let is_calm = self.losses.seen == self.losses.repaired && now >= self.losses.next_repair;
-        if is_calm && now >= self.next_audit {
+        let is_calm = self.losses.seen == self.losses.repaired && self.repairs.is_due(now);
+        if is_calm && self.audits.is_due(now) {
             let audit = self.audit(netns, emit)?;
             if audit.differences > 0 {
                 self.take_snapshot(emit);
             }
             self.last_audit = Some(audit);
-            let took = clock::monotonic().since(now);
-            let pause = Nanos(took.0.saturating_mul(AUDIT_PAUSE).max(AUDIT_EVERY.0));
-            self.next_audit = clock::monotonic().plus(pause);
+            let ended = clock::monotonic();
+            self.audits.rest(ended, ended.since(now));
         }
         Ok(self.last_audit.clone())
     }
@@ -515,9 +516,7 @@ impl Session {
         }
         self.tap.tell(Entry::Looked(begun));
         self.engine.table.looked_before = begun;
-        let took = clock::monotonic().since(begun);
-        let pause = took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0);
-        self.next_look = begun.plus(Nanos(pause));
+        self.looks.rest(begun, clock::monotonic().since(begun));
         Ok(())
     }
 
@@ -580,8 +579,7 @@ impl Session {
             return;
         }
         self.take_snapshot(emit);
-        let took = clock::monotonic().since(begun);
-        self.losses.next_repair = begun.plus(Nanos(took.0.saturating_mul(REPAIR_PAUSE)));
+        self.repairs.rest(begun, clock::monotonic().since(begun));
     }
 
     /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.

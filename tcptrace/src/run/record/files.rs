@@ -43,6 +43,11 @@ impl Files {
         }
     }
 
+    /// Whether only the last minutes are kept, until they are saved.
+    pub(super) const fn is_ring(&self) -> bool {
+        self.is_ring
+    }
+
     /// Makes the ring's folder.
     pub(super) fn prepare(&self) -> io::Result<()> {
         match self.file.parent() {

@@ -8,6 +8,7 @@ use crate::{
     findings::{self, Finding, rules::Rule, settings},
     kernel::clock,
     output::doctor,
+    pace::Pace,
     run::{
         Failure,
         session::Session,
@@ -31,7 +32,7 @@ pub(super) struct Trigger {
     rules: Vec<&'static Rule>,
     filter: Filter,
     watcher: Watcher,
-    due: Nanos,
+    pace: Pace,
     /// Before this time what it would save has been saved already.
     silent_until: Nanos,
     ring: Nanos,
@@ -58,7 +59,7 @@ impl Trigger {
             rules,
             watcher: Watcher::begin(&filter),
             filter,
-            due: session.started.plus(WINDOW),
+            pace: Pace::new(WINDOW, PAUSE).not_before(session.started.plus(WINDOW)),
             silent_until: Nanos(0),
             ring,
             known: HashSet::new(),
@@ -79,7 +80,7 @@ impl Trigger {
     pub(super) fn judge(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
         self.watcher.sort(session);
         let now = clock::monotonic();
-        if now < self.due || self.left == 0 {
+        if !self.pace.is_due(now) {
             return Ok(None);
         }
         let names = settings::names();
@@ -91,8 +92,7 @@ impl Trigger {
         let watcher = std::mem::replace(&mut self.watcher, Watcher::begin(&self.filter));
         let mut scene = watcher.scene(session, &request)?;
         scene.configured = sysctl_files::read();
-        let took = clock::monotonic().since(now);
-        self.due = now.plus(Nanos(took.0.saturating_mul(PAUSE).max(WINDOW.0)));
+        self.pace.rest(now, clock::monotonic().since(now));
         let found = findings::judge_by(&self.rules, &scene);
         if now < self.silent_until {
             return Ok(None);
