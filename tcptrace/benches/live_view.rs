@@ -66,7 +66,7 @@ fn judge(bencher: Bencher<'_, '_>) {
     let mut now = NOW;
     bencher.bench_local(|| {
         now = now.plus(Nanos::from_secs(1));
-        gather.judge(&mut content, &engine, now);
+        gather.judge(&mut content, &engine, now, Vec::new());
     });
 }
 

@@ -207,6 +207,12 @@ impl Space {
             .filter(|port| range.contains(port))
             .collect()
     }
+
+    /// How many `connect` may choose from: the range less those reserved.
+    #[must_use]
+    pub fn free_ports(&self) -> usize {
+        self.ports().len() - self.reserved_ports().len()
+    }
 }
 
 impl Scene {

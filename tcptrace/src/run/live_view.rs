@@ -14,6 +14,7 @@ use crate::{
     findings::settings,
     kernel::clock,
     options::{self, words},
+    pace::Pace,
     source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Wish},
@@ -60,7 +61,7 @@ pub(super) async fn run(
         filter,
         cgroups: Cgroups::of_this_host(),
         frame_began: session.started,
-        next_look: Nanos(0),
+        looks: Pace::new(LOOK_EVERY, LOOK_PAUSE),
         spaces: Watched::default(),
         sysctls: settings::names(),
         frames: 0,
@@ -80,7 +81,7 @@ struct LiveView {
     cgroups: Cgroups,
     meter: Meter,
     frame_began: Nanos,
-    next_look: Nanos,
+    looks: Pace,
     spaces: Watched,
     sysctls: Vec<&'static str>,
     frames: u64,
@@ -194,8 +195,9 @@ impl LiveView {
         let began = clock::monotonic();
         if self.gather.may_judge(began) {
             let app = &mut self.screen.app;
-            app.content.spaces = self.spaces.read(None, &self.sysctls, began);
-            self.gather.judge(&mut app.content, &session.engine, began);
+            let spaces = self.spaces.read(None, &self.sysctls, began);
+            self.gather
+                .judge(&mut app.content, &session.engine, began, spaces);
             self.gather.judged(began, clock::monotonic());
             app.arrange();
         }
@@ -205,26 +207,18 @@ impl LiveView {
     /// The rows of the view that is open, as they are now.
     fn rows(&mut self, session: &mut Session) {
         let now = clock::monotonic();
-        let app = &mut self.screen.app;
-        let place = app.stop().place;
-        self.gather
-            .rows(&mut app.content, &session.engine, now, &self.filter, &place);
-        app.arrange();
+        self.screen
+            .gather_rows(&self.gather, &session.engine, now, &self.filter);
         self.look_into_queues(session, now);
-        self.screen.refresh();
     }
 
     fn change_filter(&mut self, session: &mut Session, text: String) {
         match words::filter(&text, options::filter) {
             Ok(filter) => {
                 self.filter = filter;
-                self.screen.app.filter = text;
-                // Processes are of the frame before, with another filter.
                 let now = clock::monotonic();
-                let app = &mut self.screen.app;
-                self.gather
-                    .refilter(&mut app.content, &session.engine, now, &self.filter);
-                app.trend.clear();
+                self.screen
+                    .adopt_filter(text, &self.gather, &session.engine, now, &self.filter);
                 self.rows(session);
             }
             Err(error) => self.screen.app.refuse_filter(text, error),
@@ -265,7 +259,7 @@ impl LiveView {
     /// Reads what waits in the sockets that are seen, and in those that findings are about: listeners, and what the
     /// peer has closed.
     fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
-        if now < self.next_look {
+        if !self.looks.is_due(now) {
             return;
         }
         let app = &mut self.screen.app;
@@ -290,7 +284,6 @@ impl LiveView {
         if read.is_ok() {
             app.content.queues = queues;
         }
-        let took = clock::monotonic().since(now);
-        self.next_look = now.plus(Nanos(took.0.saturating_mul(LOOK_PAUSE).max(LOOK_EVERY.0)));
+        self.looks.rest(now, clock::monotonic().since(now));
     }
 }

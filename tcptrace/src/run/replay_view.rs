@@ -190,7 +190,7 @@ impl ReplayView<'_> {
         gather.sort(&mut replay.engine, now);
         gather.frame(&mut app.content, &mut replay.engine, now, context, &self.filter);
         app.trend.push(app.content.view.counts);
-        gather.judge(&mut app.content, &replay.engine, now);
+        gather.judge(&mut app.content, &replay.engine, now, Vec::new());
         stage.shown = now;
         self.rows(stage, now);
         self.screen.draw();
@@ -204,13 +204,8 @@ impl ReplayView<'_> {
     }
 
     fn rows(&mut self, stage: &Stage, now: Nanos) {
-        let app = &mut self.screen.app;
-        let place = app.stop().place;
-        stage
-            .gather
-            .rows(&mut app.content, &stage.replay.engine, now, &self.filter, &place);
-        app.arrange();
-        self.screen.refresh();
+        self.screen
+            .gather_rows(&stage.gather, &stage.replay.engine, now, &self.filter);
     }
 
     /// Listens to the user until the frame's time is over.
@@ -290,12 +285,9 @@ impl ReplayView<'_> {
         match words::filter(&text, recording::filter) {
             Ok(filter) => {
                 self.filter = filter;
-                let app = &mut self.screen.app;
-                app.filter = text;
-                app.trend.clear();
-                stage
-                    .gather
-                    .refilter(&mut app.content, &stage.replay.engine, now, &self.filter);
+                let engine = &stage.replay.engine;
+                self.screen
+                    .adopt_filter(text, &stage.gather, engine, now, &self.filter);
                 self.rows(stage, now);
             }
             Err(error) => self.screen.app.refuse_filter(text, error),

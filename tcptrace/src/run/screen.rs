@@ -2,10 +2,16 @@
 //! the terminal, and the rest is handed on. Knows nothing of where the picture comes from.
 
 use super::{Failure, files};
-use crate::tui::{
-    app::{App, Wish},
-    draw, export,
-    terminal::{Input, Terminal},
+use crate::{
+    engine::Engine,
+    event::Nanos,
+    filter::Filter,
+    tui::{
+        app::{App, Wish},
+        draw, export,
+        gather::Gather,
+        terminal::{Input, Terminal},
+    },
 };
 use anyhow::Context as _;
 use std::io;
@@ -111,6 +117,31 @@ impl Screen {
             left.extend(wishes.into_iter().filter_map(|wish| self.grant(wish)));
         }
         left
+    }
+
+    /// The rows of the view that is open, as they are now.
+    pub(super) fn gather_rows(&mut self, gather: &Gather, engine: &Engine, now: Nanos, filter: &Filter) {
+        let app = &mut self.app;
+        let place = app.stop().place;
+        gather.rows(&mut app.content, engine, now, filter, &place);
+        app.arrange();
+        self.is_stale = true;
+    }
+
+    /// Takes over another filter, of which `text` was made, and the processes that it selects; those of the frame before
+    /// are another's.
+    pub(super) fn adopt_filter(
+        &mut self,
+        text: String,
+        gather: &Gather,
+        engine: &Engine,
+        now: Nanos,
+        filter: &Filter,
+    ) {
+        let app = &mut self.app;
+        app.filter = text;
+        app.trend.clear();
+        gather.refilter(&mut app.content, engine, now, filter);
     }
 
     /// Draws, where something has changed.

@@ -101,6 +101,45 @@ pub struct Column<R: 'static> {
     pub key: Option<fn(&R, &Looks<'_>) -> SortKey>,
 }
 
+impl<R> Column<R> {
+    /// One that does not grow and by which nothing is sorted.
+    const fn new(
+        title: &'static str,
+        width: u16,
+        side: Side,
+        rank: u8,
+        cell: fn(&R, &Looks<'_>) -> Cell,
+    ) -> Self {
+        Self {
+            title,
+            width,
+            side,
+            rank,
+            grows: false,
+            cell,
+            key: None,
+        }
+    }
+
+    /// The same, of numbers.
+    const fn right(title: &'static str, width: u16, rank: u8, cell: fn(&R, &Looks<'_>) -> Cell) -> Self {
+        Self::new(title, width, Side::Right, rank, cell)
+    }
+}
+
+/// The column of sockets in one state, for rows that have `counts`: title, width, rank and state.
+macro_rules! in_state {
+    ($title:literal, $width:literal, $rank:literal, $state:expr) => {
+        Column {
+            key: Some(|row, _| greatest_first(row.counts[$state.index()])),
+            ..Column::right($title, $width, $rank, |row, looks| {
+                counted(row.counts[$state.index()], looks.theme, looks.theme.state($state))
+            })
+        }
+    };
+}
+use in_state;
+
 /// A column that fits: its place in the table, where it begins and how wide it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {

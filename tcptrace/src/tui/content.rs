@@ -87,8 +87,8 @@ pub struct Content {
     pub descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
     pub queues: HashMap<u64, Queue>,
-    /// Settings and counters of network namespaces, in order of their inode numbers; none of a recording.
-    pub spaces: Vec<Space>,
+    /// Local ports that `connect` may choose, by network namespace, where its settings are known.
+    pub ports: HashMap<u32, u64>,
     /// Where a recording is; `None` where this machine is watched.
     pub play: Option<Play>,
 }
@@ -128,23 +128,25 @@ impl Content {
         self.queues.get(&row.listener?).copied()
     }
 
-    /// Local ports that `connect` may choose in a network namespace; `None` where its settings are not known.
-    #[must_use]
-    pub fn ports(&self, netns: u32) -> Option<u64> {
-        let at = self.spaces.binary_search_by_key(&netns, |space| space.netns);
-        let space = &self.spaces[at.ok()?];
-        space.sysctls.get("ipv4.ip_local_port_range")?;
-        Some((space.ports().len() - space.reserved_ports().len()) as u64)
-    }
-
     /// Local ports that are left for a destination; `None` for a port that is served, and where the range is not known.
     #[must_use]
     pub fn ports_left(&self, row: &EndpointView) -> Option<u64> {
         let Key::Client { netns, .. } = row.key else {
             return None;
         };
-        Some(self.ports(netns)?.saturating_sub(row.ports_used))
+        Some(self.ports.get(&netns)?.saturating_sub(row.ports_used))
     }
+}
+
+/// How many local ports `connect` may choose from in each of these whose range is known.
+#[must_use]
+pub fn ports(spaces: &[Space]) -> HashMap<u32, u64> {
+    let is_known = |space: &&Space| space.sysctls.contains_key("ipv4.ip_local_port_range");
+    spaces
+        .iter()
+        .filter(is_known)
+        .map(|space| (space.netns, space.free_ports() as u64))
+        .collect()
 }
 
 /// The process that a finding is about, if it is about one.

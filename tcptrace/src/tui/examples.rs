@@ -2,7 +2,7 @@
 
 use super::{
     app::App,
-    content::{Content, Queue},
+    content::{self, Content, Queue},
     theme::Theme,
 };
 use crate::{
@@ -97,7 +97,7 @@ pub(crate) fn content(moment: Moment) -> Content {
             .collect(),
         endpoints: endpoints(&connections),
         connections,
-        spaces: vec![space()],
+        ports: content::ports(&[space()]),
         descriptors: processes
             .iter()
             .filter_map(|row| row.key)

@@ -2,7 +2,7 @@
 //! endpoint, lives that have ended lately. Is handed the time.
 
 use super::{
-    content::{Content, Matrix},
+    content::{self, Content, Matrix},
     place::Place,
 };
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
         self,
         gather::{self, Gathered},
         history as findings_history,
-        scene::Scene,
+        scene::{Scene, Space},
     },
     output::hist::{self, Picture},
+    pace::Pace,
     stats::{
         cells::Cells,
         collector::Collector,
@@ -51,7 +52,7 @@ pub struct Gather {
     changes: Matrix<u64>,
     watched_from: Nanos,
     happened: findings_history::History,
-    next_judgement: Nanos,
+    judgements: Pace,
 }
 
 impl Gather {
@@ -68,7 +69,7 @@ impl Gather {
             changes: engine.stats.matrix,
             watched_from,
             happened: findings_history::History::default(),
-            next_judgement: Nanos(0),
+            judgements: Pace::new(Nanos(0), JUDGE_PAUSE),
         }
     }
 
@@ -119,11 +120,12 @@ impl Gather {
     /// Whether the judgement before is long enough ago for another.
     #[must_use]
     pub fn may_judge(&self, now: Nanos) -> bool {
-        now >= self.next_judgement
+        self.judgements.is_due(now)
     }
 
-    /// Judges the moment by all rules: all sockets, whatever the filter.
-    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos) {
+    /// Judges the moment by all rules: all sockets, whatever the filter. `spaces` are the network namespaces as they are;
+    /// none of a recording.
+    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos, spaces: Vec<Space>) {
         let Gathered {
             mut sockets,
             mut processes,
@@ -141,19 +143,18 @@ impl Gather {
             watched: content.view.watched,
             sockets,
             processes,
-            spaces: std::mem::take(&mut content.spaces),
+            spaces,
             history: std::mem::take(&mut self.happened),
             ..Scene::default()
         };
         content.findings = findings::judge(&scene);
         self.happened = scene.history;
-        content.spaces = scene.spaces;
+        content.ports = content::ports(&scene.spaces);
     }
 
     /// Notes when a judgement began and ended.
     pub fn judged(&mut self, began: Nanos, ended: Nanos) {
-        let took = ended.since(began);
-        self.next_judgement = ended.plus(Nanos(took.0.saturating_mul(JUDGE_PAUSE)));
+        self.judgements.rest(ended, ended.since(began));
     }
 
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.

@@ -7,8 +7,8 @@ use crate::{
     event::{Age, ConnectionId, Ends, Nanos, ProcessKey, TcpState},
     filter::{Filter, Subject},
     owner::{
-        policy::Evidence,
-        processes::{ProcessId, comm_text},
+        policy::{Evidence, Owner},
+        processes::{Process, ProcessId, comm_text},
     },
     stats::key::{By, Facts, Key},
 };
@@ -49,6 +49,23 @@ pub struct OwnerView {
 }
 
 impl OwnerView {
+    /// A process, as known by `evidence`.
+    #[must_use]
+    pub const fn new(process: &Process, evidence: Option<Evidence>) -> Self {
+        Self {
+            key: process.key,
+            comm: process.comm,
+            evidence,
+        }
+    }
+
+    /// An owner, where its process is still known.
+    #[must_use]
+    pub fn of(engine: &Engine, owner: Owner) -> Option<Self> {
+        let process = engine.table.processes.get(owner.process)?;
+        Some(Self::new(process, Some(owner.evidence)))
+    }
+
     /// The name, safe to print.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
@@ -129,11 +146,7 @@ pub fn build(engine: &Engine, now: Nanos, filter: &Filter, of: Of) -> Vec<Connec
             age: None,
             began: Since::Before(now),
             role: Role::Client,
-            owner: Some(OwnerView {
-                key: process.key,
-                comm: process.comm,
-                evidence: Some(Evidence::Holder),
-            }),
+            owner: Some(OwnerView::new(process, Some(Evidence::Holder))),
             may_be_held: true,
             is_kernel_socket: false,
         };
@@ -168,11 +181,7 @@ fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now
             .owner
             .filter(|owner| owner.process == id)
             .map(|owner| owner.evidence);
-        Some(OwnerView {
-            key: process.key,
-            comm: process.comm,
-            evidence,
-        })
+        Some(OwnerView::new(process, evidence))
     });
     ConnectionView {
         identity: Identity {

@@ -66,14 +66,7 @@ pub fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Option<His
     Some(History {
         identity: found,
         role: engine.table.role(row),
-        owner: row.owner.and_then(|owner| {
-            let process = engine.table.processes.get(owner.process)?;
-            Some(OwnerView {
-                key: process.key,
-                comm: process.comm,
-                evidence: Some(owner.evidence),
-            })
-        }),
+        owner: row.owner.and_then(|owner| OwnerView::of(engine, owner)),
         life: row.began.age(now),
         steps: steps(&stays, now),
         ended: None,
@@ -92,14 +85,7 @@ pub fn of_ended(engine: &Engine, life: &Lifetime) -> History {
             ends: life.ends,
         },
         role: life.role,
-        owner: life.owner.and_then(|owner| {
-            let process = engine.table.processes.get(owner.process)?;
-            Some(OwnerView {
-                key: process.key,
-                comm: process.comm,
-                evidence: Some(owner.evidence),
-            })
-        }),
+        owner: life.owner.and_then(|owner| OwnerView::of(engine, owner)),
         life: life.life,
         steps: steps(&in_order(&life.spans), life.ended),
         ended: Some(life.ended),

@@ -113,9 +113,7 @@ fn may_be_reused(socket: &Socket, space: &Space) -> bool {
 
 fn finding(scene: &Scene, destination: &Destination, taken: &Taken) -> Option<Finding> {
     let space = scene.space(destination.netns)?;
-    let ports = space.ports();
-    let reserved = space.reserved_ports().len();
-    let available = ports.len() - reserved;
+    let available = space.free_ports();
     let blocked = taken.ports.len().saturating_sub(taken.reusable);
     let of = scene.history.by_destination.get(destination);
     let failed = of.map_or(0, |of| of.without_port);

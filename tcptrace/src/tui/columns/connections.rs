@@ -1,19 +1,19 @@
 //! The table of connections.
 
 use super::{Cell, Column, Looks, Side, age, by_name, clip_front, greatest_first, oldest_first, short};
-use crate::{event::TcpState, output::text, view::connections::ConnectionView};
+use crate::{event::TcpState, findings::verdict::Verdict, output::text, view::connections::ConnectionView};
 
 /// Its columns.
 pub static COLUMNS: [Column<ConnectionView>; 9] = [
     Column {
         key: Some(|row, _| (u128::from(rank(row.state)), oldest_first(row.age).1)),
-        ..column("STATE", 11, Side::Left, 0, |row, looks| {
+        ..Column::new("STATE", 11, Side::Left, 0, |row, looks| {
             Cell::new(row.state.name(), looks.theme.state(row.state))
         })
     },
     Column {
         key: Some(|row, _| oldest_first(row.age)),
-        ..column("AGE", 7, Side::Right, 0, |row, _| Cell::plain(age(row.age)))
+        ..Column::new("AGE", 7, Side::Right, 0, |row, _| Cell::plain(age(row.age)))
     },
     Column {
         key: Some(|row, _| {
@@ -22,14 +22,14 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                 u64::from(row.identity.ends.local_port),
             )
         }),
-        ..column("LOCAL", 21, Side::Left, 4, |row, _| {
+        ..Column::new("LOCAL", 21, Side::Left, 4, |row, _| {
             let ends = &row.identity.ends;
             Cell::plain(clip_front(&text::end(ends.local(), ends.local_port), 21))
         })
     },
     Column {
         key: Some(|row, _| (0, u64::from(row.identity.ends.local_port))),
-        ..column("LPORT", 5, Side::Right, 0, |row, _| {
+        ..Column::new("LPORT", 5, Side::Right, 0, |row, _| {
             Cell::plain(row.identity.ends.local_port.to_string())
         })
     },
@@ -40,7 +40,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                 u64::from(row.identity.ends.remote_port),
             )
         }),
-        ..column("REMOTE", 21, Side::Left, 0, |row, _| {
+        ..Column::new("REMOTE", 21, Side::Left, 0, |row, _| {
             let ends = &row.identity.ends;
             Cell::plain(clip_front(&text::end(ends.remote(), ends.remote_port), 21))
         })
@@ -51,7 +51,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                 (by_name(owner.comm).0, u64::from(owner.key.pid))
             })
         }),
-        ..column("PROCESS", 14, Side::Left, 0, process)
+        ..Column::new("PROCESS", 14, Side::Left, 0, process)
     },
     Column {
         key: Some(|row, _| {
@@ -62,7 +62,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                     .map_or(9, |evidence| evidence as u64),
             )
         }),
-        ..column("EVIDENCE", 8, Side::Left, 0, |row, looks| {
+        ..Column::new("EVIDENCE", 8, Side::Left, 0, |row, looks| {
             let word = row
                 .owner
                 .and_then(|owner| owner.evidence)
@@ -77,7 +77,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                 .queue(row)
                 .map_or((1, 0), |queue| greatest_first(queue.unread.into()))
         }),
-        ..column("UNREAD", 6, Side::Right, 0, |row, looks| {
+        ..Column::new("UNREAD", 6, Side::Right, 0, |row, looks| {
             match looks.content.queue(row) {
                 Some(queue) => Cell::plain(short(queue.unread.into())),
                 None => Cell::new("-", looks.theme.dim()),
@@ -86,30 +86,12 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
     },
     Column {
         grows: true,
-        ..column("WHY", 24, Side::Left, 3, why)
+        ..Column::new("WHY", 24, Side::Left, 3, why)
     },
 ];
 
 /// The column of ages, which the table is sorted by at first after the state.
 pub const STATE: usize = 0;
-
-const fn column(
-    title: &'static str,
-    width: u16,
-    side: Side,
-    rank: u8,
-    cell: fn(&ConnectionView, &Looks<'_>) -> Cell,
-) -> Column<ConnectionView> {
-    Column {
-        title,
-        width,
-        side,
-        rank,
-        grows: false,
-        cell,
-        key: None,
-    }
-}
 
 /// What incidents are about comes first.
 const fn rank(state: TcpState) -> u8 {
@@ -146,12 +128,14 @@ fn process(row: &ConnectionView, looks: &Looks<'_>) -> Cell {
 fn why(row: &ConnectionView, looks: &Looks<'_>) -> Cell {
     let theme = looks.theme;
     match row.state {
-        TcpState::CloseWait => match looks.content.queue(row).map(|queue| queue.unread) {
-            None => Cell::new("the peer has closed", theme.dim()),
-            Some(0) => Cell::new("has read all and not closed", theme.warning()),
-            Some(1) => Cell::new("end of file never read", theme.warning()),
-            Some(_) => Cell::new("data unread", theme.warning()),
-        },
+        TcpState::CloseWait => {
+            let unread = looks.content.queue(row).map(|queue| queue.unread);
+            match Verdict::of(unread, None) {
+                Verdict::NotKnown => Cell::new("the peer has closed", theme.dim()),
+                Verdict::ReadAll => Cell::new("has read all and not closed", theme.warning()),
+                verdict => Cell::new(verdict.sentence(), theme.warning()),
+            }
+        }
         TcpState::Close => Cell::new("reset or never connected, still open", theme.warning()),
         TcpState::Listen => looks.content.queue(row).map_or_else(
             || Cell::plain(""),

@@ -1,8 +1,8 @@
 //! The table of processes.
 
 use super::{
-    Cell, Column, Looks, Side, SortKey, age, counted, fastest_first, greatest_first, oldest_first, rated,
-    short,
+    Cell, Column, Looks, Side, SortKey, age, counted, fastest_first, greatest_first, in_state, oldest_first,
+    rated, short,
 };
 use crate::{event::TcpState, owner::container::Place, view::ProcessView};
 
@@ -10,7 +10,7 @@ use crate::{event::TcpState, owner::container::Place, view::ProcessView};
 pub static COLUMNS: [Column<ProcessView>; 20] = [
     Column {
         key: Some(|row, _| (0, row.pid.map_or(u64::MAX, u64::from))),
-        ..column("PID", 7, 0, |row, looks| {
+        ..Column::right("PID", 7, 0, |row, looks| {
             Cell::new(
                 row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
                 looks.theme.dim(),
@@ -20,95 +20,29 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
     Column {
         side: Side::Left,
         key: Some(|row, _| (first_letters(&row.comm), 0)),
-        ..column("COMMAND", 15, 0, |row, looks| {
+        ..Column::right("COMMAND", 15, 0, |row, looks| {
             Cell::new(row.comm.as_str(), looks.theme.strong())
         })
     },
     Column {
         side: Side::Left,
         key: Some(|row, _| (first_letters(place(row)), 0)),
-        ..column("CONTAINER/UNIT", 20, 5, |row, _| Cell::plain(place(row)))
+        ..Column::right("CONTAINER/UNIT", 20, 5, |row, _| Cell::plain(place(row)))
     },
-    state(
-        "LISTEN",
-        6,
-        10,
-        |row, looks| count(row, looks, TcpState::Listen),
-        |row, _| most(row, TcpState::Listen),
-    ),
-    state(
-        "SYN_S",
-        5,
-        9,
-        |row, looks| count(row, looks, TcpState::SynSent),
-        |row, _| most(row, TcpState::SynSent),
-    ),
-    state(
-        "SYN_R",
-        5,
-        7,
-        |row, looks| count(row, looks, TcpState::SynRecv),
-        |row, _| most(row, TcpState::SynRecv),
-    ),
-    state(
-        "ESTAB",
-        5,
-        1,
-        |row, looks| count(row, looks, TcpState::Established),
-        |row, _| most(row, TcpState::Established),
-    ),
-    state(
-        "FIN_1",
-        5,
-        9,
-        |row, looks| count(row, looks, TcpState::FinWait1),
-        |row, _| most(row, TcpState::FinWait1),
-    ),
-    state(
-        "FIN_2",
-        5,
-        5,
-        |row, looks| count(row, looks, TcpState::FinWait2),
-        |row, _| most(row, TcpState::FinWait2),
-    ),
-    state(
-        "CLOSNG",
-        6,
-        11,
-        |row, looks| count(row, looks, TcpState::Closing),
-        |row, _| most(row, TcpState::Closing),
-    ),
-    state(
-        "TIME_W",
-        6,
-        1,
-        |row, looks| count(row, looks, TcpState::TimeWait),
-        |row, _| most(row, TcpState::TimeWait),
-    ),
-    state(
-        "CLOSE_W",
-        7,
-        0,
-        |row, looks| count(row, looks, TcpState::CloseWait),
-        |row, _| most(row, TcpState::CloseWait),
-    ),
-    state(
-        "LAST_A",
-        6,
-        9,
-        |row, looks| count(row, looks, TcpState::LastAck),
-        |row, _| most(row, TcpState::LastAck),
-    ),
-    state(
-        "CLOSE",
-        5,
-        8,
-        |row, looks| count(row, looks, TcpState::Close),
-        |row, _| most(row, TcpState::Close),
-    ),
+    in_state!("LISTEN", 6, 10, TcpState::Listen),
+    in_state!("SYN_S", 5, 9, TcpState::SynSent),
+    in_state!("SYN_R", 5, 7, TcpState::SynRecv),
+    in_state!("ESTAB", 5, 1, TcpState::Established),
+    in_state!("FIN_1", 5, 9, TcpState::FinWait1),
+    in_state!("FIN_2", 5, 5, TcpState::FinWait2),
+    in_state!("CLOSNG", 6, 11, TcpState::Closing),
+    in_state!("TIME_W", 6, 1, TcpState::TimeWait),
+    in_state!("CLOSE_W", 7, 0, TcpState::CloseWait),
+    in_state!("LAST_A", 6, 9, TcpState::LastAck),
+    in_state!("CLOSE", 5, 8, TcpState::Close),
     Column {
         key: Some(|row, _| oldest_first(row.oldest_close_wait())),
-        ..column("OLDEST", 7, 2, |row, looks| {
+        ..Column::right("OLDEST", 7, 2, |row, looks| {
             let style = if row.oldest_close_wait().is_some() {
                 looks.theme.state(TcpState::CloseWait)
             } else {
@@ -119,25 +53,25 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
     },
     Column {
         key: Some(|row, _| fastest_first(row.opens)),
-        ..column("OPEN/S", 6, 3, |row, looks| rated(row.opens, looks.theme))
+        ..Column::right("OPEN/S", 6, 3, |row, looks| rated(row.opens, looks.theme))
     },
     Column {
         key: Some(|row, _| fastest_first(row.closes)),
-        ..column("CLOSE/S", 7, 3, |row, looks| rated(row.closes, looks.theme))
+        ..Column::right("CLOSE/S", 7, 3, |row, looks| rated(row.closes, looks.theme))
     },
     Column {
         key: Some(|row, _| fastest_first(row.timewaits)),
-        ..column("TIME_W/S", 8, 4, |row, looks| rated(row.timewaits, looks.theme))
+        ..Column::right("TIME_W/S", 8, 4, |row, looks| rated(row.timewaits, looks.theme))
     },
     Column {
         key: Some(fullest_first),
-        ..column("FDS", 12, 4, descriptors)
+        ..Column::right("FDS", 12, 4, descriptors)
     },
     Column {
         side: Side::Left,
         grows: true,
         key: Some(worst_first),
-        ..column("FINDING", 11, 0, |row, looks| {
+        ..Column::right("FINDING", 11, 0, |row, looks| {
             looks.content.worst(row.key).map_or_else(
                 || Cell::plain(""),
                 |found| Cell::new(found.title.as_str(), looks.theme.level(found.level)),
@@ -157,44 +91,6 @@ pub mod place_of {
     pub const ESTABLISHED: usize = 6;
     pub const TIME_WAIT: usize = 10;
     pub const OPENS: usize = 15;
-}
-
-const fn column(
-    title: &'static str,
-    width: u16,
-    rank: u8,
-    cell: fn(&ProcessView, &Looks<'_>) -> Cell,
-) -> Column<ProcessView> {
-    Column {
-        title,
-        width,
-        side: Side::Right,
-        rank,
-        grows: false,
-        cell,
-        key: None,
-    }
-}
-
-const fn state(
-    title: &'static str,
-    width: u16,
-    rank: u8,
-    cell: fn(&ProcessView, &Looks<'_>) -> Cell,
-    key: fn(&ProcessView, &Looks<'_>) -> SortKey,
-) -> Column<ProcessView> {
-    Column {
-        key: Some(key),
-        ..column(title, width, rank, cell)
-    }
-}
-
-fn count(row: &ProcessView, looks: &Looks<'_>, state: TcpState) -> Cell {
-    counted(row.counts[state.index()], looks.theme, looks.theme.state(state))
-}
-
-const fn most(row: &ProcessView, state: TcpState) -> SortKey {
-    greatest_first(row.counts[state.index()])
 }
 
 fn place(row: &ProcessView) -> &str {
