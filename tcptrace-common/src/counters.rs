@@ -3,8 +3,9 @@
 /// Rows and columns of the transition matrix: the kernel's states are 1 to 13, and 16 makes the index a mask.
 pub const STATES: usize = 16;
 
-/// Slots of [`Counters::reported`], a power of two.
-pub const REPORTED: usize = 8;
+/// Slots of [`Counters::reported`], a power of two: one transition may interrupt another on a CPU, and its mark then
+/// stands beside that one's.
+pub const REPORTED: usize = 256;
 
 /// Why a record could not be delivered.
 #[repr(u8)]
@@ -43,8 +44,10 @@ pub struct Counters {
     pub segment_how: u64,
     /// Transitions that the first program on the tracepoint has reported and the second has not seen yet.
     pub reported: [u64; REPORTED],
-    /// Where a pointer becomes a number.
-    pub number: u64,
+    /// Whether the second program is running.
+    pub again: u64,
+    /// Where a pointer becomes a number: one word for each program on the tracepoint.
+    pub numbers: [u64; 2],
     /// Stacks that found their own buffer full.
     pub lost_stacks: u64,
     /// Records reserved on this CPU, to ask about the buffer's fill only now and then.
@@ -61,13 +64,14 @@ impl Counters {
         segment: 0,
         segment_how: 0,
         reported: [0; REPORTED],
-        number: 0,
+        again: 0,
+        numbers: [0; 2],
         lost_stacks: 0,
         reserved: 0,
     };
 }
 
-const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 6 + REPORTED) * 8);
+const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 8 + REPORTED) * 8);
 
 /// Where `old` → `new` is counted.
 #[must_use]

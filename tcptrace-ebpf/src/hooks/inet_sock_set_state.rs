@@ -17,8 +17,16 @@ const SOCK_DONE: u64 = 1 << 1;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if let Some(counters) = emit::counters() {
-        let (slot, mark) = mark(&ctx, counters);
-        counters.reported[slot] = mark;
+        // Nobody takes back the mark of a transition that interrupts the second program.
+        if counters.again == 0 {
+            let (slot, mark) = mark(&ctx, &mut counters.numbers[0]);
+            let slot = if counters.reported[slot] == 0 {
+                slot
+            } else {
+                slot ^ 1
+            };
+            counters.reported[slot] = mark;
+        }
         report(&ctx, counters);
     }
     0
@@ -30,28 +38,41 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
     if let Some(counters) = emit::counters() {
-        let (slot, mark) = mark(&ctx, counters);
+        set_again(counters, 1);
+        let (slot, mark) = mark(&ctx, &mut counters.numbers[1]);
         if counters.reported[slot] == mark {
             counters.reported[slot] = 0;
+        } else if counters.reported[slot ^ 1] == mark {
+            counters.reported[slot ^ 1] = 0;
         } else {
             report(&ctx, counters);
         }
+        set_again(counters, 0);
     }
     0
 }
 
-/// What tells this transition from others that may be under way on this CPU, and where it is noted. Socks are
-/// aligned to 64 bytes at least, so the states fit below their address.
+/// Says that the second program is running on this CPU, or that it is done.
 #[inline(always)]
-fn mark(ctx: &BtfTracePointContext, counters: &mut Counters) -> (usize, u64) {
+fn set_again(counters: &mut Counters, running: u64) {
+    // SAFETY: the word is this CPU's own; volatile, because a program that interrupts this one reads it.
+    unsafe { (&raw mut counters.again).write_volatile(running) };
+}
+
+/// What tells this transition from others that may be under way on this CPU, and where it is noted: there or, where
+/// the transition that this one interrupts has that slot, in its neighbour. Socks are aligned to 64 bytes at least,
+/// so the states fit below their address; they lie at the same few places of each slab, so the slot is taken from the
+/// slab's address as well.
+#[inline(always)]
+fn mark(ctx: &BtfTracePointContext, number: &mut u64) -> (usize, u64) {
     // The verifier forbids arithmetic on a pointer; what is read back from a map is a number to it.
-    // SAFETY: the word was just written; volatile keeps it from being optimised away.
+    // SAFETY: the word was just written, and is this program's own; volatile keeps it from being optimised away.
     let sk = unsafe {
-        (&raw mut counters.number).write_volatile(ctx.arg(0));
-        (&raw const counters.number).read_volatile()
+        (&raw mut *number).write_volatile(ctx.arg(0));
+        (&raw const *number).read_volatile()
     };
     let states = (ctx.arg::<u64>(1) << 4 | ctx.arg::<u64>(2)) & 0xff;
-    ((sk >> 7) as usize & (REPORTED - 1), sk ^ states)
+    ((sk >> 7 ^ sk >> 15) as usize & (REPORTED - 1), sk ^ states)
 }
 
 #[inline(always)]
