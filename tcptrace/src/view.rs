@@ -201,11 +201,13 @@ pub fn wanted_process(
     filter: &Filter,
 ) -> Option<Option<ProcessId>> {
     let processes = &engine.table.processes;
+    let is_wanted = |id: &Option<ProcessId>| filter.accepts_owner(id.and_then(|id| processes.get(id)));
     let owner = owner.map(|owner| owner.process);
-    let holders = engine.holders.of(cookie).iter().map(|(id, _)| Some(*id));
-    std::iter::once(owner)
-        .chain(holders)
-        .find(|id| filter.accepts_owner(id.and_then(|id| processes.get(id))))
+    if is_wanted(&owner) {
+        return Some(owner);
+    }
+    let mut holders = engine.holders.of(cookie).iter().map(|(id, _)| Some(*id));
+    holders.find(is_wanted)
 }
 
 #[expect(

@@ -216,14 +216,65 @@ pub fn order<R>(
     let Some(key) = columns.get(by).and_then(|column| column.key) else {
         return places.collect();
     };
-    let mut keyed: Vec<(SortKey, u32)> = places.zip(rows).map(|(at, row)| (key(row, looks), at)).collect();
-    // Unstable, and yet no two are equal: the place is the last part of the key.
-    if is_reversed {
-        keyed.sort_unstable_by(|(a, at), (b, bt)| b.cmp(a).then(at.cmp(bt)));
-    } else {
-        keyed.sort_unstable();
+    let keys: Vec<SortKey> = rows.iter().map(|row| key(row, looks)).collect();
+    let leading = keys.first().map_or(0, |first| common_bits(first, &keys));
+    // One number of 16 bytes for each row is sorted several times faster than its whole key. The place comes last, so
+    // that no two are equal.
+    let mut keyed: Vec<u128> = places
+        .zip(&keys)
+        .map(|(at, key)| {
+            let bits = bits_from(key, leading);
+            let bits = if is_reversed { !bits } else { bits };
+            u128::from(bits) << 32 | u128::from(at)
+        })
+        .collect();
+    keyed.sort_unstable();
+    let mut order: Vec<u32> = keyed.iter().map(|keyed| place(*keyed)).collect();
+    // Whole keys decide among those that begin alike.
+    let mut from = 0;
+    for run in keyed.chunk_by(|a, b| a >> 32 == b >> 32) {
+        let alike = &mut order[from..from + run.len()];
+        if is_reversed {
+            alike.sort_by(|a, b| keys[*b as usize].cmp(&keys[*a as usize]));
+        } else {
+            alike.sort_by_key(|at| keys[*at as usize]);
+        }
+        from += run.len();
     }
-    keyed.into_iter().map(|(_, at)| at).collect()
+    order
+}
+
+/// The place of a row, which is the last part of what it was sorted by.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the other bits are not the place's"
+)]
+const fn place(keyed: u128) -> u32 {
+    keyed as u32
+}
+
+/// How many bits all keys begin with that are the same as in `first`.
+fn common_bits(first: &SortKey, keys: &[SortKey]) -> u32 {
+    let (high, low) = keys.iter().fold((0, 0), |(high, low), key| {
+        (high | (first.0 ^ key.0), low | (first.1 ^ key.1))
+    });
+    if high == 0 {
+        u128::BITS + low.leading_zeros()
+    } else {
+        high.leading_zeros()
+    }
+}
+
+/// 64 bits of a key behind its first `leading` ones; behind its end there are zeroes.
+fn bits_from(key: &SortKey, leading: u32) -> u64 {
+    if leading >= u128::BITS {
+        return key.1.checked_shl(leading - u128::BITS).unwrap_or(0);
+    }
+    let bits = (key.0 << leading >> 64) as u64;
+    match leading.checked_sub(64) {
+        Some(room @ 1..) => bits | key.1 >> (64 - room),
+        _ => bits,
+    }
 }
 
 /// A count in five characters at most.
@@ -344,6 +395,45 @@ mod tests {
         assert_eq!(order(&[1, 3, 3, 2], &columns, 0, false, &looks), [1, 2, 3, 0]);
         assert_eq!(order(&[1, 3, 3, 2], &columns, 0, true, &looks), [0, 3, 1, 2]);
         assert_eq!(order(&[1, 3], &columns, 9, true, &looks), [0, 1]);
+    }
+
+    #[test]
+    fn the_order_is_that_of_whole_keys_wherever_they_begin_to_differ() {
+        let columns = [Column {
+            key: Some(|row: &SortKey, _| *row),
+            ..Column::new("", 1, Side::Left, 0, |_: &SortKey, _: &Looks<'_>| Cell::plain(""))
+        }];
+        let content = Content::default();
+        let looks = Looks {
+            theme: Theme::PLAIN,
+            content: &content,
+        };
+        // Bits of an arbitrary word, moved to every place at which keys may begin to differ.
+        let word = |at: u64| at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at << 7;
+        for shift in 0..192_u32 {
+            let rows: Vec<SortKey> = (0..64_u64)
+                .map(|at| {
+                    let high = u128::from(word(at % 48)) << 64 | u128::from(word(at % 24));
+                    if shift < 128 {
+                        (high >> shift, word(at) >> (at % 3))
+                    } else {
+                        (7, word(at % 48) >> (shift - 128))
+                    }
+                })
+                .collect();
+            for is_reversed in [false, true] {
+                let mut expected: Vec<u32> = (0..64).collect();
+                expected.sort_by(|a, b| {
+                    let order = rows[*a as usize].cmp(&rows[*b as usize]);
+                    if is_reversed { order.reverse() } else { order }
+                });
+                assert_eq!(
+                    order(&rows, &columns, 0, is_reversed, &looks),
+                    expected,
+                    "{shift}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -182,12 +182,16 @@ impl Gather {
     /// Gathers the rows of the view that is open, and forgets those of others.
     pub fn rows(&self, content: &mut Content, engine: &Engine, now: Nanos, filter: &Filter, place: &Place) {
         content.now = now;
-        content.connections = Vec::new();
+        // As many rows as before are most likely gathered again, into the same room.
+        let mut rows = std::mem::take(&mut content.connections);
         content.endpoints = Vec::new();
         content.history = None;
         content.histograms = Vec::new();
         match place {
-            Place::Connections(of) => content.connections = connections::build(engine, now, filter, *of),
+            Place::Connections(of) => {
+                connections::gather(&mut rows, engine, now, filter, *of);
+                content.connections = rows;
+            }
             Place::Endpoints => content.endpoints = endpoints::build(engine, now, filter),
             Place::History(identity) => content.history = self.history(engine, identity, now),
             Place::Histograms(of) => content.histograms = self.histograms(engine, now, *of),

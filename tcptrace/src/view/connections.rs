@@ -112,11 +112,12 @@ pub enum Of {
     Endpoint(Key),
 }
 
-/// All connections of `of` that `filter` lets pass, in no order.
-#[must_use]
-pub fn build(engine: &Engine, now: Nanos, filter: &Filter, of: Of) -> Vec<ConnectionView> {
-    let capacity = if of == Of::All { engine.table.len() } else { 0 };
-    let mut rows = Vec::with_capacity(capacity);
+/// Puts all connections of `of` that `filter` lets pass into `rows`, in no order.
+pub fn gather(rows: &mut Vec<ConnectionView>, engine: &Engine, now: Nanos, filter: &Filter, of: Of) {
+    rows.clear();
+    if of == Of::All {
+        rows.reserve(engine.table.len());
+    }
     for connection in engine.table.iter() {
         if let Some(process) = wanted(engine, connection, filter) {
             let row = row(engine, connection, process, now);
@@ -153,7 +154,6 @@ pub fn build(engine: &Engine, now: Nanos, filter: &Filter, of: Of) -> Vec<Connec
         (filter.accepts(&subject) && belongs(&row, of)).then_some(row)
     });
     rows.extend(closed);
-    rows
 }
 
 /// The process that a wanted connection counts for, as in [`wanted_process`].
