@@ -57,7 +57,7 @@ fn frame(bencher: Bencher<'_, '_>, view: char) {
     );
 }
 
-/// All rules on the same connections, which are given at most one part in fifty of the time.
+/// All rules on the same connections, which are given at most one part in a hundred of the time.
 #[divan::bench(sample_size = 1, sample_count = 20)]
 fn judge(bencher: Bencher<'_, '_>) {
     let mut engine = engine();

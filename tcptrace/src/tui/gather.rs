@@ -41,7 +41,7 @@ use std::{collections::VecDeque, time::Duration};
 const ENDED: usize = 4_096;
 
 /// Judging takes at most one part in this many of the time.
-const JUDGE_PAUSE: u64 = 50;
+const JUDGE_PAUSE: u64 = 100;
 
 /// What is gathered beside the engine.
 #[derive(Debug)]
