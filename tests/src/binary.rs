@@ -30,9 +30,10 @@ pub fn is_release_build() -> bool {
 fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
     cargo
-        .args(["build", "--quiet", "--package", "tcptrace", "--bin", "tcptrace"])
+        .args(["build", "--quiet", "--bin", "tcptrace"])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // With the packages and so the features that `cargo build` has there: nothing is built twice.
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     if !cfg!(debug_assertions) {

@@ -134,7 +134,11 @@ fn main() -> ExitCode {
     })
 }
 
-fn test(name: String, requirements: &[Requirement], body: impl FnOnce(Netns) + Send + 'static) -> LiveTest {
+fn test(
+    name: String,
+    requirements: &[Requirement],
+    body: impl Fn(Netns) + Send + Sync + 'static,
+) -> LiveTest {
     let requirements = [live::TRACING, requirements].concat();
-    LiveTest::new(name, &requirements, move || Netns::run(body))
+    LiveTest::new(name, &requirements, move || Netns::run(&body))
 }
