@@ -784,16 +784,16 @@ impl Table {
         if self.rows[slot as usize].by_ends {
             self.unindex_by_ends(slot);
         }
-        let row = self.rows[slot as usize];
+        self.unindex_listener(slot);
+        let row = &mut self.rows[slot as usize];
         self.cancelled.remove(row.netns, &row.ends, slot);
         if self.keys.get(&row.key) == Some(&slot) {
             self.keys.remove(&row.key);
         }
-        self.unindex_listener(slot);
         if let Some(owner) = row.owner {
             self.processes.release(owner.process);
         }
-        self.rows[slot as usize].key = VACANT;
+        row.key = VACANT;
         self.free.push(slot);
         self.live -= 1;
     }

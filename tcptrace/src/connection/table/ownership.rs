@@ -75,22 +75,26 @@ impl Table {
         self.wants_scan = false;
         let mut unsettled = 0;
         for slot in 0..self.rows.len() {
-            let row = self.rows[slot];
+            // Most rows are settled, and a look at one is all that they cost.
+            let row = &self.rows[slot];
             let is_settled = row.owner.is_some_and(|owner| !owner.evidence.is_provisional());
             if row.key == super::VACANT || is_settled || row.is_kernel_socket {
                 continue;
             }
+            unsettled += u64::from(row.may_be_held());
             if row.owner.is_none() && !matches!(row.life.state, TcpState::Listen | TcpState::SynSent) {
                 let owner = self.listener_owner(row.netns, &row.ends, row.listener, at);
                 self.set_owner(u32::try_from(slot).unwrap_or(u32::MAX), owner);
             }
-            unsettled += u64::from(row.may_be_held());
         }
         unsettled
     }
 
     pub(super) fn unindex_listener(&mut self, slot: u32) {
         let row = &self.rows[slot as usize];
+        if row.ends.remote_port != 0 {
+            return;
+        }
         let place = (row.netns, row.ends.local_port);
         if let Some(slots) = self.listeners.get_mut(&place) {
             slots.retain(|other| *other != slot);
