@@ -89,7 +89,8 @@ impl Terminal {
         let server = format!("tcptrace-pictures-{}", process::id());
         let mut tmux = command::as_root("tmux")?;
         // In the foreground the server is a child of ours, which ends with us.
-        tmux.args(["-u", "-L", &server, "-f", "/dev/null", "-D"]);
+        tmux.args(["-u", "-L", &server, "-f", "/dev/null", "-D"])
+            .env_remove("NO_COLOR");
         let program = Part(tmux.spawn().context("cannot start tmux")?);
         let terminal = Self { server, program };
         let (width, height) = (WIDTH.to_string(), HEIGHT.to_string());
@@ -110,7 +111,9 @@ impl Terminal {
         loop {
             let shown = self.tmux(&["capture-pane", "-e", "-p"])?;
             if svg::text(&shown).contains(text) {
-                return Ok(shown);
+                // The rest of the frame may not have come yet.
+                thread::sleep(Duration::from_millis(300));
+                return self.tmux(&["capture-pane", "-e", "-p"]);
             }
             if begun.elapsed() > PATIENCE {
                 bail!("the screen does not show \"{text}\":\n{}", svg::text(&shown));

@@ -38,9 +38,9 @@ pub(crate) fn draw(screen: &str, width: usize, height: usize) -> String {
          fill=\"{GROUND}\"/>\n",
         size.0, size.1
     );
-    for (row, line) in screen.lines().enumerate().take(height) {
+    for (row, pieces) in lines(screen).into_iter().enumerate().take(height) {
         let mut column = 0;
-        for piece in pieces(line) {
+        for piece in pieces {
             let cells = piece.text.chars().count();
             let visible = if piece.style.is_reversed {
                 piece.text.as_str()
@@ -59,10 +59,8 @@ pub(crate) fn draw(screen: &str, width: usize, height: usize) -> String {
 
 /// The screen without its colours.
 pub(crate) fn text(screen: &str) -> String {
-    let lines: Vec<String> = screen
-        .lines()
-        .map(|line| pieces(line).into_iter().map(|piece| piece.text).collect())
-        .collect();
+    let text = |pieces: Vec<Piece>| pieces.into_iter().map(|piece| piece.text).collect();
+    let lines: Vec<String> = lines(screen).into_iter().map(text).collect();
     lines.join("\n")
 }
 
@@ -97,43 +95,54 @@ fn push(out: &mut String, style: &Style, text: &str, column: usize, row: usize) 
     );
 }
 
-fn pieces(line: &str) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
+/// The pieces of every line. A style lasts until another one comes, beyond the end of a line too.
+fn lines(screen: &str) -> Vec<Vec<Piece>> {
     let mut style = Style::default();
+    screen.lines().map(|line| pieces(line, &mut style)).collect()
+}
+
+fn pieces(line: &str, style: &mut Style) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
     let mut rest = line;
     while !rest.is_empty() {
         let (plain, escape) = rest.split_once('\u{1b}').unwrap_or((rest, ""));
         if !plain.is_empty() {
             pieces.push(Piece {
-                style,
+                style: *style,
                 text: plain.to_owned(),
             });
         }
         // Only SGR ends in `m`; anything else says nothing about a style.
-        let (codes, after) = escape
-            .strip_prefix('[')
-            .and_then(|codes| codes.split_once('m'))
-            .unwrap_or(("", escape));
-        for code in codes.split(';') {
-            apply(&mut style, code.parse().unwrap_or(0));
-        }
-        rest = after;
+        let sgr = escape.strip_prefix('[').and_then(|codes| codes.split_once('m'));
+        rest = match sgr {
+            Some((codes, after)) => {
+                let codes: Vec<usize> = codes.split(';').map(|code| code.parse().unwrap_or(0)).collect();
+                apply(style, &codes);
+                after
+            }
+            None => escape,
+        };
     }
     pieces
 }
 
-fn apply(style: &mut Style, code: usize) {
-    match code {
-        0 => *style = Style::default(),
-        1 => style.is_bold = true,
-        2 => style.is_dim = true,
-        7 => style.is_reversed = true,
-        22 => (style.is_bold, style.is_dim) = (false, false),
-        27 => style.is_reversed = false,
-        30..=37 => style.colour = Some(code - 30),
-        39 => style.colour = None,
-        90..=97 => style.colour = Some(code - 90 + 8),
-        _ => {}
+fn apply(style: &mut Style, codes: &[usize]) {
+    let mut codes = codes.iter();
+    while let Some(code) = codes.next() {
+        match code {
+            0 => *style = Style::default(),
+            1 => style.is_bold = true,
+            2 => style.is_dim = true,
+            7 => style.is_reversed = true,
+            22 => (style.is_bold, style.is_dim) = (false, false),
+            27 => style.is_reversed = false,
+            30..=37 => style.colour = Some(code - 30),
+            // By number: `38;5;n`, of which the first sixteen are the same.
+            38 => style.colour = codes.nth(1).copied().filter(|colour| *colour < PALETTE.len()),
+            39 => style.colour = None,
+            90..=97 => style.colour = Some(code - 90 + 8),
+            _ => {}
+        }
     }
 }
 
@@ -159,6 +168,25 @@ mod tests {
             picture.matches("<rect").count(),
             2,
             "the ground, and one reversed piece"
+        );
+    }
+
+    #[test]
+    fn colours_by_number_are_the_same_and_styles_outlast_lines() {
+        let screen = "a\u{1b}[1;38;5;2mgreen\u{1b}[0m\u{1b}[7m\nb\u{1b}[39;38;5;200mc";
+        let pieces: Vec<(String, Option<usize>, bool)> = lines(screen)
+            .into_iter()
+            .flatten()
+            .map(|piece| (piece.text, piece.style.colour, piece.style.is_reversed))
+            .collect();
+        assert_eq!(
+            pieces,
+            [
+                ("a".to_owned(), None, false),
+                ("green".to_owned(), Some(2), false),
+                ("b".to_owned(), None, true),
+                ("c".to_owned(), None, true),
+            ]
         );
     }
 }

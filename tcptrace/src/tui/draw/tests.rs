@@ -147,6 +147,30 @@ fn columns_stay_aligned_beside_wide_and_combining_characters() {
 }
 
 #[test]
+fn tricks_in_a_name_do_not_reach_the_terminal() {
+    let trick = "\u{202e}\u{1b}[2J";
+    let mut comm = [0; 16];
+    comm[..trick.len()].copy_from_slice(trick.as_bytes());
+    let mut app = examples::app(Moment::Ordinary);
+    for owner in app
+        .content
+        .connections
+        .iter_mut()
+        .filter_map(|row| row.owner.as_mut())
+    {
+        owner.comm = comm;
+    }
+    open(&mut app, &[Key::Char('2')]);
+    let screen = drawn(&mut app, (160, 50));
+    assert!(screen.contains("/\u{fffd}\u{fffd}[2J"), "{screen}");
+    assert!(
+        screen
+            .chars()
+            .all(|c| c == '\n' || !c.is_control() && c != '\u{202e}')
+    );
+}
+
+#[test]
 fn without_colour_no_cell_has_one_and_with_it_only_the_sixteen_are_used() {
     for theme in [Theme::PLAIN, Theme::COLOUR] {
         for key in ['1', '2', '3', '4', '5', '6', '?'] {
