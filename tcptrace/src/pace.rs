@@ -34,7 +34,7 @@ impl Pace {
         now >= self.next
     }
 
-    /// Notes that it `took` so long; the pause counts `from` then.
+    /// Notes that it `took` so long, of the clock or of a processor; the pause counts `from` then.
     pub fn rest(&mut self, from: Nanos, took: Nanos) {
         self.next = from.plus(Nanos(took.0.saturating_mul(self.pause).max(self.every.0)));
     }

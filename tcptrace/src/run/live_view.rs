@@ -194,11 +194,14 @@ impl LiveView {
         self.rows(session);
         let began = clock::monotonic();
         if self.gather.may_judge(began) {
+            // A machine that keeps us waiting is one on which findings matter.
+            let cpu = clock::thread_cpu();
             let app = &mut self.screen.app;
             let spaces = self.spaces.read(None, &self.sysctls, began);
             self.gather
                 .judge(&mut app.content, &session.engine, began, spaces);
-            self.gather.judged(began, clock::monotonic());
+            self.gather
+                .judged(clock::monotonic(), clock::thread_cpu().since(cpu));
             app.arrange();
         }
         Ok(())
@@ -262,6 +265,7 @@ impl LiveView {
         if !self.looks.is_due(now) {
             return;
         }
+        let cpu = clock::thread_cpu();
         let app = &mut self.screen.app;
         let seen: HashSet<u64> = app.cookies_in_sight().collect();
         let mut queues = HashMap::new();
@@ -284,6 +288,6 @@ impl LiveView {
         if read.is_ok() {
             app.content.queues = queues;
         }
-        self.looks.rest(now, clock::monotonic().since(now));
+        self.looks.rest(now, clock::thread_cpu().since(cpu));
     }
 }

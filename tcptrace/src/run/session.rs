@@ -368,13 +368,14 @@ impl Session {
         }
         let is_calm = self.losses.seen == self.losses.repaired && self.repairs.is_due(now);
         if is_calm && self.audits.is_due(now) {
+            let cpu = clock::thread_cpu();
             let audit = self.audit(netns, emit)?;
             if audit.differences > 0 {
                 self.take_snapshot(emit);
             }
             self.last_audit = Some(audit);
-            let ended = clock::monotonic();
-            self.audits.rest(ended, ended.since(now));
+            self.audits
+                .rest(clock::monotonic(), clock::thread_cpu().since(cpu));
         }
         Ok(self.last_audit.clone())
     }

@@ -43,6 +43,9 @@ const ENDED: usize = 4_096;
 /// Judging takes at most one part in this many of the time.
 const JUDGE_PAUSE: u64 = 100;
 
+/// And is never put off for longer than this many times that: what is found must be seen while it is true.
+const JUDGE_LONGEST: Nanos = Nanos::from_millis(100);
+
 /// What is gathered beside the engine.
 #[derive(Debug)]
 pub struct Gather {
@@ -152,9 +155,9 @@ impl Gather {
         content.ports = content::ports(&scene.spaces);
     }
 
-    /// Notes when a judgement began and ended.
-    pub fn judged(&mut self, began: Nanos, ended: Nanos) {
-        self.judgements.rest(ended, ended.since(began));
+    /// Notes when a judgement ended, and how much of a processor's time it took.
+    pub fn judged(&mut self, ended: Nanos, took: Nanos) {
+        self.judgements.rest(ended, took.min(JUDGE_LONGEST));
     }
 
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.

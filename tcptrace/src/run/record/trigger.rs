@@ -83,6 +83,7 @@ impl Trigger {
         if !self.pace.is_due(now) {
             return Ok(None);
         }
+        let cpu = clock::thread_cpu();
         let names = settings::names();
         let request = Request {
             filter: &self.filter,
@@ -92,7 +93,7 @@ impl Trigger {
         let watcher = std::mem::replace(&mut self.watcher, Watcher::begin(&self.filter));
         let mut scene = watcher.scene(session, &request)?;
         scene.configured = sysctl_files::read();
-        self.pace.rest(now, clock::monotonic().since(now));
+        self.pace.rest(now, clock::thread_cpu().since(cpu));
         let found = findings::judge_by(&self.rules, &scene);
         if now < self.silent_until {
             return Ok(None);
