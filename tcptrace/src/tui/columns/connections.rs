@@ -13,7 +13,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
     },
     Column {
         key: Some(|row, _| oldest_first(row.age)),
-        ..Column::new("AGE", 7, Side::Right, 0, |row, _| Cell::plain(age(row.age)))
+        ..Column::right("AGE", 7, 0, |row, _| Cell::plain(age(row.age)))
     },
     Column {
         key: Some(|row, _| {
@@ -29,7 +29,7 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
     },
     Column {
         key: Some(|row, _| (0, u64::from(row.identity.ends.local_port))),
-        ..Column::new("LPORT", 5, Side::Right, 0, |row, _| {
+        ..Column::right("LPORT", 5, 0, |row, _| {
             Cell::plain(row.identity.ends.local_port.to_string())
         })
     },
@@ -77,11 +77,9 @@ pub static COLUMNS: [Column<ConnectionView>; 9] = [
                 .queue(row)
                 .map_or((1, 0), |queue| greatest_first(queue.unread.into()))
         }),
-        ..Column::new("UNREAD", 6, Side::Right, 0, |row, looks| {
-            match looks.content.queue(row) {
-                Some(queue) => Cell::plain(short(queue.unread.into())),
-                None => Cell::new("-", looks.theme.dim()),
-            }
+        ..Column::right("UNREAD", 6, 0, |row, looks| match looks.content.queue(row) {
+            Some(queue) => Cell::plain(short(queue.unread.into())),
+            None => Cell::new("-", looks.theme.dim()),
         })
     },
     Column {

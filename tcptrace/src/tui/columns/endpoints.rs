@@ -12,10 +12,9 @@ use crate::{
 /// Its columns.
 pub static COLUMNS: [Column<EndpointView>; 12] = [
     Column {
-        side: Side::Left,
         grows: true,
         key: Some(by_address),
-        ..Column::right("ENDPOINT", 24, 0, |row, looks| {
+        ..Column::new("ENDPOINT", 24, Side::Left, 0, |row, looks| {
             Cell::new(name(row), looks.theme.strong())
         })
     },

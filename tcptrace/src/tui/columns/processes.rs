@@ -18,16 +18,16 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
         })
     },
     Column {
-        side: Side::Left,
         key: Some(|row, _| (first_letters(&row.comm), 0)),
-        ..Column::right("COMMAND", 15, 0, |row, looks| {
+        ..Column::new("COMMAND", 15, Side::Left, 0, |row, looks| {
             Cell::new(row.comm.as_str(), looks.theme.strong())
         })
     },
     Column {
-        side: Side::Left,
         key: Some(|row, _| (first_letters(place(row)), 0)),
-        ..Column::right("CONTAINER/UNIT", 20, 5, |row, _| Cell::plain(place(row)))
+        ..Column::new("CONTAINER/UNIT", 20, Side::Left, 5, |row, _| {
+            Cell::plain(place(row))
+        })
     },
     in_state!("LISTEN", 6, 10, TcpState::Listen),
     in_state!("SYN_S", 5, 9, TcpState::SynSent),
@@ -68,10 +68,9 @@ pub static COLUMNS: [Column<ProcessView>; 20] = [
         ..Column::right("FDS", 12, 4, descriptors)
     },
     Column {
-        side: Side::Left,
         grows: true,
         key: Some(worst_first),
-        ..Column::right("FINDING", 11, 0, |row, looks| {
+        ..Column::new("FINDING", 11, Side::Left, 0, |row, looks| {
             looks.content.worst(row.key).map_or_else(
                 || Cell::plain(""),
                 |found| Cell::new(found.title.as_str(), looks.theme.level(found.level)),
