@@ -321,11 +321,17 @@ static PROTECTED: LazyLock<Option<String>> = LazyLock::new(|| {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut names = processes.filter_map(|process| process.file_name().into_string().ok());
     names.find(|name| {
-        let is_process = name.bytes().all(|byte| byte.is_ascii_digit());
-        let program = fs::read_link(format!("/proc/{name}/exe"));
-        is_process && program.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+        name.bytes().all(|byte| byte.is_ascii_digit())
+            && fs::read_link(format!("/proc/{name}/exe"))
+                .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     })
 });
+
+/// Whether this kernel protects a process, and so may withhold what happens while it is current.
+#[must_use]
+pub fn may_withhold() -> bool {
+    PROTECTED.is_some()
+}
 
 /// The kernel's answer to a `bpf` call that asks for nothing but the right to call it.
 fn bpf_refusal() -> Option<Errno> {

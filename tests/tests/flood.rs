@@ -4,8 +4,8 @@
 //!
 //! A kernel may protect a process from being traced by running no BPF program while it is current, and with it none in
 //! the softirqs that interrupt it. What tracefs shows and no program was run for was seen to be exactly that: up to 173
-//! of 10,000 in one softirq, and only on a busy machine. So few may be missing, where the count of what the programs
-//! were run for misses them, too.
+//! of 10,000 in one softirq, and only on a busy machine. On such a kernel so few may be missing, where the count of what
+//! the programs were run for misses them, too; elsewhere none.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use tcptrace_tests::{
 };
 
 const CONNECTIONS: usize = 10_000;
-/// So many transitions of a kind may happen while a process is current that the kernel protects.
+/// So many transitions of a kind may happen while a process is current that the kernel protects, if it protects any.
 const WITHHELD: usize = CONNECTIONS / 20;
 /// So many of a kind may be counted twice: the second program on the tracepoint takes a transition for one that the
 /// first has not seen where a softirq between the two has overwritten the first one's mark.
@@ -147,6 +147,7 @@ fn the_kernel_counted_the_same(
 ) {
     let others = tracer.all_events().len() - events.len();
     println!("{} lines of this test, {others} of others", events.len());
+    let most = if live::may_withhold() { WITHHELD } else { 0 };
     let mut withheld = 0;
     for pair in [
         (State::Close, Listen),
@@ -166,7 +167,7 @@ fn the_kernel_counted_the_same(
         let happened = if told == 1 { 1 } else { CONNECTIONS };
         withheld += happened.saturating_sub(counted);
         assert!(
-            (told.saturating_sub(WITHHELD)..=told + COUNTED_TWICE).contains(&counted)
+            (told.saturating_sub(most)..=told + COUNTED_TWICE).contains(&counted)
                 || others > 0 && told < counted,
             "{} -> {}: {told} lines, and the kernel counted {counted}",
             pair.0,
@@ -177,6 +178,10 @@ fn the_kernel_counted_the_same(
     assert!(
         left_out <= withheld,
         "the kernel ran a program for what was not told"
+    );
+    assert!(
+        withheld == 0 || live::may_withhold(),
+        "this kernel protects no process, and yet ran no program"
     );
 }
 

@@ -43,7 +43,8 @@ const ENDED: usize = 4_096;
 /// Judging takes at most one part in this many of the time.
 const JUDGE_PAUSE: u64 = 100;
 
-/// And is never put off for longer than this many times that: what is found must be seen while it is true.
+/// One that takes longer counts as this long, so that there is another within ten seconds: what is found must be seen
+/// while it is true.
 const JUDGE_LONGEST: Nanos = Nanos::from_millis(100);
 
 /// What is gathered beside the engine.
