@@ -99,7 +99,7 @@ pub fn build(
         dwells: engine
             .stats
             .dwells()
-            .map(|(state, histogram)| (state, Dwells::of(histogram)))
+            .map(|(state, histogram)| (state, Dwells::of(&histogram)))
             .collect(),
         events: ledger.events - beginning.events,
         tally: since(&engine.table.tally, &beginning.tally),

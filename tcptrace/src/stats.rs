@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod books_tests;
+pub mod buckets;
 pub mod cells;
 pub mod collector;
 pub mod counts;

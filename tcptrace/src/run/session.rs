@@ -470,7 +470,7 @@ impl Session {
             .engine
             .stats
             .dwells()
-            .map(|(state, histogram)| (state, Dwells::of(histogram)))
+            .map(|(state, histogram)| (state, Dwells::of(&histogram)))
             .collect();
         Ok(summary)
     }

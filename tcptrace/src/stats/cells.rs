@@ -2,53 +2,20 @@
 //! an HdrHistogram of two digits, so nothing is lost on the way from or to one. Merging is adding, in any order.
 
 use super::{
+    buckets::{self, Bucket, bucket_of},
     measure::{Kind, Measure},
-    totals::{LONGEST, SIGNIFICANT_DIGITS, empty},
 };
 use crate::event::Nanos;
 use hdrhistogram::Histogram;
 
-/// An HdrHistogram of two digits splits each power of two in 128, and keeps whole numbers below 256.
-const HALF: u64 = 128;
-const _: () = assert!(SIGNIFICANT_DIGITS == 2, "the buckets are those of two digits");
-
 const COUNT_BITS: u32 = 45;
 const BUCKET_BITS: u32 = 13;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-const _: () = assert!(
-    bucket_of(LONGEST.0) < 1 << BUCKET_BITS,
-    "every bucket has a number"
-);
+const _: () = assert!(buckets::COUNT <= 1 << BUCKET_BITS, "every bucket has a number");
 const _: () = assert!(
     (Measure::COUNT * Kind::COUNT) < 1 << (64 - COUNT_BITS - BUCKET_BITS),
     "every series has a number"
 );
-
-/// The bucket of a duration.
-const fn bucket_of(ns: u64) -> u64 {
-    let shift = (64 - ns.leading_zeros()).saturating_sub(HALF.ilog2() + 1);
-    shift as u64 * HALF + (ns >> shift)
-}
-
-/// The shortest duration of a bucket.
-const fn lowest_of(bucket: u64) -> u64 {
-    if bucket < 2 * HALF {
-        return bucket;
-    }
-    let shift = bucket / HALF - 1;
-    (bucket - shift * HALF) << shift
-}
-
-/// Durations that count as equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// The shortest of them.
-    pub lowest: Nanos,
-    /// The longest of them.
-    pub highest: Nanos,
-    /// How many there were.
-    pub count: u64,
-}
 
 /// The histograms of one key: a number each for series, bucket and count in a word, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,18 +24,23 @@ pub struct Cells(Vec<u64>);
 impl Cells {
     /// Counts one duration.
     pub fn record(&mut self, measure: Measure, kind: Kind, span: Nanos) {
-        self.add(
-            first_place(measure, kind) + (bucket_of(span.0.min(LONGEST.0)) << COUNT_BITS),
-            1,
-        );
+        self.add(first_place(measure, kind) + (bucket_of(span) << COUNT_BITS), 1);
     }
 
     /// Counts what a histogram of nanoseconds holds, whatever its own precision.
     pub fn record_all(&mut self, measure: Measure, kind: Kind, histogram: &Histogram<u64>) {
         for step in histogram.iter_recorded() {
-            let bucket = bucket_of(step.value_iterated_to().min(LONGEST.0));
+            let bucket = bucket_of(Nanos(step.value_iterated_to()));
             let place = first_place(measure, kind) + (bucket << COUNT_BITS);
             self.add(place, step.count_since_last_iteration());
+        }
+    }
+
+    /// Counts what was counted in buckets.
+    pub fn record_buckets(&mut self, measure: Measure, kind: Kind, buckets: impl Iterator<Item = Bucket>) {
+        for bucket in buckets {
+            let place = first_place(measure, kind) + (bucket_of(bucket.lowest) << COUNT_BITS);
+            self.add(place, bucket.count);
         }
     }
 
@@ -91,11 +63,7 @@ impl Cells {
     /// The same as an HdrHistogram.
     #[must_use]
     pub fn histogram(&self, measure: Measure, kind: Kind) -> Histogram<u64> {
-        let mut histogram = empty();
-        for bucket in self.buckets(measure, kind) {
-            histogram.saturating_record_n(bucket.lowest.0, bucket.count);
-        }
-        histogram
+        buckets::histogram(self.buckets(measure, kind))
     }
 
     /// The buckets that were hit, from the shortest durations to the longest.
@@ -103,11 +71,7 @@ impl Cells {
         let first = first_place(measure, kind);
         self.series(measure, kind).iter().map(move |cell| {
             let bucket = ((cell & !COUNT_MASK) - first) >> COUNT_BITS;
-            Bucket {
-                lowest: Nanos(lowest_of(bucket)),
-                highest: Nanos(lowest_of(bucket + 1) - 1),
-                count: cell & COUNT_MASK,
-            }
+            Bucket::new(bucket, cell & COUNT_MASK)
         })
     }
 
@@ -167,7 +131,10 @@ fn first_place(measure: Measure, kind: Kind) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::TcpState;
+    use crate::{
+        event::TcpState,
+        stats::totals::{LONGEST, empty},
+    };
     use proptest::prelude::*;
 
     const DWELL: Measure = Measure::Dwell(TcpState::CloseWait);

@@ -39,6 +39,7 @@ pub struct Flow {
 }
 
 impl Flow {
+    #[inline]
     fn count(&mut self, old: TcpState, new: TcpState) {
         let could_be_used = matches!(
             old,
@@ -67,6 +68,7 @@ impl Stats {
     }
 
     /// Counts one change.
+    #[inline(always)]
     pub fn count(&mut self, change: &Change) {
         self.matrix[change.old.index()][change.new.index()] += 1;
         self.in_frame += 1;
@@ -88,7 +90,7 @@ impl Stats {
     }
 
     /// The finished, exact dwells in each state that had any, nanoseconds. Lower bounds are none.
-    pub fn dwells(&self) -> impl Iterator<Item = (TcpState, &Histogram<u64>)> {
+    pub fn dwells(&self) -> impl Iterator<Item = (TcpState, Histogram<u64>)> {
         TcpState::ALL.into_iter().filter_map(|state| {
             let histogram = self.totals.get(Measure::Dwell(state), Kind::Finished)?;
             Some((state, histogram))

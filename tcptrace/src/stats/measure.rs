@@ -99,6 +99,7 @@ impl Kind {
 }
 
 /// Tells every duration that a change has ended. `watched_from` is when the tracer began.
+#[inline(always)]
 pub fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMut(Measure, Kind, Nanos)) {
     let Some(dwell) = change.dwell else { return };
     let measure = Measure::Dwell(change.old);
@@ -156,6 +157,7 @@ pub fn open_at(
     }
 }
 
+#[inline(always)]
 fn tell_one(
     measure: Measure,
     age: Age,

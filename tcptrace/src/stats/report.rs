@@ -52,15 +52,11 @@ impl Report {
     /// A report of what has ended, whoever it was.
     #[must_use]
     pub fn of_totals(totals: &Totals, by: By) -> Self {
-        let mut cells = Cells::default();
-        for (measure, kind, histogram) in totals.iter() {
-            cells.record_all(measure, kind, histogram);
-        }
         let mut report = Self {
             by,
             ..Self::default()
         };
-        report.take_total(&cells);
+        report.take_total(&totals.cells());
         report
     }
 

@@ -1,6 +1,10 @@
-//! One HdrHistogram for each measure and kind, whoever it was: what every command keeps. Knows no key.
+//! One histogram for each measure and kind, whoever it was: what every command keeps. Knows no key.
 
-use super::measure::{self, Kind, Measure};
+use super::{
+    buckets::{self, Buckets},
+    cells::Cells,
+    measure::{self, Kind, Measure},
+};
 use crate::{connection::table::Change, event::Nanos};
 use hdrhistogram::Histogram;
 
@@ -24,44 +28,52 @@ const KINDS: [Kind; 3] = [Kind::Finished, Kind::LowerBound, Kind::LateEntry];
 /// All durations that have ended. A histogram is made when its first value comes.
 #[derive(Debug, Default)]
 pub struct Totals {
-    histograms: [[Option<Box<Histogram<u64>>>; KINDS.len()]; Measure::COUNT],
+    histograms: [[Option<Buckets>; KINDS.len()]; Measure::COUNT],
 }
 
 impl Totals {
     /// Takes in what a change has ended. `watched_from` is when the tracer began.
+    #[inline(always)]
     pub fn count(&mut self, change: &Change, watched_from: Nanos) {
         measure::ended_by(change, watched_from, |measure, kind, span| {
             if let Some(at) = place(kind) {
                 self.histograms[measure.index()][at]
-                    .get_or_insert_with(|| Box::new(empty()))
-                    .saturating_record(span.0);
+                    .get_or_insert_default()
+                    .record(span);
             }
         });
     }
 
     /// The histogram of this measure and kind, where anything was counted.
     #[must_use]
-    pub fn get(&self, measure: Measure, kind: Kind) -> Option<&Histogram<u64>> {
-        self.histograms[measure.index()][place(kind)?].as_deref()
+    pub fn get(&self, measure: Measure, kind: Kind) -> Option<Histogram<u64>> {
+        let buckets = self.histograms[measure.index()][place(kind)?].as_ref()?;
+        Some(buckets::histogram(buckets.iter()))
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (Measure, Kind, &Histogram<u64>)> {
-        Measure::all().flat_map(move |measure| {
-            KINDS
-                .into_iter()
-                .filter_map(move |kind| Some((measure, kind, self.get(measure, kind)?)))
-        })
+    /// All of them in one sorted list.
+    #[must_use]
+    pub fn cells(&self) -> Cells {
+        let mut cells = Cells::default();
+        for (measure, histograms) in Measure::all().zip(&self.histograms) {
+            for (kind, buckets) in KINDS.into_iter().zip(histograms) {
+                if let Some(buckets) = buckets {
+                    cells.record_buckets(measure, kind, buckets.iter());
+                }
+            }
+        }
+        cells
     }
 
     /// Forgets the values, as at the beginning of an interval, and keeps the memory.
     pub fn clear(&mut self) {
         for histogram in self.histograms.iter_mut().flatten().flatten() {
-            histogram.reset();
+            histogram.clear();
         }
     }
 }
 
+#[inline]
 fn place(kind: Kind) -> Option<usize> {
     KINDS.iter().position(|known| *known == kind)
 }
