@@ -1,9 +1,10 @@
 //! Connections: the rules of their states, and the table that holds them.
 
 pub mod audit;
-pub mod ends_index;
+mod ends_index;
 pub mod hidden;
 pub mod kept_age;
+mod key_index;
 pub mod lifetime;
 pub mod machine;
 pub mod reopenable;

@@ -43,6 +43,7 @@ impl Engine {
     }
 
     /// Applies an event; `emit` gets every change of state that it makes known.
+    #[inline(always)]
     pub fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         let Self { table, stats, .. } = self;
         stats.watched_from.get_or_insert(event.time);

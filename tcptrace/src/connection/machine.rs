@@ -219,6 +219,7 @@ pub enum Outcome {
 
 /// Applies one input.
 #[must_use]
+#[inline(always)]
 pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
     match input {
         Input::State {
@@ -279,6 +280,7 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
     }
 }
 
+#[inline(always)]
 fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome {
     if old == new {
         // Only the file descriptor was given up: the dwell goes on.
@@ -308,6 +310,7 @@ fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome 
     }
 }
 
+#[inline(always)]
 fn close(
     life: &mut Life,
     old: TcpState,
@@ -370,6 +373,7 @@ fn close(
     }
 }
 
+#[inline]
 fn hold_close(life: &mut Life, otherwise: Option<EndReason>, time: Nanos) -> Outcome {
     life.held = Some(Held::Close { at: time, otherwise });
     Outcome::Holding
@@ -522,6 +526,7 @@ fn release(life: &mut Life) -> Outcome {
     }
 }
 
+#[inline]
 fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
     let old = life.state;
     let at = at.max(life.since.time());

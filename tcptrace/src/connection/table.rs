@@ -6,8 +6,9 @@ mod ownership;
 mod snapshots;
 
 use super::{
-    ends_index::EndsIndex,
+    ends_index::{EndsIndex, Place, Places},
     hidden::Hidden,
+    key_index::KeyIndex,
     lifetime::{Lives, Role},
     machine::{self, HOLD, Held, Input, Life, Outcome, Since},
     reopenable::Reopenable,
@@ -79,8 +80,9 @@ pub struct Connection {
     role: Option<Role>,
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
-    key: u64,
+    pub(super) key: u64,
     by_ends: bool,
+    is_cancelled: bool,
 }
 
 impl Connection {
@@ -151,10 +153,11 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Connection>,
-    keys: HashMap<u64, u32>,
+    keys: KeyIndex,
     free: Vec<u32>,
     live: usize,
     capacity: usize,
+    places: Places,
     ends: EndsIndex,
     listeners: HashMap<(u32, u16), Vec<u32>>,
     held: VecDeque<(Nanos, u32, u64)>,
@@ -185,10 +188,11 @@ impl Table {
     pub fn new(capacity: usize) -> Self {
         Self {
             rows: Vec::new(),
-            keys: HashMap::new(),
+            keys: KeyIndex::default(),
             free: Vec::new(),
             live: 0,
             capacity: capacity.max(1),
+            places: Places::default(),
             ends: EndsIndex::default(),
             listeners: HashMap::new(),
             held: VecDeque::new(),
@@ -243,26 +247,20 @@ impl Table {
         self.live == 0
     }
 
-    /// Looks at the row of a socket that an event is about to come of. Of several in turn the loads do not wait for
+    /// Looks at the rows of sockets that events are about to come of. Of several in turn the loads do not wait for
     /// each other, as those of [`Self::apply`] do; they are most of its time where the caches do not hold the table.
-    pub fn foresee(&self, sock: SockRef) {
-        if let Some(row) = self
-            .keys
-            .get(&key_of(sock))
-            .and_then(|slot| self.rows.get(*slot as usize))
-        {
-            // Fields that are cache lines apart.
-            black_box((
-                row.key,
-                row.ends.local_port,
-                row.life.state,
-                row.listener,
-                row.netns,
-            ));
+    pub fn foresee(&mut self, socks: &[SockRef]) {
+        for sock in socks {
+            if let Some(slot) = self.keys.find(key_of(*sock), &self.rows) {
+                let row = &self.rows[slot as usize];
+                // Fields that are cache lines apart.
+                black_box((row.ends.local_port, row.life.state, row.listener, row.netns));
+            }
         }
     }
 
     /// Applies one event.
+    #[inline(always)]
     pub fn apply(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
         self.tally.events += 1;
         if event.lost != self.lost {
@@ -274,40 +272,24 @@ impl Table {
                 old: TcpState::Listen,
                 new: TcpState::SynRecv,
                 ..
-            } => {
-                if self.children.len() < CHILDREN {
-                    self.children.insert(
-                        event.sock.address,
-                        Child {
-                            made: event.time,
-                            netns: event.netns,
-                        },
-                    );
-                }
-                return;
-            }
+            } => self.child_made(event),
+            What::State { .. } => self.transition(event, emit),
             What::Renamed => {
                 if let Some(task) = &event.task {
                     self.processes.rename(task);
                 }
-                return;
             }
-            What::RequestStart { listener } => return self.request_start(event, listener, emit),
-            What::RequestTimer {
-                step: TimerStep::Start,
-                listener,
-            } if self.ends.get(event.netns, &event.ends).is_none() => {
-                return self.request_start(event, listener, emit);
+            What::RequestStart { .. } | What::RequestEnd | What::RequestTimer { .. } => {
+                self.request(event, emit);
             }
-            _ => {}
-        }
-        let Some(slot) = self.find_or_make(event, emit) else {
-            return;
-        };
-        self.learn(slot, event);
-        if let Some(input) = self.input(slot, event) {
-            let outcome = machine::step(&mut self.rows[slot as usize].life, input, event.time);
-            self.carry_out(slot, outcome, emit);
+            What::TimewaitTimer { .. }
+            | What::TimewaitStart(_)
+            | What::TimewaitSegment { .. }
+            | What::TimewaitEnd { .. }
+            | What::TimewaitFull
+            | What::ResetReceived
+            | What::ResetSent
+            | What::Accept => self.beside(event, emit),
         }
     }
 
@@ -319,89 +301,157 @@ impl Table {
             }
             self.held.pop_front();
             let row = &mut self.rows[slot as usize];
-            self.cancelled.remove(row.netns, &row.ends, slot);
-            if row.key == key && row.life.held.is_some_and(|held| held.at() == at) {
-                let outcome = machine::step(&mut row.life, Input::Release, now);
-                self.carry_out(slot, outcome, emit);
+            if row.key != key {
+                continue;
+            }
+            let held_at = row.life.held.map(Held::at);
+            if held_at.is_none_or(|held_at| held_at == at) {
+                self.forget_cancelled(slot);
+            }
+            if held_at == Some(at) {
+                self.step(slot, Input::Release, now, emit);
             }
         }
     }
 
-    fn request_start(&mut self, event: &Event, listener: u64, emit: &mut impl FnMut(&Change)) {
-        self.supersede(event, emit);
-        if let Some(slot) = self.ends.get(event.netns, &event.ends) {
-            // The old request was dropped unseen.
-            let outcome = machine::step(
-                &mut self.rows[slot as usize].life,
-                Input::RequestDropped,
-                event.time,
-            );
-            self.carry_out(slot, outcome, emit);
-            let outcome = machine::step(&mut self.rows[slot as usize].life, Input::Release, event.time);
-            self.carry_out(slot, outcome, emit);
+    /// Applies one input to a row.
+    #[inline(never)]
+    fn step(&mut self, slot: u32, input: Input, time: Nanos, emit: &mut impl FnMut(&Change)) {
+        let outcome = machine::step(&mut self.rows[slot as usize].life, input, time);
+        self.carry_out(slot, outcome, emit);
+    }
+
+    /// A listener has made a full socket for a handshake that is not done.
+    fn child_made(&mut self, event: &Event) {
+        if self.children.len() < CHILDREN {
+            let child = Child {
+                made: event.time,
+                netns: event.netns,
+            };
+            self.children.insert(event.sock.address, child);
         }
-        let life = Life::new(TcpState::SynRecv, Since::At(event.time));
-        // A request's cookie is its child's too: the child finds the row by its ends, so it needs none here.
-        let sock = SockRef {
-            cookie: 0,
-            address: 0,
+    }
+
+    /// A full socket's transition: most of all events are one.
+    #[inline(always)]
+    fn transition(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
+        let What::State {
+            old,
+            new,
+            error,
+            fin_received,
+            is_orphan,
+            ..
+        } = event.what
+        else {
+            return;
         };
-        let slot = self.make(sock, event.ends, event.netns, TCP, life);
-        self.rows[slot as usize].listener = listener;
-        self.rows[slot as usize].role = Some(Role::Server);
-        self.index_by_ends(slot);
-        let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
-        self.set_owner(slot, owner);
-        let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
-        self.report(slot, &change, emit);
-    }
-
-    /// A timewait sock that was cancelled a moment ago was taken over by this SYN.
-    fn supersede(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let taken = self.cancelled.get(event.netns, &event.ends);
-        if let Some(slot) = taken {
-            let outcome = machine::step(&mut self.rows[slot as usize].life, Input::Superseded, event.time);
-            self.carry_out(slot, outcome, emit);
-        }
-    }
-
-    fn find_or_make(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> Option<u32> {
-        if let What::RequestTimer { .. } | What::RequestEnd = event.what {
-            return self.ends.get(event.netns, &event.ends);
-        }
-        let key = key_of(event.sock);
-        let known = self.keys.get(&key).copied();
-        match event.what {
-            What::State { old, new, .. } => match known {
-                Some(slot) if new == TcpState::SynSent => Some(self.reopen(slot, event, emit)),
-                Some(slot) => {
-                    // A request that a snapshot showed with the cookie that its child has too.
-                    if self.rows[slot as usize].by_ends && old == TcpState::SynRecv {
-                        self.become_child(slot);
-                        self.children.remove(&event.sock.address);
-                    }
-                    Some(slot)
+        let slot = match self.keys.find(key_of(event.sock), &self.rows) {
+            Some(slot) if new == TcpState::SynSent => self.reopen(slot, event, emit),
+            Some(slot) => {
+                // A request that a snapshot showed with the cookie that its child has too.
+                if old == TcpState::SynRecv && self.rows[slot as usize].by_ends {
+                    self.become_child(slot);
+                    self.children.remove(&event.sock.address);
                 }
-                None if old == new => None,
-                None => self.begin(event, old, new, emit),
+                slot
+            }
+            None if old == new => return,
+            None => match self.begin(event, old, new, emit) {
+                Some(slot) => slot,
+                None => return,
             },
+        };
+        self.learn(slot, event);
+        let after_loss = self.lost_until.is_some();
+        let life = &mut self.rows[slot as usize].life;
+        let is_child = life.state == TcpState::Listen && old == TcpState::SynRecv;
+        let input = Input::State {
+            old: if is_child { TcpState::Listen } else { old },
+            new,
+            error,
+            fin_received,
+            is_orphan,
+            after_loss,
+        };
+        let outcome = machine::step(life, input, event.time);
+        self.carry_out(slot, outcome, emit);
+    }
+
+    /// What happens to a timewait sock, and what a full socket's transition does not tell.
+    fn beside(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
+        let known = self.keys.find(key_of(event.sock), &self.rows);
+        let begins = match event.what {
             What::TimewaitTimer {
                 step: TimerStep::Start,
                 substate,
             }
-            | What::TimewaitStart(substate) => {
-                Some(known.unwrap_or_else(|| self.unknown(event, substate, Since::Before(event.time))))
-            }
+            | What::TimewaitStart(substate) => Some(substate),
             // The rest is about a connection that is known, or has been reported as gone.
-            What::TimewaitTimer { .. }
-            | What::TimewaitSegment { .. }
-            | What::TimewaitEnd { .. }
-            | What::TimewaitFull
-            | What::ResetReceived
-            | What::ResetSent
-            | What::Accept => known,
-            What::RequestStart { .. } | What::RequestEnd | What::RequestTimer { .. } | What::Renamed => None,
+            _ => None,
+        };
+        let slot = match (known, begins) {
+            (Some(slot), _) => slot,
+            (None, Some(substate)) => self.unknown(event, substate, Since::Before(event.time)),
+            (None, None) => return,
+        };
+        self.learn(slot, event);
+        if let Some(input) = self.input(event) {
+            self.step(slot, input, event.time, emit);
         }
+    }
+
+    /// What happens to a request sock.
+    fn request(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
+        let place = self.places.of(event.netns, &event.ends);
+        let known = self.ends.get(&place, &self.rows);
+        match (event.what, known) {
+            (What::RequestStart { listener }, _)
+            | (
+                What::RequestTimer {
+                    step: TimerStep::Start,
+                    listener,
+                },
+                None,
+            ) => self.request_start(event, listener, &place, known, emit),
+            (_, None) => {}
+            (_, Some(slot)) => {
+                self.learn(slot, event);
+                if let Some(input) = self.input(event) {
+                    self.step(slot, input, event.time, emit);
+                }
+            }
+        }
+    }
+
+    fn request_start(
+        &mut self,
+        event: &Event,
+        listener: u64,
+        place: &Place<'_>,
+        known: Option<u32>,
+        emit: &mut impl FnMut(&Change),
+    ) {
+        // A timewait sock that was cancelled a moment ago was taken over by this SYN.
+        if let Some(slot) = self.cancelled.get(place, &self.rows) {
+            self.step(slot, Input::Superseded, event.time, emit);
+        }
+        if let Some(slot) = known {
+            // The old request was dropped unseen.
+            self.step(slot, Input::RequestDropped, event.time, emit);
+            self.step(slot, Input::Release, event.time, emit);
+        }
+        let life = Life::new(TcpState::SynRecv, Since::At(event.time));
+        // A request's cookie is its child's too: the child finds the row by its ends, so it needs none here.
+        let slot = self.make(SockRef::default(), event.ends, event.netns, TCP, life);
+        let row = &mut self.rows[slot as usize];
+        row.listener = listener;
+        row.role = Some(Role::Server);
+        self.index_by_ends(slot, place);
+        let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
+        self.set_owner(slot, owner);
+        let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
+        self.report(slot, &change, emit);
     }
 
     /// The first event of a full socket.
@@ -437,14 +487,16 @@ impl Table {
     fn promote(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
         self.wants_scan = true;
         let made = self.children.remove(&event.sock.address).map(|child| child.made);
-        if let Some(slot) = self.ends.get(event.netns, &event.ends) {
-            self.become_child(slot);
+        let place = self.places.of(event.netns, &event.ends);
+        if let Some(slot) = self.ends.get(&place, &self.rows) {
+            self.ends.remove(&place, slot);
             let row = &mut self.rows[slot as usize];
+            row.by_ends = false;
+            row.life.held = None;
             row.id.cookie = event.sock.cookie;
-            let (old_key, new_key) = (row.key, key_of(event.sock));
-            row.key = new_key;
-            self.keys.remove(&old_key);
-            self.keys.insert(new_key, slot);
+            let old_key = std::mem::replace(&mut row.key, key_of(event.sock));
+            self.keys.remove(old_key, slot);
+            self.keys.insert(slot, &self.rows);
             return slot;
         }
         let Some(made) = made else {
@@ -483,8 +535,7 @@ impl Table {
     fn reopen(&mut self, slot: u32, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
         let row = self.rows[slot as usize];
         if row.life.held.is_some() {
-            let outcome = machine::step(&mut self.rows[slot as usize].life, Input::Release, event.time);
-            self.carry_out(slot, outcome, emit);
+            self.step(slot, Input::Release, event.time, emit);
         } else if row.life.state != TcpState::Close {
             return slot;
         }
@@ -499,11 +550,12 @@ impl Table {
     }
 
     /// Takes from the event what it tells beside the change.
+    #[inline(always)]
     fn learn(&mut self, slot: u32, event: &Event) {
         let row = &mut self.rows[slot as usize];
         // `connect` learns its port late, and a reconnected socket another one.
         let is_whole = event.ends.local_port != 0 && event.ends.remote_port != 0;
-        if !row.by_ends && (is_whole || row.ends.local_port == 0) {
+        if !row.by_ends && !row.is_cancelled && (is_whole || row.ends.local_port == 0) {
             row.ends = event.ends;
         }
         row.is_kernel_socket |= event.is_kernel_socket;
@@ -545,31 +597,9 @@ impl Table {
         }
     }
 
-    fn input(&self, slot: u32, event: &Event) -> Option<Input> {
+    /// What an event that is no full socket's transition tells the machine.
+    fn input(&self, event: &Event) -> Option<Input> {
         Some(match event.what {
-            What::State {
-                old,
-                new,
-                error,
-                fin_received,
-                is_orphan,
-                ..
-            } => {
-                let old =
-                    if self.rows[slot as usize].life.state == TcpState::Listen && old == TcpState::SynRecv {
-                        TcpState::Listen
-                    } else {
-                        old
-                    };
-                Input::State {
-                    old,
-                    new,
-                    error,
-                    fin_received,
-                    is_orphan,
-                    after_loss: self.lost_until.is_some(),
-                }
-            }
             What::ResetReceived => Input::ResetReceived,
             What::ResetSent => Input::ResetSent,
             What::TimewaitStart(substate) => Input::TimewaitStart(substate),
@@ -587,7 +617,7 @@ impl Table {
             },
             What::RequestTimer { step, .. } => Input::RequestTimer(step),
             What::RequestEnd => Input::RequestDropped,
-            What::Accept | What::RequestStart { .. } | What::Renamed => return None,
+            What::State { .. } | What::Accept | What::RequestStart { .. } | What::Renamed => return None,
         })
     }
 
@@ -616,6 +646,7 @@ impl Table {
         }
     }
 
+    #[inline(always)]
     fn carry_out(&mut self, slot: u32, outcome: Outcome, emit: &mut impl FnMut(&Change)) {
         match outcome {
             Outcome::Same => {}
@@ -647,11 +678,16 @@ impl Table {
                 self.report(slot, &change, emit);
             }
             Outcome::Holding => {
-                let row = &self.rows[slot as usize];
+                let row = &mut self.rows[slot as usize];
                 if let Some(held) = row.life.held {
                     self.held.push_back((held.at(), slot, row.key));
-                    if let Held::TimerCancelled { .. } = held {
-                        self.cancelled.insert(row.netns, row.ends, slot);
+                    if let Held::TimerCancelled { .. } = held
+                        && !row.is_cancelled
+                    {
+                        row.is_cancelled = true;
+                        let row = &self.rows[slot as usize];
+                        let place = self.places.of(row.netns, &row.ends);
+                        self.cancelled.insert(&place, slot, &self.rows, &self.places);
                     }
                 }
             }
@@ -685,6 +721,7 @@ impl Table {
         self.reopenable.remember(row.id);
     }
 
+    #[inline(always)]
     fn change(&self, slot: u32, time: Nanos, old: TcpState, new: TcpState, dwell: Option<Age>) -> Change {
         let row = &self.rows[slot as usize];
         Change {
@@ -717,18 +754,25 @@ impl Table {
         })
     }
 
+    #[inline(always)]
     fn report(&mut self, slot: u32, change: &Change, emit: &mut impl FnMut(&Change)) {
         self.tally.changes += 1;
-        if let Some(lives) = &mut self.lives {
-            lives.pass(slot, change);
-            if change.new == TcpState::Close {
-                let has_listener = self
-                    .listeners
-                    .contains_key(&(change.netns, change.ends.local_port));
-                lives.end(slot, &self.rows[slot as usize], change, has_listener);
-            }
+        if self.lives.is_some() {
+            self.tell_life(slot, *change);
         }
         emit(change);
+    }
+
+    #[cold]
+    fn tell_life(&mut self, slot: u32, change: Change) {
+        let Some(lives) = &mut self.lives else { return };
+        lives.pass(slot, &change);
+        if change.new == TcpState::Close {
+            let has_listener = self
+                .listeners
+                .contains_key(&(change.netns, change.ends.local_port));
+            lives.end(slot, &self.rows[slot as usize], &change, has_listener);
+        }
     }
 
     fn make(&mut self, sock: SockRef, ends: Ends, netns: u32, protocol: u16, life: Life) -> u32 {
@@ -756,6 +800,7 @@ impl Table {
             is_kernel_socket: false,
             key,
             by_ends: false,
+            is_cancelled: false,
         };
         let slot = if let Some(slot) = self.free.pop() {
             self.rows[slot as usize] = row;
@@ -765,7 +810,9 @@ impl Table {
             self.rows.push(row);
             slot
         };
-        self.keys.insert(key, slot);
+        if sock != SockRef::default() {
+            self.keys.insert(slot, &self.rows);
+        }
         self.live += 1;
         if let Some(lives) = &mut self.lives {
             lives.begin(slot);
@@ -780,34 +827,41 @@ impl Table {
         (1 << 62) | self.without_key
     }
 
+    #[inline(never)]
     fn remove(&mut self, slot: u32) {
         if self.rows[slot as usize].by_ends {
             self.unindex_by_ends(slot);
         }
+        self.forget_cancelled(slot);
         self.unindex_listener(slot);
         let row = &mut self.rows[slot as usize];
-        self.cancelled.remove(row.netns, &row.ends, slot);
-        if self.keys.get(&row.key) == Some(&slot) {
-            self.keys.remove(&row.key);
-        }
+        let key = std::mem::replace(&mut row.key, VACANT);
         if let Some(owner) = row.owner {
             self.processes.release(owner.process);
         }
-        row.key = VACANT;
+        self.keys.remove(key, slot);
         self.free.push(slot);
         self.live -= 1;
     }
 
-    fn index_by_ends(&mut self, slot: u32) {
-        let row = &mut self.rows[slot as usize];
-        row.by_ends = true;
-        self.ends.insert(row.netns, row.ends, slot);
+    fn index_by_ends(&mut self, slot: u32, place: &Place<'_>) {
+        self.rows[slot as usize].by_ends = true;
+        self.ends.insert(place, slot, &self.rows, &self.places);
     }
 
     fn unindex_by_ends(&mut self, slot: u32) {
         let row = &mut self.rows[slot as usize];
         row.by_ends = false;
-        self.ends.remove(row.netns, &row.ends, slot);
+        self.ends.remove(&self.places.of(row.netns, &row.ends), slot);
+    }
+
+    /// The row is no longer one that a SYN may take over.
+    fn forget_cancelled(&mut self, slot: u32) {
+        let row = &mut self.rows[slot as usize];
+        if row.is_cancelled {
+            row.is_cancelled = false;
+            self.cancelled.remove(&self.places.of(row.netns, &row.ends), slot);
+        }
     }
 }
 

@@ -47,8 +47,8 @@ impl Replay {
 
     /// Looks for the socket of a row that follows soon: while one is fetched from memory, others are too. Changes
     /// nothing.
-    pub fn foresee(&self, sock: SockRef) {
-        self.engine.table.foresee(sock);
+    pub fn foresee(&mut self, sock: SockRef) {
+        self.engine.table.foresee(&[sock]);
     }
 
     /// Takes one entry; `emit` gets every change of state that it makes known.

@@ -10,9 +10,7 @@ use crate::{
 impl Table {
     /// The owner of the listener that a connection came to, as a guess at the connection's own.
     pub(super) fn listener_owner(&self, netns: u32, ends: &Ends, listener: u64, at: Nanos) -> Option<Owner> {
-        let by_cookie = (listener != 0)
-            .then(|| self.keys.get(&listener).copied())
-            .flatten();
+        let by_cookie = (listener != 0).then(|| self.slot_of_cookie(listener)).flatten();
         let slot = by_cookie.or_else(|| {
             let slots = self.listeners.get(&(netns, ends.local_port))?;
             slots
@@ -48,7 +46,7 @@ impl Table {
     /// The row of the socket with this cookie.
     #[must_use]
     pub fn slot_of_cookie(&self, cookie: u64) -> Option<u32> {
-        self.keys.get(&cookie).copied()
+        self.keys.get(cookie, &self.rows)
     }
 
     /// The row of a connection: by its cookie where it has one, else by namespace and ends.
@@ -59,7 +57,7 @@ impl Table {
         } else {
             self.slot_of_cookie(id.cookie)
         };
-        by_cookie.or_else(|| self.ends.get(netns, ends))
+        by_cookie.or_else(|| self.ends.get(&self.places.of(netns, ends), &self.rows))
     }
 
     /// Whether something has happened that only a scan of open files can explain: a child that somebody may have

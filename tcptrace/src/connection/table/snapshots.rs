@@ -26,7 +26,8 @@ impl Table {
             connection.listener = row.listener;
             connection.began = Since::Before(row.time);
             if row.kind == SockKind::Request {
-                self.index_by_ends(slot);
+                let place = self.places.of(row.netns, &row.ends);
+                self.index_by_ends(slot, &place);
             }
             if row.state == TcpState::Listen {
                 self.index_listener(slot);
@@ -50,7 +51,7 @@ impl Table {
             self.index_listener(slot);
         }
         let connection = &mut self.rows[slot as usize];
-        if !row.ends.is_unbound() && !connection.by_ends {
+        if !row.ends.is_unbound() && !connection.by_ends && !connection.is_cancelled {
             connection.ends = row.ends;
         }
         connection.life.is_timewait |= row.kind == SockKind::Timewait;
@@ -144,9 +145,9 @@ impl Table {
 
     pub(in crate::connection) fn find_row(&self, row: &Row) -> Option<u32> {
         if row.kind == SockKind::Request {
-            return self.ends.get(row.netns, &row.ends);
+            return self.ends.get(&self.places.of(row.netns, &row.ends), &self.rows);
         }
-        self.keys.get(&key_of(row.sock)).copied()
+        self.keys.get(key_of(row.sock), &self.rows)
     }
 }
 
