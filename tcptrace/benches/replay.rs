@@ -123,7 +123,7 @@ fn replay(bytes: &Arc<[u8]>) -> (u64, u64, usize) {
     let mut replay = Replay::new(&origin);
     let mut changes = 0;
     visit(bytes, |told| match told {
-        Told::Soon(sock) => replay.foresee(sock),
+        Told::Soon(socks) => replay.foresee(socks),
         Told::Entry(entry) => replay.apply(entry, &mut |_| changes += 1),
     });
     replay.end(&mut |_| changes += 1);

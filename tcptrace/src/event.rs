@@ -387,7 +387,7 @@ pub enum How {
 }
 
 /// What a hook reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum What {
     /// A full socket's transition, `old` = `new` where only the file descriptor was given up.
     State {
@@ -450,6 +450,7 @@ pub enum What {
     /// `accept` returned the socket to the running task.
     Accept,
     /// The task has another name from now on. About no socket.
+    #[default]
     Renamed,
 }
 
@@ -462,8 +463,8 @@ pub struct Bytes {
     pub received: u64,
 }
 
-/// One fact, at one time, about one socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One fact, at one time, about one socket. By default one that is about nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// When.
     pub time: Nanos,

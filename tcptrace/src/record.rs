@@ -8,6 +8,7 @@ pub mod entry;
 pub mod format;
 pub mod frame;
 pub mod ledger;
+pub mod message;
 pub mod origin;
 pub mod read;
 pub mod recorder;

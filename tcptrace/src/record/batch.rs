@@ -2,7 +2,7 @@
 //! what rows mean.
 
 use super::{
-    format::{self, NumbersRead},
+    format::{self, ADDRESS_BYTES, BLOCK, BlockNumbers, NumbersRead},
     frame,
 };
 use arrow_buffer::{ArrowNativeType, MutableBuffer};
@@ -23,7 +23,7 @@ pub struct Undecodable;
 /// What a column of the file is to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Ours, at this place in [`format::fields`], and so many bytes a row.
+    /// Ours, at this place in [`format::fields_read`], and so many bytes a row.
     Fixed { at: usize, width: usize },
     /// Ours, of varying length.
     Text,
@@ -53,8 +53,10 @@ pub(super) struct Column {
 impl Column {
     /// Room for so many bytes, whatever is in them.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
-        if self.memory.len() < bytes {
-            self.memory.resize(bytes, 0);
+        // The last block may reach beyond the last row.
+        let padded = bytes.next_multiple_of(BLOCK * ADDRESS_BYTES);
+        if self.memory.len() < padded {
+            self.memory.resize(padded, 0);
         }
         self.bytes = bytes;
         &mut self.memory.as_slice_mut()[..bytes]
@@ -65,13 +67,25 @@ impl Column {
     }
 
     /// Its bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         &self.memory.as_slice()[..self.bytes]
     }
 
     /// Its values; none of a last one that is not whole.
-    pub(super) fn values<T: ArrowNativeType>(&self) -> &[T] {
+    fn values<T: ArrowNativeType>(&self) -> &[T] {
         &self.memory.typed_data()[..self.bytes / size_of::<T>()]
+    }
+
+    /// The same in blocks: the values of the last one go on beyond those that there are.
+    pub(super) fn blocks<T: ArrowNativeType>(&self) -> &[[T; BLOCK]] {
+        let (blocks, _) = self.memory.typed_data().as_chunks();
+        &blocks[..self.bytes.div_ceil(BLOCK * size_of::<T>())]
+    }
+
+    fn address_blocks(&self) -> &[[[u8; ADDRESS_BYTES]; BLOCK]] {
+        let (addresses, _) = self.memory.as_slice().as_chunks();
+        let (blocks, _) = addresses.as_chunks();
+        &blocks[..self.bytes.div_ceil(BLOCK * ADDRESS_BYTES)]
     }
 }
 
@@ -86,7 +100,7 @@ impl Decoder {
             zstd: Decompressor::new()?,
             zeros: Vec::new(),
             rows: 0,
-            columns: format::fields().iter().map(|_| Column::default()).collect(),
+            columns: format::fields_read().iter().map(|_| Column::default()).collect(),
             offsets: Column::default(),
             texts: Column::default(),
         })
@@ -174,39 +188,70 @@ impl Decoder {
     /// The name of a column that has another type than this version writes.
     pub fn columns(&self) -> Result<Columns<'_>, &'static str> {
         self.places.as_ref().map_err(|name| *name)?;
-        let bytes = |name| {
-            let column = format::fields().iter().position(|field| field.name() == name);
+        let addresses = |name| {
+            let column = format::fields_read()
+                .iter()
+                .position(|field| field.name() == name);
             column
                 .and_then(|at| self.columns.get(at))
-                .map_or(&[][..], Column::bytes)
+                .map_or(&[][..], Column::address_blocks)
         };
         Ok(Columns {
             count: self.rows,
             numbers: NumbersRead::new(&self.columns),
-            local_addr: bytes("local_addr"),
-            remote_addr: bytes("remote_addr"),
+            local_addr: addresses("local_addr"),
+            remote_addr: addresses("remote_addr"),
             offsets: self.offsets.values(),
             texts: self.texts.bytes(),
         })
     }
 }
 
-/// The columns of one batch. One that is missing, or holds only zeros, is empty.
+/// One address column of a block.
+type Addresses = [[u8; ADDRESS_BYTES]; BLOCK];
+
+/// The columns of one batch.
 #[derive(Debug)]
 pub struct Columns<'a> {
     /// Rows.
     pub count: usize,
-    /// Those that are numbers.
-    pub numbers: NumbersRead<'a>,
-    /// [`format::ADDRESS_BYTES`] a row.
-    pub local_addr: &'a [u8],
-    /// The same.
-    pub remote_addr: &'a [u8],
+    numbers: NumbersRead<'a>,
+    local_addr: &'a [Addresses],
+    remote_addr: &'a [Addresses],
     offsets: &'a [i32],
     texts: &'a [u8],
 }
 
+/// [`BLOCK`] neighbouring rows, the last of a batch fewer. A column that is missing holds zeros.
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// The number of its first row in the batch.
+    pub first: usize,
+    /// How many rows there are.
+    pub count: usize,
+    /// Their numbers.
+    pub numbers: BlockNumbers<'a>,
+    /// Their addresses.
+    pub local_addr: &'a Addresses,
+    /// The same.
+    pub remote_addr: &'a Addresses,
+}
+
 impl<'a> Columns<'a> {
+    /// The block that begins with row `first`, a multiple of [`BLOCK`].
+    #[must_use]
+    pub fn block(&self, first: usize) -> Block<'a> {
+        let number = first / BLOCK;
+        let addresses = |column: &'a [Addresses]| column.get(number).unwrap_or(&[[0; ADDRESS_BYTES]; BLOCK]);
+        Block {
+            first,
+            count: (self.count - first).min(BLOCK),
+            numbers: self.numbers.block(number),
+            local_addr: addresses(self.local_addr),
+            remote_addr: addresses(self.remote_addr),
+        }
+    }
+
     /// The text of a row; empty where it has none.
     #[must_use]
     pub fn text(&self, at: usize) -> &'a [u8] {
@@ -224,7 +269,7 @@ impl<'a> Columns<'a> {
 
 /// Finds the schema's columns; the name of one whose type is not ours.
 fn places(schema: &Schema) -> Result<Vec<Place>, &'static str> {
-    let ours = format::fields();
+    let ours = format::fields_read();
     schema
         .fields()
         .iter()
@@ -240,7 +285,7 @@ fn places(schema: &Schema) -> Result<Vec<Place>, &'static str> {
             Ok(match our.data_type() {
                 DataType::FixedSizeBinary(_) => Place::Fixed {
                     at,
-                    width: format::ADDRESS_BYTES,
+                    width: ADDRESS_BYTES,
                 },
                 other => other
                     .primitive_width()

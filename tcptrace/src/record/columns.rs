@@ -3,18 +3,19 @@
 use super::{
     entry::Entry,
     format::{
-        ADDRESS_BYTES, Numbers, flag, how_number, kind, needs_object, sock_number, step_number, way_number,
+        ADDRESS_BYTES, NANOS_A_SECOND, Numbers, flag, how_number, kind, needs_object, sock_number,
+        step_number, way_number,
     },
+    message::{MessageEncoder, Storage},
 };
 use crate::{
     decode::{Holder, Row},
     event::{Ends, Event, Task, TcpState, What},
 };
-use arrow_array::{BinaryArray, FixedSizeBinaryArray, RecordBatch, builder::BinaryBuilder};
-use arrow_buffer::Buffer;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_buffer::ToByteSlice as _;
+use arrow_ipc::writer::EncodedData;
 use hashbrown::HashMap;
-use std::sync::Arc;
+use std::io;
 
 /// A task as this batch has described it.
 type TaskKey = (u32, u64, [u8; 16], u64, bool);
@@ -89,29 +90,34 @@ impl Columns {
         }
     }
 
-    /// Moves the rows out as one batch of `schema`, which [`super::format::schema`] has made.
+    /// Moves the rows out as one message, in the order of [`super::format::fields`].
     ///
     /// # Errors
-    /// Where a column of addresses cannot be made of its bytes.
-    pub fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    /// Where zstd fails.
+    pub fn encode(&mut self, encoder: &mut MessageEncoder) -> io::Result<EncodedData> {
         let rows = std::mem::take(&mut self.rows);
-        let mut columns = self.numbers.take(rows);
+        encoder.begin(rows);
+        self.numbers
+            .drain(rows, |bytes, storage| encoder.column(&[(bytes, storage)]))?;
         for bytes in [&mut self.local_addr, &mut self.remote_addr] {
-            let mut bytes = std::mem::take(bytes);
             bytes.resize(rows * ADDRESS_BYTES, 0);
-            let column = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?;
-            columns.push(Arc::new(column));
+            encoder.column(&[(bytes, Storage::Patterns)])?;
+            bytes.clear();
         }
-        columns.push(Arc::new(texts(std::mem::take(&mut self.texts), rows)));
+        let (offsets, texts) = texts(&std::mem::take(&mut self.texts), rows);
+        encoder.column(&[
+            (offsets.to_byte_slice(), Storage::Patterns),
+            (&texts, Storage::Patterns),
+        ])?;
         self.processes.clear();
         self.latest = None;
-        RecordBatch::try_new(Arc::clone(schema), columns)
+        Ok(encoder.finish())
     }
 
     fn mark(&mut self, kind: u8, mono_ns: u64, value: u64) {
         let at = self.rows;
         let numbers = &mut self.numbers;
-        put(&mut numbers.mono_ns, at, mono_ns);
+        numbers.put_time(at, mono_ns);
         put(&mut numbers.kind, at, kind);
         put(&mut numbers.value, at, value);
         self.rows += 1;
@@ -191,7 +197,7 @@ impl Columns {
             What::Accept => kind::ACCEPT,
             What::Renamed => kind::RENAMED,
         };
-        put(&mut numbers.mono_ns, at, event.time.0);
+        numbers.put_time(at, event.time.0);
         put(&mut numbers.kind, at, kind);
         put(&mut numbers.flags, at, flags);
         put(&mut numbers.protocol, at, event.protocol);
@@ -311,6 +317,16 @@ impl Columns {
     }
 }
 
+impl Numbers {
+    fn put_time(&mut self, at: usize, ns: u64) {
+        // 2^32 seconds are 136 years since boot.
+        let seconds = u32::try_from(ns / NANOS_A_SECOND).unwrap_or(u32::MAX);
+        let rest = ns - u64::from(seconds) * NANOS_A_SECOND;
+        put(&mut self.mono_sec, at, seconds);
+        put(&mut self.mono_nsec, at, u32::try_from(rest).unwrap_or(u32::MAX));
+    }
+}
+
 /// Sets row `at` of a column that may be shorter, as 0 does not need to be written.
 fn put<T: Copy + Default + PartialEq>(column: &mut Vec<T>, at: usize, value: T) {
     if value != T::default() {
@@ -328,18 +344,19 @@ fn put_address(column: &mut Vec<u8>, at: usize, address: [u8; ADDRESS_BYTES]) {
     }
 }
 
-fn texts(texts: Vec<(usize, Box<[u8]>)>, rows: usize) -> BinaryArray {
-    let mut builder = BinaryBuilder::with_capacity(rows, 0);
-    let mut at = 0;
+/// Where the text of each row begins and ends, and the texts one after the other.
+fn texts(texts: &[(usize, Box<[u8]>)], rows: usize) -> (Vec<i32>, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut offsets = vec![0];
     for (row, text) in texts {
-        for _ in at..row {
-            builder.append_value([]);
-        }
-        builder.append_value(text);
-        at = row + 1;
+        offsets.resize(row + 1, offset_of(&bytes));
+        bytes.extend_from_slice(text);
+        offsets.push(offset_of(&bytes));
     }
-    for _ in at..rows {
-        builder.append_value([]);
-    }
-    builder.finish()
+    offsets.resize(rows + 1, offset_of(&bytes));
+    (offsets, bytes)
+}
+
+fn offset_of(bytes: &[u8]) -> i32 {
+    i32::try_from(bytes.len()).expect("the texts of a batch are names, notes and one summary")
 }

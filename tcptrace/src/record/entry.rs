@@ -83,8 +83,8 @@ pub enum Entry {
 /// What a reader of recordings is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Told<'a> {
-    /// A row about this socket follows soon: it may be looked for meanwhile. Nothing has happened yet.
-    Soon(SockRef),
+    /// Rows about these sockets follow: they may be looked for meanwhile. Nothing has happened yet.
+    Soon(&'a [SockRef]),
     /// The next entry.
     Entry(&'a Entry),
 }
@@ -92,9 +92,17 @@ pub enum Told<'a> {
 impl Entry {
     /// The time it speaks of; `None` where it has none of its own.
     #[must_use]
+    #[inline]
     pub const fn time(&self) -> Option<Nanos> {
+        // Nearly all are events: they are asked for before the rest is told apart.
+        if let Self::Event(event) = self {
+            return Some(event.time);
+        }
+        self.time_of_rest()
+    }
+
+    const fn time_of_rest(&self) -> Option<Nanos> {
         match self {
-            Self::Event(event) => Some(event.time),
             Self::Row(row) => Some(row.time),
             Self::Settled(time)
             | Self::SnapshotBegun(time)
@@ -106,7 +114,8 @@ impl Entry {
             | Self::Gap { time, .. }
             | Self::Stopped(time) => Some(*time),
             Self::Clock(anchor) => Some(Nanos(anchor.mono_ns)),
-            Self::Covered(_)
+            Self::Event(_)
+            | Self::Covered(_)
             | Self::SnapshotDone
             | Self::Hidden(_)
             | Self::Holder(_)

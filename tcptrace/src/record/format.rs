@@ -1,21 +1,19 @@
 //! The table that a recording is: its columns, and what each kind of row is called. docs/recording.md describes it for
 //! people. No column holds nulls: 0, or nothing, where a kind of row has no use for it.
 
-use super::batch::Column;
+use super::{batch::Column, message::Storage};
 use crate::{
     decode::SockKind,
     event::{Event, How, SockRef, TcpState, TimerStep, What},
     owner::holders::Way,
 };
-use arrow_array::{
-    ArrayRef, PrimitiveArray,
-    types::{ArrowPrimitiveType, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
+use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_buffer::ToByteSlice as _;
 use arrow_schema::{DataType, Field, Metadata, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// The version that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a row is, column `kind`. Numbers keep their meaning.
 #[expect(missing_docs, reason = "the entries of the same name say it")]
@@ -66,9 +64,10 @@ pub mod flag {
     pub const HAS_IDLE: u8 = 64;
 }
 
-/// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree.
+/// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree; the
+/// second is of columns that earlier formats had.
 macro_rules! columns {
-    ($($name:ident: $kind:ty),* $(,)?) => {
+    ([$($name:ident: $kind:ty, $storage:ident;)*] [$($before:ident: $before_kind:ty;)*]) => {
         /// The numbers of one batch that is being filled; a column may be shorter than the batch.
         #[derive(Debug, Default)]
         pub(super) struct Numbers { $(pub(super) $name: Vec<<$kind as ArrowPrimitiveType>::Native>,)* }
@@ -78,62 +77,113 @@ macro_rules! columns {
                 vec![$(Field::new(stringify!($name), <$kind>::DATA_TYPE, false),)*]
             }
 
-            /// Moves the columns out, each filled up to `rows`.
-            pub(super) fn take(&mut self, rows: usize) -> Vec<ArrayRef> {
-                vec![$({
-                    let mut column = std::mem::take(&mut self.$name);
-                    column.resize(rows, 0);
-                    Arc::new(PrimitiveArray::<$kind>::new(column.into(), None)) as ArrayRef
-                },)*]
+            /// Hands over the bytes of each column, filled up to `rows`, and empties it.
+            ///
+            /// # Errors
+            /// That of `each`.
+            pub(super) fn drain<E>(
+                &mut self,
+                rows: usize,
+                mut each: impl FnMut(&[u8], Storage) -> Result<(), E>,
+            ) -> Result<(), E> {
+                $(
+                    self.$name.resize(rows, 0);
+                    each(self.$name.to_byte_slice(), Storage::$storage)?;
+                    self.$name.clear();
+                )*
+                Ok(())
             }
         }
 
-        /// The numbers of one batch, column by column; a column that the file does not have is empty.
+        fn fields_before() -> Vec<Field> {
+            vec![$(Field::new(stringify!($before), <$before_kind>::DATA_TYPE, false),)*]
+        }
+
+        /// The numbers of one batch, column by column, in blocks; a column that the file does not have, or that holds
+        /// only zeros, is empty.
+        #[derive(Debug)]
+        pub struct NumbersRead<'a> {
+            $($name: &'a [[<$kind as ArrowPrimitiveType>::Native; BLOCK]],)*
+            $($before: &'a [[<$before_kind as ArrowPrimitiveType>::Native; BLOCK]],)*
+        }
+
+        /// The numbers of one block. What lies beyond the batch's last row is not defined.
         #[derive(Debug)]
         #[expect(missing_docs, reason = "docs/recording.md describes every column")]
-        pub struct NumbersRead<'a> { $(pub $name: &'a [<$kind as ArrowPrimitiveType>::Native],)* }
+        pub struct BlockNumbers<'a> {
+            $(pub $name: &'a [<$kind as ArrowPrimitiveType>::Native; BLOCK],)*
+            $(pub $before: &'a [<$before_kind as ArrowPrimitiveType>::Native; BLOCK],)*
+        }
 
         impl<'a> NumbersRead<'a> {
-            /// The columns in the order of [`fields`].
+            /// The columns in the order of [`fields_read`].
             pub(super) fn new(columns: &'a [Column]) -> Self {
-                let mut columns = columns.iter();
-                Self { $($name: columns.next().map_or(&[], Column::values),)* }
+                let mut numbers = columns.iter();
+                let mut before = columns.iter().skip(fields().len());
+                Self {
+                    $($name: numbers.next().map_or(&[], Column::blocks),)*
+                    $($before: before.next().map_or(&[], Column::blocks),)*
+                }
+            }
+
+            /// The rows from `number` times [`BLOCK`] on.
+            #[must_use]
+            pub fn block(&self, number: usize) -> BlockNumbers<'a> {
+                BlockNumbers {
+                    $($name: self.$name.get(number).unwrap_or(&[0; BLOCK]),)*
+                    $($before: self.$before.get(number).unwrap_or(&[0; BLOCK]),)*
+                }
             }
         }
     };
 }
 
+// Most of the time that reading a recording takes is zstd's, for each pattern that it has put in the place of bytes.
+// Nanoseconds and cookies have one in every row, of few bytes; the kinds of rows shrink as much without.
 columns! {
-    mono_ns: UInt64Type,
-    kind: UInt8Type,
-    old: UInt8Type,
-    new: UInt8Type,
-    detail: UInt8Type,
-    flags: UInt8Type,
-    protocol: UInt16Type,
-    error: UInt32Type,
-    cookie: UInt64Type,
-    object: UInt64Type,
-    local_port: UInt16Type,
-    remote_port: UInt16Type,
-    netns: UInt32Type,
-    process: UInt32Type,
-    pid: UInt32Type,
-    listener: UInt64Type,
-    bytes_acked: UInt64Type,
-    bytes_received: UInt64Type,
-    lost: UInt32Type,
-    uid: UInt32Type,
-    unread: UInt32Type,
-    unsent: UInt32Type,
-    inode: UInt32Type,
-    entry_stamp_ms: UInt32Type,
-    expires_in_ns: Int64Type,
-    idle_ns: UInt64Type,
-    fd: UInt32Type,
-    value: UInt64Type,
-    cgroup: UInt64Type,
+    [
+        mono_sec: UInt32Type, Patterns;
+        mono_nsec: UInt32Type, Plain;
+        kind: UInt8Type, Bytes;
+        old: UInt8Type, Bytes;
+        new: UInt8Type, Bytes;
+        detail: UInt8Type, Bytes;
+        flags: UInt8Type, Bytes;
+        protocol: UInt16Type, Patterns;
+        error: UInt32Type, Patterns;
+        cookie: UInt64Type, Bytes;
+        object: UInt64Type, Patterns;
+        local_port: UInt16Type, Bytes;
+        remote_port: UInt16Type, Bytes;
+        netns: UInt32Type, Patterns;
+        process: UInt32Type, Bytes;
+        pid: UInt32Type, Bytes;
+        listener: UInt64Type, Patterns;
+        bytes_acked: UInt64Type, Patterns;
+        bytes_received: UInt64Type, Patterns;
+        lost: UInt32Type, Patterns;
+        uid: UInt32Type, Patterns;
+        unread: UInt32Type, Patterns;
+        unsent: UInt32Type, Patterns;
+        inode: UInt32Type, Patterns;
+        entry_stamp_ms: UInt32Type, Patterns;
+        expires_in_ns: Int64Type, Patterns;
+        idle_ns: UInt64Type, Patterns;
+        fd: UInt32Type, Patterns;
+        value: UInt64Type, Patterns;
+        cgroup: UInt64Type, Patterns;
+    ]
+    [
+        // Format 1: the time in one number.
+        mono_ns: UInt64Type;
+    ]
 }
+
+/// Nanoseconds in a second: `mono_nsec` is below.
+pub(super) const NANOS_A_SECOND: u64 = 1_000_000_000;
+
+/// So many rows are looked at together: the sockets that they are about are fetched from memory at once.
+pub const BLOCK: usize = 32;
 
 /// Bytes of an address: IPv6, IPv4 as v4-mapped.
 pub const ADDRESS_BYTES: usize = 16;
@@ -153,6 +203,17 @@ pub fn fields() -> &'static [Field] {
     &FIELDS
 }
 
+/// The columns that this version reads: its own, and those that earlier formats had.
+#[must_use]
+pub fn fields_read() -> &'static [Field] {
+    static READ: LazyLock<Vec<Field>> = LazyLock::new(|| {
+        let mut fields = FIELDS.clone();
+        fields.extend(fields_before());
+        fields
+    });
+    &READ
+}
+
 /// The table's columns, with this metadata.
 #[must_use]
 pub fn schema(metadata: Metadata) -> SchemaRef {
@@ -164,17 +225,19 @@ pub fn schema(metadata: Metadata) -> SchemaRef {
 #[must_use]
 pub const fn needs_object(event: &Event) -> bool {
     let SockRef { cookie, .. } = event.sock;
-    cookie == 0
-        || matches!(
-            event.what,
-            What::State {
-                old: TcpState::SynRecv,
-                ..
-            } | What::State {
-                new: TcpState::SynRecv,
-                ..
-            }
-        )
+    match event.what {
+        What::State {
+            old: TcpState::SynRecv,
+            ..
+        }
+        | What::State {
+            new: TcpState::SynRecv,
+            ..
+        } => true,
+        // A request is known by its ends.
+        What::RequestStart { .. } | What::RequestTimer { .. } | What::RequestEnd => false,
+        _ => cookie == 0,
+    }
 }
 
 /// The number of what happened to a timer, column `detail`.

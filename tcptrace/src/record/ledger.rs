@@ -57,12 +57,21 @@ impl Ledger {
     }
 
     /// Notes one entry.
+    #[inline]
     pub fn note(&mut self, entry: &Entry) {
+        if let Entry::Event(event) = entry {
+            self.latest = self.latest.max(event.time);
+            self.events += 1;
+            return;
+        }
+        self.note_rest(entry);
+    }
+
+    fn note_rest(&mut self, entry: &Entry) {
         if let Some(time) = entry.time() {
             self.latest = self.latest.max(time);
         }
         match entry {
-            Entry::Event(_) => self.events += 1,
             Entry::Lost { total, .. } => self.lost = *total,
             Entry::Gap { entries, .. } => {
                 self.gaps += 1;
@@ -75,7 +84,8 @@ impl Ledger {
             Entry::Note { text, .. } => self.notes.push(text.to_string()),
             Entry::Clock(anchor) => self.anchors.push(*anchor),
             Entry::Stopped(_) => self.ending = Ending::Stopped,
-            Entry::Settled(_)
+            Entry::Event(_)
+            | Entry::Settled(_)
             | Entry::SnapshotBegun(_)
             | Entry::Covered(_)
             | Entry::Row(_)

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The file is read in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Why a file gives nothing at all.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,9 @@
 //! guessed.
 
 use super::{
-    batch::Columns,
+    batch::{Block, Columns},
     entry::{Entry, Told},
-    format::{ADDRESS_BYTES, flag, kind},
+    format::{BLOCK, NANOS_A_SECOND, flag, kind},
 };
 use crate::{
     connection::hidden::Hidden,
@@ -13,10 +13,7 @@ use crate::{
     kernel::clock::Anchor,
     owner::holders::Way,
 };
-use std::ops::ControlFlow;
-
-/// The sockets of so many rows are told before the rows are: what a processor fetches at once.
-const AHEAD: usize = 16;
+use std::{array, ops::ControlFlow};
 
 /// The rows of one batch.
 #[derive(Debug)]
@@ -25,11 +22,6 @@ pub struct Rows<'a> {
     tasks: Vec<Task>,
     /// Rows that were not understood.
     pub unknown: u64,
-}
-
-/// The value in a row, or 0 in a column that is missing.
-fn get<T: Copy + Default>(column: &[T], at: usize) -> T {
-    column.get(at).copied().unwrap_or_default()
 }
 
 impl<'a> Rows<'a> {
@@ -43,21 +35,29 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Hands over every entry until `each` breaks off, and says of which sockets the next ones are.
+    /// Hands over every entry until `each` breaks off, and says before of which sockets the next ones are.
     pub fn visit(&mut self, each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        let count = self.columns.count;
-        for first in (0..count).step_by(AHEAD) {
-            for at in first..count.min(first + AHEAD) {
-                each(Told::Soon(self.sock(at)))?;
-            }
-            for at in first..count.min(first + AHEAD) {
-                match get(self.columns.numbers.kind, at) {
-                    kind::PROCESS => self.unknown += u64::from(self.describe(at).is_none()),
-                    ..kind::PROCESS => match self.event(at) {
-                        Some(event) => each(Told::Entry(&Entry::Event(event)))?,
-                        None => self.unknown += 1,
-                    },
-                    _ => match self.entry(at) {
+        // Each event is written over the one before, and never moved.
+        let mut event = Entry::Event(Event::default());
+        for first in (0..self.columns.count).step_by(BLOCK) {
+            let block = self.columns.block(first);
+            let count = block.count.min(BLOCK);
+            let socks: [SockRef; BLOCK] = array::from_fn(|at| sock(&block, at));
+            each(Told::Soon(&socks[..count]))?;
+            for at in 0..count {
+                match block.numbers.kind[at] {
+                    kind::PROCESS => self.unknown += u64::from(self.describe(&block, at).is_none()),
+                    ..kind::PROCESS => {
+                        let read = match &mut event {
+                            Entry::Event(event) => self.event(&block, at, event),
+                            _ => None,
+                        };
+                        match read {
+                            Some(()) => each(Told::Entry(&event))?,
+                            None => self.unknown += 1,
+                        }
+                    }
+                    _ => match self.entry(&block, at) {
                         Some(entry) => each(Told::Entry(&entry))?,
                         None => self.unknown += 1,
                     },
@@ -67,11 +67,11 @@ impl<'a> Rows<'a> {
         ControlFlow::Continue(())
     }
 
-    fn entry(&self, at: usize) -> Option<Entry> {
-        let numbers = &self.columns.numbers;
-        let time = Nanos(get(numbers.mono_ns, at));
-        let value = get(numbers.value, at);
-        Some(match get(numbers.kind, at) {
+    fn entry(&self, block: &Block<'_>, at: usize) -> Option<Entry> {
+        let numbers = &block.numbers;
+        let time = time(block, at);
+        let value = numbers.value[at];
+        Some(match numbers.kind[at] {
             kind::SETTLED => Entry::Settled(time),
             kind::CLOCK => Entry::Clock(Anchor {
                 mono_ns: time.0,
@@ -80,31 +80,33 @@ impl<'a> Rows<'a> {
             kind::LOST => Entry::Lost { time, total: value },
             kind::GAP => Entry::Gap { time, entries: value },
             kind::STOPPED => Entry::Stopped(time),
-            kind::SUMMARY => Entry::Summary(String::from_utf8_lossy(self.columns.text(at)).into()),
+            kind::SUMMARY => {
+                Entry::Summary(String::from_utf8_lossy(self.columns.text(block.first + at)).into())
+            }
             kind::NOTE => Entry::Note {
                 time,
-                text: String::from_utf8_lossy(self.columns.text(at)).into(),
+                text: String::from_utf8_lossy(self.columns.text(block.first + at)).into(),
             },
             kind::PLACE => Entry::Place {
-                task: self.task(get(numbers.process, at))?,
-                path: String::from_utf8_lossy(self.columns.text(at)).into(),
+                task: self.task(numbers.process[at])?,
+                path: String::from_utf8_lossy(self.columns.text(block.first + at)).into(),
             },
             kind::HIDDEN => Entry::Hidden(Hidden::from_bits(value)),
             kind::LOOK_BEGUN => Entry::LookBegun(time),
             kind::LOOKED => Entry::Looked(time),
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),
-            kind::COVERED => Entry::Covered(get(numbers.netns, at)),
-            kind::ROW => Entry::Row(self.row(at)?),
+            kind::COVERED => Entry::Covered(numbers.netns[at]),
+            kind::ROW => Entry::Row(row(block, at)?),
             kind::SNAPSHOT_DONE => Entry::SnapshotDone,
             kind::SCAN_BEGUN => Entry::ScanBegun {
                 started: time,
-                way: match get(numbers.detail, at) {
+                way: match numbers.detail[at] {
                     1 => Way::Iterator,
                     2 => Way::Proc,
                     _ => return None,
                 },
             },
-            kind::HOLDER => Entry::Holder(self.holder(at)?),
+            kind::HOLDER => Entry::Holder(self.holder(block, at)?),
             kind::SCAN_DONE => Entry::ScanDone { took: Nanos(value) },
             _ => return None,
         })
@@ -112,130 +114,77 @@ impl<'a> Rows<'a> {
 
     /// Most rows are events: their making is part of the loop.
     #[inline(always)]
-    fn event(&self, at: usize) -> Option<Event> {
-        let numbers = &self.columns.numbers;
-        let flags = get(numbers.flags, at);
-        let what = match get(numbers.kind, at) {
+    fn event(&self, block: &Block<'_>, at: usize, event: &mut Event) -> Option<()> {
+        let numbers = &block.numbers;
+        let flags = numbers.flags[at];
+        event.what = match numbers.kind[at] {
             kind::STATE => What::State {
-                old: state(get(numbers.old, at))?,
-                new: state(get(numbers.new, at))?,
-                error: get(numbers.error, at),
+                old: state(numbers.old[at])?,
+                new: state(numbers.new[at])?,
+                error: numbers.error[at],
                 fin_received: flags & flag::FIN_RECEIVED != 0,
                 is_orphan: flags & flag::ORPHAN != 0,
                 bytes: Bytes {
-                    acked: get(numbers.bytes_acked, at),
-                    received: get(numbers.bytes_received, at),
+                    acked: numbers.bytes_acked[at],
+                    received: numbers.bytes_received[at],
                 },
             },
             kind::RESET_RECEIVED => What::ResetReceived,
             kind::RESET_SENT => What::ResetSent,
-            kind::TIMEWAIT_START => What::TimewaitStart(state(get(numbers.new, at))?),
+            kind::TIMEWAIT_START => What::TimewaitStart(state(numbers.new[at])?),
             kind::TIMEWAIT_FULL => What::TimewaitFull,
             kind::TIMEWAIT_SEGMENT => What::TimewaitSegment {
-                substate: state(get(numbers.new, at))?,
+                substate: state(numbers.new[at])?,
                 is_reset: flags & flag::RESET != 0,
             },
             kind::TIMEWAIT_END => What::TimewaitEnd {
-                substate: state(get(numbers.new, at))?,
-                how: how(get(numbers.detail, at))?,
+                substate: state(numbers.new[at])?,
+                how: how(numbers.detail[at])?,
             },
             kind::TIMEWAIT_TIMER => What::TimewaitTimer {
-                step: step(get(numbers.detail, at))?,
-                substate: state(get(numbers.new, at))?,
+                step: step(numbers.detail[at])?,
+                substate: state(numbers.new[at])?,
             },
             kind::REQUEST_START => What::RequestStart {
-                listener: get(numbers.listener, at),
+                listener: numbers.listener[at],
             },
             kind::REQUEST_END => What::RequestEnd,
             kind::REQUEST_TIMER => What::RequestTimer {
-                step: step(get(numbers.detail, at))?,
-                listener: get(numbers.listener, at),
+                step: step(numbers.detail[at])?,
+                listener: numbers.listener[at],
             },
             kind::ACCEPT => What::Accept,
             kind::RENAMED => What::Renamed,
             _ => return None,
         };
-        let task = match get(numbers.process, at) {
+        event.task = match numbers.process[at] {
             0 => None,
             number => Some(self.task(number)?),
         };
-        Some(Event {
-            time: Nanos(get(numbers.mono_ns, at)),
-            sock: self.sock(at),
-            ends: self.ends(at),
-            netns: get(numbers.netns, at),
-            protocol: get(numbers.protocol, at),
-            what,
-            task,
-            is_kernel_socket: flags & flag::KERNEL_SOCKET != 0,
-            lost: get(numbers.lost, at),
-        })
+        event.time = time(block, at);
+        event.sock = sock(block, at);
+        event.ends = ends(block, at);
+        event.netns = numbers.netns[at];
+        event.protocol = numbers.protocol[at];
+        event.is_kernel_socket = flags & flag::KERNEL_SOCKET != 0;
+        event.lost = numbers.lost[at];
+        Some(())
     }
 
-    fn row(&self, at: usize) -> Option<Row> {
-        let numbers = &self.columns.numbers;
-        let flags = get(numbers.flags, at);
-        Some(Row {
-            time: Nanos(get(numbers.mono_ns, at)),
-            sock: self.sock(at),
-            ends: self.ends(at),
-            netns: get(numbers.netns, at),
-            kind: match get(numbers.detail, at) {
-                1 => SockKind::Full,
-                2 => SockKind::Timewait,
-                3 => SockKind::Request,
-                _ => return None,
-            },
-            state: state(get(numbers.new, at))?,
-            uid: get(numbers.uid, at),
-            is_orphan: flags & flag::ORPHAN != 0,
-            is_kernel_socket: flags & flag::KERNEL_SOCKET != 0,
-            unread: get(numbers.unread, at),
-            unsent: get(numbers.unsent, at),
-            listener: get(numbers.listener, at),
-            entry_stamp_ms: get(numbers.entry_stamp_ms, at),
-            expires_in_ns: (flags & flag::HAS_TIMER != 0).then(|| get(numbers.expires_in_ns, at)),
-            idle: (flags & flag::HAS_IDLE != 0).then(|| Nanos(get(numbers.idle_ns, at))),
-            inode: get(numbers.inode, at),
-        })
-    }
-
-    fn holder(&self, at: usize) -> Option<Holder> {
-        let numbers = &self.columns.numbers;
-        let task = self.task(get(numbers.process, at))?;
+    fn holder(&self, block: &Block<'_>, at: usize) -> Option<Holder> {
+        let numbers = &block.numbers;
+        let task = self.task(numbers.process[at])?;
         Some(Holder {
-            cookie: get(numbers.cookie, at),
+            cookie: numbers.cookie[at],
             process: task.process,
             comm: task.comm,
             cgroup: task.cgroup,
-            fd: get(numbers.fd, at),
-            state: state(get(numbers.new, at))?,
-            netns: get(numbers.netns, at),
-            ends: self.ends(at),
-            error: get(numbers.error, at),
+            fd: numbers.fd[at],
+            state: state(numbers.new[at])?,
+            netns: numbers.netns[at],
+            ends: ends(block, at),
+            error: numbers.error[at],
         })
-    }
-
-    fn sock(&self, at: usize) -> SockRef {
-        SockRef {
-            cookie: get(self.columns.numbers.cookie, at),
-            address: get(self.columns.numbers.object, at),
-        }
-    }
-
-    fn ends(&self, at: usize) -> Ends {
-        let address = |column: &[u8]| {
-            let bytes = column.get(at * ADDRESS_BYTES..).and_then(<[u8]>::first_chunk);
-            bytes.copied().unwrap_or_default()
-        };
-        // IPv6 addresses are taken as they are, and IPv4 ones were kept as such.
-        Ends::from_wire(
-            false,
-            address(self.columns.local_addr),
-            address(self.columns.remote_addr),
-            get(self.columns.numbers.local_port, at),
-            get(self.columns.numbers.remote_port, at),
-        )
     }
 
     fn task(&self, number: u32) -> Option<Task> {
@@ -244,27 +193,81 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes in the description of a process; numbers count up from 1 within a batch.
-    fn describe(&mut self, at: usize) -> Option<()> {
-        let numbers = &self.columns.numbers;
+    fn describe(&mut self, block: &Block<'_>, at: usize) -> Option<()> {
+        let numbers = &block.numbers;
         let next = u32::try_from(self.tasks.len() + 1).ok()?;
-        if get(numbers.process, at) != next {
+        if numbers.process[at] != next {
             return None;
         }
         let mut comm = [0; 16];
-        let text = self.columns.text(at);
+        let text = self.columns.text(block.first + at);
         comm.get_mut(..text.len())?.copy_from_slice(text);
         let task = Task {
             process: ProcessKey {
-                pid: get(numbers.pid, at),
-                start_ns: get(numbers.value, at),
+                pid: numbers.pid[at],
+                start_ns: numbers.value[at],
             },
             comm,
-            cgroup: get(numbers.cgroup, at),
-            is_kernel_thread: get(numbers.flags, at) & flag::KERNEL_THREAD != 0,
+            cgroup: numbers.cgroup[at],
+            is_kernel_thread: numbers.flags[at] & flag::KERNEL_THREAD != 0,
         };
         self.tasks.push(task);
         Some(())
     }
+}
+
+fn row(block: &Block<'_>, at: usize) -> Option<Row> {
+    let numbers = &block.numbers;
+    let flags = numbers.flags[at];
+    Some(Row {
+        time: time(block, at),
+        sock: sock(block, at),
+        ends: ends(block, at),
+        netns: numbers.netns[at],
+        kind: match numbers.detail[at] {
+            1 => SockKind::Full,
+            2 => SockKind::Timewait,
+            3 => SockKind::Request,
+            _ => return None,
+        },
+        state: state(numbers.new[at])?,
+        uid: numbers.uid[at],
+        is_orphan: flags & flag::ORPHAN != 0,
+        is_kernel_socket: flags & flag::KERNEL_SOCKET != 0,
+        unread: numbers.unread[at],
+        unsent: numbers.unsent[at],
+        listener: numbers.listener[at],
+        entry_stamp_ms: numbers.entry_stamp_ms[at],
+        expires_in_ns: (flags & flag::HAS_TIMER != 0).then(|| numbers.expires_in_ns[at]),
+        idle: (flags & flag::HAS_IDLE != 0).then(|| Nanos(numbers.idle_ns[at])),
+        inode: numbers.inode[at],
+    })
+}
+
+fn time(block: &Block<'_>, at: usize) -> Nanos {
+    let numbers = &block.numbers;
+    let whole = u64::from(numbers.mono_sec[at]) * NANOS_A_SECOND;
+    // Of these a file has one.
+    let rest = u64::from(numbers.mono_nsec[at]).wrapping_add(numbers.mono_ns[at]);
+    Nanos(whole.wrapping_add(rest))
+}
+
+fn sock(block: &Block<'_>, at: usize) -> SockRef {
+    SockRef {
+        cookie: block.numbers.cookie[at],
+        address: block.numbers.object[at],
+    }
+}
+
+fn ends(block: &Block<'_>, at: usize) -> Ends {
+    // IPv6 addresses are taken as they are, and IPv4 ones were kept as such.
+    Ends::from_wire(
+        false,
+        block.local_addr[at],
+        block.remote_addr[at],
+        block.numbers.local_port[at],
+        block.numbers.remote_port[at],
+    )
 }
 
 fn state(number: u8) -> Option<TcpState> {

@@ -20,7 +20,7 @@ use crate::{
     kernel::clock::Anchor,
     output::report as output,
     owner::holders::{Scan, Way},
-    record::format::needs_object,
+    record::format::{FORMAT, needs_object},
     report::{self, Beginning},
     source::replay::Replay,
     view::Sort,
@@ -341,7 +341,7 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
     assert_eq!(replay.ledger.events, 2);
 }
 
-/// Every kind of entry, fixed for good: what format 1 holds.
+/// Every kind of entry, fixed for good: what the file of each format holds.
 #[expect(clippy::too_many_lines, reason = "a list of values")]
 fn one_of_each() -> Vec<Entry> {
     let at = |ms: u64| Nanos::from_millis(1_000 + ms);
@@ -480,9 +480,16 @@ fn one_of_each() -> Vec<Entry> {
 }
 
 #[test]
-fn a_file_of_format_1_is_read_by_every_later_version() {
-    let (entries, reader) = read(include_bytes!("fixtures/format-1.arrows").to_vec()).unwrap();
-    assert_eq!(entries, one_of_each());
-    assert_eq!(reader.origin, example());
-    assert!(reader.is_whole);
+fn a_file_of_each_format_is_read_by_every_later_version() {
+    let files: [&[u8]; 2] = [
+        include_bytes!("fixtures/format-1.arrows"),
+        include_bytes!("fixtures/format-2.arrows"),
+    ];
+    for (format, file) in (1..=FORMAT).zip(files) {
+        let (entries, reader) = read(file.to_vec()).unwrap();
+        assert_eq!(entries, one_of_each(), "format {format}");
+        assert_eq!(reader.origin, example());
+        assert!(reader.is_whole);
+    }
+    assert_eq!(files.len(), FORMAT as usize, "each format has a file");
 }

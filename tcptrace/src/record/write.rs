@@ -6,13 +6,11 @@ use super::{
     entry::Entry,
     format::{self, FORMAT},
     frame,
+    message::MessageEncoder,
     origin::Origin,
 };
-use arrow_ipc::{
-    CompressionType, MetadataVersion,
-    writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
-};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+use arrow_schema::SchemaRef;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
@@ -29,36 +27,30 @@ const MODE: u32 = 0o600;
 /// Encodes entries as messages of one stream.
 pub struct Encoder {
     schema: SchemaRef,
-    options: IpcWriteOptions,
-    context: IpcWriteContext,
-    tracker: DictionaryTracker,
+    messages: MessageEncoder,
     columns: Columns,
 }
 
 impl Encoder {
-    /// A stream of this origin, compressed at zstd's own default level.
+    /// A stream of this origin.
     ///
     /// # Errors
-    /// Where Arrow refuses the options, which are constants.
-    pub fn new(origin: &Origin) -> Result<Self, ArrowError> {
-        let options = IpcWriteOptions::try_new(frame::ALIGNMENT, false, MetadataVersion::V5)?
-            .try_with_compression(Some(CompressionType::ZSTD))?;
+    /// Where zstd has no memory.
+    pub fn new(origin: &Origin) -> io::Result<Self> {
         Ok(Self {
             schema: format::schema(origin.to_metadata(FORMAT)),
-            options,
-            context: IpcWriteContext::default(),
-            tracker: DictionaryTracker::new(true),
+            messages: MessageEncoder::new()?,
             columns: Columns::default(),
         })
     }
 
     /// The stream's first message.
     #[must_use]
-    pub fn header(&mut self) -> Vec<u8> {
+    pub fn header(&self) -> Vec<u8> {
         let message = IpcDataGenerator {}.schema_to_bytes_with_dictionary_tracker(
             &self.schema,
-            &mut self.tracker,
-            &self.options,
+            &mut DictionaryTracker::new(true),
+            &IpcWriteOptions::default(),
         );
         frame::seal(message)
     }
@@ -77,12 +69,9 @@ impl Encoder {
     /// The rows so far as one message.
     ///
     /// # Errors
-    /// Where they cannot be encoded or compressed.
-    pub fn batch(&mut self) -> Result<Vec<u8>, ArrowError> {
-        let batch = self.columns.take(&self.schema)?;
-        let (_, message): (_, EncodedData) =
-            IpcDataGenerator {}.encode(&batch, &mut self.tracker, &self.options, &mut self.context)?;
-        Ok(frame::seal(message))
+    /// Where zstd fails.
+    pub fn batch(&mut self) -> io::Result<Vec<u8>> {
+        Ok(frame::seal(self.columns.encode(&mut self.messages)?))
     }
 }
 
@@ -105,7 +94,7 @@ impl Writer {
             .mode(MODE)
             .open(path)?;
         let mut writer = Self {
-            encoder: Encoder::new(origin).map_err(io::Error::other)?,
+            encoder: Encoder::new(origin)?,
             file,
             bytes: 0,
         };
@@ -135,7 +124,7 @@ impl Writer {
         if self.encoder.pending() == 0 {
             return Ok(());
         }
-        let message = self.encoder.batch().map_err(io::Error::other)?;
+        let message = self.encoder.batch()?;
         self.append(&message)
     }
 

@@ -69,8 +69,8 @@ pub fn play(
     let mut each = |told: Told<'_>| {
         let entry = match told {
             Told::Entry(entry) => entry,
-            Told::Soon(sock) => {
-                replay.foresee(sock);
+            Told::Soon(socks) => {
+                replay.foresee(socks);
                 return ControlFlow::Continue(());
             }
         };

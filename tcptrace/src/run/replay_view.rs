@@ -121,8 +121,8 @@ impl ReplayView<'_> {
         let played = run.play(&mut |told: Told<'_>| {
             let entry = match told {
                 Told::Entry(entry) => entry,
-                Told::Soon(sock) => {
-                    stage.replay.foresee(sock);
+                Told::Soon(socks) => {
+                    stage.replay.foresee(socks);
                     return ControlFlow::Continue(());
                 }
             };

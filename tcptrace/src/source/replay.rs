@@ -21,6 +21,8 @@ pub struct Replay {
     /// Entries that belong to a snapshot or a scan of which the beginning or the end is missing.
     pub orphans: u64,
     gathering: Gathering,
+    /// Whether events are gathered too.
+    keeps_events: bool,
 }
 
 /// Snapshots and scans are taken in whole.
@@ -42,34 +44,46 @@ impl Replay {
             ledger: Ledger::new(origin.clock),
             orphans: 0,
             gathering: Gathering::Nothing,
+            keeps_events: false,
         }
     }
 
-    /// Looks for the socket of a row that follows soon: while one is fetched from memory, others are too. Changes
+    /// Looks for the sockets of rows that follow soon: while one is fetched from memory, others are too. Changes
     /// nothing.
-    pub fn foresee(&mut self, sock: SockRef) {
-        self.engine.table.foresee(&[sock]);
+    pub fn foresee(&mut self, socks: &[SockRef]) {
+        self.engine.table.foresee(socks);
     }
 
     /// Takes one entry; `emit` gets every change of state that it makes known.
+    #[inline(always)]
     pub fn apply(&mut self, entry: &Entry, emit: &mut impl FnMut(&Change)) {
         self.ledger.note(entry);
+        // Nearly all are events: they are asked for before the rest is told apart.
+        if let Entry::Event(event) = entry {
+            self.ingest(event, emit);
+        } else {
+            self.apply_rest(entry, emit);
+        }
+    }
+
+    #[inline(always)]
+    fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
+        if self.ledger.gaps == 0 && !self.keeps_events {
+            return self.engine.ingest(event, emit);
+        }
+        // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
+        let event = Event {
+            lost: event.lost.wrapping_add(self.ledger.gaps),
+            ..*event
+        };
+        match &mut self.gathering {
+            Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
+            Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
+        }
+    }
+
+    fn apply_rest(&mut self, entry: &Entry, emit: &mut impl FnMut(&Change)) {
         match entry {
-            Entry::Event(event) => {
-                // Entries that are missing are losses like the kernel's own: what follows them is judged as such.
-                let lost = event.lost.wrapping_add(self.ledger.gaps);
-                match &mut self.gathering {
-                    Gathering::Snapshot(_, events) | Gathering::Look(_, events) => {
-                        events.push(Event { lost, ..*event });
-                    }
-                    Gathering::Nothing | Gathering::Scan(_) if lost == event.lost => {
-                        self.engine.ingest(event, emit);
-                    }
-                    Gathering::Nothing | Gathering::Scan(_) => {
-                        self.engine.ingest(&Event { lost, ..*event }, emit);
-                    }
-                }
-            }
             Entry::Settled(time) => self.engine.settle(*time, emit),
             Entry::Stopped(_) => self.engine.settle(Nanos(u64::MAX), emit),
             Entry::SnapshotBegun(started) => {
@@ -90,7 +104,7 @@ impl Replay {
                 Gathering::Snapshot(snapshot, _) => snapshot.rows.push(*row),
                 Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
             },
-            Entry::SnapshotDone => match std::mem::take(&mut self.gathering) {
+            Entry::SnapshotDone => match self.take_gathered() {
                 Gathering::Snapshot(snapshot, events) => {
                     self.engine.merge(&snapshot, &events, emit);
                 }
@@ -99,7 +113,7 @@ impl Replay {
             Entry::Hidden(hidden) => self.engine.table.hidden = *hidden,
             Entry::LookBegun(_) => self.begin(Gathering::Look(Vec::new(), Vec::new()), emit),
             Entry::Looked(begun) => {
-                if let Gathering::Look(rows, events) = std::mem::take(&mut self.gathering) {
+                if let Gathering::Look(rows, events) = self.take_gathered() {
                     self.engine.observe(&rows, &events, emit);
                 }
                 self.engine.table.looked_before = *begun;
@@ -116,7 +130,7 @@ impl Replay {
                 Gathering::Scan(scan) => scan.holders.push(*holder),
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
-            Entry::ScanDone { .. } => match std::mem::take(&mut self.gathering) {
+            Entry::ScanDone { .. } => match self.take_gathered() {
                 Gathering::Scan(scan) => {
                     self.engine.hold(scan);
                 }
@@ -128,7 +142,11 @@ impl Replay {
             }
             // What was being gathered has lost a part.
             Entry::Gap { .. } => self.begin(Gathering::Nothing, emit),
-            Entry::Clock(_) | Entry::Lost { .. } | Entry::Note { .. } | Entry::Summary(_) => {}
+            Entry::Event(_)
+            | Entry::Clock(_)
+            | Entry::Lost { .. }
+            | Entry::Note { .. }
+            | Entry::Summary(_) => {}
         }
     }
 
@@ -144,9 +162,17 @@ impl Replay {
         (self.orphans > 0).then(|| format!("{} rows of snapshots and scans that are not whole", self.orphans))
     }
 
+    fn take_gathered(&mut self) -> Gathering {
+        self.keeps_events = false;
+        std::mem::take(&mut self.gathering)
+    }
+
     /// Begins to gather something else. Half a snapshot proves nothing, but the events in it happened.
     fn begin(&mut self, next: Gathering, emit: &mut impl FnMut(&Change)) {
-        match std::mem::replace(&mut self.gathering, next) {
+        let gathered = self.take_gathered();
+        self.keeps_events = matches!(next, Gathering::Snapshot(..) | Gathering::Look(..));
+        self.gathering = next;
+        match gathered {
             Gathering::Nothing => {}
             Gathering::Scan(scan) => self.orphans += 1 + scan.holders.len() as u64,
             Gathering::Look(rows, events) => {
