@@ -60,7 +60,7 @@ pub(super) fn histogram(buckets: impl Iterator<Item = Bucket>) -> Histogram<u64>
     histogram
 }
 
-/// A count for each bucket, 47 KB.
+/// A count for each bucket, 49 KiB.
 #[derive(Clone, Debug)]
 pub(super) struct Buckets(Box<[u64]>);
 
