@@ -137,7 +137,8 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
             states: &[state],
             owner: None,
         });
-        if is_wanted && let Some(id) = wanted_process(engine, connection.owner, connection.id.cookie, filter)
+        if is_wanted
+            && let Some(id) = wanted_process(engine, connection.owner, connection.id().cookie, filter)
         {
             count(id, state, Some(connection.life.since.age(now)));
         }

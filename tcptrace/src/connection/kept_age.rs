@@ -19,15 +19,15 @@ pub fn entered(row: &Row) -> Option<Since> {
         (SockKind::Timewait, TcpState::TimeWait) => {}
         (SockKind::Full, TcpState::CloseWait) => {
             let idle = row.idle?;
-            return Some(Since::Before(Nanos(row.time.0.saturating_sub(idle.0))));
+            return Some(Since::before(Nanos(row.time.0.saturating_sub(idle.0))));
         }
         _ => return None,
     }
     if row.entry_stamp_ms != 0 {
-        return Some(Since::At(stamp_time(row.time, row.entry_stamp_ms)));
+        return Some(Since::at(stamp_time(row.time, row.entry_stamp_ms)));
     }
     let age = TIMEWAIT.0.cast_signed().saturating_sub(row.expires_in_ns?);
-    Some(Since::Before(Nanos(
+    Some(Since::before(Nanos(
         row.time.0.saturating_sub(u64::try_from(age).unwrap_or(0)),
     )))
 }
@@ -73,17 +73,17 @@ mod tests {
     #[test]
     fn the_stamp_is_believed_before_the_timer() {
         let stamped = row(SockKind::Timewait, 990_000, Some(30_000_000_000));
-        assert_eq!(entered(&stamped), Some(Since::At(Nanos::from_secs(990))));
+        assert_eq!(entered(&stamped), Some(Since::at(Nanos::from_secs(990))));
     }
 
     #[test]
     fn the_timer_tells_at_least_how_long_it_has_lasted() {
         let since = |expires_in_ns| entered(&row(SockKind::Timewait, 0, Some(expires_in_ns)));
-        assert_eq!(since(45_000_000_000), Some(Since::Before(Nanos::from_secs(985))));
+        assert_eq!(since(45_000_000_000), Some(Since::before(Nanos::from_secs(985))));
         // The wheel lets a minute last up to two seconds longer.
-        assert_eq!(since(-1_000_000_000), Some(Since::Before(Nanos::from_secs(939))));
+        assert_eq!(since(-1_000_000_000), Some(Since::before(Nanos::from_secs(939))));
         // A timer that was only just set: a tick may only just have begun.
-        assert_eq!(since(60_004_000_000), Some(Since::Before(NOW)));
+        assert_eq!(since(60_004_000_000), Some(Since::before(NOW)));
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
             idle: Some(Nanos::from_secs(300)),
             ..row(SockKind::Full, 0, None)
         };
-        assert_eq!(entered(&silent), Some(Since::Before(Nanos::from_secs(700))));
+        assert_eq!(entered(&silent), Some(Since::before(Nanos::from_secs(700))));
         let open = Row {
             state: TcpState::Established,
             ..silent

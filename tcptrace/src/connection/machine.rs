@@ -11,31 +11,48 @@ mod errno {
     pub(super) const HOST_UNREACHABLE: u32 = 113;
 }
 
-/// When a state began.
+/// When a state began, and whether it was seen to begin or was already there at that time. One word, since every
+/// connection has two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// It was seen to begin.
-    At(Nanos),
-    /// It was already there at this time.
-    Before(Nanos),
-}
+pub struct Since(u64);
+
+/// Marks a state that was already there. Times are below: 2^63 nanoseconds are 292 years since boot.
+const WAS_THERE: u64 = 1 << 63;
 
 impl Since {
+    /// It was seen to begin.
+    #[must_use]
+    pub const fn at(time: Nanos) -> Self {
+        Self(if time.0 < WAS_THERE { time.0 } else { WAS_THERE - 1 })
+    }
+
+    /// It was already there at this time.
+    #[must_use]
+    pub const fn before(time: Nanos) -> Self {
+        Self(Self::at(time).0 | WAS_THERE)
+    }
+
+    /// Whether it was seen to begin.
+    #[must_use]
+    pub const fn is_exact(self) -> bool {
+        self.0 < WAS_THERE
+    }
+
     /// How long it has lasted at `now`.
     #[must_use]
     pub const fn age(self, now: Nanos) -> Age {
-        match self {
-            Self::At(time) => Age::Exact(now.since(time)),
-            Self::Before(time) => Age::AtLeast(now.since(time)),
+        let span = now.since(self.time());
+        if self.is_exact() {
+            Age::Exact(span)
+        } else {
+            Age::AtLeast(span)
         }
     }
 
     /// The time, exact or not.
     #[must_use]
     pub const fn time(self) -> Nanos {
-        match self {
-            Self::At(time) | Self::Before(time) => time,
-        }
+        Nanos(self.0 & !WAS_THERE)
     }
 }
 
@@ -293,7 +310,7 @@ fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome 
     let was = life.state;
     let dwell = life.since.age(time);
     life.state = new;
-    life.since = Since::At(time);
+    life.since = Since::at(time);
     if was == old {
         Outcome::Moved {
             at: time,
@@ -326,7 +343,7 @@ fn close(
     let known = life.state;
     if known != old {
         // Events in between were lost: how long it was in the state that it closed from is not known.
-        life.since = Since::Before(time.max(life.since.time()));
+        life.since = Since::before(time.max(life.since.time()));
     }
     let by_error = match error {
         errno::TIMED_OUT => Some(EndReason::Timeout),
@@ -412,7 +429,7 @@ fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
         _ => Age::AtLeast(Nanos(0)),
     };
     life.state = substate;
-    life.since = Since::At(time);
+    life.since = Since::at(time);
     Outcome::Moved {
         at: time,
         old,
@@ -455,7 +472,7 @@ fn timer_started(life: &mut Life, substate: TcpState, looked: Option<Nanos>, tim
     ) = (is_timewait, looked, &mut outcome)
     {
         *dwell = Age::AtLeast(looked.since(since.time()));
-        life.since = Since::Before(time);
+        life.since = Since::before(time);
     }
     outcome
 }
@@ -473,7 +490,7 @@ fn timewait_ended(
     let is_late = known == TcpState::FinWait2 && substate == TcpState::TimeWait;
     if is_late {
         life.state = substate;
-        life.since = Since::Before(at.max(life.since.time()));
+        life.since = Since::before(at.max(life.since.time()));
     }
     let reason = timewait_reason(life, how, otherwise);
     let mut outcome = ended(life, at, reason);
@@ -533,7 +550,7 @@ fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
     let dwell = life.since.age(at);
     life.held = None;
     life.state = TcpState::Close;
-    life.since = Since::At(at);
+    life.since = Since::at(at);
     Outcome::Ended {
         at,
         old,
@@ -565,7 +582,7 @@ mod tests {
     }
 
     fn open() -> Life {
-        Life::new(Established, Since::At(at(0)))
+        Life::new(Established, Since::at(at(0)))
     }
 
     fn run(life: &mut Life, inputs: &[(u64, Input)]) -> Vec<Outcome> {
@@ -639,7 +656,7 @@ mod tests {
 
     #[test]
     fn a_restarted_timer_is_no_end() {
-        let mut life = Life::new(TimeWait, Since::At(at(0)));
+        let mut life = Life::new(TimeWait, Since::at(at(0)));
         let outcomes = run(
             &mut life,
             &[
@@ -660,7 +677,7 @@ mod tests {
             Input::Superseded,
             Input::Release,
         ] {
-            let mut life = Life::new(FinWait2, Since::At(at(0)));
+            let mut life = Life::new(FinWait2, Since::at(at(0)));
             life.is_timewait = true;
             let outcomes = run(
                 &mut life,
@@ -681,7 +698,7 @@ mod tests {
     #[test]
     fn a_reset_in_time_wait_is_told_from_a_taken_over_one() {
         let begin = || {
-            let mut life = Life::new(TimeWait, Since::At(at(0)));
+            let mut life = Life::new(TimeWait, Since::at(at(0)));
             life.is_timewait = true;
             life
         };
@@ -706,7 +723,7 @@ mod tests {
 
     #[test]
     fn a_full_timewait_table_is_an_overflow() {
-        let mut life = Life::new(Closing, Since::At(at(0)));
+        let mut life = Life::new(Closing, Since::at(at(0)));
         let outcomes = run(
             &mut life,
             &[(4, state(Closing, TcpState::Close)), (7, Input::Release)],
@@ -731,7 +748,7 @@ mod tests {
 
     #[test]
     fn data_after_the_close_is_answered_by_a_reset_of_ours() {
-        let mut life = Life::new(FinWait1, Since::At(at(0)));
+        let mut life = Life::new(FinWait1, Since::at(at(0)));
         life.is_orphan = true;
         let outcomes = run(
             &mut life,
@@ -747,7 +764,7 @@ mod tests {
 
     #[test]
     fn a_timewait_sock_whose_beginning_was_lost_is_not_taken_for_an_overflow() {
-        let mut life = Life::new(FinWait2, Since::At(at(0)));
+        let mut life = Life::new(FinWait2, Since::at(at(0)));
         let closed = Input::State {
             old: FinWait2,
             new: TcpState::Close,
@@ -772,7 +789,7 @@ mod tests {
             Input::TimewaitStart(TimeWait),
             at(5)
         )));
-        let mut skipped = Life::new(CloseWait, Since::At(at(0)));
+        let mut skipped = Life::new(CloseWait, Since::at(at(0)));
         assert!(lower_bound(step(
             &mut skipped,
             state(LastAck, TcpState::Close),
@@ -782,7 +799,7 @@ mod tests {
 
     #[test]
     fn giving_up_the_descriptor_does_not_restart_the_dwell() {
-        let mut life = Life::new(LastAck, Since::At(at(0)));
+        let mut life = Life::new(LastAck, Since::at(at(0)));
         let outcomes = run(
             &mut life,
             &[(5, state(LastAck, LastAck)), (9, state(LastAck, TcpState::Close))],
@@ -792,7 +809,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_handshake_is_told_from_a_reset_one() {
-        let begin = || Life::new(SynRecv, Since::At(at(0)));
+        let begin = || Life::new(SynRecv, Since::at(at(0)));
         let gave_up = [
             (1000, Input::RequestTimer(TimerStep::Cancel)),
             (1000, Input::RequestTimer(TimerStep::Expire)),
@@ -813,7 +830,7 @@ mod tests {
 
     #[test]
     fn an_impossible_order_is_said_and_the_event_believed() {
-        let mut life = Life::new(CloseWait, Since::At(at(0)));
+        let mut life = Life::new(CloseWait, Since::at(at(0)));
         let outcome = step(&mut life, state(Established, FinWait1), at(5));
         assert_eq!(
             outcome,

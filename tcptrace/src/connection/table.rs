@@ -57,11 +57,13 @@ struct Connect {
     ends: Ends,
 }
 
-/// One live connection.
+/// One live connection: two cache lines of which the processor fetches both.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
 pub struct Connection {
-    /// Which.
-    pub id: ConnectionId,
+    /// Its cookie, or what it is found by where it has none.
+    pub(super) key: u64,
+    incarnation: u32,
     /// Its ends.
     pub ends: Ends,
     /// Network namespace.
@@ -80,12 +82,23 @@ pub struct Connection {
     role: Option<Role>,
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
-    pub(super) key: u64,
     by_ends: bool,
     is_cancelled: bool,
 }
 
+const _: () = assert!(size_of::<Connection>() == 128, "a field more costs a cache line");
+
 impl Connection {
+    /// Which.
+    #[must_use]
+    #[inline]
+    pub const fn id(&self) -> ConnectionId {
+        ConnectionId {
+            cookie: if self.key < FIRST_MADE_UP { self.key } else { 0 },
+            incarnation: self.incarnation,
+        }
+    }
+
     /// Whether it is TCP's, and not SCTP's or MPTCP's own.
     #[must_use]
     pub const fn is_tcp(&self) -> bool {
@@ -392,7 +405,7 @@ impl Table {
         };
         let slot = match (known, begins) {
             (Some(slot), _) => slot,
-            (None, Some(substate)) => self.unknown(event, substate, Since::Before(event.time)),
+            (None, Some(substate)) => self.unknown(event, substate, Since::before(event.time)),
             (None, None) => return,
         };
         self.learn(slot, event);
@@ -441,7 +454,7 @@ impl Table {
             self.step(slot, Input::RequestDropped, event.time, emit);
             self.step(slot, Input::Release, event.time, emit);
         }
-        let life = Life::new(TcpState::SynRecv, Since::At(event.time));
+        let life = Life::new(TcpState::SynRecv, Since::at(event.time));
         // A request's cookie is its child's too: the child finds the row by its ends, so it needs none here.
         let slot = self.make(SockRef::default(), event.ends, event.netns, TCP, life);
         let row = &mut self.rows[slot as usize];
@@ -464,15 +477,15 @@ impl Table {
     ) -> Option<u32> {
         match (old, new) {
             (TcpState::Close, _) => {
-                let life = Life::new(TcpState::Close, Since::At(event.time));
+                let life = Life::new(TcpState::Close, Since::at(event.time));
                 let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
                 let incarnation = self.reopenable.next_incarnation(event.sock.cookie);
-                self.rows[slot as usize].id.incarnation = incarnation;
+                self.rows[slot as usize].incarnation = incarnation;
                 Some(slot)
             }
             (TcpState::SynRecv, _) => Some(self.promote(event, emit)),
             (_, TcpState::Close) if old == TcpState::Listen => None,
-            _ => Some(self.unknown(event, old, Since::Before(event.time))),
+            _ => Some(self.unknown(event, old, Since::before(event.time))),
         }
     }
 
@@ -493,14 +506,13 @@ impl Table {
             let row = &mut self.rows[slot as usize];
             row.by_ends = false;
             row.life.held = None;
-            row.id.cookie = event.sock.cookie;
             let old_key = std::mem::replace(&mut row.key, key_of(event.sock));
             self.keys.remove(old_key, slot);
             self.keys.insert(slot, &self.rows);
             return slot;
         }
         let Some(made) = made else {
-            return self.unknown(event, TcpState::SynRecv, Since::Before(event.time));
+            return self.unknown(event, TcpState::SynRecv, Since::before(event.time));
         };
         let same_segment = if self.hidden.requests {
             SAME_SEGMENT_UNSHOWN
@@ -509,15 +521,15 @@ impl Table {
         };
         let is_same_segment = event.time.since(made) < same_segment;
         let life = if is_same_segment {
-            Life::new(TcpState::Listen, Since::At(event.time))
+            Life::new(TcpState::Listen, Since::at(event.time))
         } else {
-            Life::new(TcpState::SynRecv, Since::At(made))
+            Life::new(TcpState::SynRecv, Since::at(made))
         };
         let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
         let owner = self.listener_owner(event.netns, &event.ends, 0, event.time);
         self.set_owner(slot, owner);
         if !is_same_segment {
-            self.rows[slot as usize].began = Since::At(made);
+            self.rows[slot as usize].began = Since::at(made);
             self.rows[slot as usize].role = Some(Role::Server);
             let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
             self.report(slot, &change, emit);
@@ -539,13 +551,13 @@ impl Table {
         } else if row.life.state != TcpState::Close {
             return slot;
         }
-        let life = Life::new(TcpState::Close, Since::At(event.time));
+        let life = Life::new(TcpState::Close, Since::at(event.time));
         let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
         let incarnation = self
             .reopenable
             .next_incarnation(event.sock.cookie)
-            .max(row.id.incarnation + 1);
-        self.rows[slot as usize].id.incarnation = incarnation;
+            .max(row.incarnation + 1);
+        self.rows[slot as usize].incarnation = incarnation;
         slot
     }
 
@@ -654,7 +666,7 @@ impl Table {
                 let begins = matches!(old, TcpState::Close | TcpState::Listen);
                 if begins {
                     let row = &mut self.rows[slot as usize];
-                    row.began = Since::At(at);
+                    row.began = Since::at(at);
                     row.role = Some(if new == TcpState::SynSent {
                         Role::Client
                     } else {
@@ -715,10 +727,11 @@ impl Table {
 
     fn remember_for_reopening(&mut self, slot: u32) {
         let row = &self.rows[slot as usize];
-        if row.life.is_orphan || row.life.is_timewait || row.id.cookie == 0 {
+        let id = row.id();
+        if row.life.is_orphan || row.life.is_timewait || id.cookie == 0 {
             return;
         }
-        self.reopenable.remember(row.id);
+        self.reopenable.remember(id);
     }
 
     #[inline(always)]
@@ -726,7 +739,7 @@ impl Table {
         let row = &self.rows[slot as usize];
         Change {
             time,
-            id: row.id,
+            id: row.id(),
             ends: row.ends,
             netns: row.netns,
             protocol: row.protocol,
@@ -785,10 +798,8 @@ impl Table {
             key_of(sock)
         };
         let row = Connection {
-            id: ConnectionId {
-                cookie: sock.cookie,
-                incarnation: 0,
-            },
+            key,
+            incarnation: 0,
             ends,
             netns,
             protocol,
@@ -798,7 +809,6 @@ impl Table {
             began: life.since,
             role: None,
             is_kernel_socket: false,
-            key,
             by_ends: false,
             is_cancelled: false,
         };
@@ -820,11 +830,10 @@ impl Table {
         slot
     }
 
-    /// Keys of rows that have neither cookie nor address: cookies count up from 1 and addresses are in the upper
-    /// half, so nothing else is here.
+    /// Keys of rows that have neither cookie nor address.
     fn next_key(&mut self) -> u64 {
         self.without_key += 1;
-        (1 << 62) | self.without_key
+        FIRST_MADE_UP | self.without_key
     }
 
     #[inline(never)]
@@ -864,6 +873,10 @@ impl Table {
         }
     }
 }
+
+/// Cookies count up from 1 and addresses are in the upper half: from here on keys are no cookies, and below the half
+/// they are nobody else's.
+const FIRST_MADE_UP: u64 = 1 << 62;
 
 /// Marks a slot that is free.
 const VACANT: u64 = u64::MAX;

@@ -587,7 +587,7 @@ impl Run {
                 row
             );
         }
-        let held: Vec<_> = self.table().iter().map(|row| (row.id, row.life)).collect();
+        let held: Vec<_> = self.table().iter().map(|row| (row.id(), row.life)).collect();
         prop_assert_eq!(held.len(), truth.len(), "{:?}", held);
         Ok(())
     }

@@ -97,7 +97,7 @@ pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
         row.is_tcp()
             && (row.life.state == TcpState::Listen
                 || (filter.accepts_ends(&subject)
-                    && view::wanted_process(engine, row.owner, row.id.cookie, filter).is_some()))
+                    && view::wanted_process(engine, row.owner, row.id().cookie, filter).is_some()))
     };
     for row in engine.table.iter().filter(is_wanted) {
         let kind = match row.life.state {
@@ -107,7 +107,7 @@ pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
         };
         let owner = gathered.owner_of(row, engine);
         gathered.sockets.push(Socket {
-            cookie: row.id.cookie,
+            cookie: row.id().cookie,
             ends: row.ends,
             netns: row.netns,
             kind,

@@ -98,8 +98,8 @@ impl<'a> ExportRow<'a> {
             time: end,
         };
         Self {
-            cookie: connection.id.cookie,
-            incarnation: connection.id.incarnation,
+            cookie: connection.id().cookie,
+            incarnation: connection.id().incarnation,
             netns: connection.netns,
             protocol: connection.protocol,
             kernel: connection.is_kernel_socket,
@@ -214,7 +214,7 @@ mod tests {
             owner: None,
             time: Nanos(2_000_000_000),
         };
-        let age = Since::Before(Nanos(1_500_000_000)).age(Nanos(2_000_000_000));
+        let age = Since::before(Nanos(1_500_000_000)).age(Nanos(2_000_000_000));
         let row = subject.row(TcpState::CloseWait, Some(age));
         let titles: Vec<&str> = TITLES.trim_end().split(',').collect();
         let parsed: serde_json::Value = serde_json::from_str(&line(&row)).unwrap();

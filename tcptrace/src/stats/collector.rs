@@ -151,14 +151,11 @@ impl Report {
         let mut keyed = Keyed::new(self.by, KEYS);
         for connection in engine.table.iter() {
             let Connection {
-                ends,
-                netns,
-                owner,
-                id,
-                ..
+                ends, netns, owner, ..
             } = connection;
             let role = engine.table.role(connection);
-            let Some(facts) = facts(engine, filter, ends, *netns, role, *owner, id.cookie) else {
+            let cookie = connection.id().cookie;
+            let Some(facts) = facts(engine, filter, ends, *netns, role, *owner, cookie) else {
                 continue;
             };
             let mut its = keyed.cells_of(&facts);

@@ -210,7 +210,7 @@ mod tests {
             netns: 1,
             protocol: 6,
             role: Role::Client,
-            began: Since::At(Nanos(500)),
+            began: Since::at(Nanos(500)),
             old: TcpState::Established,
             new: TcpState::CloseWait,
             dwell: Some(Age::Exact(Nanos(1_000))),

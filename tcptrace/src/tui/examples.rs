@@ -223,7 +223,7 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
         },
         state,
         age: Some(age(Nanos::from_millis(u64::from(number) * 1_500 + 7), moment)),
-        began: Since::Before(Nanos(0)),
+        began: Since::before(Nanos(0)),
         role: if state == TcpState::TimeWait {
             Role::Client
         } else {

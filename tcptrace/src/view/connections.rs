@@ -145,7 +145,7 @@ pub fn gather(rows: &mut Vec<ConnectionView>, engine: &Engine, now: Nanos, filte
             },
             state: TcpState::Close,
             age: None,
-            began: Since::Before(now),
+            began: Since::before(now),
             role: Role::Client,
             owner: Some(OwnerView::new(process, Some(Evidence::Holder))),
             may_be_held: true,
@@ -171,7 +171,7 @@ pub(super) fn wanted(engine: &Engine, connection: &Connection, filter: &Filter) 
     if !is_wanted {
         return None;
     }
-    wanted_process(engine, connection.owner, connection.id.cookie, filter)
+    wanted_process(engine, connection.owner, connection.id().cookie, filter)
 }
 
 fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now: Nanos) -> ConnectionView {
@@ -185,7 +185,7 @@ fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now
     });
     ConnectionView {
         identity: Identity {
-            id: connection.id,
+            id: connection.id(),
             netns: connection.netns,
             ends: connection.ends,
         },

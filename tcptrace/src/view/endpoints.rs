@@ -51,7 +51,7 @@ pub fn build(engine: &Engine, now: Nanos, filter: &Filter) -> Vec<EndpointView> 
         row.counts[state.index()] += 1;
         row.ports_used += u64::from(matches!(key, Key::Client { .. }) && connection.ends.local_port != 0);
         if state == TcpState::Listen {
-            row.listener = Some(connection.id.cookie);
+            row.listener = Some(connection.id().cookie);
         }
         let age = connection.life.since.age(now);
         if super::is_older((state, age), row.oldest) {

@@ -48,7 +48,7 @@ pub fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Option<His
         .slot_of(identity.id, identity.netns, &identity.ends)?;
     let row = engine.table.row(slot)?;
     let found = Identity {
-        id: row.id,
+        id: row.id(),
         netns: row.netns,
         ends: row.ends,
     };

@@ -24,7 +24,7 @@ impl Table {
             connection.life.is_orphan = is_given_up(row);
             connection.is_kernel_socket = row.is_kernel_socket;
             connection.listener = row.listener;
-            connection.began = Since::Before(row.time);
+            connection.began = Since::before(row.time);
             if row.kind == SockKind::Request {
                 let place = self.places.of(row.netns, &row.ends);
                 self.index_by_ends(slot, &place);
@@ -32,7 +32,8 @@ impl Table {
             if row.state == TcpState::Listen {
                 self.index_listener(slot);
             }
-            if let (TcpState::SynRecv, SockKind::Full, Since::At(made)) = (row.state, row.kind, since) {
+            if (row.state, row.kind) == (TcpState::SynRecv, SockKind::Full) && since.is_exact() {
+                let made = since.time();
                 // Fast Open's child, which was seen to begin without its name.
                 self.children.remove(&row.sock.address);
                 self.rows[slot as usize].began = since;
@@ -65,9 +66,10 @@ impl Table {
             Some(entered) if old == TcpState::FinWait2 => {
                 let since = connection.life.since;
                 let at = entered.time().max(since.time());
-                let dwell = match entered {
-                    Since::At(_) => since.age(at),
-                    Since::Before(_) => Age::AtLeast(self.looked_before.since(since.time())),
+                let dwell = if entered.is_exact() {
+                    since.age(at)
+                } else {
+                    Age::AtLeast(self.looked_before.since(since.time()))
                 };
                 (at, dwell)
             }
@@ -138,8 +140,8 @@ impl Table {
             return since;
         }
         match self.children.get(&row.sock.address) {
-            Some(child) if row.state == TcpState::SynRecv => Since::At(child.made),
-            Some(_) | None => Since::Before(row.time),
+            Some(child) if row.state == TcpState::SynRecv => Since::at(child.made),
+            Some(_) | None => Since::before(row.time),
         }
     }
 
