@@ -5,8 +5,8 @@
 
 use nix::time::{ClockId, clock_gettime};
 use std::{
-    cmp::Reverse, collections::BinaryHeap, env, fs, io::Cursor, net::Ipv4Addr, ops::ControlFlow, sync::Arc,
-    time::Duration,
+    cmp::Reverse, collections::BinaryHeap, env, fs, hint::black_box, io::Cursor, net::Ipv4Addr,
+    ops::ControlFlow, sync::Arc, time::Duration,
 };
 use tcptrace::{
     event::{
@@ -32,8 +32,12 @@ const CONNECTIONS: u64 = 1_000_000;
 /// New connections a second: those in TIME_WAIT are about 3,000 and 60,000.
 const RATES: [u64; 2] = [100, 2_000];
 
-/// Each figure is the best of so many.
-const ROUNDS: usize = 5;
+/// The time of each stretch of entries is its best of so many rounds, and a figure is their sum: what else runs on the
+/// machine slows whole seconds down by half, and some stretch of every round is spared.
+const ROUNDS: usize = 8;
+
+/// Entries of a stretch.
+const STRETCH: u64 = 65_536;
 
 fn main() {
     if let Ok(path) = env::var("TCPTRACE_BENCH_RECORDING") {
@@ -52,8 +56,8 @@ fn main() {
 
 fn measure(bytes: Vec<u8>) {
     let bytes: Arc<[u8]> = bytes.into();
-    let (read, entries) = best(|| count_entries(&bytes));
-    let (replayed, (events, changes, live)) = best(|| replay(&bytes));
+    let (read, entries) = best(|laps| count_entries(&bytes, laps));
+    let (replayed, (events, changes, live)) = best(|laps| replay(&bytes, laps));
     println!(
         "{} bytes, {entries} entries, {events} events, {changes} transitions, {live} connections at the end",
         bytes.len()
@@ -77,20 +81,51 @@ fn speed(took: Duration, entries: u64, changes: u64) -> String {
     )
 }
 
-fn best<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
-    let mut timed = || {
-        let begun = cpu_time();
-        let result = work();
-        (cpu_time().saturating_sub(begun), result)
-    };
-    let mut best = timed();
-    for _ in 1..ROUNDS {
-        let next = timed();
-        if next.0 < best.0 {
-            best = next;
+/// When each stretch of a round was over.
+struct Laps {
+    latest: Duration,
+    entries: u64,
+    took: Vec<Duration>,
+}
+
+impl Laps {
+    fn begin() -> Self {
+        Self {
+            latest: cpu_time(),
+            entries: 0,
+            took: Vec::new(),
         }
     }
-    best
+
+    fn count(&mut self) {
+        self.entries += 1;
+        if self.entries.is_multiple_of(STRETCH) {
+            self.note();
+        }
+    }
+
+    fn note(&mut self) {
+        let now = cpu_time();
+        self.took.push(now.saturating_sub(self.latest));
+        self.latest = now;
+    }
+}
+
+fn best<T>(mut work: impl FnMut(&mut Laps) -> T) -> (Duration, T) {
+    let mut round = || {
+        let mut laps = Laps::begin();
+        let result = work(&mut laps);
+        laps.note();
+        (laps.took, result)
+    };
+    let (mut best, result) = round();
+    for _ in 1..ROUNDS {
+        let (next, _) = round();
+        for (best, next) in best.iter_mut().zip(next) {
+            *best = next.min(*best);
+        }
+    }
+    (best.iter().sum(), result)
 }
 
 /// What this thread has had of a processor: others on the machine do not count, though they slow it down.
@@ -100,10 +135,14 @@ fn cpu_time() -> Duration {
         .into()
 }
 
-fn count_entries(bytes: &Arc<[u8]>) -> u64 {
-    let mut entries = 0;
-    visit(bytes, |told| entries += u64::from(matches!(told, Told::Entry(_))));
-    entries
+fn count_entries(bytes: &Arc<[u8]>, laps: &mut Laps) -> u64 {
+    visit(bytes, |told| {
+        if let Told::Entry(entry) = told {
+            black_box(entry);
+            laps.count();
+        }
+    });
+    laps.entries
 }
 
 fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Told<'_>)) -> Origin {
@@ -116,7 +155,7 @@ fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Told<'_>)) -> Origin {
     reader.origin
 }
 
-fn replay(bytes: &Arc<[u8]>) -> (u64, u64, usize) {
+fn replay(bytes: &Arc<[u8]>, laps: &mut Laps) -> (u64, u64, usize) {
     let origin = Reader::new(Box::new(Cursor::new(Arc::clone(bytes))))
         .expect("it is a recording")
         .origin;
@@ -124,7 +163,10 @@ fn replay(bytes: &Arc<[u8]>) -> (u64, u64, usize) {
     let mut changes = 0;
     visit(bytes, |told| match told {
         Told::Soon(socks) => replay.foresee(socks),
-        Told::Entry(entry) => replay.apply(entry, &mut |_| changes += 1),
+        Told::Entry(entry) => {
+            replay.apply(entry, &mut |_| changes += 1);
+            laps.count();
+        }
     });
     replay.end(&mut |_| changes += 1);
     (replay.ledger.events, changes, replay.engine.table.len())
