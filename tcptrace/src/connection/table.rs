@@ -408,6 +408,11 @@ impl Table {
             (None, Some(substate)) => self.unknown(event, substate, Since::before(event.time)),
             (None, None) => return,
         };
+        self.tell(slot, event, emit);
+    }
+
+    /// Tells a row of an event that is no full socket's transition.
+    fn tell(&mut self, slot: u32, event: &Event, emit: &mut impl FnMut(&Change)) {
         self.learn(slot, event);
         if let Some(input) = self.input(event) {
             self.step(slot, input, event.time, emit);
@@ -428,12 +433,7 @@ impl Table {
                 None,
             ) => self.request_start(event, listener, &place, known, emit),
             (_, None) => {}
-            (_, Some(slot)) => {
-                self.learn(slot, event);
-                if let Some(input) = self.input(event) {
-                    self.step(slot, input, event.time, emit);
-                }
-            }
+            (_, Some(slot)) => self.tell(slot, event, emit),
         }
     }
 

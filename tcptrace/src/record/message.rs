@@ -65,7 +65,7 @@ impl MessageEncoder {
     pub fn begin(&mut self, rows: usize) {
         self.nodes.clear();
         self.buffers.clear();
-        self.body = Vec::new();
+        self.body.clear();
         self.rows = long(rows);
     }
 
