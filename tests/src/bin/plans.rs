@@ -9,10 +9,11 @@ use std::{
     io::{BufRead as _, BufReader},
     os::unix::fs::MetadataExt as _,
     process::{Command, ExitCode, Stdio},
+    thread,
     time::Duration,
 };
 use tcptrace_tests::{
-    clock::poll_until,
+    clock::{monotonic_ns, poll_until},
     event::Event,
     path::{self, Story},
     state::State,
@@ -104,7 +105,11 @@ fn main() -> ExitCode {
             .filter(|watching| sees_hidden_states(watching.plan));
         plans.all(|watching| watching.open() == 0).then_some(())
     });
-    let told: Vec<Told> = watching.into_iter().map(Watching::finish).collect();
+    let end_ns = quiet_moment(&watching);
+    let told: Vec<Told> = watching
+        .into_iter()
+        .map(|watching| watching.finish(end_ns))
+        .collect();
     outcome.compare(&told);
     for told in &told {
         outcome.count(told, alone);
@@ -115,6 +120,20 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A moment at which nothing changed, by `CLOCK_MONOTONIC`: up to there all tell the same, though the tracers are
+/// stopped one after the other. A connection that a silent peer left has its last change minutes after its test.
+fn quiet_moment(watching: &[Watching]) -> u64 {
+    poll_until(PATIENCE, || {
+        let moment_ns = monotonic_ns();
+        thread::sleep(Duration::from_nanos(TOLERANCE_NS));
+        let latest = watching.iter().filter_map(Watching::latest_ns).max();
+        latest
+            .is_none_or(|latest_ns| latest_ns + TOLERANCE_NS < moment_ns)
+            .then_some(moment_ns)
+    })
+    .expect("connections end changing when the tests have ended")
 }
 
 /// A tracer at work.
@@ -145,13 +164,22 @@ impl Watching {
         begun.count().saturating_sub(ended.count())
     }
 
-    fn finish(self) -> Told {
+    /// When the last change was that it has told.
+    fn latest_ns(&self) -> Option<u64> {
+        let events = self.tracer.all_events();
+        of_tests(&events).map(|event| event.mono_ns).max()
+    }
+
+    /// Ends it; what changed after `end_ns` is left out.
+    fn finish(self, end_ns: u64) -> Told {
         let is_polled = self.tracer.header()["hooks"]["timewait"] == "timers+iterator";
         let ending = self.tracer.stop();
+        let mut events = self.tracer.all_events();
+        events.retain(|event| event.mono_ns <= end_ns);
         Told {
             plan: self.plan,
             hooks: self.hooks,
-            events: self.tracer.all_events(),
+            events,
             ending,
             is_polled,
         }
