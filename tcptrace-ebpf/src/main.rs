@@ -17,7 +17,11 @@ mod hooks;
 mod sock;
 mod task;
 
-#[cfg(not(test))]
+// Where it is checked and documented for the host, which unwinds, the standard library says how to panic.
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     // SAFETY: the verifier rejects any program that could reach this.

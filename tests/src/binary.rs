@@ -9,6 +9,8 @@ use std::{
     sync::OnceLock,
 };
 
+const BINARY: &str = "tcptrace";
+
 /// Path of the binary, built at most once in a process.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -30,9 +32,11 @@ pub fn is_release_build() -> bool {
 fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
     cargo
-        .args(["build", "--quiet", "--bin", "tcptrace"])
+        .args(["build", "--quiet", "--bin", BINARY])
+        // A test beside it makes cargo take the features that its dependencies have in `cargo test`: nothing is built
+        // twice.
+        .args(["--test", "terminal"])
         .arg("--message-format=json-render-diagnostics")
-        // With the packages and so the features that `cargo build` has there: nothing is built twice.
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
@@ -51,6 +55,7 @@ fn build() -> Result<PathBuf, String> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == BINARY)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .ok_or_else(|| "cargo names no executable".to_owned())
 }

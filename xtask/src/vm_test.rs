@@ -25,6 +25,9 @@ use table::{Row, Verdict};
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
 const TESTS: [&str; 5] = ["transitions", "scripted", "silent_hooks", "classic", "owners"];
 
+/// The program under test.
+const TRACER: &str = "tcptrace";
+
 /// The program that runs them under all plans at once, and compares.
 const DRIVER: &str = "plans";
 
@@ -60,13 +63,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         boot::install_qemu()?;
     }
     rows.extend(in_guests(&kernels::fetch(&wanted, &folder)?, &programs, &folder)?);
-    let failed = rows.iter().filter(|row| row.has_failed()).count();
     println!("\n{}", table::table(&rows));
     println!("{} kernels in {} s", rows.len(), begun.elapsed().as_secs());
-    if failed > 0 {
+    let failed: Vec<String> = rows
+        .iter()
+        .filter(|row| row.has_failed())
+        .map(Row::to_string)
+        .collect();
+    if !failed.is_empty() {
         bail!(
-            "{failed} of {} kernels failed; what they said is above",
-            rows.len()
+            "{} of {} kernels failed (all that they said is in {}):\n{}",
+            failed.len(),
+            rows.len(),
+            folder.display(),
+            failed.join("\n")
         );
     }
     Ok(())
@@ -82,27 +92,17 @@ pub(crate) struct Programs {
 
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
-        let target = host_target()?;
-        let tracer = static_executables(
-            root,
-            &target,
-            &["build", "--package", "tcptrace", "--bin", "tcptrace"],
-        )?;
-        let tests = static_executables(
-            root,
-            &target,
-            &["test", "--package", "tcptrace-tests", "--no-run"],
-        )?;
-        let find = |list: &[(String, PathBuf)], name: &str| {
-            let found = list.iter().find(|(target, _)| target == name);
+        let built = static_executables(root)?;
+        let find = |name: &str| {
+            let found = built.iter().find(|(target, _)| target == name);
             found
                 .map(|(_, path)| path.clone())
                 .with_context(|| format!("cargo built no program {name}"))
         };
         Ok(Self {
-            tracer: find(&tracer, "tcptrace")?,
-            tests: std::iter::once(find(&tests, DRIVER))
-                .chain(TESTS.map(|name| find(&tests, name)))
+            tracer: find(TRACER)?,
+            tests: std::iter::once(find(DRIVER))
+                .chain(TESTS.map(find))
                 .collect::<Result<_>>()?,
         })
     }
@@ -126,15 +126,17 @@ fn host_target() -> Result<String> {
 
 /// What cargo says it built, linked to no library: target and file. Naming the platform keeps what runs during the
 /// build, such as macros, as it is.
-fn static_executables(root: &Path, target: &str, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+fn static_executables(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let messages = command::output(
         Command::new(cargo)
             .current_dir(root)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(arguments)
-            .args(["--target", target])
-            .args(["--quiet", "--message-format=json-render-diagnostics"]),
+            .args(["build", "--quiet", "--target", &host_target()?])
+            .args(["--package", "tcptrace", "--package", "tcptrace-tests"])
+            .args(["--bin", TRACER, "--bin", DRIVER])
+            .args(TESTS.iter().flat_map(|test| ["--test", test]))
+            .arg("--message-format=json-render-diagnostics"),
     )?;
     let messages = messages
         .lines()
@@ -143,11 +145,6 @@ fn static_executables(root: &Path, target: &str, arguments: &[&str]) -> Result<V
         .filter_map(|message| {
             let executable = message["executable"].as_str()?;
             let target = message["target"]["name"].as_str()?;
-            // A program's own unit tests have its name.
-            let is_unit_test = message["target"]["kind"][0] != "test" && message["profile"]["test"] == true;
-            if is_unit_test {
-                return None;
-            }
             Some((target.to_owned(), PathBuf::from(executable)))
         })
         .collect())
