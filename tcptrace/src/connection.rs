@@ -8,6 +8,7 @@ mod key_index;
 pub mod lifetime;
 pub mod machine;
 pub mod reopenable;
+pub mod since;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod table_tests;

@@ -1,6 +1,6 @@
 //! When a sock entered its state, as far as the kernel keeps that: TIME_WAIT and CLOSE_WAIT. Pure.
 
-use super::machine::Since;
+use super::since::Since;
 use crate::{
     decode::{Row, SockKind},
     event::{Nanos, TcpState},

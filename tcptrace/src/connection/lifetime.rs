@@ -2,7 +2,7 @@
 //! rows, and only where somebody asks for it.
 
 use super::{
-    machine::Since,
+    since::Since,
     table::{Change, Connection},
 };
 use crate::{

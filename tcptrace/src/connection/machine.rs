@@ -1,6 +1,7 @@
 //! Decides a connection's next state: (life, input, time) → what changed. Knows no clock, no output, no kernel,
 //! and no other connection.
 
+use super::since::Since;
 use crate::event::{Age, EndReason, How, Nanos, TcpState, TimerStep};
 
 /// `errno`s that `sk_err` holds when a connection ends, asm-generic/errno.h.
@@ -9,51 +10,6 @@ mod errno {
     pub(super) const NETWORK_UNREACHABLE: u32 = 101;
     pub(super) const HOST_DOWN: u32 = 112;
     pub(super) const HOST_UNREACHABLE: u32 = 113;
-}
-
-/// When a state began, and whether it was seen to begin or was already there at that time. One word, since every
-/// connection has two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Since(u64);
-
-/// Marks a state that was already there. Times are below: 2^63 nanoseconds are 292 years since boot.
-const WAS_THERE: u64 = 1 << 63;
-
-impl Since {
-    /// It was seen to begin.
-    #[must_use]
-    pub const fn at(time: Nanos) -> Self {
-        Self(if time.0 < WAS_THERE { time.0 } else { WAS_THERE - 1 })
-    }
-
-    /// It was already there at this time.
-    #[must_use]
-    pub const fn before(time: Nanos) -> Self {
-        Self(Self::at(time).0 | WAS_THERE)
-    }
-
-    /// Whether it was seen to begin.
-    #[must_use]
-    pub const fn is_exact(self) -> bool {
-        self.0 < WAS_THERE
-    }
-
-    /// How long it has lasted at `now`.
-    #[must_use]
-    pub const fn age(self, now: Nanos) -> Age {
-        let span = now.since(self.time());
-        if self.is_exact() {
-            Age::Exact(span)
-        } else {
-            Age::AtLeast(span)
-        }
-    }
-
-    /// The time, exact or not.
-    #[must_use]
-    pub const fn time(self) -> Nanos {
-        Nanos(self.0 & !WAS_THERE)
-    }
 }
 
 /// An end that waits for the event that explains it, for [`HOLD`] at most.

@@ -2,16 +2,23 @@
 //! and evicts. Time comes with the events.
 
 mod eviction;
+mod handshakes;
 mod ownership;
 mod snapshots;
+mod takeovers;
 
+use self::{
+    handshakes::Child,
+    takeovers::{Connect, RECENT_CONNECTS},
+};
 use super::{
-    ends_index::{EndsIndex, Place, Places},
+    ends_index::{EndsIndex, Places},
     hidden::Hidden,
     key_index::KeyIndex,
     lifetime::{Lives, Role},
-    machine::{self, HOLD, Held, Input, Life, Outcome, Since},
+    machine::{self, HOLD, Held, Input, Life, Outcome},
     reopenable::Reopenable,
+    since::Since,
 };
 use crate::{
     event::{Age, ConnectionId, EndReason, Ends, Event, Nanos, SockRef, TcpState, TimerStep, What},
@@ -25,37 +32,6 @@ use std::{collections::VecDeque, hint::black_box};
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
-
-/// A child that reaches ESTABLISHED within this time of its making came from a SYN cookie: both happen in one
-/// run of `tcp_v4_do_rcv`, some 20,000 instructions with all hooks. A Fast Open child waits for a round trip.
-const SAME_SEGMENT: Nanos = Nanos(50_000);
-
-/// The same where requests are not shown: every child then comes without one, and few of Fast Open. A processor that
-/// is slow, or that was taken away meanwhile, is the likelier reason for a while between the two.
-const SAME_SEGMENT_UNSHOWN: Nanos = Nanos::from_millis(1);
-
-/// The latest `connect` calls, to tell who took over a four-tuple in TIME_WAIT. The kernel kills the timewait
-/// sock inside that very call.
-const RECENT_CONNECTS: usize = 64;
-
-/// Children whose handshake is not done, at most. All but Fast Open's are gone within the same segment.
-const CHILDREN: usize = 65_536;
-
-/// A full socket that a listener made, before it is known which connection it is.
-#[derive(Clone, Copy, Debug)]
-struct Child {
-    made: Nanos,
-    netns: u32,
-}
-
-/// A call of `connect`.
-#[derive(Clone, Copy, Debug)]
-struct Connect {
-    time: Nanos,
-    pid: u32,
-    netns: u32,
-    ends: Ends,
-}
 
 /// One live connection: two cache lines of which the processor fetches both.
 #[derive(Clone, Copy, Debug)]
@@ -334,17 +310,6 @@ impl Table {
         self.carry_out(slot, outcome, emit);
     }
 
-    /// A listener has made a full socket for a handshake that is not done.
-    fn child_made(&mut self, event: &Event) {
-        if self.children.len() < CHILDREN {
-            let child = Child {
-                made: event.time,
-                netns: event.netns,
-            };
-            self.children.insert(event.sock.address, child);
-        }
-    }
-
     /// A full socket's transition: most of all events are one.
     #[inline(always)]
     fn transition(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
@@ -419,54 +384,6 @@ impl Table {
         }
     }
 
-    /// What happens to a request sock.
-    fn request(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let place = self.places.of(event.netns, &event.ends);
-        let known = self.ends.get(&place, &self.rows);
-        match (event.what, known) {
-            (What::RequestStart { listener }, _)
-            | (
-                What::RequestTimer {
-                    step: TimerStep::Start,
-                    listener,
-                },
-                None,
-            ) => self.request_start(event, listener, &place, known, emit),
-            (_, None) => {}
-            (_, Some(slot)) => self.tell(slot, event, emit),
-        }
-    }
-
-    fn request_start(
-        &mut self,
-        event: &Event,
-        listener: u64,
-        place: &Place<'_>,
-        known: Option<u32>,
-        emit: &mut impl FnMut(&Change),
-    ) {
-        // A timewait sock that was cancelled a moment ago was taken over by this SYN.
-        if let Some(slot) = self.cancelled.get(place, &self.rows) {
-            self.step(slot, Input::Superseded, event.time, emit);
-        }
-        if let Some(slot) = known {
-            // The old request was dropped unseen.
-            self.step(slot, Input::RequestDropped, event.time, emit);
-            self.step(slot, Input::Release, event.time, emit);
-        }
-        let life = Life::new(TcpState::SynRecv, Since::at(event.time));
-        // A request's cookie is its child's too: the child finds the row by its ends, so it needs none here.
-        let slot = self.make(SockRef::default(), event.ends, event.netns, TCP, life);
-        let row = &mut self.rows[slot as usize];
-        row.listener = listener;
-        row.role = Some(Role::Server);
-        self.index_by_ends(slot, place);
-        let owner = self.listener_owner(event.netns, &event.ends, listener, event.time);
-        self.set_owner(slot, owner);
-        let change = self.change(slot, event.time, TcpState::Listen, TcpState::SynRecv, None);
-        self.report(slot, &change, emit);
-    }
-
     /// The first event of a full socket.
     fn begin(
         &mut self,
@@ -494,53 +411,6 @@ impl Table {
         self.wants_scan = true;
         let life = Life::new(state, since);
         self.make(event.sock, event.ends, event.netns, event.protocol, life)
-    }
-
-    /// A handshake is done: the request's row becomes the child's.
-    fn promote(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) -> u32 {
-        self.wants_scan = true;
-        let made = self.children.remove(&event.sock.address).map(|child| child.made);
-        let place = self.places.of(event.netns, &event.ends);
-        if let Some(slot) = self.ends.get(&place, &self.rows) {
-            self.ends.remove(&place, slot);
-            let row = &mut self.rows[slot as usize];
-            row.by_ends = false;
-            row.life.held = None;
-            let old_key = std::mem::replace(&mut row.key, key_of(event.sock));
-            self.keys.remove(old_key, slot);
-            self.keys.insert(slot, &self.rows);
-            return slot;
-        }
-        let Some(made) = made else {
-            return self.unknown(event, TcpState::SynRecv, Since::before(event.time));
-        };
-        let same_segment = if self.hidden.requests {
-            SAME_SEGMENT_UNSHOWN
-        } else {
-            SAME_SEGMENT
-        };
-        let is_same_segment = event.time.since(made) < same_segment;
-        let life = if is_same_segment {
-            Life::new(TcpState::Listen, Since::at(event.time))
-        } else {
-            Life::new(TcpState::SynRecv, Since::at(made))
-        };
-        let slot = self.make(event.sock, event.ends, event.netns, event.protocol, life);
-        let owner = self.listener_owner(event.netns, &event.ends, 0, event.time);
-        self.set_owner(slot, owner);
-        if !is_same_segment {
-            self.rows[slot as usize].began = Since::at(made);
-            self.rows[slot as usize].role = Some(Role::Server);
-            let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-            self.report(slot, &change, emit);
-        }
-        slot
-    }
-
-    /// From now on the row is a full socket's, whatever happens to the request sock.
-    fn become_child(&mut self, slot: u32) {
-        self.unindex_by_ends(slot);
-        self.rows[slot as usize].life.held = None;
     }
 
     /// A socket that is connected once more.
@@ -596,15 +466,7 @@ impl Table {
                 }),
             );
             if evidence == Evidence::Connect {
-                if self.connects.len() == RECENT_CONNECTS {
-                    self.connects.pop_front();
-                }
-                self.connects.push_back(Connect {
-                    time: event.time,
-                    pid: task.process.pid,
-                    netns: event.netns,
-                    ends: event.ends,
-                });
+                self.note_connect(event, task);
             }
         }
     }
@@ -631,31 +493,6 @@ impl Table {
             What::RequestEnd => Input::RequestDropped,
             What::State { .. } | What::Accept | What::RequestStart { .. } | What::Renamed => return None,
         })
-    }
-
-    /// Why a timewait sock ends where no segment and no expiry ends it: `connect` takes the four-tuple over in
-    /// the caller's own context, the namespace's going is a kernel worker's. Where segments are not seen, a task of the
-    /// softirq's may stand there for one of them.
-    fn taken_over_by(&self, event: &Event) -> Option<EndReason> {
-        let Some(task) = &event.task else {
-            return Some(EndReason::Purged);
-        };
-        let connecting = self
-            .connects
-            .iter()
-            .rev()
-            .take_while(|connect| event.time.since(connect.time) < HOLD)
-            .any(|connect| {
-                (connect.pid, connect.netns) == (task.process.pid, event.netns)
-                    && connect.ends.has_remote_of(&event.ends)
-            });
-        let is_softirq = !task.is_kernel_thread || task.comm.starts_with(b"ksoftirqd/");
-        match (connecting, self.hidden.segments && is_softirq) {
-            (true, _) => Some(EndReason::TimewaitReused),
-            (false, true) => None,
-            (false, false) if task.is_kernel_thread => Some(EndReason::Purged),
-            (false, false) => Some(EndReason::TimewaitReused),
-        }
     }
 
     #[inline(always)]
@@ -693,13 +530,8 @@ impl Table {
                 let row = &mut self.rows[slot as usize];
                 if let Some(held) = row.life.held {
                     self.held.push_back((held.at(), slot, row.key));
-                    if let Held::TimerCancelled { .. } = held
-                        && !row.is_cancelled
-                    {
-                        row.is_cancelled = true;
-                        let row = &self.rows[slot as usize];
-                        let place = self.places.of(row.netns, &row.ends);
-                        self.cancelled.insert(&place, slot, &self.rows, &self.places);
+                    if let Held::TimerCancelled { .. } = held {
+                        self.note_cancelled(slot);
                     }
                 }
             }
@@ -851,26 +683,6 @@ impl Table {
         self.keys.remove(key, slot);
         self.free.push(slot);
         self.live -= 1;
-    }
-
-    fn index_by_ends(&mut self, slot: u32, place: &Place<'_>) {
-        self.rows[slot as usize].by_ends = true;
-        self.ends.insert(place, slot, &self.rows, &self.places);
-    }
-
-    fn unindex_by_ends(&mut self, slot: u32) {
-        let row = &mut self.rows[slot as usize];
-        row.by_ends = false;
-        self.ends.remove(&self.places.of(row.netns, &row.ends), slot);
-    }
-
-    /// The row is no longer one that a SYN may take over.
-    fn forget_cancelled(&mut self, slot: u32) {
-        let row = &mut self.rows[slot as usize];
-        if row.is_cancelled {
-            row.is_cancelled = false;
-            self.cancelled.remove(&self.places.of(row.netns, &row.ends), slot);
-        }
     }
 }
 

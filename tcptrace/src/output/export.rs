@@ -198,7 +198,7 @@ fn known(value: Option<impl ToString>) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{connection::machine::Since, output::json::line, record::origin::tests::example};
+    use crate::{connection::since::Since, output::json::line, record::origin::tests::example};
 
     #[test]
     fn every_form_has_the_same_columns() {

@@ -193,7 +193,7 @@ mod tests {
             netns: 1,
             protocol: 6,
             role: crate::connection::lifetime::Role::Server,
-            began: crate::connection::machine::Since::before(Nanos(0)),
+            began: crate::connection::since::Since::before(Nanos(0)),
             old: TcpState::Established,
             new: TcpState::CloseWait,
             dwell: Some(Age::AtLeast(Nanos(59_900_000_000))),

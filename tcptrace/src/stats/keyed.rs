@@ -188,7 +188,7 @@ impl Keyed {
 mod tests {
     use super::*;
     use crate::{
-        connection::{lifetime::Role, machine::Since},
+        connection::{lifetime::Role, since::Since},
         event::{Age, ConnectionId, Ends, TcpState},
         stats::measure::{Kind, Measure},
     };

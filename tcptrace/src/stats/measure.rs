@@ -2,7 +2,7 @@
 //! knows where none of them goes.
 
 use crate::{
-    connection::{machine::Since, table::Change},
+    connection::{since::Since, table::Change},
     event::{Age, EndReason, Nanos, TcpState},
 };
 use serde::{Serialize, Serializer};

@@ -6,7 +6,7 @@ use super::{
     theme::Theme,
 };
 use crate::{
-    connection::{audit::Audit, lifetime::Role, machine::Since},
+    connection::{audit::Audit, lifetime::Role, since::Since},
     event::{Age, ConnectionId, EndReason, Ends, Nanos, ProcessKey, TcpState},
     findings::{
         Evidence as Figure, Finding, Level, Subject,

@@ -2,7 +2,7 @@
 
 use super::wanted_process;
 use crate::{
-    connection::{lifetime::Role, machine::Since, table::Connection},
+    connection::{lifetime::Role, since::Since, table::Connection},
     engine::Engine,
     event::{Age, ConnectionId, Ends, Nanos, ProcessKey, TcpState},
     filter::{Filter, Subject},

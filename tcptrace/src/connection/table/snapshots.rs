@@ -3,10 +3,7 @@
 
 use super::{Change, TCP, Table, key_of};
 use crate::{
-    connection::{
-        kept_age,
-        machine::{HOLD, Life, Since},
-    },
+    connection::{kept_age, machine::Life, since::Since},
     decode::{Row, SockKind},
     event::{Age, EndReason, Nanos, TcpState},
 };
@@ -119,20 +116,6 @@ impl Table {
     /// Notes that a snapshot begun at `started` has made up for what was lost before.
     pub fn forget_losses(&mut self, started: Nanos) {
         self.lost_until = self.lost_until.filter(|until| *until >= started);
-    }
-
-    /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
-    /// snapshot can tell which connections they are. Where requests are not seen that is said of no child.
-    #[must_use]
-    pub fn has_unexplained_children(&self, now: Nanos) -> bool {
-        !self.hidden.requests && self.children.values().any(|child| now.since(child.made) > HOLD)
-    }
-
-    /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that
-    /// the kernel had dropped by then.
-    pub fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
-        self.children
-            .retain(|_, child| child.made >= started || !covered.contains(&child.netns));
     }
 
     fn since_of(&self, row: &Row) -> Since {
