@@ -322,10 +322,57 @@ fn processes_are_selected_by_where_they_ran() {
     let places: BTreeSet<String> = rows(&exported)
         .iter()
         .filter(|row| row["new"].is_null())
-        .map(|row| format!("{} {} {}", row["cgroup_path"], row["container"], row["unit"]))
+        .map(|row| {
+            let columns = ["cgroup_path", "runtime", "container", "pod", "unit"];
+            columns.map(|column| row[column].to_string()).join(" ")
+        })
         .collect();
-    let docker =
-        format!("\"/system.slice/docker-{of_first}.scope\" \"{of_first}\" \"docker-{of_first}.scope\"");
-    let unit = "\"/system.slice/nginx.service\" null \"nginx.service\"".to_owned();
+    let docker = format!(
+        "\"/system.slice/docker-{of_first}.scope\" \"docker\" \"{of_first}\" null \"docker-{of_first}.scope\""
+    );
+    let unit = "\"/system.slice/nginx.service\" null null null \"nginx.service\"".to_owned();
     assert_eq!(places, BTreeSet::from([docker, unit]));
+}
+
+#[test]
+fn cgroups_have_their_paths_in_histograms_and_in_their_logs() {
+    let folder = Folder::new();
+    let files = folder.two_hosts();
+    let paths = |text: &str| -> BTreeSet<String> {
+        rows(text)
+            .iter()
+            .filter(|row| row["group"] == "key")
+            .map(|row| {
+                let key = &row["key"];
+                format!("{} {} {}", row["host"], key["cgroup"], key["cgroup_path"])
+            })
+            .collect()
+    };
+    let expected: BTreeSet<String> = [1, 2]
+        .into_iter()
+        .flat_map(|host| {
+            let [first, second] = PIDS;
+            [
+                format!(
+                    "\"web{host}\" {first} \"/system.slice/docker-{}.scope\"",
+                    container(host)
+                ),
+                format!("\"web{host}\" {second} \"/system.slice/nginx.service\""),
+            ]
+        })
+        .collect();
+    let by_cgroup = ["hist", "--json", "--by", "cgroup"];
+    assert_eq!(paths(&tcptrace(&by_cgroup, &files)), expected);
+    let log = folder.file("both.hlog");
+    std::fs::write(
+        &log,
+        tcptrace(&["hist", "--format", "hlog", "--by", "cgroup"], &files),
+    )
+    .unwrap();
+    assert_eq!(paths(&tcptrace(&by_cgroup, &[log])), expected);
+    let text = tcptrace(&["hist", "--by", "cgroup"], &files[..1]);
+    assert!(
+        text.contains(&format!("cgroup {} /system.slice/nginx.service", PIDS[1])),
+        "{text}"
+    );
 }

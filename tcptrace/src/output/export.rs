@@ -6,6 +6,7 @@ use crate::{
     connection::table::{Change, Connection},
     event::{Age, EndReason, Ends, Family, Nanos, TcpState},
     owner::{
+        container::Runtime,
         policy::{Evidence, Owner},
         processes::Process,
     },
@@ -43,7 +44,9 @@ pub struct ExportRow<'a> {
     pub comm: Option<Cow<'a, str>>,
     pub cgroup: Option<u64>,
     pub cgroup_path: Option<&'a str>,
+    pub runtime: Option<Runtime>,
     pub container: Option<&'a str>,
+    pub pod: Option<&'a str>,
     pub unit: Option<&'a str>,
     pub evidence: Option<Evidence>,
     pub since_ns: Option<u64>,
@@ -115,6 +118,7 @@ impl<'a> Subject<'a> {
             .and_then(|owner| self.replay.engine.table.processes.get(owner.process));
         let owner = process.and(self.owner);
         let place = process.and_then(|process| process.place.as_deref());
+        let container = place.and_then(|place| place.container.as_ref());
         ExportRow {
             host: self.host,
             time: self.replay.ledger.wall(self.time),
@@ -142,9 +146,9 @@ impl<'a> Subject<'a> {
                 .map(|process| process.cgroup)
                 .filter(|cgroup| *cgroup != 0),
             cgroup_path: place.map(|place| place.path.as_str()),
-            container: place
-                .and_then(|place| place.container.as_ref())
-                .map(|container| container.id.as_str()),
+            runtime: container.and_then(|container| container.runtime),
+            container: container.map(|container| container.id.as_str()),
+            pod: place.and_then(|place| place.pod.as_deref()),
             unit: place.and_then(|place| place.unit.as_deref()),
             evidence: owner.map(|owner| owner.evidence),
             since_ns: owner.map(|owner| owner.since.0),
@@ -153,12 +157,12 @@ impl<'a> Subject<'a> {
 }
 
 /// The titles of [`csv`].
-pub const TITLES: &str = "host,time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,protocol,old,new,dwell_ns,dwell_exact,reason,syn_cookie,kernel,pid,start_ns,comm,cgroup,cgroup_path,container,unit,evidence,since_ns\n";
+pub const TITLES: &str = "host,time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,protocol,old,new,dwell_ns,dwell_exact,reason,syn_cookie,kernel,pid,start_ns,comm,cgroup,cgroup_path,runtime,container,pod,unit,evidence,since_ns\n";
 
 /// One row as RFC 4180, with its newline; what is not known is empty.
 #[must_use]
 pub fn csv(row: &ExportRow<'_>) -> String {
-    let fields: [Cow<'_, str>; 28] = [
+    let fields: [Cow<'_, str>; 30] = [
         quoted(row.host),
         rfc3339(row.time).into(),
         row.mono_ns.to_string().into(),
@@ -183,7 +187,9 @@ pub fn csv(row: &ExportRow<'_>) -> String {
         quoted(row.comm.as_deref().unwrap_or("")),
         known(row.cgroup),
         quoted(row.cgroup_path.unwrap_or("")),
+        row.runtime.map_or("", Runtime::name).into(),
         quoted(row.container.unwrap_or("")),
+        quoted(row.pod.unwrap_or("")),
         quoted(row.unit.unwrap_or("")),
         row.evidence.map_or("", Evidence::name).into(),
         known(row.since_ns),
@@ -232,7 +238,7 @@ mod tests {
         assert_eq!(names, titles);
         assert_eq!(
             csv(&row),
-            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,0,0,CLOSE_WAIT,,500000000,false,,false,false,,,,,,,,,\n"
+            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,0,0,CLOSE_WAIT,,500000000,false,,false,false,,,,,,,,,,,\n"
         );
     }
 }

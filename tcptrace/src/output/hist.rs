@@ -98,12 +98,13 @@ pub const fn group_word(who: Who) -> &'static str {
 }
 
 #[cfg(test)]
-pub(super) mod examples {
+pub(crate) mod examples {
     //! Reports for the snapshot tests of every form.
 
     use super::*;
     use crate::{
         event::{Ends, ProcessKey},
+        owner::container::Place,
         stats::{
             cells::Cells,
             key::{By, Key, Named},
@@ -111,6 +112,7 @@ pub(super) mod examples {
             report::Group,
         },
     };
+    use std::sync::Arc;
 
     pub(crate) const CLOSE_WAIT: Measure = Measure::Dwell(TcpState::CloseWait);
 
@@ -185,6 +187,7 @@ pub(super) mod examples {
                     who: Who::One(process(4_194_300 + number, "leaky-server,\"é")),
                     cells,
                     missed_at_most: 3,
+                    place: None,
                 });
             }
             for who in [Who::All, Who::Rest] {
@@ -193,10 +196,37 @@ pub(super) mod examples {
                     who,
                     cells: all.clone(),
                     missed_at_most: 0,
+                    place: None,
                 });
             }
         }
         report.add_up_hosts();
+        report.sort();
+        report
+    }
+
+    pub(crate) fn by_cgroup() -> Report {
+        let mut report = Report {
+            by: By::Cgroup,
+            ..Report::default()
+        };
+        report.take_total(&leak());
+        for (id, path) in [
+            (Some(77), Some("/system.slice/nginx.service")),
+            (Some(78), None),
+            (None, None),
+        ] {
+            report.groups.push(Group {
+                host: None,
+                who: Who::One(Named {
+                    key: Key::Cgroup(id),
+                    comm: [0; 16],
+                }),
+                cells: leak(),
+                missed_at_most: 0,
+                place: path.map(|path| Arc::new(Place::of_path(path.as_bytes()))),
+            });
+        }
         report.sort();
         report
     }
@@ -226,6 +256,7 @@ pub(super) mod examples {
                 who: Who::One(Named { key, comm: [0; 16] }),
                 cells: leak(),
                 missed_at_most: 0,
+                place: None,
             });
         }
         report.sort();

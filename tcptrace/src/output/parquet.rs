@@ -3,7 +3,7 @@
 use super::export::ExportRow;
 use crate::{
     event::{EndReason, TcpState},
-    owner::policy::Evidence,
+    owner::{container::Runtime, policy::Evidence},
 };
 use arrow_array::{
     ArrayRef, RecordBatch,
@@ -57,7 +57,9 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         maybe("comm", DataType::Utf8),
         maybe("cgroup", DataType::UInt64),
         maybe("cgroup_path", DataType::Utf8),
+        maybe("runtime", DataType::Utf8),
         maybe("container", DataType::Utf8),
+        maybe("pod", DataType::Utf8),
         maybe("unit", DataType::Utf8),
         maybe("evidence", DataType::Utf8),
         maybe("since_ns", DataType::Int64),
@@ -97,7 +99,9 @@ struct Columns {
     comm: StringBuilder,
     cgroup: UInt64Builder,
     cgroup_path: StringBuilder,
+    runtime: StringBuilder,
     container: StringBuilder,
+    pod: StringBuilder,
     unit: StringBuilder,
     evidence: StringBuilder,
     since_ns: Int64Builder,
@@ -130,7 +134,9 @@ impl Columns {
         self.comm.append_option(row.comm.as_deref());
         self.cgroup.append_option(row.cgroup);
         self.cgroup_path.append_option(row.cgroup_path);
+        self.runtime.append_option(row.runtime.map(Runtime::name));
         self.container.append_option(row.container);
+        self.pod.append_option(row.pod);
         self.unit.append_option(row.unit);
         self.evidence.append_option(row.evidence.map(Evidence::name));
         self.since_ns.append_option(row.since_ns.map(signed));
@@ -164,7 +170,9 @@ impl Columns {
             Arc::new(self.comm.finish()),
             Arc::new(self.cgroup.finish()),
             Arc::new(self.cgroup_path.finish()),
+            Arc::new(self.runtime.finish()),
             Arc::new(self.container.finish()),
+            Arc::new(self.pod.finish()),
             Arc::new(self.unit.finish()),
             Arc::new(self.evidence.finish()),
             Arc::new(self.since_ns.finish()),

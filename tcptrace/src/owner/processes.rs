@@ -164,6 +164,23 @@ impl Processes {
             .filter_map(|process| Some((process, process.place.as_ref()?)))
     }
 
+    /// What is known of the cgroups of all that are remembered, by their v2 ids. Where processes of one id run in
+    /// several places, v1 tells these apart and the id does not.
+    #[must_use]
+    pub fn places_by_cgroup(&self) -> HashMap<u64, &Arc<Place>> {
+        let mut places: HashMap<u64, Option<&Arc<Place>>> = HashMap::new();
+        for process in self.slots.iter().flatten() {
+            if let Some(place) = &process.place {
+                let known = places.entry(process.cgroup).or_insert(Some(place));
+                *known = known.filter(|known| known.path == place.path);
+            }
+        }
+        places
+            .into_iter()
+            .filter_map(|(id, place)| Some((id, place?)))
+            .collect()
+    }
+
     /// Notes that a row names the process.
     pub fn retain(&mut self, id: ProcessId) {
         if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {

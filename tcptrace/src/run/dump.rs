@@ -72,13 +72,10 @@ impl Dumper {
     /// Counts the changes taken.
     pub fn sort(&mut self, session: &mut Session) {
         let Self {
-            collector,
-            filter,
-            cgroups,
-            ..
+            collector, cgroups, ..
         } = self;
         let Some(collector) = collector else { return };
-        if filter.asks_for_places() && collector.has_taken() {
+        if collector.asks_for_places() && collector.has_taken() {
             let now = clock::monotonic();
             session.engine.table.processes.place_all(now, &mut |process| {
                 cgroups.place(process.key, process.cgroup, now)

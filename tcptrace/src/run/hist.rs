@@ -53,7 +53,6 @@ struct Measuring {
     wanted: HistOptions,
     measures: Vec<Measure>,
     collector: Collector,
-    filter_asks_for_places: bool,
     cgroups: Cgroups,
     /// When the interval began that is gathered.
     since: Nanos,
@@ -66,7 +65,6 @@ impl Measuring {
             sink: Sink::open(wanted.output.file.as_deref()).map_err(Failure::Output)?,
             measures: hist::measures(&filter.states),
             collector: Collector::new(filter, wanted.by, watched_from),
-            filter_asks_for_places: filter.asks_for_places(),
             cgroups: Cgroups::of_this_host(),
             since: session.started,
             session,
@@ -99,7 +97,7 @@ impl Measuring {
                 && Instant::now() >= at
             {
                 next = Some(at + span);
-                let ended = self.collector.ended();
+                let ended = self.collector.ended(&self.session.engine);
                 if !self.write_interval(ended, now)? {
                     return Ok(());
                 }
@@ -110,7 +108,7 @@ impl Measuring {
 
     /// Counts what was taken, after it was found out where processes run, if that is asked.
     fn sort(&mut self, now: Nanos) {
-        if self.filter_asks_for_places && self.collector.has_taken() {
+        if self.collector.asks_for_places() && self.collector.has_taken() {
             let Self { session, cgroups, .. } = self;
             let processes = &mut session.engine.table.processes;
             processes.place_all(now, &mut |process| {

@@ -3,9 +3,10 @@
 
 use crate::{
     output::hist::hlog::{BY, EVICTED, HOST, LOST, REST, START_TIME},
+    owner::container::Place,
     stats::{
         cells::Cells,
-        key::{By, Named, unescaped},
+        key::{By, Named, path_of_word, unescaped},
         measure::{Kind, Measure},
         report::{Group, Report, Who},
     },
@@ -14,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum as _;
 use hashbrown::HashMap;
 use hdrhistogram::{Histogram, serialization::Deserializer};
-use std::io::Cursor;
+use std::{io::Cursor, sync::Arc};
 
 /// What one log holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +82,7 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
         },
         damage: Vec::new(),
     };
-    let mut groups: HashMap<(Option<String>, Who), Cells> = HashMap::new();
+    let mut groups: HashMap<(Option<String>, Who), Group> = HashMap::new();
     for (number, line) in text.lines().enumerate() {
         if line.starts_with('#') {
             read_comment(&mut dump, line);
@@ -89,9 +90,18 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
             match read_interval(line) {
                 Ok(interval) => {
                     dump.length_ms = dump.length_ms.max(interval.end_ms);
-                    if let Some((host, who, measure, kind)) = interval.of {
-                        let cells = groups.entry((host, who)).or_default();
-                        cells.record_all(measure, kind, &interval.histogram);
+                    if let Some(tag) = interval.of {
+                        let group = groups
+                            .entry((tag.host.clone(), tag.who))
+                            .or_insert_with(|| Group {
+                                host: tag.host,
+                                who: tag.who,
+                                cells: Cells::default(),
+                                missed_at_most: 0,
+                                place: tag.place,
+                            });
+                        let (measure, kind) = (tag.measure, tag.kind);
+                        group.cells.record_all(measure, kind, &interval.histogram);
                     }
                 }
                 Err(problem) => dump.damage.push(Damage {
@@ -112,14 +122,10 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
     }
     // Where hosts are named, what has no name is their sum, which is added up again.
     let names_hosts = groups.keys().any(|(host, _)| host.is_some());
-    for ((host, who), cells) in groups {
-        if (who == Who::All || by != By::State) && host.is_some() == names_hosts {
-            dump.report.groups.push(Group {
-                host: Some(host.unwrap_or_else(|| dump.host.clone())),
-                who,
-                cells,
-                missed_at_most: 0,
-            });
+    for mut group in groups.into_values() {
+        if (group.who == Who::All || by != By::State) && group.host.is_some() == names_hosts {
+            group.host.get_or_insert_with(|| dump.host.clone());
+            dump.report.groups.push(group);
         }
     }
     dump.report.sort();
@@ -210,8 +216,16 @@ fn read_interval(line: &str) -> Result<Interval, String> {
     })
 }
 
-/// Host, where a log of several names it; whose; what.
-type Tag = (Option<String>, Who, Measure, Kind);
+/// What a histogram is of.
+struct Tag {
+    /// Where a log of several hosts names it.
+    host: Option<String>,
+    who: Who,
+    measure: Measure,
+    kind: Kind,
+    /// Where a cgroup's path is named.
+    place: Option<Arc<Place>>,
+}
 
 /// `STATE`, `STATE+kind`, either followed by `@host`, all of that followed by `/key`.
 fn read_tag(tag: &str) -> Option<Tag> {
@@ -233,7 +247,15 @@ fn read_tag(tag: &str) -> Option<Tag> {
         Some(REST) => Who::Rest,
         Some(word) => Who::One(Named::from_word(word)?),
     };
-    Some((host, who, Measure::from_name(name)?, kind))
+    Some(Tag {
+        host,
+        who,
+        measure: Measure::from_name(name)?,
+        kind,
+        place: key
+            .and_then(path_of_word)
+            .map(|path| Arc::new(Place::of_path(&path))),
+    })
 }
 
 /// Seconds with decimals, in milliseconds.
@@ -253,7 +275,7 @@ mod tests {
     use crate::{
         event::{Nanos, ProcessKey, TcpState},
         output::hist::{
-            Picture,
+            Picture, examples,
             hlog::{Heading, closing, heading, interval},
             measures,
         },
@@ -312,6 +334,7 @@ mod tests {
                 who: Who::One(named(pid)),
                 cells,
                 missed_at_most: 0,
+                place: None,
             });
         }
         report.sort();
@@ -321,6 +344,22 @@ mod tests {
     fn spans() -> impl Strategy<Value = Vec<(u8, u8, u64)>> {
         let span = (0..64_u32, any::<u64>()).prop_map(|(shift, bits)| bits >> shift);
         prop::collection::vec((any::<u8>(), any::<u8>(), span), 1..40)
+    }
+
+    #[test]
+    fn the_path_of_a_cgroup_is_read_with_its_id() {
+        let report = examples::by_cgroup();
+        let mut dump = read("x.hlog", &log("web1", 5, 60, &report), By::Cgroup).unwrap();
+        for group in &mut dump.report.groups {
+            assert_eq!(group.host.take().as_deref(), Some("web1"));
+        }
+        assert_eq!(dump.report.groups, report.groups);
+        let titles: Vec<String> = dump.report.groups.iter().map(Group::title).collect();
+        assert!(
+            titles.contains(&"cgroup 77 /system.slice/nginx.service".to_owned()),
+            "{titles:?}"
+        );
+        assert!(titles.contains(&"cgroup 78".to_owned()), "{titles:?}");
     }
 
     proptest! {

@@ -89,18 +89,33 @@ impl Collector {
 
     /// What has ended.
     #[must_use]
-    pub fn ended(&self) -> Report {
+    pub fn ended(&self, engine: &Engine) -> Report {
         let mut report = Report::of_totals(&self.totals, self.keyed.by());
         report.take_keys(&self.keyed);
+        self.find_places(&mut report, engine);
         report
     }
 
     /// What has ended, and what the table still has at `now`.
     #[must_use]
     pub fn report(&self, engine: &Engine, now: Nanos) -> Report {
-        let mut report = self.ended();
+        let mut report = self.ended(engine);
         report.take_open(engine, now, self.watched_from, &self.filter);
+        self.find_places(&mut report, engine);
         report
+    }
+
+    /// Where processes run must have been found out, of those that are told apart by it or by a filter of it.
+    #[must_use]
+    pub fn asks_for_places(&self) -> bool {
+        self.filter.asks_for_places() || self.keyed.by() == By::Cgroup
+    }
+
+    fn find_places(&self, report: &mut Report, engine: &Engine) {
+        if self.keyed.by() == By::Cgroup {
+            let places = engine.table.processes.places_by_cgroup();
+            report.find_places(|id| places.get(&id).copied().cloned());
+        }
     }
 
     /// What has ended of one of those told apart; nothing where there was none, or it is among the rest.

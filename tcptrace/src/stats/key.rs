@@ -217,7 +217,11 @@ impl Named {
                 }))
             }
             ("cgroup", "-") => Key::Cgroup(None),
-            ("cgroup", id) => Key::Cgroup(Some(id.parse().ok()?)),
+            ("cgroup", _) => {
+                // Its path may follow, which is no part of the key.
+                let (id, _) = rest.split_once(':').unwrap_or((rest, ""));
+                Key::Cgroup(Some(id.parse().ok()?))
+            }
             ("client" | "server" | "tuple", _) => {
                 let (netns, rest) = rest.split_once(':')?;
                 place(what, netns.parse().ok()?, rest)?
@@ -226,6 +230,13 @@ impl Named {
         };
         Some(Self { key, comm })
     }
+}
+
+/// The path that follows a cgroup's word, where there is one.
+#[must_use]
+pub fn path_of_word(word: &str) -> Option<Vec<u8>> {
+    let (_, path) = word.strip_prefix("cgroup:")?.split_once(':')?;
+    unescaped(path)
 }
 
 fn place(what: &str, netns: u32, text: &str) -> Option<Key> {

@@ -3,15 +3,16 @@
 
 use super::{
     cells::Cells,
-    key::{By, Named},
+    key::{By, Key, Named},
     keyed::Keyed,
     measure::{Kind, Measure},
     survival::{self, Curve, Watched},
     totals::Totals,
 };
-use crate::event::Nanos;
+use crate::{event::Nanos, owner::container::Place};
 use hashbrown::HashMap;
 use hdrhistogram::Histogram;
+use std::sync::Arc;
 
 /// Whom durations are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,8 @@ pub struct Group {
     pub cells: Cells,
     /// At most so many of its changes are counted in the rest.
     pub missed_at_most: u64,
+    /// What a cgroup's path says, where it is known; of others nothing.
+    pub place: Option<Arc<Place>>,
 }
 
 /// Everybody's.
@@ -62,7 +65,7 @@ impl Report {
 
     /// Adds to everybody's.
     pub fn take_total(&mut self, cells: &Cells) {
-        self.merge_groups([(None, Who::All, cells, 0)]);
+        self.merge_groups([Part::of(Who::All, cells)]);
     }
 
     /// Adds what is known of each.
@@ -72,22 +75,37 @@ impl Report {
         let kept = keyed
             .iter()
             .filter(|kept| !kept.cells.is_empty())
-            .map(|kept| (None, Who::One(kept.named), kept.cells, kept.missed_at_most));
-        let rest = (!rest.is_empty()).then_some((None, Who::Rest, rest, 0));
+            .map(|kept| Part {
+                missed_at_most: kept.missed_at_most,
+                ..Part::of(Who::One(kept.named), kept.cells)
+            });
+        let rest = (!rest.is_empty()).then_some(Part::of(Who::Rest, rest));
         self.merge_groups(kept.chain(rest));
     }
 
     /// Adds another report.
     pub fn merge(&mut self, other: &Self) {
         self.dropped += other.dropped;
-        self.merge_groups(other.groups.iter().map(|group| {
-            (
-                group.host.as_deref(),
-                group.who,
-                &group.cells,
-                group.missed_at_most,
-            )
+        self.merge_groups(other.groups.iter().map(|group| Part {
+            host: group.host.as_deref(),
+            missed_at_most: group.missed_at_most,
+            place: group.place.as_ref(),
+            ..Part::of(group.who, &group.cells)
         }));
+    }
+
+    /// Says what the paths of cgroups are, as far as `find` knows, which is asked for that of an id.
+    pub fn find_places(&mut self, mut find: impl FnMut(u64) -> Option<Arc<Place>>) {
+        for group in &mut self.groups {
+            if let Who::One(Named {
+                key: Key::Cgroup(Some(id)),
+                ..
+            }) = group.who
+                && group.place.is_none()
+            {
+                group.place = find(id);
+            }
+        }
     }
 
     /// Everybody's durations, on all hosts together.
@@ -131,27 +149,57 @@ impl Report {
         }
     }
 
-    fn merge_groups<'a>(&mut self, others: impl IntoIterator<Item = (Option<&'a str>, Who, &'a Cells, u64)>) {
+    fn merge_groups<'a>(&mut self, parts: impl IntoIterator<Item = Part<'a>>) {
         let mut places: HashMap<(Option<String>, Who), usize> = HashMap::new();
         for (place, group) in self.groups.iter().enumerate() {
             places.insert((group.host.clone(), identity(group.who)), place);
         }
-        for (host, who, cells, missed_at_most) in others {
-            let host = host.map(str::to_owned);
-            let place = *places.entry((host.clone(), identity(who))).or_insert_with(|| {
-                self.groups.push(Group {
-                    host,
-                    who,
-                    cells: Cells::default(),
-                    missed_at_most: 0,
+        for part in parts {
+            let host = part.host.map(str::to_owned);
+            let at = *places
+                .entry((host.clone(), identity(part.who)))
+                .or_insert_with(|| {
+                    self.groups.push(Group {
+                        host,
+                        who: part.who,
+                        cells: Cells::default(),
+                        missed_at_most: 0,
+                        place: None,
+                    });
+                    self.groups.len() - 1
                 });
-                self.groups.len() - 1
-            });
-            let group = &mut self.groups[place];
-            // Of a process that changed its name, one of the names, whichever report came first.
-            group.who = group.who.max(who);
-            group.cells.merge(cells);
-            group.missed_at_most += missed_at_most;
+            let group = &mut self.groups[at];
+            // Of a process that changed its name, or a cgroup that did, one of the names, whichever report came first.
+            group.who = group.who.max(part.who);
+            let names = [group.place.as_ref(), part.place];
+            group.place = names
+                .into_iter()
+                .flatten()
+                .max_by(|a, b| a.path.cmp(&b.path))
+                .cloned();
+            group.cells.merge(part.cells);
+            group.missed_at_most += part.missed_at_most;
+        }
+    }
+}
+
+/// What is added to a group.
+struct Part<'a> {
+    host: Option<&'a str>,
+    who: Who,
+    cells: &'a Cells,
+    missed_at_most: u64,
+    place: Option<&'a Arc<Place>>,
+}
+
+impl<'a> Part<'a> {
+    const fn of(who: Who, cells: &'a Cells) -> Self {
+        Self {
+            host: None,
+            who,
+            cells,
+            missed_at_most: 0,
+            place: None,
         }
     }
 }
@@ -168,6 +216,17 @@ fn identity(who: Who) -> Who {
 }
 
 impl Group {
+    /// Whose it is, for people: `4242/leaky-server`, `cgroup 77 /system.slice/nginx.service`; nothing for those that are
+    /// not told apart.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match (self.who, &self.place) {
+            (Who::One(named), Some(place)) => format!("{named} {}", place.path),
+            (Who::One(named), None) => named.to_string(),
+            (Who::All | Who::Rest, _) => String::new(),
+        }
+    }
+
     /// What is known of one measure; `None` where nothing is.
     #[must_use]
     pub fn spans(&self, measure: Measure) -> Option<Spans> {

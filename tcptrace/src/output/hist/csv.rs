@@ -4,7 +4,7 @@ use super::{Picture, QUANTILES, group_word};
 use crate::{
     event::Nanos,
     output::csv::quoted,
-    stats::report::{Group, Spans, Who, greatest_bound},
+    stats::report::{Group, Spans, greatest_bound},
 };
 use hdrhistogram::Histogram;
 use std::fmt::Write as _;
@@ -30,17 +30,13 @@ pub fn rows(picture: &Picture<'_>) -> String {
 }
 
 fn push_row(text: &mut String, by: &str, group: &Group, spans: &Spans) {
-    let key = match group.who {
-        Who::One(named) => named.to_string(),
-        Who::All | Who::Rest => String::new(),
-    };
     let finished = &spans.finished;
     let _ = write!(
         text,
         "{},{by},{},{},{},{},{}",
         quoted(group.host.as_deref().unwrap_or_default()),
         group_word(group.who),
-        quoted(&key),
+        quoted(&group.title()),
         spans.measure.name(),
         finished.len(),
         value(finished, finished.min()),
@@ -102,6 +98,7 @@ mod tests {
             written(&examples::empty(), &[]),
             written(&examples::ordinary(), &[]),
             written(&examples::by_endpoint(), &[TcpState::CloseWait]),
+            written(&examples::by_cgroup(), &[TcpState::CloseWait]),
         ]
         .concat();
         let columns = TITLES.split(',').count();

@@ -91,7 +91,13 @@ pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
         }
         match group.who {
             Who::All => {}
-            Who::One(named) => suffix.extend(["/", &named.word()]),
+            Who::One(named) => {
+                suffix.extend(["/", &named.word()]);
+                if let Some(place) = &group.place {
+                    suffix.push(':');
+                    push_escaped(&mut suffix, place.path.as_bytes());
+                }
+            }
             Who::Rest => suffix.extend(["/", REST]),
         }
         for measure in picture.measures {

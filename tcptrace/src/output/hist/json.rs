@@ -3,8 +3,8 @@
 use super::{Picture, Point, group_word, points};
 use crate::{
     event::{Nanos, TcpState},
-    output::json::{self, EndJson, line},
-    owner::processes::comm_text,
+    output::json::{self, EndJson, PlaceJson, line},
+    owner::{container::Place, processes::comm_text},
     stats::{
         key::{By, Key, Named},
         measure::Measure,
@@ -18,7 +18,7 @@ use std::net::IpAddr;
 /// What a key says, by its kind.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum KeyJson {
+enum KeyJson<'a> {
     Process {
         pid: Option<u32>,
         start_ns: Option<u64>,
@@ -40,6 +40,8 @@ enum KeyJson {
     },
     Cgroup {
         cgroup: Option<u64>,
+        #[serde(flatten)]
+        place: PlaceJson<'a>,
     },
 }
 
@@ -65,7 +67,7 @@ struct RowJson<'a> {
     host: Option<&'a str>,
     by: By,
     group: &'static str,
-    key: Option<KeyJson>,
+    key: Option<KeyJson<'a>>,
     what: &'static str,
     state: Option<TcpState>,
     count: u64,
@@ -110,7 +112,7 @@ fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
         by,
         group: group_word(group.who),
         key: match group.who {
-            Who::One(named) => Some(key(&named)),
+            Who::One(named) => Some(key(&named, group.place.as_deref())),
             Who::All | Who::Rest => None,
         },
         what,
@@ -156,7 +158,7 @@ fn brief(histogram: &Histogram<u64>, max_ns: u64) -> Brief {
     }
 }
 
-fn key(named: &Named) -> KeyJson {
+fn key<'a>(named: &Named, place: Option<&'a Place>) -> KeyJson<'a> {
     match named.key {
         Key::Process(process) => KeyJson::Process {
             pid: process.map(|key| key.pid),
@@ -176,7 +178,10 @@ fn key(named: &Named) -> KeyJson {
             let (local, remote) = json::ends(&ends);
             KeyJson::Tuple { netns, local, remote }
         }
-        Key::Cgroup(cgroup) => KeyJson::Cgroup { cgroup },
+        Key::Cgroup(cgroup) => KeyJson::Cgroup {
+            cgroup,
+            place: json::place(place),
+        },
     }
 }
 
@@ -201,6 +206,7 @@ mod tests {
                 written(&examples::empty(), &[]),
                 written(&examples::ordinary(), &[]),
                 written(&examples::by_endpoint(), &[TcpState::CloseWait]),
+                written(&examples::by_cgroup(), &[TcpState::CloseWait]),
                 written(&examples::overfull(), &[TcpState::Closing]),
             ]
             .concat()

@@ -60,7 +60,7 @@ fn push_each(text: &mut String, picture: &Picture<'_>, each: &[&Group]) {
     let left_out = shown.len().saturating_sub(picture.top);
     for (group, rows) in shown.iter().take(picture.top) {
         let Who::One(named) = group.who else { continue };
-        let mut title = named.to_string();
+        let mut title = group.title();
         if let Some(netns) = named.key.netns().filter(|_| has_several_netns(picture.report)) {
             let _ = write!(title, " in network namespace {netns}");
         }
@@ -290,6 +290,11 @@ mod tests {
     #[test]
     fn endpoints_of_ipv6_fit() {
         insta::assert_snapshot!(drawn(&examples::by_endpoint(), &[TcpState::CloseWait], 10));
+    }
+
+    #[test]
+    fn cgroups_are_called_by_their_paths() {
+        insta::assert_snapshot!(drawn(&examples::by_cgroup(), &[TcpState::CloseWait], 10));
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl Gathering<'_> {
         };
         while now >= self.open(replay).since.plus(step) {
             let open = self.open(replay);
-            let (report, since, began) = (open.collector.ended(), open.since, open.began);
+            let (report, since, began) = (open.collector.ended(&replay.engine), open.since, open.began);
             open.collector.begin_interval();
             open.since = since.plus(step);
             if since == began {
