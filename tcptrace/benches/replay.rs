@@ -1,6 +1,7 @@
 //! What a recording costs on disk, and how fast it is read and replayed: a million connections to many hosts, half of
 //! them a client's that closes first, half a server's, each event at a time of its own; once on a calm server and once
-//! on a busy one, whose TIME_WAITs no cache holds. `TCPTRACE_BENCH_RECORDING` names a file to measure instead,
+//! on a busy one, whose TIME_WAITs no cache holds. Beside it, what pyarrow takes to decode the same file on one thread,
+//! where `cargo xtask analysts` has installed it. `TCPTRACE_BENCH_RECORDING` names a file to measure instead,
 //! `TCPTRACE_BENCH_KEEP` one to write, the busy server's in the end.
 
 use nix::time::{ClockId, clock_gettime};
@@ -26,6 +27,7 @@ use tcptrace::{
     },
     source::replay::Replay,
 };
+use tcptrace_tests::analysts;
 
 const CONNECTIONS: u64 = 1_000_000;
 
@@ -38,6 +40,25 @@ const ROUNDS: usize = 8;
 
 /// Entries of a stretch.
 const STRETCH: u64 = 65_536;
+
+/// Decodes a file so many times and prints how many rows it has, and the seconds of processor time that they take: for
+/// each batch, which is about a stretch, its best.
+const PYARROW: &str = "
+import sys, time, pyarrow as pa
+pa.set_cpu_count(1)
+path, rounds = sys.argv[1], int(sys.argv[2])
+best = None
+for _ in range(rounds):
+    took, rows = [], 0
+    latest = time.process_time()
+    for batch in pa.ipc.open_stream(pa.memory_map(path)):
+        rows += batch.num_rows
+        now = time.process_time()
+        took.append(now - latest)
+        latest = now
+    best = [min(pair) for pair in zip(best or took, took)]
+print(rows, sum(best))
+";
 
 fn main() {
     if let Ok(path) = env::var("TCPTRACE_BENCH_RECORDING") {
@@ -69,6 +90,28 @@ fn measure(bytes: Vec<u8>) {
     );
     println!("read          {}", speed(read, entries, changes));
     println!("read, replay  {}", speed(replayed, entries, changes));
+    println!("pyarrow       {}", by_pyarrow(&bytes));
+}
+
+fn by_pyarrow(bytes: &[u8]) -> String {
+    if let Some(missing) = analysts::unmet() {
+        return format!("not measured: {missing}");
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let name = "bench.arrows";
+    fs::write(folder.path().join(name), bytes).expect("the recording can be written");
+    let said = analysts::ask(folder.path(), PYARROW, &[name, &ROUNDS.to_string()]);
+    let numbers = said
+        .out
+        .split_once(' ')
+        .and_then(|(rows, seconds)| Some((rows.parse::<u64>().ok()?, seconds.trim().parse::<f64>().ok()?)));
+    let (rows, seconds) = numbers.unwrap_or_else(|| panic!("{}{}", said.out, said.err));
+    let took = Duration::from_secs_f64(seconds);
+    format!(
+        "{} ms, {} thousand rows/s",
+        took.as_millis(),
+        u128::from(rows) * 1_000_000 / took.as_nanos().max(1)
+    )
 }
 
 fn speed(took: Duration, entries: u64, changes: u64) -> String {

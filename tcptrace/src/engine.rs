@@ -53,6 +53,15 @@ impl Engine {
         });
     }
 
+    /// Applies a few events, in order of time, as [`Self::ingest`] does each: cheaper where the caches do not hold the
+    /// table.
+    pub fn ingest_all(&mut self, events: &[Event], emit: &mut impl FnMut(&Change)) {
+        self.table.foresee(events.iter().map(|event| event.sock));
+        for event in events {
+            self.ingest(event, emit);
+        }
+    }
+
     /// Ends what waited for an explanation until `now`.
     pub fn settle(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
         let Self { table, stats, .. } = self;

@@ -238,9 +238,9 @@ impl Table {
 
     /// Looks at the rows of sockets that events are about to come of. Of several in turn the loads do not wait for
     /// each other, as those of [`Self::apply`] do; they are most of its time where the caches do not hold the table.
-    pub fn foresee(&mut self, socks: &[SockRef]) {
+    pub fn foresee(&mut self, socks: impl IntoIterator<Item = SockRef>) {
         for sock in socks {
-            if let Some(slot) = self.keys.find(key_of(*sock), &self.rows) {
+            if let Some(slot) = self.keys.find(key_of(sock), &self.rows) {
                 let row = &self.rows[slot as usize];
                 // Fields that are cache lines apart.
                 black_box((row.ends.local_port, row.life.state, row.listener, row.netns));

@@ -304,9 +304,11 @@ impl Session {
             }
             emit(change);
         };
-        live.drain(|event| {
-            tap.event(event);
-            engine.ingest(event, &mut witness);
+        live.drain(|events| {
+            for event in events {
+                tap.event(event);
+            }
+            engine.ingest_all(events, &mut witness);
         });
         tap.tell(Entry::Settled(now));
         engine.settle(now, &mut witness);
@@ -511,7 +513,7 @@ impl Session {
                 row.state == TcpState::TimeWait && known.is_some_and(|known| is_waiting(&known.life))
             });
             let mut events: Vec<Event> = Vec::new();
-            self.live.drain(|event| events.push(*event));
+            self.live.drain(|drained| events.extend_from_slice(drained));
             self.tap.look(begun, &rows, &events);
             self.engine.observe(&rows, &events, emit);
         }
@@ -593,7 +595,7 @@ impl Session {
             }
         };
         let mut events: Vec<Event> = Vec::new();
-        self.live.drain(|event| events.push(*event));
+        self.live.drain(|drained| events.extend_from_slice(drained));
         self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));

@@ -24,7 +24,11 @@ pub struct Live {
     /// Records read.
     pub records: u64,
     ring: RingBuf<MapData>,
+    batch: Vec<Event>,
 }
+
+/// So many events are handed over at once, at most.
+const BATCH: usize = 32;
 
 impl Live {
     /// Attaches.
@@ -39,22 +43,34 @@ impl Live {
             unknown: 0,
             records: 0,
             ring,
+            batch: Vec::with_capacity(BATCH),
         })
     }
 
-    /// Hands over every event that is in the buffer.
-    pub fn drain(&mut self, mut each: impl FnMut(&Event)) {
-        while let Some(record) = self.ring.next() {
+    /// Hands over every event that is in the buffer, some at a time.
+    pub fn drain(&mut self, mut each: impl FnMut(&[Event])) {
+        while self.fill() {
+            each(&self.batch);
+        }
+        self.kernel.flush_log();
+    }
+
+    /// Takes the next events out of the buffer; whether there were any.
+    fn fill(&mut self) -> bool {
+        self.batch.clear();
+        while self.batch.len() < BATCH
+            && let Some(record) = self.ring.next()
+        {
             self.records += 1;
             match decode::event(&record) {
-                Ok(event) => each(&event),
+                Ok(event) => self.batch.push(event),
                 Err(error) => {
                     log::debug!("a record that is not understood: {error}");
                     self.unknown += 1;
                 }
             }
         }
-        self.kernel.flush_log();
+        !self.batch.is_empty()
     }
 
     /// What the kernel side counted.

@@ -51,7 +51,7 @@ impl Replay {
     /// Looks for the sockets of rows that follow soon: while one is fetched from memory, others are too. Changes
     /// nothing.
     pub fn foresee(&mut self, socks: &[SockRef]) {
-        self.engine.table.foresee(socks);
+        self.engine.table.foresee(socks.iter().copied());
     }
 
     /// Takes one entry; `emit` gets every change of state that it makes known.
