@@ -220,7 +220,7 @@ fn histograms_by_cgroup_name_its_path(netns: Netns) {
     let mut stdout = running.stdout();
     let header = command::first_line(&mut stdout);
     assert!(header.starts_with("{\"header\""), "{header}");
-    servers.each_ref().map(Server::hang_up);
+    servers.iter().for_each(Server::hang_up);
     let lines = command::rest_of(stdout);
     assert!(running.status().success());
     let told: BTreeSet<(String, String)> = lines
