@@ -98,8 +98,10 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
                                 who: tag.who,
                                 cells: Cells::default(),
                                 missed_at_most: 0,
-                                place: tag.place,
+                                place: None,
                             });
+                        // An interval's tags may be from before the path was known.
+                        group.place = group.place.take().or(tag.place);
                         let (measure, kind) = (tag.measure, tag.kind);
                         group.cells.record_all(measure, kind, &interval.histogram);
                     }
@@ -347,13 +349,14 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_cgroup_is_read_with_its_id() {
+    fn the_path_of_a_cgroup_is_read_with_its_id_from_whichever_interval_has_it() {
         let report = examples::by_cgroup();
-        let mut dump = read("x.hlog", &log("web1", 5, 60, &report), By::Cgroup).unwrap();
-        for group in &mut dump.report.groups {
-            assert_eq!(group.host.take().as_deref(), Some("web1"));
+        let mut before = report.clone();
+        for group in &mut before.groups {
+            group.place = None;
         }
-        assert_eq!(dump.report.groups, report.groups);
+        let text = log("web1", 5, 60, &before) + &log("web1", 5, 60, &report);
+        let dump = read("x.hlog", &text, By::Cgroup).unwrap();
         let titles: Vec<String> = dump.report.groups.iter().map(Group::title).collect();
         assert!(
             titles.contains(&"cgroup 77 /system.slice/nginx.service".to_owned()),
