@@ -72,6 +72,10 @@ impl fmt::Display for Family {
     }
 }
 
+/// The kernel lets nobody use an IPv6 address before its own work queue has looked at it. Where sixty devices are made
+/// at once on an emulated processor, that once took more than ten seconds.
+const ADDRESS_PATIENCE: Duration = Duration::from_mins(1);
+
 /// The remote host.
 pub struct Peer {
     family: Family,
@@ -86,10 +90,7 @@ impl Peer {
         let tun = Tun::open("peer0")?;
         interface::bring_up("peer0")?;
         interface::add_address("peer0", family.host())?;
-        // The kernel lets nobody use an IPv6 address before its own work queue has looked at it.
-        let usable = poll_until(Duration::from_secs(10), || {
-            UdpSocket::bind((family.host(), 0)).ok()
-        });
+        let usable = poll_until(ADDRESS_PATIENCE, || UdpSocket::bind((family.host(), 0)).ok());
         if usable.is_none() {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
