@@ -15,13 +15,11 @@ use tcptrace::{
         TimerStep, What,
     },
     filter::Filter,
+    source::live,
     stats::{collector::Collector, key::By},
 };
 
 const BATCH: usize = 1_000;
-
-/// So many at a time, as from the ring buffer.
-const DRAINED: usize = 32;
 
 /// Between two events: a million a second.
 const GAP: Nanos = Nanos(1_000);
@@ -59,7 +57,7 @@ fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
         .counter(ItemsCount::new(BATCH))
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
-            for drained in events.chunks(DRAINED) {
+            for drained in events.chunks(live::BATCH) {
                 engine.ingest_all(drained, &mut |change| collector.take(change));
             }
             engine.settle(events[BATCH - 1].time, &mut |change| collector.take(change));
@@ -76,7 +74,7 @@ fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
             let mut changes = 0_u64;
-            for drained in events.chunks(DRAINED) {
+            for drained in events.chunks(live::BATCH) {
                 engine.ingest_all(drained, &mut |_| changes += 1);
             }
             engine.settle(events[BATCH - 1].time, &mut |_| changes += 1);

@@ -28,7 +28,7 @@ pub struct Live {
 }
 
 /// So many events are handed over at once, at most.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 impl Live {
     /// Attaches.
