@@ -214,30 +214,37 @@ fn histograms_by_cgroup_name_its_path(netns: Netns) {
         paths("histograms").map(|path| Cgroup::make(&path).expect("a cgroup can be made"));
     let servers = [&docker, &unit].map(|cgroup| Server::start(Some(cgroup), false));
     let inode = netns.inode.to_string();
-    let mut hist = tcptrace(&["hist", "--json", "--by", "cgroup", "-N", &inode]);
-    hist.args(["--state", "close-wait", "--duration", "2"]);
-    let mut running = command::Running::start(hist);
-    let mut stdout = running.stdout();
-    let header = command::first_line(&mut stdout);
-    assert!(header.starts_with("{\"header\""), "{header}");
-    servers.iter().for_each(Server::hang_up);
-    let lines = command::rest_of(stdout);
-    assert!(running.status().success());
-    let told: BTreeSet<(String, String)> = lines
-        .iter()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-        .filter(|row| row["group"] == "key")
-        .map(|row| {
-            assert_eq!(row["open"]["count"], 1, "{row}");
-            let key = &row["key"];
-            (key["cgroup"].to_string(), key["cgroup_path"].to_string())
-        })
-        .collect();
-    let expected = [&docker, &unit].map(|cgroup| {
+    let measured = |open: &str, meanwhile: &dyn Fn()| -> BTreeSet<(String, String)> {
+        let mut hist = tcptrace(&["hist", "--json", "--by", "cgroup", "-N", &inode]);
+        hist.args(["--state", "close-wait", "--duration", "2"]);
+        let mut running = command::Running::start(hist);
+        let mut stdout = running.stdout();
+        let header = command::first_line(&mut stdout);
+        assert!(header.starts_with("{\"header\""), "{header}");
+        meanwhile();
+        let lines = command::rest_of(stdout);
+        assert!(running.status().success());
+        lines
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+            .filter(|row| row["group"] == "key")
+            .map(|row| {
+                assert_eq!(row[open]["count"], 1, "{row}");
+                let key = &row["key"];
+                (key["cgroup"].to_string(), key["cgroup_path"].to_string())
+            })
+            .collect()
+    };
+    let expected = BTreeSet::from([&docker, &unit].map(|cgroup| {
         let id = cgroup.id().expect("it exists");
         (id.to_string(), format!("\"{}\"", cgroup.path()))
-    });
-    assert_eq!(told, BTreeSet::from(expected));
+    }));
+    assert_eq!(
+        measured("open", &|| servers.iter().for_each(Server::hang_up)),
+        expected
+    );
+    // Now nothing changes any more.
+    assert_eq!(measured("open_lower_bounds", &|| ()), expected);
 }
 
 fn a_process_in_pid_and_network_namespaces_of_its_own_is_found(_: Netns) {

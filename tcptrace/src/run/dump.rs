@@ -75,11 +75,8 @@ impl Dumper {
             collector, cgroups, ..
         } = self;
         let Some(collector) = collector else { return };
-        if collector.asks_for_places() && collector.has_taken() {
-            let now = clock::monotonic();
-            session.engine.table.processes.place_all(now, &mut |process| {
-                cgroups.place(process.key, process.cgroup, now)
-            });
+        if collector.asks_for_places() {
+            cgroups.find_places(&mut session.engine.table.processes, clock::monotonic());
         }
         collector.sort(&session.engine);
     }

@@ -108,12 +108,9 @@ impl Measuring {
 
     /// Counts what was taken, after it was found out where processes run, if that is asked.
     fn sort(&mut self, now: Nanos) {
-        if self.collector.asks_for_places() && self.collector.has_taken() {
-            let Self { session, cgroups, .. } = self;
-            let processes = &mut session.engine.table.processes;
-            processes.place_all(now, &mut |process| {
-                cgroups.place(process.key, process.cgroup, now)
-            });
+        if self.collector.asks_for_places() {
+            self.cgroups
+                .find_places(&mut self.session.engine.table.processes, now);
         }
         self.collector.sort(&self.session.engine);
     }

@@ -182,9 +182,7 @@ impl LiveView {
             scans: session.scan_cost(),
             shortfalls: session.shortfalls(),
         };
-        session.engine.table.processes.place_all(now, &mut |process| {
-            cgroups.place(process.key, process.cgroup, now)
-        });
+        cgroups.find_places(&mut session.engine.table.processes, now);
         let app = &mut screen.app;
         gather.frame(&mut app.content, &mut session.engine, now, context, filter);
         app.content.share = self.meter.read(session, now);

@@ -4,7 +4,7 @@
 use super::process;
 use crate::{
     event::{Nanos, ProcessKey},
-    owner::container::Place,
+    owner::{container::Place, processes::Processes},
 };
 use hashbrown::HashMap;
 use std::{
@@ -83,6 +83,11 @@ impl Cgroups {
             return by_id;
         }
         process::place_of(process).map(Arc::new).or(by_id)
+    }
+
+    /// Finds out where every process runs that a row names, unless that is known or was asked a moment ago.
+    pub fn find_places(&mut self, processes: &mut Processes, now: Nanos) {
+        processes.place_all(now, &mut |process| self.place(process.key, process.cgroup, now));
     }
 
     fn by_id(&mut self, id: u64, now: Nanos) -> Option<Arc<Place>> {

@@ -54,12 +54,6 @@ impl Collector {
         }
     }
 
-    /// Whether changes were taken that wait for [`Self::sort`].
-    #[must_use]
-    pub const fn has_taken(&self) -> bool {
-        !self.batch.is_empty()
-    }
-
     /// Counts the changes taken, by whom the engine says that they are of. Where processes run must have been found
     /// out, if the filter asks for places.
     pub fn sort(&mut self, engine: &Engine) {
@@ -90,18 +84,29 @@ impl Collector {
     /// What has ended.
     #[must_use]
     pub fn ended(&self, engine: &Engine) -> Report {
-        let mut report = Report::of_totals(&self.totals, self.keyed.by());
-        report.take_keys(&self.keyed);
-        self.find_places(&mut report, engine);
-        report
+        self.named(self.counted(), engine)
     }
 
     /// What has ended, and what the table still has at `now`.
     #[must_use]
     pub fn report(&self, engine: &Engine, now: Nanos) -> Report {
-        let mut report = self.ended(engine);
+        let mut report = self.counted();
         report.take_open(engine, now, self.watched_from, &self.filter);
-        self.find_places(&mut report, engine);
+        self.named(report, engine)
+    }
+
+    fn counted(&self) -> Report {
+        let mut report = Report::of_totals(&self.totals, self.keyed.by());
+        report.take_keys(&self.keyed);
+        report
+    }
+
+    /// The report with the paths of its cgroups.
+    fn named(&self, mut report: Report, engine: &Engine) -> Report {
+        if self.keyed.by() == By::Cgroup {
+            let places = engine.table.processes.places_by_cgroup();
+            report.find_places(|id| places.get(&id).copied().cloned());
+        }
         report
     }
 
@@ -109,13 +114,6 @@ impl Collector {
     #[must_use]
     pub fn asks_for_places(&self) -> bool {
         self.filter.asks_for_places() || self.keyed.by() == By::Cgroup
-    }
-
-    fn find_places(&self, report: &mut Report, engine: &Engine) {
-        if self.keyed.by() == By::Cgroup {
-            let places = engine.table.processes.places_by_cgroup();
-            report.find_places(|id| places.get(&id).copied().cloned());
-        }
     }
 
     /// What has ended of one of those told apart; nothing where there was none, or it is among the rest.

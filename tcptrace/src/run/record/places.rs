@@ -37,10 +37,7 @@ impl Places {
     /// Looks up and tells what is new.
     pub(super) fn find(&mut self, session: &mut Session) {
         let now = clock::monotonic();
-        let cgroups = &mut self.cgroups;
-        session.engine.table.processes.place_all(now, &mut |process| {
-            cgroups.place(process.key, process.cgroup, now)
-        });
+        self.cgroups.find_places(&mut session.engine.table.processes, now);
         self.tell(session);
     }
 
