@@ -178,7 +178,7 @@ fn is_a_transition(old: State, new: State) -> bool {
         Listen => matches!(new, Close | SynRecv),
         SynSent | SynRecv => matches!(new, Established),
         Established => matches!(new, FinWait1 | CloseWait),
-        FinWait1 => matches!(new, FinWait2 | TimeWait),
+        FinWait1 => matches!(new, FinWait2),
         FinWait2 => matches!(new, TimeWait),
         CloseWait => matches!(new, LastAck),
         Closing => false,

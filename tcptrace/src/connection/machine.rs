@@ -102,8 +102,6 @@ pub enum Input {
         fin_received: bool,
         /// Whether no process holds the socket.
         is_orphan: bool,
-        /// Whether events were lost that no snapshot has made up for yet.
-        after_loss: bool,
     },
     /// The peer sent a RST.
     ResetReceived,
@@ -122,6 +120,8 @@ pub enum Input {
     },
     /// The timewait sock ended.
     TimewaitEnd {
+        /// Its last substate.
+        substate: TcpState,
         /// How.
         how: How,
         /// The reason where `how` does not say.
@@ -190,10 +190,11 @@ pub enum Outcome {
     },
 }
 
-/// Applies one input.
+/// Applies one input. `after_loss`: events were lost that no snapshot has made up for yet, so that what was not told
+/// may have happened all the same.
 #[must_use]
 #[inline(always)]
-pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
+pub fn step(life: &mut Life, input: Input, time: Nanos, after_loss: bool) -> Outcome {
     match input {
         Input::State {
             old,
@@ -201,7 +202,6 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
             error,
             fin_received,
             is_orphan,
-            after_loss,
         } => {
             life.is_orphan |= is_orphan;
             if new == TcpState::Close {
@@ -212,24 +212,27 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
         }
         Input::ResetReceived => reset(life, EndReason::ResetReceived),
         Input::ResetSent => reset(life, EndReason::ResetSent),
-        Input::TimewaitStart(substate) => timewait_start(life, substate, time),
+        Input::TimewaitStart(substate) => timewait_start(life, substate, true, time),
         Input::TimewaitFull => {
             // The socket's CLOSE follows on the same CPU; this explains it.
             life.reset = Some(EndReason::TimewaitOverflow);
             Outcome::Same
         }
-        Input::TimewaitSegment { substate, is_reset } => timewait_segment(life, substate, is_reset, time),
-        Input::TimewaitEnd { how, otherwise } => {
-            let reason = timewait_reason(life, how, otherwise);
-            ended(life, time, reason)
+        Input::TimewaitSegment { substate, is_reset } => {
+            timewait_segment(life, substate, is_reset, !after_loss, time)
         }
+        Input::TimewaitEnd {
+            substate,
+            how,
+            otherwise,
+        } => timewait_ended(life, time, substate, how, otherwise),
         Input::TimewaitTimer {
             step,
             substate,
             otherwise,
             looked,
         } => match step {
-            TimerStep::Start => timer_started(life, substate, looked, time),
+            TimerStep::Start => timer_started(life, substate, looked, !after_loss, time),
             TimerStep::Cancel => {
                 life.is_timewait = true;
                 life.held = Some(Held::TimerCancelled {
@@ -249,7 +252,7 @@ pub fn step(life: &mut Life, input: Input, time: Nanos) -> Outcome {
         },
         Input::RequestTimer(step) => request_timer(life, step, time),
         Input::RequestDropped => hold_request(life, EndReason::HandshakeReset, time),
-        Input::Release => release(life),
+        Input::Release => release(life, after_loss),
     }
 }
 
@@ -364,24 +367,25 @@ fn reset(life: &mut Life, reason: EndReason) -> Outcome {
     }
 }
 
-fn timewait_start(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
+fn timewait_start(life: &mut Life, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
     life.is_timewait = true;
     life.is_orphan = true;
     life.held = None;
     life.reset = None;
-    enter(life, substate, time)
+    enter(life, substate, is_first, time)
 }
 
 /// Moves to `substate` unless it is there already. A timewait sock never goes back to FIN_WAIT2: an event that
-/// says so was overtaken.
-fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
+/// says so was overtaken. `is_first`: no event before this one can have told of the substate.
+fn enter(life: &mut Life, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
     if life.state == substate || life.state == TcpState::TimeWait || time < life.since.time() {
         return Outcome::Same;
     }
     let old = life.state;
-    // RFC 9293 leads to TIME_WAIT from these three alone: from elsewhere, events in between were lost.
+    // A timewait sock takes over from these two alone (`tcp_rcv_state_process`, `tcp_fin`: from FIN_WAIT1 a socket goes
+    // to FIN_WAIT2 first, if only for a moment). From elsewhere, events in between were lost.
     let dwell = match old {
-        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing => life.since.age(time),
+        TcpState::FinWait2 | TcpState::Closing if is_first => life.since.age(time),
         _ => Age::AtLeast(Nanos(0)),
     };
     life.state = substate;
@@ -394,7 +398,13 @@ fn enter(life: &mut Life, substate: TcpState, time: Nanos) -> Outcome {
     }
 }
 
-fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: Nanos) -> Outcome {
+fn timewait_segment(
+    life: &mut Life,
+    substate: TcpState,
+    is_reset: bool,
+    is_first: bool,
+    time: Nanos,
+) -> Outcome {
     if let Some(Held::TimerCancelled { at, otherwise, .. }) = life.held {
         let how = if is_reset {
             How::Reset
@@ -406,17 +416,23 @@ fn timewait_segment(life: &mut Life, substate: TcpState, is_reset: bool, time: N
     // Where a timewait sock handles segments, the full socket's CLOSE was no end.
     life.held = None;
     life.is_timewait = true;
-    enter(life, substate, time)
+    enter(life, substate, is_first, time)
 }
 
 /// A timewait sock's timer was set, or set anew. That of a sock in FIN_WAIT2 is set anew by the FIN, and by any segment
 /// after it; but only a timer that changes its slot in the wheel is seen to be. So where no hook shows the segments, the
 /// FIN may have come at any time since these were last looked at.
-fn timer_started(life: &mut Life, substate: TcpState, looked: Option<Nanos>, time: Nanos) -> Outcome {
+fn timer_started(
+    life: &mut Life,
+    substate: TcpState,
+    looked: Option<Nanos>,
+    is_first: bool,
+    time: Nanos,
+) -> Outcome {
     let Life {
         is_timewait, since, ..
     } = *life;
-    let mut outcome = timewait_start(life, substate, time);
+    let mut outcome = timewait_start(life, substate, is_first, time);
     if let (
         true,
         Some(looked),
@@ -433,8 +449,8 @@ fn timer_started(life: &mut Life, substate: TcpState, looked: Option<Nanos>, tim
     outcome
 }
 
-/// Ends a timewait sock that was in `substate` then. Where no hook shows the segment of a late FIN, this may be the
-/// first that is known of its TIME_WAIT.
+/// Ends a timewait sock that was in `substate` then. Where no hook shows the segment of a late FIN, or where events were
+/// lost, this may be the first that is known of that state.
 fn timewait_ended(
     life: &mut Life,
     at: Nanos,
@@ -443,7 +459,7 @@ fn timewait_ended(
     otherwise: Option<EndReason>,
 ) -> Outcome {
     let known = life.state;
-    let is_late = known == TcpState::FinWait2 && substate == TcpState::TimeWait;
+    let is_late = known != substate && known != TcpState::TimeWait;
     if is_late {
         life.state = substate;
         life.since = Since::before(at.max(life.since.time()));
@@ -486,8 +502,9 @@ fn hold_request(life: &mut Life, otherwise: EndReason, time: Nanos) -> Outcome {
     Outcome::Holding
 }
 
-fn release(life: &mut Life) -> Outcome {
-    match life.held {
+/// The wait is over: nothing has explained the end. That proves something only where nothing was lost.
+fn release(life: &mut Life, after_loss: bool) -> Outcome {
+    let mut outcome = match life.held {
         None => Outcome::Same,
         Some(Held::Close { at, otherwise }) => ended(life, at, otherwise),
         Some(Held::TimerCancelled {
@@ -496,7 +513,11 @@ fn release(life: &mut Life) -> Outcome {
             otherwise,
         }) => timewait_ended(life, at, substate, How::Other, otherwise),
         Some(Held::Request { at, otherwise }) => ended(life, at, Some(otherwise)),
+    };
+    if let (true, Outcome::Ended { dwell, .. }) = (after_loss, &mut outcome) {
+        *dwell = Age::AtLeast(dwell.span());
     }
+    outcome
 }
 
 #[inline]
@@ -533,7 +554,6 @@ mod tests {
             error: 0,
             fin_received: false,
             is_orphan: false,
-            after_loss: false,
         }
     }
 
@@ -544,7 +564,7 @@ mod tests {
     fn run(life: &mut Life, inputs: &[(u64, Input)]) -> Vec<Outcome> {
         inputs
             .iter()
-            .map(|(millis, input)| step(life, *input, at(*millis)))
+            .map(|(millis, input)| step(life, *input, at(*millis), false))
             .filter(|outcome| !matches!(outcome, Outcome::Same | Outcome::Holding))
             .collect()
     }
@@ -727,30 +747,67 @@ mod tests {
             error: 0,
             fin_received: true,
             is_orphan: true,
-            after_loss: true,
         };
-        assert_eq!(step(&mut life, closed, at(5)), Outcome::Same);
+        assert_eq!(step(&mut life, closed, at(5), true), Outcome::Same);
         assert!(life.is_timewait);
     }
 
     #[test]
     fn a_dwell_across_lost_events_is_a_lower_bound() {
-        let lower_bound = |outcome: Outcome| match outcome {
-            Outcome::Moved { dwell, .. } | Outcome::Ended { dwell, .. } => !dwell.is_exact(),
-            Outcome::Same | Outcome::Holding | Outcome::Impossible { .. } => false,
+        let is_lower_bound = |known: TcpState, input: Input| {
+            let mut life = Life::new(known, Since::at(at(0)));
+            match step(&mut life, input, at(5), true) {
+                Outcome::Moved { dwell, .. } | Outcome::Ended { dwell, .. } => !dwell.is_exact(),
+                Outcome::Same | Outcome::Holding | Outcome::Impossible { .. } => false,
+            }
         };
-        let mut skipped = open();
-        assert!(lower_bound(step(
-            &mut skipped,
-            Input::TimewaitStart(TimeWait),
-            at(5)
-        )));
-        let mut skipped = Life::new(CloseWait, Since::at(at(0)));
-        assert!(lower_bound(step(
-            &mut skipped,
-            state(LastAck, TcpState::Close),
-            at(5)
-        )));
+        let segment = Input::TimewaitSegment {
+            substate: TimeWait,
+            is_reset: false,
+        };
+        assert!(is_lower_bound(Established, Input::TimewaitStart(TimeWait)));
+        assert!(is_lower_bound(FinWait1, Input::TimewaitStart(FinWait2)));
+        assert!(!is_lower_bound(FinWait2, Input::TimewaitStart(TimeWait)));
+        assert!(is_lower_bound(FinWait2, segment));
+        assert!(is_lower_bound(FinWait2, timer(TimerStep::Start, TimeWait)));
+        assert!(is_lower_bound(CloseWait, state(LastAck, TcpState::Close)));
+    }
+
+    #[test]
+    fn the_end_of_a_timewait_sock_is_no_end_of_fin_wait1() {
+        for end in [
+            Input::TimewaitEnd {
+                substate: TimeWait,
+                how: How::ReusedBySyn,
+                otherwise: None,
+            },
+            timer(TimerStep::Expire, TimeWait),
+        ] {
+            let mut life = Life::new(FinWait1, Since::at(at(0)));
+            let outcome = step(&mut life, end, at(1049), true);
+            let expected = Outcome::Ended {
+                at: at(1049),
+                old: TimeWait,
+                dwell: Age::AtLeast(at(0)),
+                reason: reason(&[outcome]),
+                before: Some(FinWait1),
+            };
+            assert_eq!(outcome, expected);
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_not_explained_proves_nothing_after_a_loss() {
+        for after_loss in [false, true] {
+            let mut life = Life::new(SynRecv, Since::at(at(0)));
+            let expired = Input::RequestTimer(TimerStep::Expire);
+            assert_eq!(step(&mut life, expired, at(5), after_loss), Outcome::Holding);
+            let outcome = step(&mut life, Input::Release, at(7), after_loss);
+            let Outcome::Ended { dwell, .. } = outcome else {
+                panic!("{outcome:?}");
+            };
+            assert_eq!((dwell.span(), dwell.is_exact()), (at(5), !after_loss));
+        }
     }
 
     #[test]
@@ -787,7 +844,7 @@ mod tests {
     #[test]
     fn an_impossible_order_is_said_and_the_event_believed() {
         let mut life = Life::new(CloseWait, Since::at(at(0)));
-        let outcome = step(&mut life, state(Established, FinWait1), at(5));
+        let outcome = step(&mut life, state(Established, FinWait1), at(5), false);
         assert_eq!(
             outcome,
             Outcome::Impossible {
@@ -810,21 +867,15 @@ mod tests {
             Just(TimerStep::Expire)
         ];
         prop_oneof![
-            (
-                any_state(),
-                any_state(),
-                any::<bool>(),
-                any::<bool>(),
-                any::<bool>()
-            )
-                .prop_map(|(old, new, fin_received, is_orphan, after_loss)| Input::State {
+            (any_state(), any_state(), any::<bool>(), any::<bool>(),).prop_map(
+                |(old, new, fin_received, is_orphan)| Input::State {
                     old,
                     new,
                     error: 0,
                     fin_received,
                     is_orphan,
-                    after_loss,
-                }),
+                }
+            ),
             Just(Input::ResetReceived),
             Just(Input::ResetSent),
             Just(Input::TimewaitFull),
@@ -848,14 +899,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_of_inputs_keeps_the_state_and_the_time_in_step(
-            inputs in proptest::collection::vec((any_input(), 0u64..50), 1..60)
+            inputs in proptest::collection::vec((any_input(), 0u64..50), 1..60),
+            after_loss: bool,
         ) {
             let mut life = open();
             let mut millis = 0;
             for (input, gap) in inputs {
                 millis += gap;
                 let known = life.state;
-                let outcome = step(&mut life, input, at(millis));
+                let outcome = step(&mut life, input, at(millis), after_loss);
                 match outcome {
                     Outcome::Moved { old, new, at: when, .. } => {
                         prop_assert_eq!(old, known);

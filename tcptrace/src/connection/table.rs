@@ -306,7 +306,8 @@ impl Table {
     /// Applies one input to a row.
     #[inline(never)]
     fn step(&mut self, slot: u32, input: Input, time: Nanos, emit: &mut impl FnMut(&Change)) {
-        let outcome = machine::step(&mut self.rows[slot as usize].life, input, time);
+        let after_loss = self.lost_until.is_some();
+        let outcome = machine::step(&mut self.rows[slot as usize].life, input, time, after_loss);
         self.carry_out(slot, outcome, emit);
     }
 
@@ -350,9 +351,8 @@ impl Table {
             error,
             fin_received,
             is_orphan,
-            after_loss,
         };
-        let outcome = machine::step(life, input, event.time);
+        let outcome = machine::step(life, input, event.time, after_loss);
         self.carry_out(slot, outcome, emit);
     }
 
@@ -479,7 +479,8 @@ impl Table {
             What::TimewaitStart(substate) => Input::TimewaitStart(substate),
             What::TimewaitFull => Input::TimewaitFull,
             What::TimewaitSegment { substate, is_reset } => Input::TimewaitSegment { substate, is_reset },
-            What::TimewaitEnd { how, .. } => Input::TimewaitEnd {
+            What::TimewaitEnd { substate, how } => Input::TimewaitEnd {
+                substate,
                 how,
                 otherwise: self.taken_over_by(event),
             },
