@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod command;
 pub mod event;
+pub mod failure;
 pub mod files;
 pub mod hdrhistogram;
 pub mod host;

@@ -7,7 +7,7 @@
 //! interrupts it (docs/architecture.md). What such a kernel withholds no tracer can tell: there, and only there, a test
 //! that traces and fails is tried once more, and both outcomes are printed.
 
-use crate::{analysts, cgroup::Cgroup, hdrhistogram, netns::Netns, small_disk};
+use crate::{analysts, cgroup::Cgroup, failure, hdrhistogram, netns::Netns, small_disk};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
@@ -241,10 +241,11 @@ pub fn run(
     if !arguments.list {
         announce(&tests, &missing);
     }
+    failure::shorten_panics();
     let trials = tests.into_iter().map(|test| trial(test, &missing)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(failure) = finish() {
-        eprintln!("{failure}");
+        eprintln!("{}", failure::message(&failure));
         return ExitCode::from(101);
     }
     conclusion.exit_code()
@@ -302,17 +303,17 @@ fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
         ))),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => {
-            let first = panic::catch_unwind(AssertUnwindSafe(&test.body));
-            if let Err(panic) = first {
-                let Some(process) = PROTECTED.as_ref().filter(|_| traces) else {
-                    panic::resume_unwind(panic);
-                };
+            let attempt = || panic::catch_unwind(AssertUnwindSafe(&test.body));
+            let mut outcome = attempt();
+            if let (Err(_), Some(process)) = (&outcome, PROTECTED.as_ref().filter(|_| traces)) {
                 println!(
                     "{name} has failed and is tried once more: this kernel protects process {process}, and may have withheld what it was about"
                 );
-                (test.body)();
+                outcome = attempt();
             }
-            Ok(Completion::Completed)
+            outcome
+                .map(|()| Completion::Completed)
+                .map_err(|panic| Failed::from(failure::message(panic.as_ref())))
         }
     })
 }
