@@ -1,5 +1,8 @@
 //! tcptrace: which process, on which connections, has been in which TCP state for how long, and why.
 
+// They panic where nothing can be written.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod connection;
 pub mod decode;

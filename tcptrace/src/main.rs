@@ -1,11 +1,19 @@
 //! The command.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use clap::Parser as _;
 use std::process::ExitCode;
-use tcptrace::{cli::Cli, run};
+use tcptrace::{
+    cli::Cli,
+    run::{self, messages},
+};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return run::explain(&error),
+    };
     let level = match cli.verbose {
         0 => log::LevelFilter::Error,
         1 => log::LevelFilter::Info,
@@ -14,6 +22,7 @@ fn main() -> ExitCode {
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Off)
         .filter_module("tcptrace", level)
+        .target(env_logger::Target::Pipe(Box::new(messages::Writer)))
         .init();
     run::run(cli)
 }

@@ -198,12 +198,17 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
     })
 }
 
-/// A span given in seconds.
+/// Longer spans are taken to be this long, a hundred years: clocks can add it to the present.
+const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A span given in seconds, at most a hundred years.
 ///
 /// # Errors
 /// Where it is negative, zero, or no number.
 pub fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
-    Duration::try_from_secs_f64(value)
+    let most = FOREVER.as_secs_f64();
+    let value_within = if value.is_finite() { value.min(most) } else { value };
+    Duration::try_from_secs_f64(value_within)
         .ok()
         .filter(|span| !span.is_zero())
         .ok_or_else(|| {
@@ -239,7 +244,7 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
     let bytes = digits
         .parse::<u64>()
         .ok()
-        .and_then(|number| number.checked_shl(shift))
+        .and_then(|number| number.checked_mul(1 << shift))
         .ok_or_else(|| explain(format!("\"{text}\" is no size")))?;
     match u32::try_from(bytes) {
         Ok(bytes) if bytes.is_power_of_two() && (smallest..=largest).contains(&bytes) => Ok(bytes),
@@ -349,7 +354,16 @@ mod tests {
         assert_eq!(buffer_size("8MiB"), Ok(8 << 20));
         assert_eq!(buffer_size("1g"), Ok(1 << 30));
         assert_eq!(buffer_size("4096"), Ok(4096));
-        for wrong in ["", "x", "3M", "2K", "2G", "-1", "99999999999G"] {
+        for wrong in [
+            "",
+            "x",
+            "3M",
+            "2K",
+            "2G",
+            "-1",
+            "99999999999G",
+            "18014398509481992K",
+        ] {
             assert!(buffer_size(wrong).is_err(), "{wrong}");
         }
     }
@@ -374,7 +388,11 @@ mod tests {
     #[test]
     fn times_are_above_zero() {
         assert_eq!(seconds("-d", 0.5), Ok(Duration::from_millis(500)));
-        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for long in [9_223_372_036_854_775_807.0, 1e30, f64::MAX] {
+            assert_eq!(seconds("-d", long), Ok(FOREVER));
+        }
+        assert!(std::time::Instant::now().checked_add(FOREVER).is_some());
+        for wrong in [0.0, -1.0, 1e-30, f64::NAN, f64::INFINITY] {
             assert!(seconds("-d", wrong).is_err());
         }
     }

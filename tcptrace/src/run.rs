@@ -9,6 +9,7 @@ mod files;
 pub mod hist;
 pub mod leaks;
 mod live_view;
+pub mod messages;
 pub mod playback;
 pub mod record;
 mod replay_view;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod rewatch;
 mod screen;
 pub mod session;
+pub mod signals;
 pub mod snapshot;
 pub mod trace;
 pub mod watch;
@@ -25,9 +27,9 @@ use crate::{
     cli::{Cli, Command},
     kernel::refusal::Refusal,
     options::UsageError,
-    output::sink::SinkError,
+    output::sink::{Sink, SinkError},
 };
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -93,27 +95,55 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Export(args) => export::run(&args).map(done),
         Command::Check(args) => check::run(&args, verbose).map(done),
     };
-    match result {
+    let code = match result {
         Ok(code) => code,
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
-            eprintln!("tcptrace: {error}");
+            messages::tell(error);
             ExitCode::from(code::USAGE)
         }
         Err(Failure::Refused(refusal)) => {
-            eprintln!("tcptrace: {}", refusal.explain(verbose > 0));
+            messages::tell(refusal.explain(verbose > 0));
             ExitCode::from(code::REFUSED)
         }
         Err(Failure::Output(error)) => {
-            eprintln!(
-                "tcptrace: cannot write the output: {error}\n  it means: what was written before is whole\n  what to do: free some space, or choose another place with -o"
-            );
+            messages::tell(format_args!(
+                "cannot write the output: {error}\n  it means: what was written before is whole\n  what to do: free some space, or choose another place with -o"
+            ));
             ExitCode::from(code::FAILED)
         }
         Err(Failure::Other(error)) => {
-            eprintln!("tcptrace: {error:#}");
+            messages::tell(format_args!("{error:#}"));
             ExitCode::from(code::FAILED)
         }
+    };
+    messages::finish(signals::patience());
+    code
+}
+
+/// Prints what clap has to say, which is help where that was asked for, and tells how that ended.
+#[must_use]
+pub fn explain(error: &clap::Error) -> ExitCode {
+    let is_for_a_program = !error.use_stderr() && !std::io::stdout().is_terminal();
+    let printed = if is_for_a_program {
+        Sink::open(None).map_err(SinkError::from).and_then(|mut sink| {
+            sink.lines(&error.render().to_string())
+                .and_then(|()| sink.flush())
+        })
+    } else {
+        error.print().map_err(SinkError::from)
+    };
+    match printed {
+        _ if error.use_stderr() => ExitCode::from(code::USAGE),
+        Ok(()) | Err(SinkError::Closed) => ExitCode::SUCCESS,
+        Err(SinkError::Failed(_)) => ExitCode::from(code::FAILED),
     }
+}
+
+/// Prints a whole text to standard output.
+fn print(text: &str) -> Result<bool, Failure> {
+    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    unless_closed(sink.lines(text).and_then(|()| sink.flush()))
 }
 
 /// A reader that went away is a clean end; everything else is not.

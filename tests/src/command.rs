@@ -65,6 +65,12 @@ impl Running {
         BufReader::new(self.0.stdout.take().expect("stdout is piped, and taken once"))
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         // It has not been waited for, so that its id cannot be another process's.

@@ -1,6 +1,6 @@
 //! `tcptrace check`: what this kernel and these privileges can do, hook by hook.
 
-use super::Failure;
+use super::{Failure, print};
 use crate::{
     cli::CheckArgs,
     kernel::{
@@ -18,7 +18,9 @@ use std::fmt::Write as _;
 /// Where nothing can be traced at all.
 pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     let facts = probe::look(probe::Handlers::Wanted);
-    print!("{}", system(&facts));
+    if !print(&system(&facts))? {
+        return Ok(());
+    }
     let settings = Settings {
         debug: verbose >= 2,
         ..Settings::least(args.hooks)
@@ -86,7 +88,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
             |found| format!("{} open TCP sockets", found.holders.len())
         )
     );
-    print!("{text}");
+    print(&text)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `tcptrace doctor`: what is wrong, by all rules, and which settings would help.
 
 use super::{
-    Failure, playback, unless_closed,
+    Failure, messages, playback, unless_closed,
     watching::{self, Request, Seen},
 };
 use crate::{
@@ -27,7 +27,7 @@ pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
     let mut is_found = false;
     for seen in seen(args, verbose)? {
         for shortfall in &seen.shortfalls {
-            eprintln!("tcptrace: {shortfall}");
+            messages::tell(shortfall);
         }
         let findings = findings::judge(&seen.scene);
         is_found |= findings.iter().any(|finding| finding.level >= args.fail_on);

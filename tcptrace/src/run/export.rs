@@ -1,6 +1,6 @@
 //! `tcptrace export`: recordings as a table for other tools.
 
-use super::{Failure, playback, unless_closed};
+use super::{Failure, messages, playback, unless_closed};
 use crate::{
     cli::{ExportArgs, ExportFormat},
     options,
@@ -48,7 +48,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
 
 fn say_remarks(run: &Run) {
     for remark in run.remarks() {
-        eprintln!("tcptrace: not read: {remark}");
+        messages::tell(format_args!("not read: {remark}"));
     }
 }
 

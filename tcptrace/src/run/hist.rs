@@ -4,7 +4,7 @@ mod files;
 mod forms;
 
 use super::{
-    Failure, runtime,
+    Failure, messages, runtime,
     session::{Session, Wake},
     unless_closed,
 };
@@ -118,7 +118,7 @@ impl Measuring {
     /// `false` where the reader has gone.
     fn begin(&mut self) -> Result<bool, Failure> {
         for shortfall in self.session.shortfalls() {
-            eprintln!("tcptrace: not traced: {shortfall}");
+            messages::tell(format_args!("not traced: {shortfall}"));
         }
         let line = match self.wanted.form {
             Form::Json => json::header(&self.session.header()),
@@ -161,13 +161,13 @@ impl Measuring {
         // The report says it, filtered and in full.
         summary.dwells.clear();
         let watched = Nanos(summary.watched_ns);
-        eprintln!(
-            "{} changes in {}, {} lost, {} evicted",
+        messages::print(format_args!(
+            "{} changes in {}, {} lost, {} evicted\n",
             summary.changes,
             human(watched),
             summary.lost,
             summary.evicted
-        );
+        ));
         if self.wanted.form == Form::Hlog {
             if !self.write_interval(report, now)? {
                 return Ok(());

@@ -1,7 +1,7 @@
 //! `tcptrace leaks`: who forgets to close, and why.
 
 use super::{
-    Failure, unless_closed,
+    Failure, messages, unless_closed,
     watching::{self, Request},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         watching::watch(&request, &settings, args.tracing.max_connections, duration)?
     };
     for shortfall in &seen.shortfalls {
-        eprintln!("tcptrace: {shortfall}");
+        messages::tell(shortfall);
     }
     let leaks = leak::leaks(&seen.scene);
     let places = seen.stacks.as_ref().map(|book| {

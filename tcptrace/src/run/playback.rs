@@ -1,6 +1,6 @@
 //! Plays recordings up to a moment, for every command that reads them. Says what cannot be read.
 
-use super::Failure;
+use super::{Failure, messages};
 use crate::{
     connection::table::Change,
     event::Nanos,
@@ -30,7 +30,7 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
         return Err(Failure::Other(anyhow::anyhow!("{}", reasons.join("\n"))));
     }
     for (path, error) in failures {
-        eprintln!("tcptrace: not read: {}: {error}", path.display());
+        messages::tell(format_args!("not read: {}: {error}", path.display()));
     }
     Ok(runs)
 }

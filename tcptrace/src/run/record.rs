@@ -7,7 +7,7 @@ mod trigger;
 use super::{
     Failure,
     dump::{Dumper, Signalled},
-    runtime,
+    messages, runtime,
     session::{Session, Wake},
 };
 use crate::{
@@ -56,13 +56,13 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut session = Session::start_tapped(&settings, args.tracing.max_connections, Tap::open())?;
         for shortfall in session.shortfalls() {
-            eprintln!("tcptrace: not traced: {shortfall}");
+            messages::tell(format_args!("not traced: {shortfall}"));
         }
         files.prepare().context("cannot make the recording's folder")?;
         let origin = Origin::new(
             &session.header(),
             session.shortfalls(),
-            env::args().collect::<Vec<_>>().join(" "),
+            command_line(),
             args.tracing.max_connections,
         );
         let recorder = Recorder::start(&files.begin(0), &origin, sync, &mut session.tap)
@@ -85,10 +85,18 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     })
 }
 
+/// How this program was called, as far as it is text.
+fn command_line() -> String {
+    let words: Vec<String> = env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    words.join(" ")
+}
+
 /// What came of a dump.
 fn say(outcome: Result<String, String>) {
     let (Ok(text) | Err(text)) = outcome;
-    eprintln!("tcptrace: {text}");
+    messages::tell(text);
 }
 
 /// What stopped is said, and what is left.
@@ -175,7 +183,7 @@ impl Recording {
     /// The reasons are told in the recording too.
     fn fire(&mut self, fired: &Fired) {
         for reason in &fired.reasons {
-            eprintln!("tcptrace: fired: {reason}");
+            messages::tell(format_args!("fired: {reason}"));
             self.session.tap.tell(Entry::Note {
                 time: clock::monotonic(),
                 text: format!("the flight recorder fired: {reason}").into(),
@@ -183,10 +191,10 @@ impl Recording {
         }
         if fired.left == 0 {
             self.trigger = None;
-            eprintln!(
-                "tcptrace: fired for the {}th time: from now on only SIGUSR1 saves, so that the disk does not fill",
+            messages::tell(format_args!(
+                "fired for the {}th time: from now on only SIGUSR1 saves, so that the disk does not fill",
                 trigger::MOST
-            );
+            ));
         }
         self.save_ring(Some(&fired.text));
     }
@@ -198,15 +206,15 @@ impl Recording {
         self.files.delete_old();
         match saved {
             Ok((folder, count)) => {
-                eprintln!("tcptrace: {count} files saved in {}", folder.display());
+                messages::tell(format_args!("{count} files saved in {}", folder.display()));
                 say(self.dumper.write_to(&folder.join("states.hlog"), &self.session));
                 if let Some(text) = findings
                     && let Err(error) = fs::write(folder.join("findings.txt"), text)
                 {
-                    eprintln!("tcptrace: the findings cannot be written there: {error}");
+                    messages::tell(format_args!("the findings cannot be written there: {error}"));
                 }
             }
-            Err(error) => eprintln!("tcptrace: the flight recorder cannot save its files: {error}"),
+            Err(error) => messages::tell(format_args!("the flight recorder cannot save its files: {error}")),
         }
     }
 
@@ -240,14 +248,14 @@ impl Recording {
             );
             fs::write(path, report_output::text(&[report])).map_err(Failure::Output)?;
         }
-        eprintln!(
-            "{} events, {} changes in {}, {} lost, {} not recorded",
+        messages::print(format_args!(
+            "{} events, {} changes in {}, {} lost, {} not recorded\n",
             ledger.events,
             summary.changes,
             human(Nanos(summary.watched_ns)),
             summary.lost,
             ledger.missing
-        );
+        ));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `tcptrace watch FILE` on a terminal: recordings in the live view, at any speed, from any moment.
 
-use super::{Failure, playback, runtime, screen::Screen};
+use super::{Failure, playback, runtime, screen::Screen, signals::Stop};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -16,14 +16,9 @@ use crate::{
     },
     view::Context,
 };
-use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use std::{ops::ControlFlow, time::Duration};
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
+use tokio::{runtime::Runtime, time::Instant};
 
 /// How often the keys are looked at.
 const LISTEN_EVERY: Duration = Duration::from_millis(20);
@@ -36,12 +31,10 @@ pub(super) fn run(args: &WatchArgs, filter: Filter, delay: Duration) -> Result<(
     let count = playback::open(&args.files)?.len();
     let runtime = runtime()?;
     let _context = runtime.enter();
-    let catch = |kind| signal(kind).context("cannot wait for signals");
     let text = words::of(&args.filter, &args.state);
     let app = App::new(Theme::of_environment(), args.sort, delay, text);
     let mut view = ReplayView {
-        interrupt: catch(SignalKind::interrupt())?,
-        terminate: catch(SignalKind::terminate())?,
+        stop: Stop::catch()?,
         screen: Screen::open(app)?,
         runtime: &runtime,
         filter,
@@ -80,8 +73,7 @@ enum Next {
 struct ReplayView<'a> {
     screen: Screen,
     runtime: &'a Runtime,
-    interrupt: Signal,
-    terminate: Signal,
+    stop: Stop,
     filter: Filter,
     speed: f64,
     number: usize,
@@ -251,15 +243,13 @@ impl ReplayView<'_> {
         let pause = LISTEN_EVERY.min(self.pause());
         let Self {
             runtime,
-            interrupt,
-            terminate,
+            stop,
             screen,
             ..
         } = self;
         let asked = runtime.block_on(async {
             tokio::select! {
-                _ = interrupt.recv() => Err(()),
-                _ = terminate.recv() => Err(()),
+                () = stop.recv() => Err(()),
                 asked = screen.signals.next() => Ok(Some(asked)),
                 () = tokio::time::sleep(pause) => Ok(None),
             }

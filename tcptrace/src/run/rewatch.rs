@@ -1,7 +1,7 @@
 //! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
 //! speed.
 
-use super::{Failure, playback, replay_view, unless_closed, watch};
+use super::{Failure, messages, playback, replay_view, unless_closed, watch};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -83,7 +83,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
         })?;
         for remark in run.remarks() {
-            eprintln!("tcptrace: not read: {remark}");
+            messages::tell(format_args!("not read: {remark}"));
         }
         result?;
         if is_over {
@@ -101,7 +101,7 @@ fn pause(delay: Duration, speed: f64) -> Result<Duration, UsageError> {
     Duration::try_from_secs_f64(delay.as_secs_f64() / speed).map_err(|_| {
         options::wrong(
             "--speed",
-            format!("{speed} is no speed"),
+            format!("{speed:?} is no speed"),
             "give 1 for that of the recording, 10 for ten times as fast, 0 for no waiting at all",
         )
     })

@@ -24,15 +24,12 @@ pub(super) enum Asked {
     Suspend,
     /// SIGCONT: it was stopped without being asked.
     Resume,
-    /// SIGHUP: the terminal has gone.
-    End,
 }
 
 /// The signals that are about the terminal.
 pub(super) struct Signals {
     stop: Signal,
     resume: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
@@ -41,7 +38,6 @@ impl Signals {
         Ok(Self {
             stop: catch(SignalKind::from_raw(libc::SIGTSTP))?,
             resume: catch(SignalKind::from_raw(libc::SIGCONT))?,
-            hang_up: catch(SignalKind::hangup())?,
         })
     }
 
@@ -50,7 +46,6 @@ impl Signals {
         tokio::select! {
             _ = self.stop.recv() => Asked::Suspend,
             _ = self.resume.recv() => Asked::Resume,
-            _ = self.hang_up.recv() => Asked::End,
         }
     }
 }
@@ -95,7 +90,6 @@ impl Screen {
         match asked {
             Asked::Suspend => self.try_to(Terminal::suspend),
             Asked::Resume => self.try_to(Terminal::resume),
-            Asked::End => self.is_over = true,
         }
     }
 

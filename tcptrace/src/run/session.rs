@@ -1,7 +1,7 @@
 //! A live session: the kernel side, the engine, and what keeps the two in step. Drains on a timer, repairs after
 //! losses, and waits for whatever comes first.
 
-use super::Failure;
+use super::{Failure, messages, signals::Stop};
 use crate::{
     connection::{
         audit::{self, Audit},
@@ -43,7 +43,6 @@ use std::{
 };
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
@@ -78,7 +77,7 @@ const AUDIT_PAUSE: u64 = 200;
 pub enum Wake {
     /// Time to drain.
     Tick,
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM, SIGQUIT or SIGHUP.
     Stop,
     /// The deadline.
     Deadline,
@@ -98,8 +97,7 @@ pub struct Session {
     live: Live,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
-    interrupt: Signal,
-    terminate: Signal,
+    stop: Stop,
     losses: Losses,
     repairs: Pace,
     scans: Schedule,
@@ -200,8 +198,7 @@ impl Session {
             live,
             ring,
             ticks,
-            interrupt: signal(SignalKind::interrupt()).context(context)?,
-            terminate: signal(SignalKind::terminate()).context(context)?,
+            stop: Stop::catch()?,
             losses: Losses::default(),
             repairs: Pace::new(Nanos(0), REPAIR_PAUSE),
             scans: Schedule::default(),
@@ -241,8 +238,7 @@ impl Session {
         };
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => Wake::Stop,
-            _ = self.terminate.recv() => Wake::Stop,
+            () = self.stop.recv() => Wake::Stop,
             () = deadline_passes => Wake::Deadline,
             ready = self.ring.readable() => {
                 if let Ok(mut guard) = ready {
@@ -558,7 +554,7 @@ impl Session {
         let farewell = farewell(purpose, from, next);
         match &mut self.notices {
             Some(notices) => notices.push(farewell.clone()),
-            None => eprintln!("tcptrace: {farewell}"),
+            None => messages::tell(&farewell),
         }
         self.tap.tell(Entry::Note {
             time: now,

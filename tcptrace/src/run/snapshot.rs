@@ -1,6 +1,6 @@
 //! `tcptrace snapshot`: every socket that exists now, in one pass and without tracing.
 
-use super::{Failure, unless_closed};
+use super::{Failure, messages, unless_closed};
 use crate::{
     cli::{ReadBy, SnapshotArgs},
     connection::kept_age,
@@ -52,10 +52,10 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let snapshot = match by_iterators {
         Ok(snapshot) => snapshot,
         Err(refusal) => {
-            eprintln!(
-                "tcptrace: holders come from /proc, and ages are not known: {}",
+            messages::tell(format_args!(
+                "holders come from /proc, and ages are not known: {}",
                 refusal.cause()
-            );
+            ));
             let mut snapshot = snapshot::sockets(Reader::Netlink(refusal), wanted)?;
             listing.open(snapshot::holders_by_proc(&snapshot.rows));
             listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
@@ -65,7 +65,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     listing.add_closed();
     unless_closed(listing.finish())?;
     for (netns, why) in &snapshot.failures {
-        eprintln!("tcptrace: network namespace {netns} could not be read: {why}");
+        messages::tell(format_args!("network namespace {netns} could not be read: {why}"));
     }
     Ok(())
 }

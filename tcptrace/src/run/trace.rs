@@ -1,7 +1,7 @@
 //! `tcptrace trace`: a line for each change of state.
 
 use super::{
-    Failure, runtime,
+    Failure, messages, runtime,
     session::{Session, Wake},
     unless_closed,
 };
@@ -113,7 +113,7 @@ impl Tracing {
     /// `false` where the reader has gone.
     fn begin(&mut self) -> Result<bool, Failure> {
         for shortfall in self.session.shortfalls() {
-            eprintln!("tcptrace: not traced: {shortfall}");
+            messages::tell(format_args!("not traced: {shortfall}"));
         }
         let line = match self.output.format {
             Format::Json => json::header(&self.session.header()),
@@ -298,7 +298,7 @@ impl Tracing {
             } else {
                 "changes"
             };
-            eprint!("{}", closing_lines(&summary, what));
+            messages::print(closing_lines(&summary, what));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     dump::{Dumper, Signalled},
-    live_view, runtime,
+    live_view, messages, runtime,
     session::{Session, Wake},
     unless_closed,
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{
     env,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -45,15 +45,13 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         };
         session.stop(&mut |_| {});
         let summary = session.summary(frames)?;
-        // A terminal that has gone takes no summary.
-        let _ = writeln!(
-            io::stderr(),
-            "{} changes in {}, {} lost, {} evicted",
+        messages::print(format_args!(
+            "{} changes in {}, {} lost, {} evicted\n",
             summary.changes,
             human(Nanos(summary.watched_ns)),
             summary.lost,
             summary.evicted
-        );
+        ));
         Ok(())
     })
 }
@@ -85,7 +83,7 @@ async fn print_frames(
         let wake = match woken {
             Signalled::Dump => {
                 let (Ok(text) | Err(text)) = dumper.write(session);
-                eprintln!("tcptrace: {text}");
+                messages::tell(text);
                 continue;
             }
             Signalled::Not(wake) => wake,

@@ -12,6 +12,7 @@ use crate::{
 };
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
+use tcptrace_common::Record;
 
 /// The attached kernel side and its buffer.
 pub struct Live {
@@ -24,6 +25,8 @@ pub struct Live {
     /// Records read.
     pub records: u64,
     ring: RingBuf<MapData>,
+    /// More records than the buffer holds.
+    capacity: u64,
     batch: Vec<Event>,
 }
 
@@ -43,13 +46,16 @@ impl Live {
             unknown: 0,
             records: 0,
             ring,
+            capacity: u64::from(settings.buffer_bytes) / size_of::<Record>() as u64 + 1,
             batch: Vec::with_capacity(BATCH),
         })
     }
 
-    /// Hands over every event that is in the buffer, some at a time.
+    /// Hands over every event that is in the buffer, some at a time. Of those that come meanwhile no more than fill it
+    /// once: a kernel that is faster than we are must not keep the caller here.
     pub fn drain(&mut self, mut each: impl FnMut(&[Event])) {
-        while self.fill() {
+        let end = self.records.saturating_add(self.capacity);
+        while self.records < end && self.fill() {
             each(&self.batch);
         }
         self.kernel.flush_log();

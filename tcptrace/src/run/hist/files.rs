@@ -15,7 +15,7 @@ use crate::{
     },
     record::{ledger::Ledger, runs::Run},
     run::{
-        Failure,
+        Failure, messages,
         playback::{self, Played},
         unless_closed,
     },
@@ -117,7 +117,7 @@ fn read_logs(files: &[PathBuf], by: By) -> Result<Vec<Dump>, Failure> {
         let dump = reader::read(&name.to_string(), &String::from_utf8_lossy(&bytes), by)
             .with_context(|| format!("{name} is of no use"))?;
         for damage in &dump.damage {
-            eprintln!("tcptrace: {name}: {damage}");
+            messages::tell(format_args!("{name}: {damage}"));
         }
         dumps.push(dump);
     }
@@ -155,9 +155,11 @@ impl Gathered {
             ..
         } = self;
         let watched = human(*watched_ns);
-        eprintln!("{host}: {changes} changes in {watched}, {lost} lost, {evicted} evicted, {gaps} gaps");
+        messages::print(format_args!(
+            "{host}: {changes} changes in {watched}, {lost} lost, {evicted} evicted, {gaps} gaps\n"
+        ));
         for remark in &self.remarks {
-            eprintln!("tcptrace: not read: {remark}");
+            messages::tell(format_args!("not read: {remark}"));
         }
     }
 }

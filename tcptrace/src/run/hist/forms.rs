@@ -8,6 +8,7 @@ use crate::{
     stats::measure::Kind,
 };
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -43,10 +44,12 @@ pub(super) fn write_beside(picture: &Picture<'_>, wanted: &HistOptions) -> Resul
 
 /// `dwell.hgrm` and `CLOSE_WAIT` to `dwell.CLOSE_WAIT.hgrm`.
 fn named_after(file: &Path, word: &str) -> PathBuf {
-    match file.extension() {
-        Some(extension) => file.with_extension(format!("{word}.{}", extension.to_string_lossy())),
-        None => file.with_extension(word),
+    let mut extension = OsString::from(word);
+    if let Some(last) = file.extension() {
+        extension.push(".");
+        extension.push(last);
     }
+    file.with_extension(extension)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::{
     cli::RecordArgs,
     event::Nanos,
     options::recording::{Files as Policy, RING_FILES, Rotation},
+    run::messages,
 };
 use jiff::Timestamp;
 use std::{
@@ -85,11 +86,11 @@ impl Files {
         if !self.is_numbered {
             return self.file.clone();
         }
-        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
-        let mut name = format!("{stem}-{segment:06}");
+        let mut name = self.file.file_stem().unwrap_or_default().to_owned();
+        name.push(format!("-{segment:06}"));
         if let Some(extension) = self.file.extension() {
-            name.push('.');
-            name.push_str(&extension.to_string_lossy());
+            name.push(".");
+            name.push(extension);
         }
         self.file.with_file_name(name)
     }
@@ -110,7 +111,7 @@ impl Files {
             if let Some(path) = self.written.pop_front()
                 && let Err(error) = fs::remove_file(&path)
             {
-                eprintln!("tcptrace: {} cannot be deleted: {error}", path.display());
+                messages::tell(format_args!("{} cannot be deleted: {error}", path.display()));
             }
         }
     }

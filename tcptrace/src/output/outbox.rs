@@ -1,0 +1,288 @@
+//! A thread that writes, so that whoever makes the bytes never waits for whoever reads them. What waits to be written
+//! is bounded in bytes; what does not fit is refused.
+
+use super::descriptor::Descriptor;
+use std::{
+    collections::VecDeque,
+    io::{self, Write as _},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// At most so much is written at a time: what a pipe holds (pipe(7)), so that a reader which takes anything is seen to.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// An output that is written by a thread of its own.
+#[derive(Debug)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+    most_bytes: usize,
+}
+
+/// Why a piece was not taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// Too much is waiting already.
+    Full,
+    /// The output has failed; the error is told once.
+    Failed(Option<io::Error>),
+}
+
+/// What could not be written: nobody took any of it for as long as there was patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    /// Bytes that were not written.
+    pub bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<Vec<u8>>,
+    /// Bytes in them, and in what the thread has in hand.
+    waiting: usize,
+    /// No more pieces will come.
+    is_closed: bool,
+    /// The thread has ended.
+    is_over: bool,
+    error: Option<io::Error>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as `goes_on` with the state, for at most `patience` since anything changed. Whether it came to that.
+    fn wait_while(
+        &self,
+        patience: Option<Duration>,
+        goes_on: impl Fn(&State) -> bool,
+    ) -> (MutexGuard<'_, State>, bool) {
+        let mut state = self.state();
+        while goes_on(&state) {
+            let before = state.waiting;
+            let Some(patience) = patience else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (locked, timeout) = self
+                .changed
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = locked;
+            if timeout.timed_out() && state.waiting == before && goes_on(&state) {
+                return (state, false);
+            }
+        }
+        (state, true)
+    }
+}
+
+impl Outbox {
+    /// Starts the thread. No more than `most_bytes` wait, except that a single piece may be larger.
+    ///
+    /// # Errors
+    /// Where there is no thread.
+    pub fn start(name: &str, output: Descriptor, most_bytes: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut writing = Writing {
+            shared: Arc::clone(&shared),
+            output,
+        };
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || writing.run())?;
+        Ok(Self { shared, most_bytes })
+    }
+
+    /// Hands a piece over, and takes it out of `piece`. Never waits for the reader.
+    ///
+    /// # Errors
+    /// Where it does not fit, and is still in `piece`, or where the output has failed.
+    pub fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused> {
+        let mut state = self.shared.state();
+        if state.is_over {
+            return Err(Refused::Failed(state.error.take()));
+        }
+        if state.waiting > 0 && state.waiting + piece.len() > self.most_bytes {
+            return Err(Refused::Full);
+        }
+        state.waiting += piece.len();
+        state.pieces.push_back(std::mem::take(piece));
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.state().waiting
+    }
+
+    /// The most bytes that may wait.
+    #[must_use]
+    pub const fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
+    /// Waits until nothing waits to be written, as long as something is taken within each `patience`. Whether that is so.
+    #[must_use]
+    pub fn wait_until_empty(&self, patience: Option<Duration>) -> bool {
+        let (state, _) = self
+            .shared
+            .wait_while(patience, |state| state.waiting > 0 && !state.is_over);
+        state.waiting == 0
+    }
+
+    /// Waits until everything is written. With `patience`, no longer than that for a reader who takes nothing.
+    ///
+    /// # Errors
+    /// Where the output failed, or the patience came to its end.
+    pub fn finish(self, patience: Option<Duration>) -> io::Result<Result<(), Stalled>> {
+        self.shared.state().is_closed = true;
+        self.shared.changed.notify_all();
+        let (mut state, _) = self.shared.wait_while(patience, |state| !state.is_over);
+        match state.error.take() {
+            Some(error) => Err(error),
+            None if state.is_over => Ok(Ok(())),
+            None => Ok(Err(Stalled { bytes: state.waiting })),
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.shared.state().is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+struct Writing {
+    shared: Arc<Shared>,
+    output: Descriptor,
+}
+
+impl Writing {
+    fn run(&mut self) {
+        while let Some(piece) = self.next() {
+            for chunk in piece.chunks(CHUNK_BYTES) {
+                let written = self.output.write_all(chunk);
+                let mut state = self.shared.state();
+                match written {
+                    Ok(()) => state.waiting -= chunk.len(),
+                    Err(error) => state.error = Some(error),
+                }
+                let has_failed = state.error.is_some();
+                drop(state);
+                self.shared.changed.notify_all();
+                if has_failed {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Vec<u8>> {
+        let (mut state, _) = self
+            .shared
+            .wait_while(None, |state| state.pieces.is_empty() && !state.is_closed);
+        state.pieces.pop_front()
+    }
+}
+
+impl Drop for Writing {
+    /// However it ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.shared.state().is_over = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs::File,
+        io::{PipeReader, Read as _},
+        os::fd::OwnedFd,
+    };
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn outbox(most_bytes: usize) -> (PipeReader, Outbox) {
+        let (reader, writer) = io::pipe().unwrap();
+        let output = Descriptor::from(File::from(OwnedFd::from(writer)));
+        (reader, Outbox::start("test", output, most_bytes).unwrap())
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_costs_what_does_not_fit_and_no_time() {
+        let (mut reader, outbox) = outbox(1 << 20);
+        let mut taken = 0;
+        let refused = loop {
+            let mut piece = vec![b'x'; 100_000];
+            match outbox.offer(&mut piece) {
+                Ok(()) => taken += 100_000,
+                Err(refused) => {
+                    assert_eq!(piece.len(), 100_000, "a piece that is refused stays");
+                    break refused;
+                }
+            }
+        };
+        assert!(matches!(refused, Refused::Full));
+        assert!(outbox.waiting() <= 1 << 20);
+        assert!(!outbox.wait_until_empty(Some(PATIENCE)));
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).map(|_| read.len())
+        });
+        assert_eq!(outbox.finish(None).unwrap(), Ok(()));
+        assert_eq!(reading.join().unwrap().unwrap(), taken);
+    }
+
+    #[test]
+    fn a_piece_larger_than_the_bound_goes_when_nothing_else_waits() {
+        let (mut reader, outbox) = outbox(10);
+        outbox.offer(&mut vec![b'x'; 1_000]).unwrap();
+        let mut read = vec![0; 1_000];
+        reader.read_exact(&mut read).unwrap();
+        assert!(outbox.wait_until_empty(None));
+        assert_eq!(outbox.finish(None).unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn patience_ends_only_where_nothing_is_taken() {
+        let (mut reader, outbox) = outbox(10 << 20);
+        outbox.offer(&mut vec![b'x'; 1 << 20]).unwrap();
+        let Err(stalled) = outbox.finish(Some(PATIENCE)).unwrap() else {
+            panic!("nobody reads")
+        };
+        assert!(stalled.bytes > 0 && stalled.bytes <= 1 << 20, "{stalled:?}");
+        let mut byte = [0];
+        reader.read_exact(&mut byte).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_told_of_once() {
+        let (reader, outbox) = outbox(1 << 20);
+        drop(reader);
+        outbox.offer(&mut b"x".to_vec()).unwrap();
+        assert!(!outbox.wait_until_empty(None));
+        let Err(Refused::Failed(Some(error))) = outbox.offer(&mut b"y".to_vec()) else {
+            panic!("it has failed")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(
+            outbox.offer(&mut b"z".to_vec()),
+            Err(Refused::Failed(None))
+        ));
+    }
+}

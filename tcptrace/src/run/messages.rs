@@ -1,0 +1,80 @@
+//! What the user is told on standard error. One that is full, closed or stalled costs messages, which are counted, and
+//! never the run: they are written by a thread of their own.
+
+use crate::output::{
+    descriptor::Descriptor,
+    outbox::{Outbox, Refused},
+};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// So many bytes of messages may wait for a reader.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A message is usually written within microseconds. To wait that long for one that is not keeps messages before the
+/// output that follows them.
+const ORDER: Duration = Duration::from_millis(20);
+
+static OUTBOX: LazyLock<Option<Outbox>> =
+    LazyLock::new(|| Outbox::start("messages", Descriptor::stderr().ok()?, MOST_BYTES).ok());
+
+/// Messages that could not be written since the last one that could.
+static MISSED: AtomicU64 = AtomicU64::new(0);
+
+/// Tells the user something, after the program's name.
+pub fn tell(text: impl Display) {
+    print(format_args!("tcptrace: {text}\n"));
+}
+
+/// Prints whole lines as they are.
+pub fn print(text: impl Display) {
+    let Some(outbox) = OUTBOX.as_ref() else { return };
+    let was_idle = outbox.waiting() == 0;
+    let missed = MISSED.swap(0, Ordering::Relaxed);
+    let mut bytes = match missed {
+        0 => Vec::new(),
+        1 => b"tcptrace: a message could not be written here\n".to_vec(),
+        missed => format!("tcptrace: {missed} messages could not be written here\n").into_bytes(),
+    };
+    // Formatting into memory fails where a text's own formatting does, and then there is no text.
+    let _ = write!(bytes, "{text}");
+    match outbox.offer(&mut bytes) {
+        Ok(()) if was_idle => {
+            let _ = outbox.wait_until_empty(Some(ORDER));
+        }
+        Ok(()) => {}
+        Err(Refused::Full | Refused::Failed(_)) => {
+            MISSED.fetch_add(missed + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits until all messages are written or cannot be; with `patience`, no longer than that for a reader who takes
+/// nothing.
+pub fn finish(patience: Option<Duration>) {
+    if let Some(outbox) = OUTBOX.as_ref() {
+        let _ = outbox.wait_until_empty(patience);
+    }
+}
+
+/// Messages for those who write bytes, as loggers do.
+#[derive(Debug)]
+pub struct Writer;
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        print(String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
