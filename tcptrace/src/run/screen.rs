@@ -140,9 +140,10 @@ impl Screen {
 
     /// Draws, where something has changed.
     pub(super) fn draw(&mut self) {
-        if !std::mem::take(&mut self.is_stale) || self.is_over {
+        if !self.is_stale || self.is_over || !self.terminal.is_ready() {
             return;
         }
+        self.is_stale = false;
         let Self { app, terminal, .. } = self;
         let size = app.areas.rows;
         let drawn = terminal.draw(|buffer| app.areas = draw::draw(app, buffer));

@@ -1,6 +1,13 @@
-//! The terminal itself: taken over, drawn on, listened to, and given back however the run ends.
+//! The terminal itself: taken over, drawn on, listened to, and given back however the run ends. A thread of its own
+//! writes to it, so that one which takes nothing, as behind a connection that hangs, keeps nobody from ending.
+
+mod custody;
 
 use super::keys::Key;
+use crate::output::{
+    descriptor::Descriptor,
+    outbox::{Outbox, Refused},
+};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction},
@@ -16,21 +23,28 @@ use ratatui::{
             MouseButton, MouseEventKind,
         },
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::EnterAlternateScreen,
     },
     layout::{Position, Rect},
 };
 use std::{
-    io::{self, BufWriter, Stdout, Write as _},
+    io::{self, Write},
     mem::ManuallyDrop,
     os::fd::AsFd as _,
     panic,
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
     thread,
+    time::Duration,
 };
 
-/// A frame of 300 × 100 cells in colours fits.
-const BUFFER: usize = 256 << 10;
+/// More than two frames of 300 × 100 cells in colours.
+const MOST_BYTES: usize = 1 << 20;
+
+/// How long a terminal may take nothing before it is given back without what was drawn last.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the user has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +62,32 @@ pub enum Input {
 /// The terminal while it is ours.
 pub struct Terminal {
     /// Never dropped: where the terminal has gone it would say so on standard error, which has gone too, and panic.
-    inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
+    inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Frames>>>,
+    outbox: Arc<Outbox>,
     inputs: Receiver<Input>,
     has_mouse: bool,
 }
 
 impl Terminal {
-    /// Takes it over: raw mode, a screen of its own, the mouse. A panic gives it back before it is reported.
+    /// Takes it over: raw mode, a screen of its own, the mouse. A panic gives it back before it is reported, and so does
+    /// a signal that ends the process for what it did.
     ///
     /// # Errors
     /// Where it cannot be had.
     pub fn open() -> io::Result<Self> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |report| {
-            give_back();
+            custody::give_back();
             before(report);
         }));
-        take_over(true)?;
+        custody::outlive_fatal_signals();
+        let outbox = Arc::new(Outbox::start("screen", Descriptor::stdout()?, MOST_BYTES)?);
+        let frames = Frames {
+            bytes: Vec::new(),
+            outbox: Arc::clone(&outbox),
+        };
+        let mut inner = ManuallyDrop::new(ratatui::Terminal::new(CrosstermBackend::new(frames))?);
+        take_over(inner.backend_mut(), true)?;
         let (sender, inputs) = channel();
         // A thread of its own: crossterm 0.29 reads a terminal that is gone for ever and gives no error
         // (`UnixInternalEventSource::try_read`). It ends with the process.
@@ -79,9 +102,9 @@ impl Terminal {
                     }
                 }
             })?;
-        let writer = BufWriter::with_capacity(BUFFER, io::stdout());
         Ok(Self {
-            inner: ManuallyDrop::new(ratatui::Terminal::new(CrosstermBackend::new(writer))?),
+            inner,
+            outbox,
             inputs,
             has_mouse: true,
         })
@@ -100,6 +123,12 @@ impl Terminal {
         let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
         poll(&mut ends, PollTimeout::ZERO).is_ok()
             && ends[0].revents().is_some_and(|events| events.intersects(gone))
+    }
+
+    /// Whether it has taken all that was drawn. Until then another frame would only wait.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.outbox.waiting() == 0
     }
 
     /// Draws a frame; only cells that differ from the frame before are sent.
@@ -129,9 +158,9 @@ impl Terminal {
     pub fn set_mouse(&mut self, is_ours: bool) -> io::Result<()> {
         self.has_mouse = is_ours;
         if is_ours {
-            execute!(io::stdout(), EnableMouseCapture)
+            execute!(self.inner.backend_mut(), EnableMouseCapture)
         } else {
-            execute!(io::stdout(), DisableMouseCapture)
+            execute!(self.inner.backend_mut(), DisableMouseCapture)
         }
     }
 
@@ -140,7 +169,7 @@ impl Terminal {
     /// # Errors
     /// As [`Self::open`].
     pub fn suspend(&mut self) -> io::Result<()> {
-        give_back();
+        self.give_back();
         stop()?;
         self.resume()
     }
@@ -150,16 +179,44 @@ impl Terminal {
     /// # Errors
     /// As [`Self::open`].
     pub fn resume(&mut self) -> io::Result<()> {
-        // Where nobody has given it back, crossterm takes it to be raw still, and enables nothing.
-        disable_raw_mode()?;
-        take_over(self.has_mouse)?;
+        take_over(self.inner.backend_mut(), self.has_mouse)?;
         self.clear()
+    }
+
+    /// What was drawn last comes before, so that it is not written over what follows.
+    fn give_back(&self) {
+        let _ = self.outbox.wait_until_empty(Some(PATIENCE));
+        custody::give_back();
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        give_back();
+        self.give_back();
+    }
+}
+
+/// What is drawn, until the thread that writes takes it.
+struct Frames {
+    bytes: Vec<u8>,
+    outbox: Arc<Outbox>,
+}
+
+impl Write for Frames {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// What does not fit yet goes with the next: of a frame nothing may be missing.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        match self.outbox.offer(&mut self.bytes) {
+            Ok(()) | Err(Refused::Full) => Ok(()),
+            Err(Refused::Failed(error)) => Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        }
     }
 }
 
@@ -179,24 +236,13 @@ fn stop() -> nix::Result<()> {
     Ok(())
 }
 
-fn take_over(with_mouse: bool) -> io::Result<()> {
-    enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+fn take_over(output: &mut impl Write, with_mouse: bool) -> io::Result<()> {
+    custody::take()?;
+    execute!(output, EnterAlternateScreen, cursor::Hide)?;
     if with_mouse {
-        execute!(io::stdout(), EnableMouseCapture)?;
+        execute!(output, EnableMouseCapture)?;
     }
     Ok(())
-}
-
-/// Of a terminal that is gone there is nothing to give back, so failures are nobody's concern.
-fn give_back() {
-    let _ = execute!(
-        io::stdout(),
-        DisableMouseCapture,
-        LeaveAlternateScreen,
-        cursor::Show
-    );
-    let _ = disable_raw_mode();
 }
 
 fn input_of(event: &Event) -> Option<Input> {

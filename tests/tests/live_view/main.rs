@@ -51,6 +51,14 @@ fn main() -> ExitCode {
             "a_signal_gives_the_terminal_back",
             terminals::a_signal_gives_the_terminal_back,
         ),
+        on_a_pty(
+            "what_kills_it_from_within_gives_the_terminal_back",
+            terminals::what_kills_it_from_within_gives_the_terminal_back,
+        ),
+        on_a_pty(
+            "a_terminal_that_takes_nothing_does_not_keep_it_from_ending",
+            terminals::a_terminal_that_takes_nothing_does_not_keep_it_from_ending,
+        ),
     ];
     live::run(tests, Parallelism::One, || Ok(()))
 }

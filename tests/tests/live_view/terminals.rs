@@ -5,7 +5,11 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
+    },
     process::{Child, ExitStatus},
     time::Duration,
 };
@@ -47,22 +51,71 @@ pub(crate) fn a_terminal_that_goes_away_ends_it() {
     }
 }
 
-pub(crate) fn a_signal_gives_the_terminal_back() {
+/// The live view on a new terminal, when it has drawn.
+fn started() -> (Pty, Child) {
     let mut command = tcptrace(&["watch"]);
     command.env("TERM", "xterm");
-    let (mut pty, mut child) = Pty::spawn(&mut command, true);
+    let (mut pty, child) = Pty::spawn(&mut command, true);
     pty.read_until("watched");
+    assert!(pty.is_raw());
+    (pty, child)
+}
+
+fn send(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("process ids fit i32");
-    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our own child takes a signal");
-    // The alternate screen is left (DECRST 1049), the cursor shown, and the summary written where it can be read.
-    pty.read_until("evicted");
-    let text = pty.text();
-    let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
-    assert!(
-        text[left..].contains("\x1b[?25h") && text[left..].contains("changes in"),
-        "{text:?}"
-    );
+    kill(Pid::from_raw(pid), signal).expect("our own child takes a signal");
+}
+
+pub(crate) fn a_signal_gives_the_terminal_back() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        let (mut pty, mut child) = started();
+        send(&child, signal);
+        // The alternate screen is left (DECRST 1049), the cursor shown, and the summary written where it can be read.
+        pty.read_until("evicted");
+        let text = pty.text();
+        let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
+        assert!(
+            text[left..].contains("\x1b[?25h") && text[left..].contains("changes in"),
+            "{signal} {text:?}"
+        );
+        assert!(!pty.is_raw(), "{signal}");
+        assert!(ended(&mut child).success(), "{signal}");
+    }
+}
+
+pub(crate) fn what_kills_it_from_within_gives_the_terminal_back() {
+    for signal in [Signal::SIGABRT, Signal::SIGILL, Signal::SIGXCPU] {
+        let (mut pty, mut child) = started();
+        send(&child, signal);
+        pty.read_until("\x1b[?1049l\x1b[?25h");
+        assert_eq!(ended(&mut child).signal(), Some(signal as i32));
+        assert!(!pty.is_raw(), "{signal}");
+    }
+}
+
+pub(crate) fn a_terminal_that_takes_nothing_does_not_keep_it_from_ending() {
+    let (pty, mut child) = started();
+    // As Ctrl-S does where a terminal is not raw.
+    let terminal = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(format!("/proc/{}/fd/1", child.id()))
+        .expect("our own child's");
+    // SAFETY: it takes numbers only.
+    assert_eq!(unsafe { libc::tcflow(terminal.as_raw_fd(), libc::TCOOFF) }, 0);
+    let is_blocked = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).ok()?;
+        tasks.flatten().find_map(|task| {
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            let call = fs::read_to_string(task.path().join("syscall")).ok()?;
+            let is_writing = call.split(' ').next()?.parse() == Ok(libc::SYS_write);
+            (name.trim() == "screen" && is_writing).then_some(())
+        })
+    };
+    poll_until(Duration::from_secs(30), is_blocked).expect("a frame waits for the terminal");
+    send(&child, Signal::SIGTERM);
     assert!(ended(&mut child).success());
+    drop(pty);
 }
 
 /// Whether the shell waits for a command: what is typed before that may be thrown away with what the live view has not
