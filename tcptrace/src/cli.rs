@@ -3,7 +3,10 @@
 use crate::{
     event::TcpState,
     findings::Level,
-    kernel::{plan::Preference, stacks::Wanted as Stacks},
+    kernel::{
+        plan::{Preference, SocketReader},
+        stacks::Wanted as Stacks,
+    },
     stats::key::By,
     view::Sort,
 };
@@ -118,22 +121,9 @@ pub struct TraceArgs {
     pub tracing: TracingArgs,
 }
 
-/// How `snapshot` reads the sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReadBy {
-    /// By the kernel's iterators, else by netlink
-    #[default]
-    Auto,
-    /// By netlink, as ss does: holders from /proc, no ages
-    Netlink,
-}
-
 /// `snapshot`
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
-    /// How to read the sockets
-    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
-    pub by: ReadBy,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
     pub state: Vec<TcpState>,
@@ -143,6 +133,9 @@ pub struct SnapshotArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub output: OutputArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub sockets: SocketArgs,
 }
 
 /// The forms of `hist`.
@@ -162,7 +155,14 @@ pub enum HistFormat {
 }
 
 /// What means nothing where files are read.
-const LIVE_ONLY: [&str; 5] = ["duration", "hooks", "buffer", "max_connections", "all_protocols"];
+const LIVE_ONLY: [&str; 6] = [
+    "duration",
+    "hooks",
+    "sockets",
+    "buffer",
+    "max_connections",
+    "all_protocols",
+];
 
 /// `hist`
 #[derive(Debug, Args)]
@@ -379,6 +379,9 @@ pub struct CheckArgs {
     /// Which hooks to try
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     pub hooks: Preference,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub sockets: SocketArgs,
 }
 
 /// Which connections.
@@ -435,6 +438,15 @@ pub struct OutputArgs {
     pub wide: bool,
 }
 
+/// How to read sockets.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tracing")]
+pub struct SocketArgs {
+    /// How to read the sockets that exist
+    #[arg(long, value_enum, default_value_t, value_name = "READER")]
+    pub sockets: SocketReader,
+}
+
 /// How to trace.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
@@ -454,4 +466,7 @@ pub struct TracingArgs {
     /// Report the sockets of SCTP and of MPTCP itself too
     #[arg(long)]
     pub all_protocols: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
+    pub sockets: SocketArgs,
 }

@@ -258,8 +258,10 @@ pub enum SockKind {
 /// One socket of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// When it was read.
+    /// When it was read, at the earliest.
     pub time: Nanos,
+    /// When it had been read: netlink hands over many sockets at a time. Equal to `time` where that is exact.
+    pub read_by: Nanos,
     /// Which socket.
     pub sock: SockRef,
     /// Its ends.
@@ -287,8 +289,8 @@ pub struct Row {
     /// Nanoseconds until the timer of a timewait or request sock runs out, negative where it is overdue. At most so
     /// many: at least this less two ticks of the kernel's clock. `None` where it is not known.
     pub expires_in_ns: Option<i64>,
-    /// How long ago the last segment came from the peer, at least; `None` where that is not known, as for all but
-    /// full sockets that are connected.
+    /// Full sockets that are connected: how long ago the last segment came from the peer, at least. Request socks: how
+    /// long ago their first SYN came, at least. `None` where that is not known, and for others.
     pub idle: Option<Nanos>,
     /// Inode number of the socket's file, or 0.
     pub inode: u32,
@@ -329,6 +331,7 @@ pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
     let idle = Nanos(u64::from(idle_ticks.saturating_sub(1)).saturating_mul(tick.0));
     Ok(Row {
         time: Nanos(row.time_ns),
+        read_by: Nanos(row.time_ns),
         sock: SockRef {
             cookie: row.cookie,
             address: row.sock,

@@ -190,6 +190,7 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
     }
     Ok(Settings {
         preference: args.hooks,
+        sockets: args.sockets.sockets,
         silent: args.silent_hook.clone(),
         buffer_bytes: buffer_size(&args.buffer)?,
         all_protocols: args.all_protocols,

@@ -18,6 +18,7 @@ pub mod files;
 pub mod hdrhistogram;
 pub mod host;
 pub mod interface;
+pub mod kernel_log;
 pub mod kernel_table;
 pub mod live;
 pub mod netns;

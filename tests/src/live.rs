@@ -7,7 +7,9 @@
 //! interrupts it (docs/architecture.md). What such a kernel withholds no tracer can tell: there, and only there, a test
 //! that traces and fails is tried once more, and both outcomes are printed.
 
-use crate::{analysts, cgroup::Cgroup, failure, hdrhistogram, netns::Netns, small_disk};
+use crate::{
+    analysts, cgroup::Cgroup, failure, hdrhistogram, kernel_log::KernelLog, netns::Netns, small_disk,
+};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{errno::Errno, unistd::geteuid};
@@ -223,7 +225,8 @@ pub enum Parallelism {
     All,
 }
 
-/// Runs the tests as the command line says, then `finish`, which may still fail the run.
+/// Runs the tests as the command line says, then `finish`, which may still fail the run, as does a fault that the kernel
+/// has logged meanwhile.
 pub fn run(
     tests: Vec<LiveTest>,
     parallelism: Parallelism,
@@ -243,12 +246,25 @@ pub fn run(
     }
     failure::shorten_panics();
     let trials = tests.into_iter().map(|test| trial(test, &missing)).collect();
+    // Without the right to read it there is none to trace either.
+    let mut log = KernelLog::open().ok();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(failure) = finish() {
+    let finished = finish().and_then(|()| log.as_mut().map_or(Ok(()), require_no_alarm));
+    if let Err(failure) = finished {
         eprintln!("{}", failure::message(&failure));
         return ExitCode::from(101);
     }
     conclusion.exit_code()
+}
+
+fn require_no_alarm(log: &mut KernelLog) -> Result<(), String> {
+    let alarms = log
+        .alarms()
+        .map_err(|error| format!("cannot read the kernel's log: {error}"))?;
+    if alarms.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the kernel has logged faults:\n{}", alarms.join("\n")))
 }
 
 /// Every requirement of these tests that is not met, and why.

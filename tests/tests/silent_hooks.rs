@@ -64,7 +64,7 @@ fn served() -> Served {
     let way = tracer.header()["hooks"]["timewait"].as_str().map(str::to_owned);
     let (timewait, requests) = match way.as_deref() {
         Some("fentry") => ("inet_twsk_alloc", "inet_csk_reqsk_queue_hash_add"),
-        Some("timers" | "timers+iterator") => ("timer_start", "timer_start"),
+        Some("timers" | "timers+poll") => ("timer_start", "timer_start"),
         other => panic!("timewait socks are not traced here: {other:?}"),
     };
     Served {

@@ -1,4 +1,5 @@
-//! When a sock entered its state, as far as the kernel keeps that: TIME_WAIT and CLOSE_WAIT. Pure.
+//! When a sock entered its state, as far as the kernel keeps that: TIME_WAIT, CLOSE_WAIT and, for request socks, SYN_RECV.
+//! Pure.
 
 use super::since::Since;
 use crate::{
@@ -12,12 +13,12 @@ const TIMEWAIT: Nanos = Nanos::from_secs(60);
 /// CLOSE_WAIT: the peer's last segment was its FIN, or came after it (`tcp_sock.rcv_tstamp`), so it is at least as old
 /// as that. TIME_WAIT: from the sock's own stamp, to a millisecond, where the kernel has one (Linux 6.14). Else from its timer, which is set
 /// to a minute on entry, to two ticks of the kernel's clock; a segment that came since has set it anew, so that the age
-/// is at least this. `None` for another sock, and where neither is known.
+/// is at least this. SYN_RECV of a request sock: since its first SYN came. `None` for another sock, and where neither is known.
 #[must_use]
 pub fn entered(row: &Row) -> Option<Since> {
     match (row.kind, row.state) {
         (SockKind::Timewait, TcpState::TimeWait) => {}
-        (SockKind::Full, TcpState::CloseWait) => {
+        (SockKind::Full, TcpState::CloseWait) | (SockKind::Request, TcpState::SynRecv) => {
             let idle = row.idle?;
             return Some(Since::before(Nanos(row.time.0.saturating_sub(idle.0))));
         }
@@ -52,6 +53,7 @@ mod tests {
     fn row(kind: SockKind, entry_stamp_ms: u32, expires_in_ns: Option<i64>) -> Row {
         Row {
             time: NOW,
+            read_by: NOW,
             sock: SockRef::default(),
             ends: Ends::default(),
             netns: 1,
@@ -99,6 +101,16 @@ mod tests {
             ..silent
         };
         assert_eq!(entered(&open), None);
+    }
+
+    #[test]
+    fn a_request_is_at_least_as_old_as_its_first_syn() {
+        let request = Row {
+            state: TcpState::SynRecv,
+            idle: Some(Nanos::from_secs(4)),
+            ..row(SockKind::Request, 0, Some(3_000_000_000))
+        };
+        assert_eq!(entered(&request), Some(Since::before(Nanos::from_secs(996))));
     }
 
     #[test]

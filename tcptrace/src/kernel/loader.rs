@@ -6,7 +6,7 @@ use super::{
     excerpt,
     hook::{self, Hook, Purpose},
     offsets,
-    plan::{self, Abilities, Preference, Way},
+    plan::{self, Abilities, Preference, SocketReader, Way},
     probe::{self, Facts, Handlers},
     programs::{Attached, Programs},
     refusal::{self, Refusal},
@@ -38,6 +38,8 @@ pub const BUFFER_RANGE: (u32, u32) = (4 << 10, 1 << 30);
 pub struct Settings {
     /// Which hooks.
     pub preference: Preference,
+    /// How the sockets that exist are read.
+    pub sockets: SocketReader,
     /// Programs that are loaded and never run, for testing what is made of a hook that does not fire.
     pub silent: Vec<String>,
     /// Size of the ring buffer, bytes, a power of two within [`BUFFER_RANGE`].
@@ -56,6 +58,7 @@ impl Settings {
     pub const fn least(preference: Preference) -> Self {
         Self {
             preference,
+            sockets: SocketReader::Netlink,
             silent: Vec::new(),
             buffer_bytes: BUFFER_RANGE.0,
             all_protocols: false,

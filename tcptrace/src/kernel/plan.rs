@@ -16,6 +16,52 @@ pub enum Preference {
     Tracepoint,
 }
 
+/// How the user wants the sockets that exist to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SocketReader {
+    /// By netlink (sock_diag), as ss does.
+    #[default]
+    Netlink,
+    /// By the BPF iterator over TCP sockets, which corrupts the reference counts of sockets on many kernels
+    /// (CVE-2026-74714).
+    Iterator,
+}
+
+impl SocketReader {
+    /// Its word in `check` and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Netlink => "netlink",
+            Self::Iterator => "iterator",
+        }
+    }
+
+    /// Why it is used.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Netlink => {
+                "safe on every kernel: sock_diag takes no reference on a socket that is being freed"
+            }
+            Self::Iterator => "--sockets iterator asks for it",
+        }
+    }
+
+    /// What it may do to this host.
+    #[must_use]
+    pub const fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::Netlink => None,
+            Self::Iterator => Some(
+                "--sockets iterator: on kernels with the fault of CVE-2026-74714 (most from 5.15 on that have no fix of 2026) \
+                 reading sockets this way beside new connections corrupts the kernel's memory and may crash this host; \
+                 leave it out to read them by netlink",
+            ),
+        }
+    }
+}
+
 /// What a plan depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
@@ -59,7 +105,7 @@ impl Way {
             Self::TpBtf => "tp_btf",
             Self::Fentry => "fentry",
             Self::Timers => "timers",
-            Self::PolledTimers => "timers+iterator",
+            Self::PolledTimers => "timers+poll",
             Self::Classic => "tracepoint",
             Self::Cgroup => "cgroup",
             Self::Missing(_) => "missing",

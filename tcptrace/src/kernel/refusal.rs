@@ -49,8 +49,6 @@ pub enum Refusal {
         /// What the kernel said.
         error: String,
     },
-    /// A flag says to do without.
-    NotAsked,
     /// The object handed in is not one.
     BadObject {
         /// Why.
@@ -89,7 +87,6 @@ impl Refusal {
                 format!("the kernel's verifier refused the program {program}: {error}")
             }
             Self::System { action, error } => format!("cannot {action}: {error}"),
-            Self::NotAsked => "a flag says to do without".to_owned(),
             Self::BadObject { detail } => format!("the kernel object cannot be loaded: {detail}"),
         }
     }
@@ -110,7 +107,6 @@ impl Refusal {
             Self::BadBtf { .. } => "the layout of the kernel's structs is not known",
             Self::Verifier { .. } => "this kernel has a rule that the program does not meet",
             Self::System { .. } => "the kernel refused a step that tracing needs",
-            Self::NotAsked => "nothing is wrong with the kernel",
             Self::BadObject { .. } => "the file is damaged or of another version",
         }
     }
@@ -133,7 +129,6 @@ impl Refusal {
                 "please report it with the output of `tcptrace check -v`"
             }
             Self::System { .. } => "`tcptrace check` shows what this kernel and these privileges allow",
-            Self::NotAsked => "leave the flag out",
             Self::BadObject { .. } => {
                 "unset TCPTRACE_BPF_OBJECT, or rebuild the object: cargo xtask build-ebpf"
             }
@@ -231,7 +226,6 @@ mod tests {
                 action: "create the ring buffer".to_owned(),
                 error: "ENOMEM".to_owned(),
             },
-            Refusal::NotAsked,
             Refusal::BadObject {
                 detail: "not an ELF file".to_owned(),
             },

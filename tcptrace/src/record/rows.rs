@@ -221,6 +221,7 @@ fn row(block: &Block<'_>, at: usize) -> Option<Row> {
     let flags = numbers.flags[at];
     Some(Row {
         time: time(block, at),
+        read_by: time(block, at),
         sock: sock(block, at),
         ends: ends(block, at),
         netns: numbers.netns[at],

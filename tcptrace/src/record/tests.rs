@@ -384,6 +384,7 @@ fn one_of_each() -> Vec<Entry> {
     let substate = TcpState::FinWait2;
     let row = Row {
         time: at(20),
+        read_by: at(20),
         sock: SockRef {
             cookie: 0,
             address: u64::MAX - 1,

@@ -8,7 +8,7 @@ use crate::{
         plan::Way,
         probe,
     },
-    source::snapshot,
+    source::snapshot::{self, Reader, Wanted},
 };
 use std::fmt::Write as _;
 
@@ -22,6 +22,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         return Ok(());
     }
     let settings = Settings {
+        sockets: args.sockets.sockets,
         debug: verbose >= 2,
         ..Settings::least(args.hooks)
     };
@@ -58,26 +59,28 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
             );
         }
     }
-    let sockets = snapshot::sockets(snapshot::Reader::Iterator(&mut kernel), None);
+    let reader = args.sockets.sockets;
+    let read = snapshot::sockets(Reader::new(reader, &mut kernel), Wanted::default())?;
     let holders = snapshot::holders(&mut kernel);
     let _ = writeln!(
         text,
-        "\nsnapshots: sockets that are there already, and who holds them"
+        "\nsockets by {}: those that are there already ({})",
+        reader.name(),
+        reader.reason()
     );
+    if let Some(warning) = reader.warning() {
+        let _ = writeln!(text, "  WARNING: {warning}");
+    }
     let _ = writeln!(
         text,
-        "  {:<10} {:<34} {}",
-        "iter",
-        "tcp",
-        sockets.map_or_else(
-            |refusal| format!("NOT available: {}", refusal.cause()),
-            |found| format!(
-                "{} sockets in {} network namespaces",
-                found.rows.len(),
-                found.covered.len()
-            )
-        )
+        "  {} sockets in {} network namespaces",
+        read.rows.len(),
+        read.covered.len()
     );
+    for (netns, why) in &read.failures {
+        let _ = writeln!(text, "  NOT read: network namespace {netns}: {why}");
+    }
+    let _ = writeln!(text, "\nholders: who has which socket open");
     let _ = writeln!(
         text,
         "  {:<10} {:<34} {}",

@@ -57,7 +57,7 @@ fn seen(args: &DoctorArgs, verbose: u8) -> Result<Vec<Seen>, Failure> {
         older_than: None,
     };
     let mut seen = if args.once {
-        watching::look(&request)?
+        watching::look(&request, settings.sockets)?
     } else {
         watching::watch(&request, &settings, args.tracing.max_connections, duration)?
     };

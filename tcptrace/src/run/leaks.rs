@@ -42,7 +42,7 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         older_than,
     };
     let seen = if args.once {
-        watching::look(&request)?
+        watching::look(&request, settings.sockets)?
     } else {
         watching::watch(&request, &settings, args.tracing.max_connections, duration)?
     };

@@ -17,7 +17,7 @@ use crate::{
         counters::Totals,
         hook::Purpose,
         loader::Settings,
-        plan::Way,
+        plan::{SocketReader, Way},
         refusal::Refusal,
         silence::{Silence, Ways},
     },
@@ -29,9 +29,9 @@ use crate::{
     pace::Pace,
     record::{entry::Entry, tap::Tap},
     source::{
-        live::Live,
+        live::{self, Live},
         netstat,
-        snapshot::{self, Reader, Snapshot},
+        snapshot::{self, Reader, Snapshot, Wanted},
     },
     stacks::{book::Book, recorder::Recorder},
 };
@@ -49,6 +49,9 @@ use tokio::{
 /// How often the buffer is emptied. At 450,000 records a second (`cargo xtask measure`) 1.2 MiB gather meanwhile; the
 /// kernel wakes the reader earlier where a quarter of the buffer is full.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
+
+/// After so many rows of a snapshot the buffer is emptied: some 5 ms by netlink.
+const DRAIN_ROWS: usize = 4_096;
 
 /// How often the counters are read to see whether anything was lost.
 const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
@@ -95,6 +98,7 @@ pub struct Session {
     /// What the user is to be told goes here and not to standard error, where somebody draws on the terminal.
     pub notices: Option<Vec<String>>,
     live: Live,
+    sockets: SocketReader,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
     stop: Stop,
@@ -106,6 +110,8 @@ pub struct Session {
     audits: Pace,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
+    /// Namespaces that the latest snapshot could not read, and why.
+    unread: Vec<(u32, String)>,
     silence: Silence,
     given_up: Vec<GivenUp>,
 }
@@ -177,6 +183,9 @@ impl Session {
     pub fn start_tapped(settings: &Settings, max_connections: usize, mut tap: Tap) -> Result<Self, Failure> {
         let context = "cannot wait for events";
         prefer_this_thread();
+        if let Some(warning) = settings.sockets.warning() {
+            messages::tell(warning);
+        }
         let mut live = Live::attach(settings)?;
         let stacks = live.kernel.stacks.take();
         tap.begin(live.anchor);
@@ -196,6 +205,7 @@ impl Session {
             stacks: stacks.map(|source| Recorder::new(source, max_connections)),
             notices: None,
             live,
+            sockets: settings.sockets,
             ring,
             ticks,
             stop: Stop::catch()?,
@@ -207,6 +217,7 @@ impl Session {
             audits: Pace::new(AUDIT_EVERY, AUDIT_PAUSE).not_before(clock::monotonic().plus(FIRST_AUDIT)),
             last_audit: None,
             snapshots_refused: None,
+            unread: Vec::new(),
             silence: Silence::default(),
             given_up: Vec::new(),
         };
@@ -283,6 +294,11 @@ impl Session {
     }
 
     fn drain(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
+        self.drain_after(&[], now, emit);
+    }
+
+    /// Applies `earlier`, which was drained before, and what has come since.
+    fn drain_after(&mut self, earlier: &[Event], now: Nanos, emit: &mut impl FnMut(&Change)) {
         let Self {
             live,
             engine,
@@ -300,14 +316,40 @@ impl Session {
             }
             emit(change);
         };
-        live.drain(|events| {
+        let mut apply = |events: &[Event]| {
             for event in events {
                 tap.event(event);
             }
             engine.ingest_all(events, &mut witness);
-        });
+        };
+        for events in earlier.chunks(live::BATCH) {
+            apply(events);
+        }
+        live.drain(apply);
         tap.tell(Entry::Settled(now));
         engine.settle(now, &mut witness);
+    }
+
+    /// Reads sockets, and drains the ring buffer meanwhile, which would fill up beside a large table. Rows and events
+    /// are in order of time.
+    fn read_sockets(&mut self, wanted: Wanted<'_>) -> Result<(Snapshot, Vec<Event>), Refusal> {
+        let Live { kernel, records, .. } = &mut self.live;
+        let mut events: Vec<Event> = Vec::new();
+        let mut drain = || records.drain(|drained| events.extend_from_slice(drained));
+        let mut rows: Vec<Row> = Vec::new();
+        let reader = Reader::new(self.sockets, kernel);
+        let (mut snapshot, ()) = snapshot::stream(reader, wanted, |read| {
+            for row in read {
+                rows.push(row);
+                if rows.len().is_multiple_of(DRAIN_ROWS) {
+                    drain();
+                }
+            }
+        })?;
+        drain();
+        snapshot.rows = rows;
+        snapshot.place_among(&events);
+        Ok((snapshot, events))
     }
 
     fn note_losses(&mut self, now: Nanos, total: u64) {
@@ -338,9 +380,8 @@ impl Session {
         if self.losses.seen > self.losses.repaired {
             self.repair(emit);
         }
-        let wanted = (!netns.is_empty()).then_some(netns);
-        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
-        self.drain(clock::monotonic(), emit);
+        let (snapshot, events) = self.read_sockets(Wanted::of(netns))?;
+        self.drain_after(&events, clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
             &snapshot.rows,
@@ -410,10 +451,8 @@ impl Session {
     /// # Errors
     /// Where the iterators fail.
     pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
-        let wanted = (!netns.is_empty()).then_some(netns);
-        snapshot::stream(Reader::Iterator(&mut self.live.kernel), wanted, |rows| {
-            rows.for_each(each);
-        })?;
+        let reader = Reader::new(self.sockets, &mut self.live.kernel);
+        snapshot::stream(reader, Wanted::of(netns), |rows| rows.for_each(each))?;
         Ok(())
     }
 
@@ -434,6 +473,12 @@ impl Session {
                 refusal.cause()
             ));
         }
+        let unread = |(netns, why): &(u32, String)| {
+            format!(
+                "network namespace {netns} ({why}): sockets from before, and what a repair finds, are not known"
+            )
+        };
+        list.extend(self.unread.iter().map(unread));
         list
     }
 
@@ -456,8 +501,8 @@ impl Session {
     pub fn summary(&self, printed: u64) -> Result<Summary, Failure> {
         let mut summary = Summary::new(
             clock::monotonic().since(self.started).0,
-            self.live.records,
-            self.live.unknown,
+            self.live.records.read,
+            self.live.records.unknown,
             printed,
             &self.engine.table.tally,
             &self.totals()?,
@@ -500,16 +545,19 @@ impl Session {
         spaces.sort_unstable();
         spaces.dedup();
         if !spaces.is_empty() {
-            let mut rows = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), Some(&spaces))?.rows;
+            let wanted = Wanted {
+                netns: Some(&spaces),
+                state: Some(TcpState::TimeWait),
+            };
+            let (snapshot, events) = self.read_sockets(wanted)?;
+            let mut rows = snapshot.rows;
             let table = &self.engine.table;
             rows.retain(|row| {
                 let known = table
                     .slot_of_cookie(row.sock.cookie)
                     .and_then(|slot| table.row(slot));
-                row.state == TcpState::TimeWait && known.is_some_and(|known| is_waiting(&known.life))
+                known.is_some_and(|known| is_waiting(&known.life))
             });
-            let mut events: Vec<Event> = Vec::new();
-            self.live.drain(|drained| events.extend_from_slice(drained));
             self.tap.look(begun, &rows, &events);
             self.engine.observe(&rows, &events, emit);
         }
@@ -583,18 +631,17 @@ impl Session {
 
     /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
     pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
-        let snapshot = match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
-            Ok(snapshot) => snapshot,
+        let (snapshot, events) = match self.read_sockets(Wanted::default()) {
+            Ok(read) => read,
             Err(refusal) => {
                 self.snapshots_refused = Some(refusal);
                 return;
             }
         };
-        let mut events: Vec<Event> = Vec::new();
-        self.live.drain(|drained| events.extend_from_slice(drained));
         self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));
+        self.unread = snapshot.failures;
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
@@ -603,8 +650,8 @@ impl Session {
     /// # Errors
     /// Where the kernel refuses to list sockets.
     pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
-        let wanted = (!netns.is_empty()).then_some(netns);
-        let snapshot = snapshot::sockets(Reader::Iterator(&mut self.live.kernel), wanted)?;
+        let reader = Reader::new(self.sockets, &mut self.live.kernel);
+        let snapshot = snapshot::sockets(reader, Wanted::of(netns))?;
         let scan = snapshot::holders(&mut self.live.kernel)
             .unwrap_or_else(|_| snapshot::holders_by_proc(&snapshot.rows));
         Ok((snapshot, scan))
@@ -619,7 +666,10 @@ impl Session {
             Ok(scan) => scan,
             Err(_) => match rows {
                 Some(rows) => snapshot::holders_by_proc(rows),
-                None => match snapshot::sockets(Reader::Iterator(&mut self.live.kernel), None) {
+                None => match snapshot::sockets(
+                    Reader::new(self.sockets, &mut self.live.kernel),
+                    Wanted::default(),
+                ) {
                     Ok(snapshot) => {
                         elsewhere = snapshot.cpu;
                         snapshot::holders_by_proc(&snapshot.rows)

@@ -2,7 +2,7 @@
 
 use super::{Failure, messages, unless_closed};
 use crate::{
-    cli::{ReadBy, SnapshotArgs},
+    cli::SnapshotArgs,
     connection::kept_age,
     decode::{Holder, Row, SockKind},
     event::{Age, TcpState},
@@ -17,7 +17,7 @@ use crate::{
     source::{
         cgroups::Cgroups,
         namespaces::Names,
-        snapshot::{self, Reader},
+        snapshot::{self, Reader, Wanted},
     },
 };
 use hashbrown::HashSet;
@@ -30,33 +30,28 @@ use std::sync::Arc;
 pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     let output = options::output(&args.output);
-    let wanted = (!filter.netns.is_empty()).then_some(filter.netns.as_slice());
-    let mut kernel = match args.by {
-        ReadBy::Auto => Kernel::for_snapshots(),
-        ReadBy::Netlink => Err(Refusal::NotAsked),
-    };
+    let wanted = Wanted::of(&filter.netns);
     let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
     let mut listing = Listing::new(filter.clone(), output, sink);
-    let by_iterators = kernel
-        .as_mut()
-        .map_err(|refusal| refusal.clone())
-        .and_then(|kernel| {
-            let files = kernel.open_holder_iterator()?;
-            snapshot::stream(Reader::Iterator(kernel), wanted, |rows| {
+    let mut kernel = Kernel::for_snapshots();
+    let files = snapshot::open_holder_iterator(&mut kernel);
+    if let Some(warning) = args.sockets.sockets.warning() {
+        messages::tell(warning);
+    }
+    let reader = Reader::without_session(args.sockets.sockets, &mut kernel)?;
+    let snapshot = match files {
+        Ok(files) => {
+            let (snapshot, listed) = snapshot::stream(reader, wanted, |rows| {
                 listing.open(snapshot::read_holders(files)?);
                 listing.add_all(rows);
-                Ok(())
-            })
-        })
-        .and_then(|(snapshot, listed)| listed.map(|()| snapshot));
-    let snapshot = match by_iterators {
-        Ok(snapshot) => snapshot,
+                Ok::<(), Refusal>(())
+            })?;
+            listed?;
+            snapshot
+        }
         Err(refusal) => {
-            messages::tell(format_args!(
-                "holders come from /proc, and ages are not known: {}",
-                refusal.cause()
-            ));
-            let mut snapshot = snapshot::sockets(Reader::Netlink(refusal), wanted)?;
+            messages::tell(format_args!("holders come from /proc: {}", refusal.cause()));
+            let mut snapshot = snapshot::sockets(reader, wanted)?;
             listing.open(snapshot::holders_by_proc(&snapshot.rows));
             listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
             snapshot
@@ -191,6 +186,7 @@ impl Format {
 pub(super) fn closed_row(holder: &Holder) -> Row {
     Row {
         time: clock::monotonic(),
+        read_by: clock::monotonic(),
         sock: crate::event::SockRef {
             cookie: holder.cookie,
             address: 0,

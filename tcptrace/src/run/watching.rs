@@ -15,12 +15,16 @@ use crate::{
         history::History,
         scene::{Process, Scene, Space},
     },
-    kernel::{clock, loader::Kernel, loader::Settings},
+    kernel::{
+        clock,
+        loader::{Kernel, Settings},
+        plan::SocketReader,
+    },
     output::sockets::Places,
     owner::{holders::Scan, opened::Opened},
     source::{
         process,
-        snapshot::{self, Reader},
+        snapshot::{self, Reader, Wanted},
         spaces::{self, Watched},
     },
     stacks::book::Book,
@@ -54,27 +58,18 @@ pub struct Seen {
 ///
 /// # Errors
 /// Where sockets cannot be listed at all.
-pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
+pub fn look(request: &Request<'_>, sockets: SocketReader) -> Result<Seen, Failure> {
     let mut shortfalls = Vec::new();
-    let wanted = netns(request.filter);
-    let by_iterator = Kernel::for_snapshots().and_then(|mut kernel| {
-        let scan = snapshot::holders(&mut kernel)?;
-        Ok((kernel, scan))
-    });
-    let (snapshot, scan) = match by_iterator {
-        Ok((mut kernel, scan)) => {
-            let reader = Reader::Iterator(&mut kernel);
-            (snapshot::sockets(reader, wanted)?, scan)
-        }
+    let wanted = Wanted::of(&request.filter.netns);
+    let mut kernel = Kernel::for_snapshots();
+    let files = snapshot::open_holder_iterator(&mut kernel);
+    shortfalls.extend(sockets.warning().map(str::to_owned));
+    let snapshot = snapshot::sockets(Reader::without_session(sockets, &mut kernel)?, wanted)?;
+    let scan = match files.and_then(snapshot::read_holders) {
+        Ok(scan) => scan,
         Err(refusal) => {
-            let cause = refusal.cause();
-            shortfalls.push(format!(
-                "holders come from /proc, and ages are not known: {cause}"
-            ));
-            let reader = Reader::Netlink(refusal);
-            let snapshot = snapshot::sockets(reader, wanted)?;
-            let scan = snapshot::holders_by_proc(&snapshot.rows);
-            (snapshot, scan)
+            shortfalls.push(format!("holders come from /proc: {}", refusal.cause()));
+            snapshot::holders_by_proc(&snapshot.rows)
         }
     };
     for (netns, why) in &snapshot.failures {
@@ -83,7 +78,7 @@ pub fn look(request: &Request<'_>) -> Result<Seen, Failure> {
     let now = clock::monotonic();
     let (rows, opened) = selected(snapshot.rows, scan, request.filter);
     let gathered = gather::of_rows(&rows, &opened, None, now);
-    let spaces = spaces::read(wanted, request.sysctls, now);
+    let spaces = spaces::read(wanted.netns, request.sysctls, now);
     Ok(Seen {
         scene: scene(request, gathered, spaces, History::default(), Nanos(0)),
         lost: 0,

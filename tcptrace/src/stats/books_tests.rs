@@ -122,6 +122,7 @@ fn row(number: u16, state: TcpState, time: Nanos) -> Row {
     let is_client = number.is_multiple_of(2);
     Row {
         time,
+        read_by: time,
         sock: sock(number),
         ends: ends(number, is_client),
         netns: NETNS,

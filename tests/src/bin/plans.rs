@@ -172,7 +172,7 @@ impl Watching {
 
     /// Ends it; what changed after `end_ns` is left out.
     fn finish(self, end_ns: u64) -> Told {
-        let is_polled = self.tracer.header()["hooks"]["timewait"] == "timers+iterator";
+        let is_polled = self.tracer.header()["hooks"]["timewait"] == "timers+poll";
         let ending = self.tracer.stop();
         let mut events = self.tracer.all_events();
         events.retain(|event| event.mono_ns <= end_ns);

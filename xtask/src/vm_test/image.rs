@@ -1,4 +1,4 @@
-//! Writes a guest's initramfs: busybox, the programs, a module, and an `init` that runs the tests and powers
+//! Writes a guest's initramfs: busybox, the programs, modules, and an `init` that runs the tests and powers
 //! off. Format: Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use super::{Programs, kernels::Files};
@@ -15,8 +15,13 @@ use std::{
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 
-/// Where the kernel keeps the modules that the tests need: TUN for the scripted peer.
-const MODULES: [(&str, &str); 1] = [("tun.ko", "drivers/net/tun.ko")];
+/// Where the kernel keeps the modules that the tests need: sock_diag for TCP, TUN for the scripted peer. They are loaded
+/// in the order of their names, in which `tcp_diag` follows `inet_diag`, which it needs.
+const MODULES: [(&str, &str); 3] = [
+    ("inet_diag.ko", "net/ipv4/inet_diag.ko"),
+    ("tcp_diag.ko", "net/ipv4/tcp_diag.ko"),
+    ("tun.ko", "drivers/net/tun.ko"),
+];
 
 /// Writes `to`.
 pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs) -> Result<()> {

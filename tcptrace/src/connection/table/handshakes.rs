@@ -8,6 +8,7 @@ use crate::{
         machine::{HOLD, Input, Life},
         since::Since,
     },
+    decode::Row,
     event::{Event, Nanos, SockRef, TcpState, TimerStep, What},
 };
 use hashbrown::HashSet;
@@ -28,6 +29,8 @@ const CHILDREN: usize = 65_536;
 pub(super) struct Child {
     pub(super) made: Nanos,
     pub(super) netns: u32,
+    /// The listener's, which is all that a child knows of its ends.
+    local_port: u16,
 }
 
 impl Table {
@@ -37,6 +40,7 @@ impl Table {
             let child = Child {
                 made: event.time,
                 netns: event.netns,
+                local_port: event.ends.local_port,
             };
             self.children.insert(event.sock.address, child);
         }
@@ -146,6 +150,20 @@ impl Table {
         let row = &mut self.rows[slot as usize];
         row.by_ends = false;
         self.ends.remove(&self.places.of(row.netns, &row.ends), slot);
+    }
+
+    /// When a full socket in SYN_RECV was made, of which a snapshot knows the cookie and the table the address: where one
+    /// child of its listener waits it is that, else it is at least as old as the youngest of them.
+    pub(super) fn child_since(&self, row: &Row) -> Option<Since> {
+        let is_candidate = |child: &&Child| {
+            (child.netns, child.local_port) == (row.netns, row.ends.local_port) && child.made <= row.time
+        };
+        let mut candidates = self.children.values().filter(is_candidate);
+        let made = candidates.next()?.made;
+        Some(match candidates.map(|child| child.made).max() {
+            None => Since::at(made),
+            Some(other) => Since::before(made.max(other)),
+        })
     }
 
     /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a

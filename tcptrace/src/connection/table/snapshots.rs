@@ -32,7 +32,8 @@ impl Table {
             if (row.state, row.kind) == (TcpState::SynRecv, SockKind::Full) && since.is_exact() {
                 let made = since.time();
                 // Fast Open's child, which was seen to begin without its name.
-                self.children.remove(&row.sock.address);
+                self.children
+                    .retain(|_, child| child.made != made || child.netns != row.netns);
                 self.rows[slot as usize].began = since;
                 let owner = self.listener_owner(row.netns, &row.ends, 0, made);
                 self.set_owner(slot, owner);
@@ -122,10 +123,10 @@ impl Table {
         if let Some(since) = kept_age::entered(row) {
             return since;
         }
-        match self.children.get(&row.sock.address) {
-            Some(child) if row.state == TcpState::SynRecv => Since::at(child.made),
-            Some(_) | None => Since::before(row.time),
-        }
+        (row.state == TcpState::SynRecv && row.kind == SockKind::Full)
+            .then(|| self.child_since(row))
+            .flatten()
+            .unwrap_or(Since::before(row.time))
     }
 
     pub(in crate::connection) fn find_row(&self, row: &Row) -> Option<u32> {
