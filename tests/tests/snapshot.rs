@@ -13,7 +13,7 @@ use std::{
 };
 use tcptrace_tests::{
     binary,
-    clock::{Moment, linger, poll_until},
+    clock::{Moment, linger, nanoseconds, poll_until},
     command::tcptrace,
     files, host,
     live::{self, LiveTest, Parallelism, Requirement},
@@ -29,8 +29,8 @@ const TIME_WAITS: usize = 100_000;
 const OTHERS: usize = 1_000;
 /// How long the kernel may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How exactly a timewait sock remembers its beginning: the kernel's stamp is in milliseconds of a coarser clock.
-const STAMP_SLACK: Duration = Duration::from_millis(10);
+/// How much younger than it is a timewait sock may seem: its timer counts in ticks, of at most 10 ms.
+const TIMER_SLACK: Duration = Duration::from_millis(25);
 
 /// What one test does in its namespace.
 type Test = fn(Netns);
@@ -47,8 +47,8 @@ fn main() -> ExitCode {
         ("queues_are_those_of_ss", queues_are_those_of_ss),
         ("every_holder_is_named", every_holder_is_named),
         (
-            "the_age_of_time_wait_is_the_kernel_s",
-            the_age_of_time_wait_is_the_kernel_s,
+            "the_age_of_time_wait_is_what_its_timer_shows",
+            the_age_of_time_wait_is_what_its_timer_shows,
         ),
     ];
     let tests = tests
@@ -393,7 +393,7 @@ fn comm_of(pid: u32) -> String {
     comm.trim_end().to_owned()
 }
 
-fn the_age_of_time_wait_is_the_kernel_s(netns: Netns) {
+fn the_age_of_time_wait_is_what_its_timer_shows(netns: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let (client, server) = pair_on(&listener);
     let ends = (
@@ -412,10 +412,11 @@ fn the_age_of_time_wait_is_the_kernel_s(netns: Netns) {
         let socket = listed.iter().find(|socket| socket.ends() == ends);
         let socket = socket.expect("the client's end is in TIME_WAIT");
         let age = socket.age_ns.expect("the kernel keeps it");
-        assert!(socket.age_exact, "{socket:?}");
+        assert!(!socket.age_exact, "{socket:?}");
         let (shortest, longest) = looked.distance_ns(entered);
+        let slack = nanoseconds(TIMER_SLACK);
         assert!(
-            looked.ends_after(entered, age, STAMP_SLACK),
+            age + slack >= shortest && age <= longest,
             "{age} ns old, not {shortest} to {longest}"
         );
         let others = sockets::list(netns, &["-s", "listen"]);
