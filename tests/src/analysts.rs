@@ -8,19 +8,22 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// No compiled modules beside the user's own, which root would then own.
+const WRITES_NOTHING: &str = "-B";
+
 /// Why they cannot be asked here, `None` where they can.
 #[must_use]
 pub fn unmet() -> Option<String> {
     let python = python()?;
     let missing = || {
         format!(
-            "no pyarrow, duckdb and chdb in {}: `cargo xtask analysts`",
+            "no pyarrow, duckdb and chdb in {}: `cargo xtask setup --tests`",
             python.display()
         )
     };
     let script = "import pyarrow, duckdb, chdb, pytz";
     match Command::new(&python)
-        .args(["-c", script])
+        .args([WRITES_NOTHING, "-c", script])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -35,8 +38,7 @@ pub fn unmet() -> Option<String> {
 pub fn ask(folder: &Path, script: &str, arguments: &[&str]) -> Said {
     let python = python().expect("the requirement was checked");
     let output = Command::new(python)
-        .arg("-c")
-        .arg(script)
+        .args([WRITES_NOTHING, "-c", script])
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())

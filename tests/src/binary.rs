@@ -1,9 +1,13 @@
-//! Where the `tcptrace` binary under test is: `TCPTRACE_BIN`, or built here by the cargo that built the test.
+//! Where the `tcptrace` binary under test is: `TCPTRACE_BIN`, or built by the cargo that runs the test. A test that no
+//! cargo runs, or that runs as root for a user who built it, takes what was built beside it and compiles nothing.
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 use std::{
     env,
-    ffi::OsString,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -16,7 +20,10 @@ pub fn path() -> &'static Path {
     static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let path = PATH.get_or_init(|| match env::var_os("TCPTRACE_BIN") {
         Some(path) => Ok(PathBuf::from(path)),
-        None => build(),
+        None => match env::var_os("CARGO").filter(|_| owns_the_products()) {
+            Some(cargo) => build(&cargo),
+            None => beside(),
+        },
     });
     path.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
@@ -29,8 +36,30 @@ pub fn is_release_build() -> bool {
     folder.is_some_and(|folder| folder.ends_with("release"))
 }
 
-fn build() -> Result<PathBuf, String> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from(env!("CARGO"))));
+/// Whether what is compiled here belongs to the user who compiled the test.
+fn owns_the_products() -> bool {
+    let owner = env::current_exe().and_then(fs::metadata);
+    owner.is_ok_and(|program| program.uid() == geteuid().as_raw())
+}
+
+/// The binary of the same build: tests lie in a folder below it.
+fn beside() -> Result<PathBuf, String> {
+    let this_test = env::current_exe().map_err(|error| format!("a process has a program: {error}"))?;
+    let binary = this_test
+        .ancestors()
+        .skip(2)
+        .map(|folder| folder.join(BINARY))
+        .next();
+    binary.filter(|binary| binary.is_file()).ok_or_else(|| {
+        format!(
+            "no {BINARY} was built beside {}: `cargo xtask test` builds both, TCPTRACE_BIN names another",
+            this_test.display()
+        )
+    })
+}
+
+fn build(cargo: &OsStr) -> Result<PathBuf, String> {
+    let mut cargo = Command::new(cargo);
     cargo
         .args(["build", "--quiet", "--bin", BINARY])
         // A test beside it makes cargo take the features that its dependencies have in `cargo test`: nothing is built

@@ -2,13 +2,14 @@
 //! chain; with another one, whose bytes differ rightly, the fresh object has to pass the live tests instead.
 
 use crate::{
-    command, compile, provenance,
+    compile, provenance,
     sources::{Sources, sha256},
+    test,
     toolchain::Toolchain,
     workspace::{self, OBJECT},
 };
 use anyhow::{Context as _, Result, bail};
-use std::{env, ffi::OsString, fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs};
 
 /// Compiles in a temporary folder and compares, or tests.
 pub(crate) fn run() -> Result<()> {
@@ -45,18 +46,11 @@ pub(crate) fn run() -> Result<()> {
     println!(
         "{OBJECT} was made by {recorded}; here are {installed}: the bytes differ, testing the fresh object"
     );
-    test_live(&root, &folder.path().join("tcptrace.bpf.o"))?;
+    let object = folder.path().join("tcptrace.bpf.o");
+    test::with([
+        ("TCPTRACE_BPF_OBJECT", object.as_os_str()),
+        ("TCPTRACE_REQUIRE_LIVE", OsStr::new("1")),
+    ])?;
     println!("the fresh object passes the live tests");
     Ok(())
-}
-
-fn test_live(root: &Path, object: &Path) -> Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    command::run(
-        Command::new(cargo)
-            .current_dir(root)
-            .args(["test", "--package", "tcptrace-tests"])
-            .env("TCPTRACE_BPF_OBJECT", object)
-            .env("TCPTRACE_REQUIRE_LIVE", "1"),
-    )
 }

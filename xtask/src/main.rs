@@ -1,6 +1,7 @@
 //! The chores of this repository that cargo has no word for: `cargo xtask --help` lists them.
 
 mod analysts;
+mod apt;
 mod btf;
 mod build_ebpf;
 mod check_ebpf;
@@ -16,6 +17,7 @@ mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
 mod sources;
 mod svg;
+mod test;
 mod toolchain;
 mod vm_test;
 mod workspace;
@@ -33,8 +35,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install the tool chain that compiles the kernel side, where it is missing
-    Setup,
+    /// Run all tests, those on the running kernel as root
+    Test,
+    /// Install the tool chain that compiles the kernel side, or what the tests need
+    Setup(setup::Args),
     /// Make the Python environment of the tests that read recordings by other tools
     Analysts,
     /// Compile the kernel side and write tcptrace/bpf
@@ -57,7 +61,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
-        Task::Setup => setup::run(),
+        Task::Test => test::run(),
+        Task::Setup(args) => setup::run(&args),
         Task::Analysts => analysts::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),

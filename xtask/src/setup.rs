@@ -1,11 +1,11 @@
-//! `cargo xtask setup`: installs the tool chain that compiles the kernel side, where it is missing. Does nothing
+//! `cargo xtask setup`: installs the tool chain that compiles the kernel side, or what the tests need. Does nothing
 //! where it is there.
 
 use crate::{
-    command,
+    analysts, apt, command,
     toolchain::{LLVM, Toolchain},
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::{env, ffi::OsString, path::Path, process::Command};
 
 /// Debian's compiler with `core` for the target, and what bpf-linker is built with.
@@ -22,10 +22,48 @@ const PACKAGES: [&str; 8] = [
 
 const BPF_LINKER: &str = "=0.13.0";
 
+/// What the live tests run, and what they compare with.
+const PACKAGES_OF_TESTS: [&str; 13] = [
+    "default-jdk-headless",
+    "gcc",
+    "golang-go",
+    "iproute2",
+    "libc6-dev",
+    "libhdrhistogram-java",
+    "nginx-light",
+    "nodejs",
+    "postgresql",
+    "python3",
+    "python3-venv",
+    "tmux",
+    "wrk",
+];
+
+/// Install the tool chain that compiles the kernel side, where it is missing
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Install what the tests need instead, so that none is ignored
+    #[arg(long)]
+    tests: bool,
+}
+
+/// Installs what is missing.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.tests {
+        apt::install(&PACKAGES_OF_TESTS)?;
+        analysts::run()
+    } else {
+        install_toolchain()
+    }
+}
+
 /// Installs, then looks again.
-pub(crate) fn run() -> Result<()> {
+fn install_toolchain() -> Result<()> {
     if Toolchain::find().is_err() {
-        install_packages()?;
+        apt::install(&PACKAGES).context(
+            "this system's packages do not make the tool chain (Debian 12 and later have them)\n\
+             by hand: `rustup toolchain install nightly --component rust-src,llvm-tools`, and bpf-linker 0.13",
+        )?;
         if Toolchain::find().is_err() {
             install_linker()?;
         }
@@ -33,38 +71,6 @@ pub(crate) fn run() -> Result<()> {
     let versions = Toolchain::find()?.versions()?;
     println!("the kernel side can be compiled here, by {versions}");
     Ok(())
-}
-
-fn install_packages() -> Result<()> {
-    if command::find("apt-get").is_none() {
-        bail!(
-            "only Debian's packages can be installed by this command, and there is no apt-get\n\
-             by hand: `rustup toolchain install nightly --component rust-src,llvm-tools`, and bpf-linker 0.13"
-        );
-    }
-    if PACKAGES.iter().all(|package| is_installed(package)) {
-        return Ok(());
-    }
-    let apt_get = || -> Result<Command> {
-        let mut command = command::as_root("env")?;
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
-        Ok(command)
-    };
-    command::run(apt_get()?.arg("update"))?;
-    command::run(
-        apt_get()?
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(PACKAGES),
-    )
-    .context(
-        "this system's packages do not make the tool chain (Debian 12 and later have them)\n\
-         by hand: `rustup toolchain install nightly --component rust-src,llvm-tools`, and bpf-linker 0.13",
-    )
-}
-
-fn is_installed(package: &str) -> bool {
-    let status = command::output(Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]));
-    status.is_ok_and(|status| status == "install ok installed")
 }
 
 /// Without `LLVM_PREFIX` its build script does not find libLLVM.

@@ -184,7 +184,12 @@ fn the_accept_that_leaks(netns: Netns) {
     );
     assert_eq!(places.len(), 1, "one stack, however often it comes");
     assert_eq!(places[0]["end"], "root");
-    assert_eq!(list(&places[0]["shortfalls"]), [] as [Value; 0]);
+    // What libc calls `main` by has a name only where its debugging symbols are installed (Debian: `libc6-dbg`).
+    let shortfalls = list(&places[0]["shortfalls"]).iter().filter_map(Value::as_str);
+    let shortfalls: Vec<&str> = shortfalls
+        .filter(|said| !said.contains("/libc.so.6 has no symbols"))
+        .collect();
+    assert_eq!(shortfalls, [] as [&str; 0]);
     let frames = list(&places[0]["frames"]);
     let own = frames.iter().find(|frame| frame["function"] == "take_and_forget");
     let own = own.expect("it is named");

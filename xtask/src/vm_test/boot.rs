@@ -2,7 +2,7 @@
 //! a minute of TIME_WAIT takes a few seconds.
 
 use super::table::Verdict;
-use crate::command;
+use crate::{apt, command};
 use anyhow::{Context as _, Result};
 use std::{
     fs,
@@ -35,15 +35,7 @@ pub(crate) fn install_qemu() -> Result<()> {
     .filter(|(program, _)| command::find(program).is_none())
     .map(|(_, package)| package)
     .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    command::run(
-        command::as_root("env")?
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y"])
-            .arg("--no-install-recommends")
-            .args(missing),
-    )
+    apt::install(&missing)
 }
 
 /// Boots, and reads the verdict from the console.
