@@ -273,7 +273,8 @@ pub struct DoctorArgs {
 /// `record`
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Write to this file, which must not be there yet; with --flight-recorder, to this folder
+    /// Write to this file, which must not be there yet; with --flight-recorder, to this folder; with --rotate, to files
+    /// whose numbers continue after those that are there
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Stop after this many seconds
@@ -285,7 +286,7 @@ pub struct RecordArgs {
     /// Begin another file after this size or time: 100M, 2G, 30s, 10m, 1h
     #[arg(long, value_name = "SIZE|TIME")]
     pub rotate: Option<String>,
-    /// Keep this many files, and delete older ones
+    /// Keep this many files, and delete older ones, those of earlier runs too
     #[arg(long, value_name = "COUNT", requires = "rotate")]
     pub keep: Option<usize>,
     /// Keep the last minutes only, and save them on SIGUSR1
@@ -350,7 +351,7 @@ pub struct ExportArgs {
     /// In which form
     #[arg(long, value_enum)]
     pub format: ExportFormat,
-    /// Write to this file instead of standard output
+    /// Write to this file instead of standard output; replaces it, unless it is a recording or an input
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
@@ -430,7 +431,7 @@ pub struct OutputArgs {
     /// No line of column titles
     #[arg(short = 'H', long)]
     pub no_header: bool,
-    /// Write to this file instead of standard output
+    /// Write to this file instead of standard output; replaces it, unless it is a recording or an input
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// All columns, whole IPv6 addresses

@@ -12,6 +12,7 @@ pub mod filter;
 pub mod findings;
 pub mod kernel;
 pub mod options;
+pub mod outfile;
 pub mod output;
 pub mod owner;
 pub mod pace;

@@ -27,7 +27,8 @@ use crate::{
     cli::{Cli, Command},
     kernel::refusal::Refusal,
     options::UsageError,
-    output::sink::{Sink, SinkError},
+    outfile::{Inputs, NotWritten},
+    output::sink::{Sink, SinkError, not_to_stdout},
 };
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -39,7 +40,7 @@ pub enum Failure {
     /// The kernel or the privileges will not do.
     Refused(Refusal),
     /// The output cannot be written.
-    Output(std::io::Error),
+    Output(NotWritten),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -53,6 +54,12 @@ impl From<UsageError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<NotWritten> for Failure {
+    fn from(error: NotWritten) -> Self {
+        Self::Output(error)
     }
 }
 
@@ -97,7 +104,9 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     let code = match result {
         Ok(code) => code,
-        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.cause.kind() == Some(std::io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(Failure::Usage(error)) => {
             messages::tell(error);
             ExitCode::from(code::USAGE)
@@ -107,9 +116,7 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(code::REFUSED)
         }
         Err(Failure::Output(error)) => {
-            messages::tell(format_args!(
-                "cannot write the output: {error}\n  it means: what was written before is whole\n  what to do: free some space, or choose another place with -o"
-            ));
+            messages::tell(error);
             ExitCode::from(code::FAILED)
         }
         Err(Failure::Other(error)) => {
@@ -126,12 +133,14 @@ pub fn run(cli: Cli) -> ExitCode {
 pub fn explain(error: &clap::Error) -> ExitCode {
     let is_for_a_program = !error.use_stderr() && !std::io::stdout().is_terminal();
     let printed = if is_for_a_program {
-        Sink::open(None).map_err(SinkError::from).and_then(|mut sink| {
-            sink.lines(&error.render().to_string())
-                .and_then(|()| sink.flush())
-        })
+        Sink::open(None, &Inputs::default())
+            .map_err(SinkError::from)
+            .and_then(|mut sink| {
+                sink.lines(&error.render().to_string())
+                    .and_then(|()| sink.flush())
+            })
     } else {
-        error.print().map_err(SinkError::from)
+        error.print().map_err(|error| not_to_stdout(error).into())
     };
     match printed {
         _ if error.use_stderr() => ExitCode::from(code::USAGE),
@@ -142,7 +151,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 
 /// Prints a whole text to standard output.
 fn print(text: &str) -> Result<bool, Failure> {
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::default())?;
     unless_closed(sink.lines(text).and_then(|()| sink.flush()))
 }
 

@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use socket2::Socket;
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -62,6 +62,26 @@ fn main() -> ExitCode {
             files_in_turn_are_played_as_one_and_a_missing_one_is_said,
         ),
         test(
+            "rotation_goes_on_after_a_kill_and_keeps_what_it_is_told",
+            &[],
+            rotation_goes_on_after_a_kill_and_keeps_what_it_is_told,
+        ),
+        test(
+            "a_full_disk_at_a_rotation_leaves_the_files_before",
+            &[Requirement::Mounts],
+            a_full_disk_at_a_rotation_leaves_the_files_before,
+        ),
+        test(
+            "a_file_that_is_removed_is_reported_when_it_happens",
+            &[],
+            a_file_that_is_removed_is_reported_when_it_happens,
+        ),
+        test(
+            "the_flight_recorder_starts_again_in_its_folder_after_a_kill",
+            &[],
+            the_flight_recorder_starts_again_in_its_folder_after_a_kill,
+        ),
+        test(
             "the_flight_recorder_saves_its_ring_when_asked",
             &[],
             the_flight_recorder_saves_its_ring_when_asked,
@@ -75,6 +95,11 @@ fn main() -> ExitCode {
             "a_recording_that_goes_on_writes_histograms_when_asked",
             &[],
             a_recording_that_goes_on_writes_histograms_when_asked,
+        ),
+        test(
+            "histograms_are_not_written_over_the_recording",
+            &[],
+            histograms_are_not_written_over_the_recording,
         ),
         test(
             "several_runs_make_one_report_with_their_hosts",
@@ -213,6 +238,165 @@ fn files_in_turn_are_played_as_one_and_a_missing_one_is_said(_netns: Netns) {
     assert!(report.contains("the recording has 1 gaps"), "{report}");
     let last = recording::summary(&[paths[0]]);
     assert_eq!(last["gaps"], 0, "each part is understood alone: {last}");
+}
+
+/// Waits until the file of this number is there.
+fn await_part(folder: &Path, name: &str, number: u32) {
+    let path = folder.join(format!("{name}-{number:06}.arrows"));
+    let has_come = poll_until(PATIENCE, || path.exists().then_some(()));
+    assert!(has_come.is_some(), "{} does not come", path.display());
+}
+
+fn rotation_goes_on_after_a_kill_and_keeps_what_it_is_told(_netns: Netns) {
+    let folder = folder();
+    let output = folder.path().join("run.arrows");
+    let part = |number: u32| folder.path().join(format!("run-{number:06}.arrows"));
+    let arguments = ["--rotate", "1s", "--keep", "2", "--sync", "0.1"];
+    let run = Recording::start(&output, &part(0), &arguments);
+    await_part(folder.path(), "run", 1);
+    run.kill();
+    assert_eq!(parts(folder.path()), [part(0), part(1)]);
+    let run = Recording::start(&output, &part(2), &arguments);
+    // A name that is taken while it records is not its own.
+    fs::write(part(3), "a user's").expect("there is room");
+    await_part(folder.path(), "run", 5);
+    run.stop();
+    assert_eq!(fs::read_to_string(part(3)).expect("it is there"), "a user's");
+    fs::remove_file(part(3)).expect("ours");
+    let left = parts(folder.path());
+    assert!(left.len() <= 3 && !left.contains(&part(2)), "{left:?}");
+    let paths: Vec<&Path> = left.iter().map(PathBuf::as_path).collect();
+    let summary = recording::summary(&paths);
+    assert_eq!(
+        (&summary["gaps"], &summary["remarks"]),
+        (&0.into(), &serde_json::json!([]))
+    );
+}
+
+fn a_full_disk_at_a_rotation_leaves_the_files_before(_netns: Netns) {
+    let folder = folder();
+    small_disk::mount_on(folder.path(), 160).expect("a disk of its own");
+    let output = folder.path().join("run.arrows");
+    let arguments = ["--rotate", "1s", "--keep", "1", "--sync", "0.1"];
+    let run = Recording::start(&output, &folder.path().join("run-000000.arrows"), &arguments);
+    await_part(folder.path(), "run", 1);
+    let mut filler = fs::File::create(folder.path().join("filler")).expect("ours");
+    let full = poll_until(PATIENCE, || {
+        let written = io::Write::write_all(&mut filler, &[0; 512]);
+        written
+            .err()
+            .filter(|error| error.kind() == io::ErrorKind::StorageFull)
+    });
+    assert!(full.is_some(), "the disk takes all");
+    let (status, messages) = run.ending();
+    println!("{messages}");
+    assert_eq!(status.code(), Some(1));
+    assert!(messages.contains("the recording has stopped"), "{messages}");
+    assert!(messages.contains("is whole and can be read"), "{messages}");
+    assert!(messages.contains("what to do: free some space"), "{messages}");
+    let left = parts(folder.path());
+    assert!(!left.is_empty());
+    for path in &left {
+        let said = recording::read(&["report", "--json"], &[path]);
+        assert!(!said.err.contains("not read"), "{}: {}", path.display(), said.err);
+    }
+    // Started again by its unit: nothing is deleted, and nothing half is made.
+    let again = command::run(tcptrace(
+        &[&["record", "-o", output.to_str().expect("text")][..], &arguments].concat(),
+    ));
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.err.contains("nothing was written"), "{again:?}");
+    assert!(again.err.contains("free some space"), "{again:?}");
+    assert!(!again.err.contains("has stopped"), "it never began: {again:?}");
+    assert_eq!(parts(folder.path()), left);
+    drop(filler);
+    fs::remove_file(folder.path().join("filler")).expect("ours");
+    let arguments = [
+        &[
+            "record",
+            "-o",
+            output.to_str().expect("text"),
+            "--duration",
+            "0.5",
+        ][..],
+        &arguments,
+    ]
+    .concat();
+    let again = command::run(tcptrace(&arguments));
+    assert_eq!(again.code, Some(0), "{again:?}");
+}
+
+fn a_file_that_is_removed_is_reported_when_it_happens(_netns: Netns) {
+    let folder = folder();
+    let file = folder.path().join("run.arrows");
+    let run = Recording::start(&file, &file, &["--sync", "0.1"]);
+    fs::remove_file(&file).expect("it is there");
+    let (status, messages) = run.ending();
+    assert_eq!(status.code(), Some(1), "{messages}");
+    assert!(
+        messages.contains("run.arrows was removed while it was being written"),
+        "{messages}"
+    );
+    assert!(messages.contains("what was recorded is lost"), "{messages}");
+    assert!(!messages.contains("can be read"), "{messages}");
+    // Where files follow each other, the next one is begun.
+    let ring = folder.path().join("ring");
+    let first = ring.join("ring-000000.arrows");
+    let run = Recording::start(&ring, &first, &["--flight-recorder", "10", "--sync", "0.1"]);
+    fs::remove_file(&first).expect("it is there");
+    await_part(&ring, "ring", 1);
+    run.stop();
+    assert_eq!(parts(&ring), [ring.join("ring-000001.arrows")]);
+}
+
+fn the_flight_recorder_starts_again_in_its_folder_after_a_kill(_netns: Netns) {
+    let folder = folder();
+    let ring = folder.path().join("ring");
+    let part = |number: u32| ring.join(format!("ring-{number:06}.arrows"));
+    let arguments = ["--flight-recorder", "0.2", "--sync", "0.1"];
+    let run = Recording::start(&ring, &part(0), &arguments);
+    await_part(&ring, "ring", 1);
+    run.kill();
+    // As a unit that restarts.
+    let run = Recording::start(&ring, &part(2), &arguments);
+    let second = command::run(tcptrace(
+        &[&["record", "-o", ring.to_str().expect("text")][..], &arguments].concat(),
+    ));
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(
+        second.err.contains("another process is recording there"),
+        "{second:?}"
+    );
+    run.signal(Signal::SIGUSR1);
+    let first_saved = saved(&ring);
+    let kept: Vec<PathBuf> = parts(&first_saved);
+    let names: Vec<&str> = kept
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str())
+        .collect();
+    assert!(
+        names.starts_with(&["ring-000000.arrows", "ring-000001.arrows", "ring-000002.arrows"]),
+        "the minutes before the kill are saved too: {names:?}"
+    );
+    let turned = poll_until(PATIENCE, || (!part(1).exists()).then_some(()));
+    assert!(turned.is_some(), "old files are not counted");
+    run.stop();
+    assert!(parts(&ring).len() <= 6);
+    let paths: Vec<&Path> = kept.iter().map(PathBuf::as_path).collect();
+    let report = recording::read(&["report"], &paths).out;
+    assert_eq!(report.matches("recorded by tcptrace").count(), 2, "{report}");
+}
+
+fn histograms_are_not_written_over_the_recording(_netns: Netns) {
+    let folder = folder();
+    let file = folder.path().join("run.hlog");
+    let run = Recording::start(&file, &file, &[]);
+    run.signal(Signal::SIGUSR1);
+    let histograms = folder.path().join("run.states.hlog");
+    let written = poll_until(PATIENCE, || histograms.exists().then_some(()));
+    assert!(written.is_some(), "the histograms are nowhere");
+    run.stop();
+    assert_eq!(recording::summary(&[&file])["gaps"], 0);
 }
 
 /// The files of a run, in order.

@@ -223,9 +223,9 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn finish(mut self) -> Result<(), ParquetError> {
+    pub fn finish(&mut self) -> Result<(), ParquetError> {
         self.flush()?;
-        self.inner.close()?;
+        self.inner.finish()?;
         Ok(())
     }
 

@@ -2,17 +2,24 @@
 //! reader that has gone away is a clean end, and is noticed even while there is nothing to write.
 
 use super::descriptor::Descriptor;
+use crate::outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts};
 use std::{
-    fs::File,
     io::{self, BufWriter, Write as _},
     path::Path,
+    time::{Duration, Instant},
 };
 
 /// An open output.
 pub struct Sink {
     writer: BufWriter<Descriptor>,
+    /// What the writer writes to, unless that is standard output.
+    file: Option<OutFile>,
     flush_lines: bool,
     is_terminal: bool,
+    /// When it was last made sure that the file has its name.
+    looked: Instant,
+    is_displaced: bool,
+    notice: Option<String>,
 }
 
 /// Why writing ended.
@@ -21,12 +28,12 @@ pub enum SinkError {
     /// The reader has gone away: a clean end.
     Closed,
     /// Anything else.
-    Failed(io::Error),
+    Failed(NotWritten),
 }
 
-impl From<io::Error> for SinkError {
-    fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
+impl From<NotWritten> for SinkError {
+    fn from(error: NotWritten) -> Self {
+        if error.cause.kind() == Some(io::ErrorKind::BrokenPipe) {
             Self::Closed
         } else {
             Self::Failed(error)
@@ -36,22 +43,56 @@ impl From<io::Error> for SinkError {
 
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// How often it is made sure that a stream's file has its name.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 impl Sink {
-    /// Opens `file`, or standard output.
+    /// Makes ready to write to `file`, or to standard output. A file has its name only after [`Self::begin`] or
+    /// [`Self::finish`]. `inputs` are the files that the command reads, which are not written to.
     ///
     /// # Errors
-    /// Where the file cannot be made.
-    pub fn open(file: Option<&Path>) -> io::Result<Self> {
-        let output = match file {
-            Some(path) => Descriptor::from(File::create(path)?),
-            None => Descriptor::stdout()?,
-        };
+    /// Where it must not be written to, or cannot be made.
+    pub fn open(file: Option<&Path>, inputs: &Inputs) -> Result<Self, NotWritten> {
+        let file = file.map(|path| OutFile::open(path, inputs)).transpose()?;
+        let output = match &file {
+            Some(file) => file
+                .try_clone()
+                .map(Descriptor::from)
+                .map_err(|error| file.failed(error)),
+            None => outfile::judge_stdout(inputs).and_then(|()| Descriptor::stdout().map_err(not_to_stdout)),
+        }?;
         let is_terminal = file.is_none() && output.is_terminal();
         Ok(Self {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             flush_lines: file.is_none() && !is_terminal,
             is_terminal,
+            file,
+            looked: Instant::now(),
+            is_displaced: false,
+            notice: None,
         })
+    }
+
+    /// Begins a stream: its file, if it has one, has its name from now on, in place of an older one.
+    ///
+    /// # Errors
+    /// Where the file cannot have its name.
+    pub fn begin(&mut self) -> Result<(), NotWritten> {
+        self.file.as_mut().map_or(Ok(()), OutFile::publish)
+    }
+
+    /// Writes what is left. A file that was not begun has its name from now on, whole.
+    ///
+    /// # Errors
+    /// As [`Sink::lines`] and [`Sink::begin`].
+    pub fn finish(&mut self) -> Result<(), SinkError> {
+        self.flush()?;
+        Ok(self.begin()?)
+    }
+
+    /// What the user is to be told of the output, once.
+    pub const fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
     }
 
     /// Whether a person is looking.
@@ -65,24 +106,62 @@ impl Sink {
     /// # Errors
     /// Where the reader has gone, the disk is full, and so on.
     pub fn lines(&mut self, text: &str) -> Result<(), SinkError> {
-        self.writer.write_all(text.as_bytes())?;
+        let mut written = self.writer.write_all(text.as_bytes());
         if self.flush_lines {
-            self.writer.flush()?;
+            written = written.and_then(|()| self.writer.flush());
         }
-        Ok(())
+        written.map_err(|error| self.failed(error))
     }
 
     /// Ends a batch of lines.
     ///
     /// # Errors
-    /// As [`Sink::lines`].
+    /// As [`Sink::lines`], and where the file was removed meanwhile.
     pub fn flush(&mut self) -> Result<(), SinkError> {
-        Ok(self.writer.flush()?)
+        self.writer.flush().map_err(|error| self.failed(error))?;
+        self.look()
+    }
+
+    fn failed(&self, error: io::Error) -> SinkError {
+        let not_written = match &self.file {
+            Some(file) => file.failed(error),
+            None => not_to_stdout(error),
+        };
+        not_written.into()
+    }
+
+    /// Makes sure, at most once in [`LOOK_EVERY`], that the file of a stream is still there.
+    fn look(&mut self) -> Result<(), SinkError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        match file.whereabouts() {
+            Whereabouts::InPlace => {}
+            Whereabouts::Moved if self.is_displaced => {}
+            Whereabouts::Moved => {
+                self.is_displaced = true;
+                self.notice = Some(outfile::moved(file.path()));
+            }
+            Whereabouts::Removed => return Err(file.failed(Cause::Removed).into()),
+        }
+        Ok(())
     }
 
     /// Whether the reader of a pipe or socket has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.writer.get_ref().is_closed()
+    }
+}
+
+/// Standard output could not be written to its end.
+#[must_use]
+pub fn not_to_stdout(error: io::Error) -> NotWritten {
+    NotWritten {
+        what: "standard output".to_owned(),
+        cause: error.into(),
+        left: Left::Beginning,
     }
 }

@@ -7,12 +7,15 @@ use super::{
     tap::{Message, Tap, WAITING_PIECES},
     write::Writer,
 };
-use crate::event::Nanos;
+use crate::{
+    event::Nanos,
+    outfile::{Cause, Whereabouts},
+};
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError},
     },
@@ -23,19 +26,30 @@ use std::{
 /// Where nothing happens, a batch that says so is written this often: it costs a kilobyte or two.
 const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
 
-/// Why a recording could not go on.
+/// Why a recording could not begin, or go on.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {error}", path.display())]
+#[error("{}: {cause}", path.display())]
 pub struct WriteError {
     /// In which file.
     pub path: PathBuf,
     /// Why.
-    pub error: io::Error,
+    pub cause: Cause,
+}
+
+/// What the thread has done so far.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Bytes in the current file.
+    bytes: AtomicU64,
+    /// Files that were begun.
+    files: AtomicU64,
+    /// A file that is no longer where it was made, until it is asked for.
+    displaced: Mutex<Option<(PathBuf, Whereabouts)>>,
 }
 
 /// A running thread.
 pub struct Recorder {
-    bytes: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     thread: JoinHandle<Result<(), WriteError>>,
 }
 
@@ -45,33 +59,48 @@ impl Recorder {
     /// # Errors
     /// Where the file cannot be made or written, or there is no thread.
     pub fn start(path: &Path, origin: &Origin, sync: Duration, tap: &mut Tap) -> Result<Self, WriteError> {
-        let at = |error| WriteError {
+        let at = |cause| WriteError {
             path: path.to_owned(),
-            error,
+            cause,
         };
         let writer = Writer::create(path, origin).map_err(at)?;
-        let bytes = Arc::new(AtomicU64::new(writer.bytes()));
+        let progress = Arc::new(Progress::default());
+        progress.begun(&writer);
         let (sender, receiver) = mpsc::sync_channel(WAITING_PIECES);
         let writing = Writing {
             path: path.to_owned(),
             writer,
             sync,
-            bytes: Arc::clone(&bytes),
+            progress: Arc::clone(&progress),
+            is_displaced: false,
             settled: None,
             is_fresh: false,
         };
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || writing.run(&receiver))
-            .map_err(at)?;
+            .map_err(|error| at(error.into()))?;
         tap.connect(sender);
-        Ok(Self { bytes, thread })
+        Ok(Self { progress, thread })
     }
 
     /// Bytes in the current file.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.progress.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many files were begun, of which the last is the current one.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.progress.files.load(Ordering::Acquire)
+    }
+
+    /// The current file, if it was found to be removed or moved since this was asked.
+    #[must_use]
+    pub fn displaced(&self) -> Option<(PathBuf, Whereabouts)> {
+        let displaced = &self.progress.displaced;
+        displaced.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits until everything is written. The tap must have been closed, or be broken.
@@ -86,11 +115,20 @@ impl Recorder {
     }
 }
 
+impl Progress {
+    fn begun(&self, writer: &Writer) {
+        self.bytes.store(writer.bytes(), Ordering::Relaxed);
+        self.files.fetch_add(1, Ordering::Release);
+    }
+}
+
 struct Writing {
     path: PathBuf,
     writer: Writer,
     sync: Duration,
-    bytes: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+    /// Whether it was said that the current file was removed or moved.
+    is_displaced: bool,
     /// Of several settlings in a row only the last tells anything.
     settled: Option<Nanos>,
     /// Whether something else than a settling waits to be written.
@@ -102,32 +140,24 @@ impl Writing {
         let mut due = Instant::now() + self.sync;
         let mut last_sign = Instant::now();
         loop {
-            let result = match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Message::Entries(piece)) => piece.iter().try_for_each(|entry| self.take(entry)),
-                Ok(Message::Next(path, origin)) => self.go_on(path, &origin),
-                Err(RecvTimeoutError::Timeout) => Ok(()),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let Self { path, .. } = &self;
-                    let path = path.clone();
-                    return self.finish().map_err(|error| WriteError { path, error });
+            match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(Message::Entries(piece)) => {
+                    let taken = piece.iter().try_for_each(|entry| self.take(entry));
+                    taken.map_err(|error| self.failed(error))?;
                 }
-            };
-            let result = result.and_then(|()| {
-                if Instant::now() < due {
-                    return Ok(());
-                }
+                Ok(Message::Next(path, origin)) => self.go_on(path, &origin)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+            }
+            if Instant::now() >= due {
                 due = Instant::now() + self.sync;
+                self.look();
                 if self.is_fresh || last_sign.elapsed() >= SIGN_OF_LIFE {
                     last_sign = Instant::now();
-                    self.save()?;
+                    self.save().map_err(|error| self.failed(error))?;
                 }
-                Ok(())
-            });
-            if let Err(error) = result {
-                let path = self.path;
-                return Err(WriteError { path, error });
             }
-            self.bytes.store(self.writer.bytes(), Ordering::Relaxed);
+            self.progress.bytes.store(self.writer.bytes(), Ordering::Relaxed);
         }
     }
 
@@ -157,17 +187,55 @@ impl Writing {
         self.writer.sync()
     }
 
-    fn go_on(&mut self, path: PathBuf, origin: &Origin) -> io::Result<()> {
-        self.settle()?;
-        let next = Writer::create(&path, origin)?;
+    /// Makes sure that the current file is still where it was made.
+    fn look(&mut self) {
+        let whereabouts = self.writer.whereabouts();
+        if whereabouts == Whereabouts::InPlace || self.is_displaced {
+            return;
+        }
+        self.is_displaced = true;
+        let displaced = &self.progress.displaced;
+        *displaced.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.path.clone(), whereabouts));
+    }
+
+    /// Ends the current file once the next one is there. Where that cannot be made the current one is ended all the same.
+    fn go_on(&mut self, path: PathBuf, origin: &Origin) -> Result<(), WriteError> {
+        self.settle().map_err(|error| self.failed(error))?;
+        let next = match Writer::create(&path, origin) {
+            Ok(next) => next,
+            Err(cause) => {
+                self.save().map_err(|error| self.failed(error))?;
+                return Err(WriteError { path, cause });
+            }
+        };
+        self.progress.begun(&next);
+        self.is_displaced = false;
+        let before = std::mem::replace(&mut self.writer, next);
+        before.finish().map_err(|error| self.failed(error))?;
         self.path = path;
-        std::mem::replace(&mut self.writer, next).finish()?;
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        self.settle()?;
-        self.writer.finish()?;
-        Ok(())
+    fn finish(mut self) -> Result<(), WriteError> {
+        self.settle().map_err(|error| self.failed(error))?;
+        let Self { path, writer, .. } = self;
+        match writer.finish() {
+            Ok(Whereabouts::InPlace | Whereabouts::Moved) => Ok(()),
+            Ok(Whereabouts::Removed) => Err(WriteError {
+                path,
+                cause: Cause::Removed,
+            }),
+            Err(error) => Err(WriteError {
+                path,
+                cause: error.into(),
+            }),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> WriteError {
+        WriteError {
+            path: self.path.clone(),
+            cause: error.into(),
+        }
     }
 }

@@ -9,20 +9,16 @@ use super::{
     message::MessageEncoder,
     origin::Origin,
 };
+use crate::outfile::{Cause, NewFile, Whereabouts};
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::SchemaRef;
 use std::{
-    fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 /// A batch has this many rows at most, beside the descriptions of processes: enough for zstd, and 10 MB to hold.
 pub const BATCH_ROWS: usize = 65_536;
-
-/// Only its user may read a recording: it tells who talks to whom.
-const MODE: u32 = 0o600;
 
 /// Encodes entries as messages of one stream.
 pub struct Encoder {
@@ -78,30 +74,33 @@ impl Encoder {
 /// One open file.
 pub struct Writer {
     encoder: Encoder,
-    file: File,
+    file: NewFile,
     bytes: u64,
 }
 
 impl Writer {
-    /// Makes the file, which must not be there yet, and writes its header.
+    /// Makes the file, which must not be there yet, and writes its header. While it is written, the file is locked, by
+    /// which others see that it is. A file whose header cannot be written is removed.
     ///
     /// # Errors
     /// Where it cannot be made or written.
-    pub fn create(path: &Path, origin: &Origin) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(path)?;
+    pub fn create(path: &Path, origin: &Origin) -> Result<Self, Cause> {
+        let encoder = Encoder::new(origin)?;
         let mut writer = Self {
-            encoder: Encoder::new(origin)?,
-            file,
+            encoder,
+            file: NewFile::create(path)?,
             bytes: 0,
         };
+        // A file system without locks has none: then nobody sees it.
+        let _ = writer.file.file().try_lock();
         let header = writer.encoder.header();
-        writer.append(&header)?;
-        writer.sync()?;
-        Ok(writer)
+        match writer.append(&header).and_then(|()| writer.sync()) {
+            Ok(()) => Ok(writer),
+            Err(error) => {
+                writer.file.discard();
+                Err(error.into())
+            }
+        }
     }
 
     /// Adds an entry, and writes a batch where one is full.
@@ -133,18 +132,24 @@ impl Writer {
     /// # Errors
     /// Where the disk fails.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.file().sync_data()
     }
 
-    /// Writes the rest and the end of the stream.
+    /// Writes the rest and the end of the stream. Returns where the file is then.
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn finish(mut self) -> io::Result<u64> {
+    pub fn finish(mut self) -> io::Result<Whereabouts> {
         self.flush()?;
         self.append(&frame::END)?;
-        self.file.sync_all()?;
-        Ok(self.bytes)
+        self.file.file().sync_all()?;
+        Ok(self.whereabouts())
+    }
+
+    /// Where the file is now.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        self.file.whereabouts()
     }
 
     /// Bytes in the file.
@@ -154,10 +159,10 @@ impl Writer {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(bytes) {
+        if let Err(error) = self.file.file().write_all(bytes) {
             // Readers stop at half a message; without it they find the end of what is whole. Where even that fails,
             // they say what they found.
-            let _ = self.file.set_len(self.bytes);
+            let _ = self.file.file().set_len(self.bytes);
             return Err(error);
         }
         self.bytes += bytes.len() as u64;

@@ -8,6 +8,7 @@ use crate::{
     cli::DoctorArgs,
     findings::{self, gather, history::History, scene::Scene, settings},
     options,
+    outfile::Inputs,
     output::{doctor as output, sink::Sink},
     source::sysctl_files,
 };
@@ -18,7 +19,7 @@ use std::ops::ControlFlow;
 /// # Errors
 /// Wrong flags, a kernel that refuses, recordings that give nothing, an output that cannot be written.
 pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
         unless_closed(sink.lines(&rule.page()).and_then(|()| sink.flush()))?;

@@ -6,6 +6,7 @@ use crate::{
     event::Nanos,
     filter::Filter,
     kernel::clock,
+    outfile::{self, Inputs, NotWritten},
     output::hist::{self, Picture, hlog},
     source::cgroups::Cgroups,
     stats::{collector::Collector, key::By, report::Report},
@@ -86,13 +87,13 @@ impl Dumper {
     /// # Errors
     /// The words, where it could not.
     pub fn write(&self, session: &Session) -> Result<String, String> {
+        if let Some(path) = &self.file {
+            return self.write_to(path, session);
+        }
         let host = session.header().host;
         let wall = session.anchor().wall(clock::monotonic());
-        let path = self
-            .file
-            .clone()
-            .unwrap_or_else(|| files::new_name(&host, wall, "", "hlog"));
-        self.write_to(&path, session)
+        let path = files::new_name(&host, wall, "", "hlog");
+        said(outfile::write_new(&path, &self.text(session)))
     }
 
     /// The same, to this file.
@@ -100,6 +101,11 @@ impl Dumper {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_to(&self, path: &Path, session: &Session) -> Result<String, String> {
+        let written = outfile::write(path, &self.text(session), &Inputs::default());
+        said(written.map(|()| path.to_owned()))
+    }
+
+    fn text(&self, session: &Session) -> String {
         let now = clock::monotonic();
         let report = self.report(session, now);
         let header = session.header();
@@ -110,7 +116,7 @@ impl Dumper {
             watched: None,
             top: 0,
         };
-        let text = [
+        [
             hlog::heading(&hlog::Heading {
                 host: &header.host,
                 by: report.by,
@@ -119,11 +125,7 @@ impl Dumper {
             hlog::interval(&picture, Nanos(0), now.since(session.started)),
             hlog::closing(session.lost(), session.engine.table.tally.evicted),
         ]
-        .concat();
-        match files::write_whole(path, &text) {
-            Ok(()) => Ok(format!("histograms written to {}", path.display())),
-            Err(error) => Err(format!("cannot write histograms to {}: {error}", path.display())),
-        }
+        .concat()
     }
 
     fn report(&self, session: &Session, now: Nanos) -> Report {
@@ -137,6 +139,13 @@ impl Dumper {
         };
         report.sort();
         report
+    }
+}
+
+fn said(written: Result<PathBuf, NotWritten>) -> Result<String, String> {
+    match written {
+        Ok(path) => Ok(format!("histograms written to {}", path.display())),
+        Err(error) => Err(error.in_a_line()),
     }
 }
 

@@ -4,7 +4,9 @@ use super::{Failure, messages, playback, unless_closed};
 use crate::{
     cli::{ExportArgs, ExportFormat},
     options,
+    outfile::{Inputs, OutFile},
     output::{
+        descriptor::Descriptor,
         export::{self, ExportRow},
         json, parquet,
         sink::{Sink, SinkError},
@@ -12,7 +14,7 @@ use crate::{
     record::runs::Run,
 };
 use ::parquet::errors::ParquetError;
-use std::{fs::File, io, ops::ControlFlow};
+use std::{io, ops::ControlFlow};
 
 /// Writes every change of the recordings, and every connection that is still there.
 ///
@@ -53,13 +55,14 @@ fn say_remarks(run: &Run) {
 }
 
 enum Target {
-    Parquet(Box<parquet::Writer<File>>),
+    Parquet(Box<parquet::Writer<Descriptor>>, OutFile),
     Csv(Sink),
     Lines(Sink),
 }
 
 fn open(args: &ExportArgs) -> Result<Target, Failure> {
-    let sink = || Sink::open(args.output.as_deref()).map_err(Failure::Output);
+    let inputs = Inputs::of(&args.files);
+    let sink = || Sink::open(args.output.as_deref(), &inputs);
     Ok(match args.format {
         ExportFormat::Parquet => {
             let Some(path) = &args.output else {
@@ -69,10 +72,11 @@ fn open(args: &ExportArgs) -> Result<Target, Failure> {
                     "name a file with -o",
                 )));
             };
-            let file = File::create(path).map_err(Failure::Output)?;
-            Target::Parquet(Box::new(
-                parquet::Writer::new(file).map_err(|error| Failure::Output(io_error(error)))?,
-            ))
+            let file = OutFile::open(path, &inputs)?;
+            let descriptor = file.try_clone().map_err(|error| file.failed(error))?;
+            let writer = parquet::Writer::new(Descriptor::from(descriptor))
+                .map_err(|error| file.failed(io_error(error)))?;
+            Target::Parquet(Box::new(writer), file)
         }
         ExportFormat::Csv => {
             let mut sink = sink()?;
@@ -86,7 +90,9 @@ fn open(args: &ExportArgs) -> Result<Target, Failure> {
 impl Target {
     fn write(&mut self, row: &ExportRow<'_>) -> Result<(), SinkError> {
         match self {
-            Self::Parquet(writer) => writer.push(row).map_err(|error| SinkError::from(io_error(error))),
+            Self::Parquet(writer, file) => writer
+                .push(row)
+                .map_err(|error| file.failed(io_error(error)).into()),
             Self::Csv(sink) => sink.lines(&export::csv(row)),
             Self::Lines(sink) => sink.lines(&json::line(row)),
         }
@@ -94,8 +100,12 @@ impl Target {
 
     fn finish(self) -> Result<(), SinkError> {
         match self {
-            Self::Parquet(writer) => writer.finish().map_err(|error| SinkError::from(io_error(error))),
-            Self::Csv(mut sink) | Self::Lines(mut sink) => sink.flush(),
+            Self::Parquet(mut writer, mut file) => {
+                let written = writer.finish();
+                written.map_err(|error| file.failed(io_error(error)))?;
+                Ok(file.publish()?)
+            }
+            Self::Csv(mut sink) | Self::Lines(mut sink) => sink.finish(),
         }
     }
 }

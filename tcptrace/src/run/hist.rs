@@ -14,6 +14,7 @@ use crate::{
     filter::Filter,
     kernel::clock,
     options::{self, HistOptions},
+    outfile::Inputs,
     output::{
         duration::human,
         hist::{self, Picture, csv, hlog},
@@ -39,9 +40,13 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
             .map(|value| options::seconds("--duration", value))
             .transpose()?;
         return runtime()?.block_on(async {
+            let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?;
             let session = Session::start(&settings, args.tracing.max_connections)?;
+            if wanted.interval.is_some() {
+                sink.begin()?;
+            }
             let deadline = duration.map(|span| Instant::now() + span);
-            Measuring::new(session, wanted, &filter)?.run(deadline).await
+            Measuring::new(session, sink, wanted, &filter).run(deadline).await
         });
     }
     files::run(args, &wanted)
@@ -59,17 +64,17 @@ struct Measuring {
 }
 
 impl Measuring {
-    fn new(session: Session, wanted: HistOptions, filter: &Filter) -> Result<Self, Failure> {
+    fn new(session: Session, sink: Sink, wanted: HistOptions, filter: &Filter) -> Self {
         let watched_from = session.engine.stats.watched_from.unwrap_or(session.started);
-        Ok(Self {
-            sink: Sink::open(wanted.output.file.as_deref()).map_err(Failure::Output)?,
+        Self {
+            sink,
             measures: hist::measures(&filter.states),
             collector: Collector::new(filter, wanted.by, watched_from),
             cgroups: Cgroups::of_this_host(),
             since: session.started,
             session,
             wanted,
-        })
+        }
     }
 
     async fn run(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
@@ -86,8 +91,11 @@ impl Measuring {
             } = self;
             session.pump(&mut |change| collector.take(change))?;
             self.sort(now);
-            if self.sink.is_closed() {
+            if !unless_closed(self.sink.flush())? || self.sink.is_closed() {
                 return Ok(());
+            }
+            if let Some(notice) = self.sink.take_notice() {
+                messages::tell(notice);
             }
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if wake == Wake::Stop || is_over {
@@ -173,7 +181,7 @@ impl Measuring {
                 return Ok(());
             }
             let line = hlog::closing(summary.lost, summary.evicted);
-            unless_closed(self.sink.lines(&line).and_then(|()| self.sink.flush()))?;
+            unless_closed(self.sink.lines(&line).and_then(|()| self.sink.finish()))?;
             return Ok(());
         }
         let picture = Picture {
@@ -186,8 +194,8 @@ impl Measuring {
         if self.wanted.form == Form::Json {
             lines.push_str(&json::summary(&summary));
         }
-        unless_closed(self.sink.lines(&lines).and_then(|()| self.sink.flush()))?;
-        forms::write_beside(&picture, &self.wanted)
+        unless_closed(self.sink.lines(&lines).and_then(|()| self.sink.finish()))?;
+        forms::write_beside(&picture, &self.wanted, &Inputs::default())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     findings::leak,
     kernel::loader::Settings,
     options,
+    outfile::Inputs,
     output::{leaks as output, sink::Sink},
     stacks::{names::Names, places::Places},
 };
@@ -61,7 +62,7 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         let limit = if args.wide { usize::MAX } else { SOCKETS };
         output::text(&leaks, places.as_deref(), &seen.scene, seen.lost, limit)
     };
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::default())?;
     unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
     Ok(!leaks.is_empty())
 }

@@ -16,6 +16,7 @@ use crate::{
     filter::Filter,
     kernel::clock::{self, Anchor},
     options,
+    outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts},
     output::{duration::human, json, report as report_output},
     record::{
         entry::Entry,
@@ -26,10 +27,14 @@ use crate::{
     report::{self, Beginning},
     view::Sort,
 };
-use anyhow::Context as _;
 use files::Files;
 use places::Places;
-use std::{env, fs, io, path::Path, time::Duration};
+use std::{
+    env,
+    io::{ErrorKind, Write as _},
+    path::Path,
+    time::Duration,
+};
 use tokio::time::Instant;
 use trigger::{Fired, Trigger};
 
@@ -53,20 +58,21 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         .transpose()?;
     let fire_on = options::recording::fire_on(&args.fire_on)?;
     let mut files = Files::new(args, policy);
+    let report = report_file(args)?;
     runtime()?.block_on(async {
+        files.prepare().map_err(|cause| not_begun(&args.output, cause))?;
         let mut session = Session::start_tapped(&settings, args.tracing.max_connections, Tap::open())?;
         for shortfall in session.shortfalls() {
             messages::tell(format_args!("not traced: {shortfall}"));
         }
-        files.prepare().context("cannot make the recording's folder")?;
         let origin = Origin::new(
             &session.header(),
             session.shortfalls(),
             command_line(),
             args.tracing.max_connections,
         );
-        let recorder = Recorder::start(&files.begin(0), &origin, sync, &mut session.tap)
-            .map_err(|error| not_written(&error))?;
+        let recorder = Recorder::start(&files.begin(), &origin, sync, &mut session.tap)
+            .map_err(|error| not_begun(&error.path, error.cause))?;
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
         let mut recording = Recording {
@@ -78,10 +84,11 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             clock_due: Instant::now() + CLOCK_EVERY,
             dumper,
             trigger,
+            wanted: None,
         };
         let deadline = duration.map(|span| Instant::now() + span);
         recording.run(deadline).await?;
-        recording.end(args.report.as_deref())
+        recording.end(report)
     })
 }
 
@@ -99,15 +106,54 @@ fn say(outcome: Result<String, String>) {
     messages::tell(text);
 }
 
-/// What stopped is said, and what is left.
-fn not_written(error: &WriteError) -> Failure {
-    let remedy = match error.error.kind() {
-        io::ErrorKind::AlreadyExists => "choose another name, or delete the file that is there",
-        io::ErrorKind::StorageFull => "free some space, or keep less with --rotate and --keep",
-        _ => "choose another place with -o",
+/// The file of the report, made ready before anything is recorded: where it cannot be written is known at once.
+fn report_file(args: &RecordArgs) -> Result<Option<OutFile>, Failure> {
+    let Some(path) = &args.report else { return Ok(None) };
+    if *path == args.output {
+        return Err(Failure::Usage(options::wrong(
+            "--report",
+            "the recording has this name",
+            "choose another one",
+        )));
+    }
+    Ok(Some(OutFile::open(path, &Inputs::default())?))
+}
+
+/// Nothing was recorded, and why.
+fn not_begun(path: &Path, cause: Cause) -> Failure {
+    Failure::Output(NotWritten {
+        what: path.display().to_string(),
+        cause,
+        left: Left::Nothing,
+    })
+}
+
+/// A recording that ended early, and what is left.
+fn stopped(error: &WriteError, is_numbered: bool) -> Failure {
+    let (left, remedy) = match &error.cause {
+        Cause::Removed if !is_numbered => (
+            "what was recorded is lost",
+            "record again, and keep the file until the end",
+        ),
+        Cause::Removed => (
+            "what was recorded since that file was begun is lost",
+            "record again, and keep the files until the end",
+        ),
+        cause => (
+            "what was recorded until then is whole and can be read",
+            match cause.kind() {
+                Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    "free some space, or keep less with --rotate and --keep"
+                }
+                Some(ErrorKind::AlreadyExists) if is_numbered => {
+                    "start again: the files go on after the highest number that is there"
+                }
+                _ => cause.remedy(),
+            },
+        ),
     };
     Failure::Other(anyhow::anyhow!(
-        "the recording has stopped: {error}\n  it means: what was written before is whole and can be read\n  what to do: {remedy}"
+        "the recording has stopped: {error}\n  it means: {left}\n  what to do: {remedy}"
     ))
 }
 
@@ -120,6 +166,15 @@ struct Recording {
     clock_due: Instant,
     dumper: Dumper,
     trigger: Option<Trigger>,
+    /// That the ring is to be saved.
+    wanted: Option<Saving>,
+}
+
+/// A ring that is to be saved.
+#[derive(Default)]
+struct Saving {
+    /// What a rule has found, where one has fired.
+    findings: Option<String>,
 }
 
 impl Recording {
@@ -141,17 +196,57 @@ impl Recording {
             }
             match signalled {
                 Signalled::Not(Wake::Stop | Wake::Deadline) => break,
-                Signalled::Not(Wake::Tick) => {
-                    if self.files.is_full(self.recorder.bytes()) {
-                        self.next_file();
-                        self.files.delete_old();
-                    }
+                Signalled::Not(Wake::Tick) => {}
+                Signalled::Dump if self.files.is_ring() => {
+                    self.wanted.get_or_insert_default();
                 }
-                Signalled::Dump if self.files.is_ring() => self.save_ring(None),
                 Signalled::Dump => say(self.dumper.write(&self.session)),
             }
+            if !self.tend_files() {
+                break;
+            }
+        }
+        if let Some(saving) = self.wanted.take() {
+            self.save_ring(saving);
         }
         Ok(())
+    }
+
+    /// Begins another file where one is due, once the one before is there, and deletes old ones. `false` where there is
+    /// nothing to record to.
+    fn tend_files(&mut self) -> bool {
+        if !self.files.are_there(self.recorder.files()) {
+            return true;
+        }
+        self.files.delete_old();
+        if let Some(saving) = self.wanted.take() {
+            self.save_ring(saving);
+            return true;
+        }
+        let is_removed = match self.recorder.displaced() {
+            Some((path, Whereabouts::Removed)) => {
+                let what = if self.files.is_numbered() {
+                    "what it had is lost, and the next file is begun"
+                } else {
+                    "what was recorded is lost"
+                };
+                messages::tell(format_args!(
+                    "{} was removed while it was being written: {what}",
+                    path.display()
+                ));
+                true
+            }
+            Some((path, _)) => {
+                messages::tell(outfile::moved(&path));
+                false
+            }
+            None => false,
+        };
+        if self.files.is_numbered() && (is_removed || self.files.is_full(self.recorder.bytes())) {
+            self.next_file();
+            return true;
+        }
+        !is_removed
     }
 
     /// Suspends and steps of the wall clock are written down when they are noticed.
@@ -173,7 +268,7 @@ impl Recording {
     fn next_file(&mut self) {
         self.origin.segment += 1;
         self.origin.clock = Anchor::now();
-        let path = self.files.begin(self.origin.segment);
+        let path = self.files.begin();
         self.session.tap.next_file(path, self.origin.clone());
         self.session.take_snapshot(&mut |_| {});
         self.places.next_file();
@@ -196,29 +291,34 @@ impl Recording {
                 trigger::MOST
             ));
         }
-        self.save_ring(Some(&fired.text));
+        self.wanted = Some(Saving {
+            findings: Some(fired.text.clone()),
+        });
     }
 
     /// What the ring has is kept, with histograms of the whole run, and the findings where there are any.
-    fn save_ring(&mut self, findings: Option<&str>) {
+    fn save_ring(&mut self, saving: Saving) {
         self.next_file();
-        let saved = self.files.save();
-        self.files.delete_old();
-        match saved {
+        match self.files.save() {
             Ok((folder, count)) => {
                 messages::tell(format_args!("{count} files saved in {}", folder.display()));
                 say(self.dumper.write_to(&folder.join("states.hlog"), &self.session));
-                if let Some(text) = findings
-                    && let Err(error) = fs::write(folder.join("findings.txt"), text)
+                if let Some(text) = saving.findings
+                    && let Err(error) =
+                        outfile::write(&folder.join("findings.txt"), &text, &Inputs::default())
                 {
-                    messages::tell(format_args!("the findings cannot be written there: {error}"));
+                    messages::tell(error.in_a_line());
                 }
             }
-            Err(error) => messages::tell(format_args!("the flight recorder cannot save its files: {error}")),
+            Err(cause) => messages::tell(format_args!(
+                "the flight recorder cannot save its files: {cause}; {}",
+                cause.remedy()
+            )),
         }
     }
 
-    fn end(mut self, report_file: Option<&Path>) -> Result<(), Failure> {
+    fn end(mut self, report_file: Option<OutFile>) -> Result<(), Failure> {
+        let is_numbered = self.files.is_numbered();
         let session = &mut self.session;
         session.stop(&mut |_| {});
         self.places.tell(session);
@@ -231,11 +331,13 @@ impl Recording {
             .tap
             .tell(Entry::Summary(json::line(&summary).trim_end().into()));
         session.tap.close();
-        self.recorder.finish().map_err(|error| not_written(&error))?;
+        self.recorder
+            .finish()
+            .map_err(|error| stopped(&error, is_numbered))?;
         let Some(ledger) = session.tap.ledger() else {
             return Ok(());
         };
-        if let Some(path) = report_file {
+        if let Some(mut file) = report_file {
             let beginning = Beginning::of_run(ledger);
             let report = report::build(
                 &self.origin,
@@ -246,7 +348,10 @@ impl Recording {
                 &Filter::default(),
                 Sort::default(),
             );
-            fs::write(path, report_output::text(&[report])).map_err(Failure::Output)?;
+            let text = report_output::text(&[report]);
+            file.write_all(text.as_bytes())
+                .map_err(|error| file.failed(error))?;
+            file.publish()?;
         }
         messages::print(format_args!(
             "{} events, {} changes in {}, {} lost, {} not recorded\n",

@@ -4,6 +4,7 @@ use super::{Failure, playback, unless_closed};
 use crate::{
     cli::ReportArgs,
     options,
+    outfile::Inputs,
     output::{report as report_output, sink::Sink},
     report,
 };
@@ -37,7 +38,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     } else {
         report_output::text(&reports)
     };
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
     unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
     Ok(())
 }

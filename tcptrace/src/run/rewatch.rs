@@ -6,6 +6,7 @@ use crate::{
     cli::WatchArgs,
     event::Nanos,
     options::{self, UsageError},
+    outfile::Inputs,
     output::{frame, sink::Sink},
     record::{
         entry::{Entry, Told},
@@ -27,7 +28,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     if watch::has_live_view(args) {
         return replay_view::run(args, filter, delay);
     }
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
     let mut frames = 0;
     for mut run in playback::open(&args.files)? {
         let shortfalls = run.origin.shortfalls.clone();

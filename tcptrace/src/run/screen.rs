@@ -6,6 +6,7 @@ use crate::{
     engine::Engine,
     event::Nanos,
     filter::Filter,
+    outfile,
     tui::{
         app::{App, Wish},
         draw, export,
@@ -188,11 +189,9 @@ impl Screen {
             .as_ref()
             .map_or_else(|| content.anchor.wall(content.now), |play| play.wall_ns);
         let path = files::new_name(&content.host, wall_ns, self.app.stop().place.word(), extension);
-        match files::write_whole(&path, &text) {
-            Ok(()) => self.app.tell(format!("written to {}", path.display()), false),
-            Err(error) => self
-                .app
-                .tell(format!("cannot write {}: {error}", path.display()), true),
+        match outfile::write_new(&path, &text) {
+            Ok(path) => self.app.tell(format!("written to {}", path.display()), false),
+            Err(error) => self.app.tell(error.in_a_line(), true),
         }
     }
 

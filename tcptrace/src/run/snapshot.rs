@@ -9,6 +9,7 @@ use crate::{
     filter::{Candidate, Filter, Subject},
     kernel::{clock, loader::Kernel, refusal::Refusal},
     options::{self, Format, Output},
+    outfile::Inputs,
     output::{
         sink::{Sink, SinkError},
         sockets::{self, Places, Socket},
@@ -31,7 +32,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     let output = options::output(&args.output);
     let wanted = Wanted::of(&filter.netns);
-    let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+    let sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
     let mut listing = Listing::new(filter.clone(), output, sink);
     let mut kernel = Kernel::for_snapshots();
     let files = snapshot::open_holder_iterator(&mut kernel);
@@ -169,7 +170,7 @@ impl Listing {
     fn finish(mut self) -> Result<(), SinkError> {
         self.written?;
         self.sink.lines(&self.text)?;
-        self.sink.flush()
+        self.sink.finish()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     filter::{Filter, Subject},
     kernel::clock,
     options::{self, Format, Output},
+    outfile::Inputs,
     output::{csv, duration::human, header::Summary, json, lifetimes, sink::Sink, text},
     owner::policy::Owner,
     source::{cgroups::Cgroups, namespaces::Names},
@@ -38,8 +39,9 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         .map(|value| options::seconds("--duration", value))
         .transpose()?;
     runtime()?.block_on(async {
+        let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
         let session = Session::start(&settings, args.tracing.max_connections)?;
-        let sink = Sink::open(output.file.as_deref()).map_err(Failure::Output)?;
+        sink.begin()?;
         let deadline = duration.map(|span| Instant::now() + span);
         let mut tracing = Tracing {
             session,
@@ -101,6 +103,9 @@ impl Tracing {
             session.self_audit(&filter.netns, &mut emit)?;
             if !self.print()? || self.sink.is_closed() {
                 return Ok(());
+            }
+            if let Some(notice) = self.sink.take_notice() {
+                messages::tell(notice);
             }
             match wake {
                 Wake::Tick => {}

@@ -13,6 +13,7 @@ use crate::{
     filter::Filter,
     kernel::clock,
     options,
+    outfile::{self, Inputs},
     output::{duration::human, frame, sink::Sink},
     source::cgroups::Cgroups,
     view::{self, Context},
@@ -32,6 +33,9 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
     let delay = options::seconds("--delay", args.delay)?;
+    if let Some(path) = &args.dump {
+        outfile::judge(path, &Inputs::default())?;
+    }
     runtime()?.block_on(async {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
@@ -70,7 +74,7 @@ async fn print_frames(
     delay: Duration,
     dumper: &mut Dumper,
 ) -> Result<Option<u64>, Failure> {
-    let mut sink = Sink::open(None).map_err(Failure::Output)?;
+    let mut sink = Sink::open(None, &Inputs::default())?;
     let mut cgroups = Cgroups::of_this_host();
     let mut frames = 0;
     let mut frame_began = session.started;

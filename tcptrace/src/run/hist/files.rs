@@ -7,6 +7,7 @@ use crate::{
     event::Nanos,
     filter::Filter,
     options::{self, HistOptions, UsageError, recording::Span},
+    outfile::Inputs,
     output::{
         duration::human,
         hist::{self, Picture, csv, hlog},
@@ -65,7 +66,8 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> 
     if wanted.interval.is_some() && runs.len() + dumps.len() != 1 {
         return Err(Failure::Usage(several_have_no_intervals()));
     }
-    let mut sink = Sink::open(wanted.output.file.as_deref()).map_err(Failure::Output)?;
+    let inputs = Inputs::of(&args.files);
+    let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?;
     let mut gathered = Vec::new();
     for mut run in runs {
         let one = gather(&mut run, span, &filter, wanted, &mut sink)?;
@@ -78,7 +80,7 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> 
         gathered: &gathered,
         wanted,
     };
-    print.to(&mut sink)
+    print.to(sink, &inputs)
 }
 
 fn several_have_no_intervals() -> UsageError {
@@ -361,7 +363,7 @@ struct Print<'a> {
 }
 
 impl Print<'_> {
-    fn to(&self, sink: &mut Sink) -> Result<(), Failure> {
+    fn to(&self, mut sink: Sink, inputs: &Inputs) -> Result<(), Failure> {
         let Self {
             dumps,
             gathered,
@@ -391,8 +393,8 @@ impl Print<'_> {
             Form::Hlog => self.log(&picture),
             Form::Csv | Form::Text | Form::Hgrm => forms::drawn(&picture, wanted.form),
         };
-        unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
-        forms::write_beside(&picture, wanted)
+        unless_closed(sink.lines(&text).and_then(|()| sink.finish()))?;
+        forms::write_beside(&picture, wanted, inputs)
     }
 
     fn hosts(&self) -> Vec<&str> {

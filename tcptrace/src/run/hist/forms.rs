@@ -3,13 +3,13 @@
 use crate::{
     cli::HistFormat as Form,
     options::HistOptions,
+    outfile::{self, Inputs},
     output::hist::{self, Picture, csv, hgrm, hlog, text},
     run::Failure,
     stats::measure::Kind,
 };
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,11 @@ pub(super) fn drawn(picture: &Picture<'_>, form: Form) -> String {
 
 /// Percentile distributions go to a file each, as the plotter takes them: `dwell.hgrm` has all states together,
 /// `dwell.CLOSE_WAIT.hgrm` that one.
-pub(super) fn write_beside(picture: &Picture<'_>, wanted: &HistOptions) -> Result<(), Failure> {
+pub(super) fn write_beside(
+    picture: &Picture<'_>,
+    wanted: &HistOptions,
+    inputs: &Inputs,
+) -> Result<(), Failure> {
     let (Form::Hgrm, Some(file)) = (wanted.form, &wanted.output.file) else {
         return Ok(());
     };
@@ -37,7 +41,7 @@ pub(super) fn write_beside(picture: &Picture<'_>, wanted: &HistOptions) -> Resul
         }
         let text = hgrm::distribution(&all.histogram(*measure, Kind::Finished));
         let path = named_after(file, measure.name());
-        fs::write(&path, text).map_err(Failure::Output)?;
+        outfile::write(&path, &text, inputs)?;
     }
     Ok(())
 }

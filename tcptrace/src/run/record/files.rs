@@ -1,19 +1,29 @@
-//! The files of a recording: what they are called, when another is due, which are deleted, and the ring's, saved.
+//! The files of a recording: what they are called, which are there from earlier runs, when another is due, which are
+//! deleted, and the ring's, saved.
 
 use crate::{
     cli::RecordArgs,
     event::Nanos,
     options::recording::{Files as Policy, RING_FILES, Rotation},
+    outfile::{self, Cause, Folder},
     run::messages,
 };
 use jiff::Timestamp;
+use nix::errno::Errno;
 use std::{
     collections::VecDeque,
-    fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    ffi::{OsStr, OsString},
+    fs::{self, TryLockError},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 use tokio::time::Instant;
+
+/// Digits of a number in a name, at least.
+const DIGITS: usize = 6;
+
+/// No run gets here; a file with a larger number is nobody's but its user's.
+const MOST_FILES: u64 = 1_000_000_000_000;
 
 /// The files of one run.
 pub(super) struct Files {
@@ -21,8 +31,12 @@ pub(super) struct Files {
     is_numbered: bool,
     is_ring: bool,
     policy: Policy,
-    /// Those that are there, the current one last.
+    /// Those that are there, of earlier runs too, the current one last.
     written: VecDeque<PathBuf>,
+    /// How many of them this run has begun, or is about to.
+    begun: u64,
+    /// The number of the next one.
+    next: u64,
     current_since: Instant,
 }
 
@@ -40,6 +54,8 @@ impl Files {
             is_ring,
             policy,
             written: VecDeque::new(),
+            begun: 0,
+            next: 0,
             current_since: Instant::now(),
         }
     }
@@ -49,12 +65,54 @@ impl Files {
         self.is_ring
     }
 
-    /// Makes the ring's folder.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        match self.file.parent() {
-            Some(folder) if self.is_ring => folder_of_its_user(true, folder),
-            Some(_) | None => Ok(()),
+    /// Makes the ring's folder, and adopts the numbered files that are there: this run goes on after the highest number,
+    /// and they count among those that are kept. A single file must not be there yet.
+    ///
+    /// # Errors
+    /// Where the folder cannot be had or is not safe, the file is there, or another process is recording to one of the
+    /// files.
+    pub(super) fn prepare(&mut self) -> Result<(), Cause> {
+        if !self.is_numbered {
+            let (folder, name) = Folder::containing(&self.file)?;
+            return match folder.stat(&name) {
+                Ok(_) => Err(Errno::EEXIST.into()),
+                Err(Errno::ENOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
         }
+        let parent = self.file.parent().unwrap_or(Path::new("."));
+        let folder = if self.is_ring {
+            Folder::open_or_make(parent)?
+        } else {
+            Folder::containing(&self.file)?.0
+        };
+        let numbered = |name: OsString| Some((self.number(&name)?, name));
+        let mut there: Vec<(u64, OsString)> = folder.names()?.into_iter().filter_map(numbered).collect();
+        there.sort();
+        for (number, name) in there {
+            self.next = number + 1;
+            let Some(file) = folder.read(&name)? else { continue };
+            if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+                return Err(Cause::Busy(name));
+            }
+            if outfile::is_recording_or_empty(file)? {
+                self.written.push_back(self.file.with_file_name(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number in a name of this run's form.
+    fn number(&self, name: &OsStr) -> Option<u64> {
+        let stem = self.file.file_stem()?.as_bytes();
+        let rest = name.as_bytes().strip_prefix(stem)?.strip_prefix(b"-")?;
+        let digits = match self.file.extension() {
+            Some(extension) => rest.strip_suffix(extension.as_bytes())?.strip_suffix(b".")?,
+            None => rest,
+        };
+        let is_number = digits.len() >= DIGITS && digits.iter().all(u8::is_ascii_digit);
+        let number = str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+        (number < MOST_FILES).then_some(number)
     }
 
     /// How much time a ring keeps; zero for files that are no ring.
@@ -68,31 +126,52 @@ impl Files {
         }
     }
 
-    /// Where histograms of the whole run are written: beside it.
+    /// Where histograms of the whole run are written: beside it, and not over it.
     pub(super) fn histograms(&self) -> PathBuf {
-        self.file.with_extension("hlog")
+        let path = self.file.with_extension("hlog");
+        if path == self.file {
+            return self.file.with_extension("states.hlog");
+        }
+        path
     }
 
-    /// Counts the file of this number as the current one, and says what it is called.
-    pub(super) fn begin(&mut self, segment: u64) -> PathBuf {
-        let path = self.path(segment);
+    /// Counts another file as the current one, which is to be made, and returns its path.
+    pub(super) fn begin(&mut self) -> PathBuf {
+        let mut path = self.path(self.next);
+        // What has come since the run began is not this run's.
+        while self.is_numbered && fs::symlink_metadata(&path).is_ok() {
+            self.next += 1;
+            path = self.path(self.next);
+        }
+        self.next += 1;
+        self.begun += 1;
         self.written.push_back(path.clone());
         self.current_since = Instant::now();
         path
     }
 
     /// `name.ext`, or `name-000003.ext`.
-    fn path(&self, segment: u64) -> PathBuf {
+    fn path(&self, number: u64) -> PathBuf {
         if !self.is_numbered {
             return self.file.clone();
         }
         let mut name = self.file.file_stem().unwrap_or_default().to_owned();
-        name.push(format!("-{segment:06}"));
+        name.push(format!("-{number:0DIGITS$}"));
         if let Some(extension) = self.file.extension() {
             name.push(".");
             name.push(extension);
         }
         self.file.with_file_name(name)
+    }
+
+    /// Whether files of this run follow each other.
+    pub(super) const fn is_numbered(&self) -> bool {
+        self.is_numbered
+    }
+
+    /// Whether all files are there that were begun, of which `there` are.
+    pub(super) const fn are_there(&self, there: u64) -> bool {
+        self.begun == there
     }
 
     /// Whether another file is due, where the current one has so many bytes.
@@ -104,12 +183,12 @@ impl Files {
         }
     }
 
-    /// Deletes those beyond what is kept.
+    /// Deletes those beyond what is kept. The current one must be there: until then the one before is the newest.
     pub(super) fn delete_old(&mut self) {
         let Some(keep) = self.policy.keep else { return };
         while self.written.len() > keep {
             if let Some(path) = self.written.pop_front()
-                && let Err(error) = fs::remove_file(&path)
+                && let Err(error) = delete(&path)
             {
                 messages::tell(format_args!("{} cannot be deleted: {error}", path.display()));
             }
@@ -121,28 +200,55 @@ impl Files {
     ///
     /// # Errors
     /// Where the folder cannot be made or written.
-    pub(super) fn save(&self) -> io::Result<(PathBuf, usize)> {
-        let root = self.file.parent().unwrap_or(Path::new("."));
-        let folder = root.join(format!(
-            "saved-{}",
-            Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ")
-        ));
-        folder_of_its_user(false, &folder)?;
+    pub(super) fn save(&self) -> Result<(PathBuf, usize), Cause> {
+        let root = Folder::open(self.file.parent().unwrap_or(Path::new(".")))?;
+        let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+        let name = make_new(&root, &format!("saved-{time}"))?;
+        let path = root.path().join(name);
+        let saved = Folder::open(&path)?;
+        let mut count = 0;
         // The one before the current is finished by the writing thread, under both names.
-        let whole = self.written.len() - 1;
-        for path in self.written.iter().take(whole) {
-            if let Some(name) = path.file_name() {
-                fs::hard_link(path, folder.join(name))?;
+        let whole = self.written.len().saturating_sub(1);
+        for name in self
+            .written
+            .iter()
+            .take(whole)
+            .filter_map(|path| path.file_name())
+        {
+            match root.link(name, &saved) {
+                Ok(()) => count += 1,
+                // Somebody has removed it.
+                Err(Errno::ENOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok((folder, whole))
+        Ok((path, count))
     }
 }
 
-/// Recordings tell who talks to whom.
-fn folder_of_its_user(may_exist: bool, folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(may_exist)
-        .mode(0o700)
-        .create(folder)
+fn delete(path: &Path) -> Result<(), Cause> {
+    let (folder, name) = Folder::containing(path)?;
+    match folder.remove(&name) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
+
+/// Makes a folder of this name, or where that is taken `NAME-2` and so on.
+fn make_new(root: &Folder, name: &str) -> Result<String, Cause> {
+    let mut number = 1;
+    loop {
+        let name = match number {
+            1 => name.to_owned(),
+            _ => format!("{name}-{number}"),
+        };
+        match root.make_folder(OsStr::new(&name)) {
+            Ok(()) => return Ok(name),
+            Err(Errno::EEXIST) => number += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,581 @@
+//! Opens every file that is written. A file is made beside its name, for its user alone, and takes the name when it is
+//! complete or, if it is a stream, when it begins; nothing that is there is opened for writing but pipes and devices.
+//! Recordings and inputs are never replaced, and symbolic links are not followed.
+
+mod cause;
+mod folder;
+
+pub use cause::{Cause, Left, NotWritten};
+pub use folder::Folder;
+
+use folder::{Trusted, kind};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, FcntlArg, FdFlag, OFlag, fcntl, openat, renameat},
+    libc,
+    sys::stat::{FileStat, Mode, SFlag, fstat},
+    unistd::{AccessFlags, faccessat, linkat},
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read as _, Write},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd},
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Only its user may read what is written: it tells who talks to whom.
+const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// What the stream and the file form of Arrow begin with (Arrow, "IPC Streaming Format", "IPC File Format").
+const ARROW: [&[u8]; 2] = [&[0xff; 4], b"ARROW1"];
+
+/// Names of one second, at most: a limit that only keeps a search from going on for ever.
+const MOST_NAMES: u32 = 10_000;
+
+/// The files that a command reads, by device and inode. None of them can be its output.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs(Vec<(u64, u64)>);
+
+impl Inputs {
+    /// Those of these paths that are there.
+    #[must_use]
+    pub fn of(paths: &[PathBuf]) -> Self {
+        let stats = paths.iter().filter_map(|path| nix::sys::stat::stat(path).ok());
+        Self(stats.map(|stat| identity(&stat)).collect())
+    }
+
+    fn judge(&self, stat: &FileStat, file: Option<File>) -> Result<(), Cause> {
+        if self.0.contains(&identity(stat)) {
+            return Err(Cause::Input);
+        }
+        if file.map_or(Ok(false), is_arrow)? {
+            return Err(Cause::Recording);
+        }
+        Ok(())
+    }
+}
+
+fn identity(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn is_arrow(file: File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.take(8).read_to_end(&mut bytes)?;
+    Ok(ARROW.iter().any(|magic| bytes.starts_with(magic)))
+}
+
+/// Whether a file can be one of a run's recordings: it begins as one, or its run was killed before it had begun it.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn is_recording_or_empty(file: File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == 0 || is_arrow(file)?)
+}
+
+/// Whether standard output may be written to: neither a recording nor an input.
+///
+/// # Errors
+/// Where it is one.
+pub fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
+    judge_descriptor(io::stdout().as_fd(), inputs).map_err(|cause| NotWritten {
+        what: "standard output".to_owned(),
+        cause,
+        left: Left::Nothing,
+    })
+}
+
+fn judge_descriptor(fd: BorrowedFd<'_>, inputs: &Inputs) -> Result<(), Cause> {
+    let Ok(stat) = fstat(fd) else {
+        // Closed: writing says so.
+        return Ok(());
+    };
+    if kind(&stat) != SFlag::S_IFREG {
+        return Ok(());
+    }
+    // It may be open for writing alone, and where it is must not move.
+    let again = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+    inputs.judge(&stat, again)
+}
+
+/// Where a file is now that was made under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It has its name.
+    InPlace,
+    /// It has another name, or another file has its own.
+    Moved,
+    /// It has no name any more: what is written to it is lost.
+    Removed,
+}
+
+/// A new file under its name.
+#[derive(Debug)]
+pub struct NewFile {
+    folder: Folder,
+    name: OsString,
+    file: File,
+}
+
+impl NewFile {
+    /// Makes a file that must not be there yet.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or its folder is not safe.
+    pub fn create(path: &Path) -> Result<Self, Cause> {
+        let (folder, name) = Folder::containing(path)?;
+        let file = create(&folder, &name)?;
+        Ok(Self { folder, name, file })
+    }
+
+    /// The open file.
+    pub const fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it is now.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        whereabouts(&self.folder, &self.name, &self.file)
+    }
+
+    /// Takes it back: it was not begun.
+    pub fn discard(self) {
+        if self.whereabouts() == Whereabouts::InPlace {
+            // It is empty, and a later start passes over it.
+            let _ = self.folder.remove(&self.name);
+        }
+    }
+}
+
+/// What the user is told of a file that was found to be [`Whereabouts::Moved`].
+#[must_use]
+pub fn moved(path: &Path) -> String {
+    format!(
+        "{} was renamed, or another file has its name: what follows goes to the renamed one",
+        path.display()
+    )
+}
+
+fn whereabouts(folder: &Folder, name: &OsStr, file: &File) -> Whereabouts {
+    let Ok(own) = fstat(file) else {
+        return Whereabouts::Removed;
+    };
+    match folder.stat(name) {
+        Ok(named) if identity(&named) == identity(&own) => Whereabouts::InPlace,
+        _ if own.st_nlink == 0 => Whereabouts::Removed,
+        _ => Whereabouts::Moved,
+    }
+}
+
+fn create(folder: &Folder, name: &OsStr) -> nix::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(folder, name, flags, MODE).map(File::from)
+}
+
+/// An output file, or a pipe or device in its place.
+#[derive(Debug)]
+pub struct OutFile {
+    path: PathBuf,
+    file: File,
+    /// Nothing for pipes and devices.
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    folder: Folder,
+    name: OsString,
+    inputs: Inputs,
+    state: State,
+}
+
+/// What an output file is called.
+#[derive(Debug)]
+enum State {
+    /// Nothing: it is gone with its descriptor.
+    Nameless,
+    /// A name of its own, because this file system has no nameless files.
+    Beside(OsString),
+    /// Its name.
+    Named,
+}
+
+impl OutFile {
+    /// Makes ready to write to `path`: a file that is there stays as it is until [`Self::publish`]. A pipe or device is
+    /// opened, which waits for a pipe's reader.
+    ///
+    /// # Errors
+    /// Where there is a recording, an input, a link, a block device or another user's file, the folder is not safe, or
+    /// the system refuses.
+    pub fn open(path: &Path, inputs: &Inputs) -> Result<Self, NotWritten> {
+        Self::try_open(path, inputs).map_err(|cause| NotWritten::at_all(path, cause))
+    }
+
+    fn try_open(path: &Path, inputs: &Inputs) -> Result<Self, Cause> {
+        let special = |file| Self {
+            path: path.to_owned(),
+            file,
+            place: None,
+        };
+        if let Some(number) = descriptor(path) {
+            let file = inherited(number)?;
+            judge_descriptor(file.as_fd(), inputs)?;
+            return Ok(special(file));
+        }
+        let (folder, name) = Folder::containing(path)?;
+        if judge_name(&folder, &name, inputs)? == There::Special {
+            let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+            return Ok(special(
+                openat(&folder, name.as_os_str(), flags, Mode::empty())?.into(),
+            ));
+        }
+        let (file, state) = create_beside(&folder)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            place: Some(Place {
+                folder,
+                name,
+                inputs: inputs.clone(),
+                state,
+            }),
+        })
+    }
+
+    /// Another descriptor of the open file.
+    ///
+    /// # Errors
+    /// Where this process has too many files open.
+    pub fn try_clone(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// The path that was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name, in place of what is there. What was written is on the disk then.
+    ///
+    /// # Errors
+    /// Where by now a recording is there, or the system refuses.
+    pub fn publish(&mut self) -> Result<(), NotWritten> {
+        let Some(place) = &mut self.place else {
+            return Ok(());
+        };
+        place
+            .publish(&self.file)
+            .map_err(|cause| NotWritten::at_all(&self.path, cause))
+    }
+
+    /// Where the file is now; pipes and devices stay in place.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        match &self.place {
+            Some(Place {
+                folder,
+                name,
+                state: State::Named,
+                ..
+            }) => whereabouts(folder, name, &self.file),
+            Some(_) | None => Whereabouts::InPlace,
+        }
+    }
+
+    /// The error of a write that failed, in words.
+    #[must_use]
+    pub fn failed(&self, cause: impl Into<Cause>) -> NotWritten {
+        let cause = cause.into();
+        let is_whole = self
+            .place
+            .as_ref()
+            .is_some_and(|place| !matches!(place.state, State::Named));
+        NotWritten {
+            what: self.path.display().to_string(),
+            left: match cause {
+                Cause::Removed => Left::NothingNamed,
+                _ if is_whole => Left::Nothing,
+                _ => Left::Beginning,
+            },
+            cause,
+        }
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let State::Beside(name) = &self.state {
+            // It was not completed, and nothing else has this name.
+            let _ = self.folder.remove(name);
+        }
+    }
+}
+
+impl Place {
+    fn publish(&mut self, file: &File) -> Result<(), Cause> {
+        if matches!(self.state, State::Named) {
+            return Ok(());
+        }
+        file.sync_all()?;
+        // It may have come while this was written.
+        if judge_name(&self.folder, &self.name, &self.inputs)? == There::Special {
+            return Err(Errno::EEXIST.into());
+        }
+        if matches!(self.state, State::Nameless) {
+            self.state = State::Beside(link_beside(&self.folder, file)?);
+        }
+        if let State::Beside(beside) = &self.state {
+            renameat(
+                &self.folder,
+                beside.as_os_str(),
+                &self.folder,
+                self.name.as_os_str(),
+            )?;
+            self.state = State::Named;
+        }
+        match whereabouts(&self.folder, &self.name, file) {
+            Whereabouts::InPlace => Ok(()),
+            Whereabouts::Moved | Whereabouts::Removed => Err(Cause::Removed),
+        }
+    }
+
+    /// Writes the file, and takes the first name that is free.
+    fn publish_as_new(
+        &mut self,
+        mut file: &File,
+        text: &str,
+        mut names: impl Iterator<Item = OsString>,
+    ) -> Result<(), Cause> {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        let taken = names.find_map(|name| match self.take_name(file, &name) {
+            Err(Errno::EEXIST) => None,
+            Err(error) => Some(Err(error)),
+            Ok(()) => Some(Ok(name)),
+        });
+        self.name = taken.unwrap_or(Err(Errno::EEXIST))?;
+        self.state = State::Named;
+        Ok(())
+    }
+
+    fn take_name(&self, file: &File, name: &OsStr) -> nix::Result<()> {
+        let State::Beside(beside) = &self.state else {
+            return link(&self.folder, file, name);
+        };
+        match linkat(
+            &self.folder,
+            beside.as_os_str(),
+            &self.folder,
+            name,
+            AtFlags::empty(),
+        ) {
+            Ok(()) => self.folder.remove(beside),
+            // A file system without hard links: an empty file holds the name, and is replaced.
+            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+                create(&self.folder, name)?;
+                renameat(&self.folder, beside.as_os_str(), &self.folder, name)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a file may be written that is not opened yet.
+///
+/// # Errors
+/// As [`OutFile::open`].
+pub fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
+    if descriptor(path).is_some() {
+        return Ok(());
+    }
+    let judged = Folder::containing(path).and_then(|(folder, name)| judge_name(&folder, &name, inputs));
+    judged.map(drop).map_err(|cause| NotWritten::at_all(path, cause))
+}
+
+/// What has a name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    /// Nothing, or a file that may be replaced.
+    Replaceable,
+    /// A pipe or device, to be opened.
+    Special,
+}
+
+fn judge_name(folder: &Folder, name: &OsStr, inputs: &Inputs) -> Result<There, Cause> {
+    let stat = match folder.stat(name) {
+        Ok(stat) => stat,
+        Err(Errno::ENOENT) => return Ok(There::Replaceable),
+        Err(error) => return Err(error.into()),
+    };
+    let kind = kind(&stat);
+    if kind == SFlag::S_IFCHR {
+        return Ok(There::Special);
+    }
+    if kind == SFlag::S_IFLNK {
+        return Err(Cause::Link);
+    }
+    if kind == SFlag::S_IFDIR {
+        return Err(Errno::EISDIR.into());
+    }
+    if kind == SFlag::S_IFBLK {
+        return Err(Cause::BlockDevice);
+    }
+    if folder.is_shared() && !Trusted::now().has(stat.st_uid) {
+        return Err(Cause::ForeignFile(stat.st_uid));
+    }
+    if kind == SFlag::S_IFIFO {
+        return Ok(There::Special);
+    }
+    if kind != SFlag::S_IFREG {
+        return Err(Errno::ENXIO.into());
+    }
+    // Its folder would do for replacing it; who may not write to it is not asked to.
+    faccessat(folder, name, AccessFlags::W_OK, AtFlags::AT_EACCESS)?;
+    let file = folder.read(name)?;
+    inputs.judge(&stat, file)?;
+    Ok(There::Replaceable)
+}
+
+/// The number of a descriptor that a path names.
+fn descriptor(path: &Path) -> Option<RawFd> {
+    match path.to_str()? {
+        "/dev/stdout" => Some(libc::STDOUT_FILENO),
+        "/dev/stderr" => Some(libc::STDERR_FILENO),
+        other => other
+            .strip_prefix("/dev/fd/")
+            .or_else(|| other.strip_prefix("/proc/self/fd/"))?
+            .parse()
+            .ok(),
+    }
+}
+
+/// A copy of a descriptor that this process was started with; its own ones are closed on exec.
+fn inherited(number: RawFd) -> Result<File, Cause> {
+    if number < 0 {
+        return Err(Cause::NoDescriptor(number));
+    }
+    // SAFETY: it is not closed meanwhile: no descriptor of this process's own has a number that it is asked for. One that
+    // is not open is refused by the first call.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = fcntl(fd, FcntlArg::F_GETFD).map_err(|_| Cause::NoDescriptor(number))?;
+    if FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC) {
+        return Err(Cause::NoDescriptor(number));
+    }
+    Ok(fd.try_clone_to_owned()?.into())
+}
+
+/// A file without a name, or with one of its own where the file system has no such files.
+fn create_beside(folder: &Folder) -> Result<(File, State), Cause> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    if let Ok(fd) = openat(folder, ".", flags, MODE) {
+        let file = File::from(fd);
+        // It gets its name by way of /proc.
+        if std::fs::exists(own(&file)).unwrap_or(false) {
+            return Ok((file, State::Nameless));
+        }
+    }
+    with_name_beside(|name| create(folder, name)).map(|(name, file)| (file, State::Beside(name)))
+}
+
+fn link_beside(folder: &Folder, file: &File) -> Result<OsString, Cause> {
+    with_name_beside(|name| link(folder, file, name)).map(|(name, ())| name)
+}
+
+fn with_name_beside<T>(make: impl Fn(&OsStr) -> nix::Result<T>) -> Result<(OsString, T), Cause> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..MOST_NAMES {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = OsString::from(format!(".tcptrace-{}-{number}.part", process::id()));
+        match make(&name) {
+            Ok(file) => return Ok((name, file)),
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Errno::EEXIST.into())
+}
+
+fn own(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Gives a nameless file a name that is free.
+fn link(folder: &Folder, file: &File, name: &OsStr) -> nix::Result<()> {
+    linkat(
+        AT_FDCWD,
+        own(file).as_str(),
+        folder,
+        name,
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )
+}
+
+/// Writes a whole file, in place of what is there.
+///
+/// # Errors
+/// As [`OutFile::open`] and [`OutFile::publish`]; what was there before is left.
+pub fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten> {
+    let mut file = OutFile::open(path, inputs)?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| file.failed(error))?;
+    file.publish()
+}
+
+/// Writes a whole file under a new name: `path`, or where that is taken `name-2.ext` and so on. Returns the name.
+///
+/// # Errors
+/// As [`OutFile::open`].
+pub fn write_new(path: &Path, text: &str) -> Result<PathBuf, NotWritten> {
+    write_as_new(path, text).map_err(|cause| NotWritten::at_all(path, cause))
+}
+
+fn write_as_new(path: &Path, text: &str) -> Result<PathBuf, Cause> {
+    let (folder, name) = Folder::containing(path)?;
+    let (file, state) = create_beside(&folder)?;
+    let mut place = Place {
+        folder,
+        name,
+        inputs: Inputs::default(),
+        state,
+    };
+    place.publish_as_new(&file, text, names(path))?;
+    Ok(path.with_file_name(&place.name))
+}
+
+/// `name.ext`, `name-2.ext` and so on.
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    let part = |part: Option<&OsStr>| part.unwrap_or_default().to_owned();
+    let (first, stem, extension) = (
+        part(path.file_name()),
+        part(path.file_stem()),
+        part(path.extension()),
+    );
+    let others = (2..MOST_NAMES).map(move |number| {
+        let mut name = stem.clone();
+        name.push(format!("-{number}"));
+        if !extension.is_empty() {
+            name.push(".");
+            name.push(&extension);
+        }
+        name
+    });
+    std::iter::once(first).chain(others)
+}
+
+#[cfg(test)]
+mod tests;

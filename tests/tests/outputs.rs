@@ -1,0 +1,357 @@
+//! Outputs where others could lay traps: in folders that they can write to, by links, files and pipes of theirs; and
+//! files that lose their names while they are written.
+
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown, lchown, symlink},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::poll_until,
+    command::{self, Running, tcptrace},
+    live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+};
+use tempfile::TempDir;
+
+/// The user who lays the traps.
+const NOBODY: u32 = 65_534;
+
+/// How long something that has to come may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const RECORDING: &[u8] = include_bytes!("../../tcptrace/src/record/fixtures/format-2.arrows");
+
+fn main() -> ExitCode {
+    let hostile = |name: &str, body: fn()| LiveTest::new(name, &[Requirement::Root], body);
+    let tracing = |name: &str, body: fn(Netns)| LiveTest::new(name, live::TRACING, move || Netns::run(body));
+    let tests = vec![
+        hostile(
+            "links_in_shared_folders_are_not_followed",
+            links_in_shared_folders_are_not_followed,
+        ),
+        hostile(
+            "folders_are_not_found_by_way_of_others_links",
+            folders_are_not_found_by_way_of_others_links,
+        ),
+        hostile(
+            "others_files_and_pipes_are_refused_in_shared_folders",
+            others_files_and_pipes_are_refused_in_shared_folders,
+        ),
+        hostile(
+            "others_folders_that_all_can_write_to_are_refused",
+            others_folders_that_all_can_write_to_are_refused,
+        ),
+        hostile(
+            "a_folder_of_the_user_of_sudo_is_trusted",
+            a_folder_of_the_user_of_sudo_is_trusted,
+        ),
+        tracing(
+            "each_dump_that_is_reported_is_there",
+            each_dump_that_is_reported_is_there,
+        ),
+        tracing(
+            "a_stream_that_is_removed_is_reported_and_ends",
+            a_stream_that_is_removed_is_reported_and_ends,
+        ),
+        tracing(
+            "a_stream_that_is_renamed_is_reported_and_goes_on",
+            a_stream_that_is_renamed_is_reported_and_goes_on,
+        ),
+    ];
+    live::run(tests, Parallelism::One, || Ok(()))
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("web.arrows"), RECORDING).expect("there is room");
+    folder
+}
+
+fn allow(folder: &Path, mode: u32) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("our own folder");
+}
+
+/// A folder in it like /tmp.
+fn shared(folder: &TempDir) -> PathBuf {
+    let shared = folder.path().join("shared");
+    fs::create_dir(&shared).expect("ours");
+    allow(&shared, 0o1777);
+    shared
+}
+
+/// All that writes `output`, in the folder of the recording.
+fn commands(output: &str) -> [Vec<&str>; 10] {
+    [
+        vec!["export", "--format", "csv", "-o", output, "web.arrows"],
+        vec!["export", "--format", "parquet", "-o", output, "web.arrows"],
+        vec!["hist", "-o", output, "web.arrows"],
+        vec!["hist", "--duration", "0.1", "-o", output],
+        vec!["hist", "--format", "hlog", "--interval", "1", "-o", output],
+        vec!["trace", "--duration", "0.1", "-o", output],
+        vec!["snapshot", "-o", output],
+        vec!["watch", "-b", "-n", "1", "--dump", output],
+        vec!["record", "--duration", "0.1", "-o", output],
+        vec![
+            "record",
+            "--duration",
+            "0.1",
+            "-o",
+            "new.arrows",
+            "--report",
+            output,
+        ],
+    ]
+}
+
+/// Runs all of them, which must be refused in these words.
+fn assert_refused(folder: &TempDir, output: &str, words: &str) {
+    for arguments in commands(output) {
+        let mut command = tcptrace(&arguments);
+        command.current_dir(folder.path());
+        let said = command::run(command);
+        assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+        assert!(
+            said.err.contains(words) && said.err.contains("what to do: "),
+            "{arguments:?}: {said:?}"
+        );
+    }
+}
+
+fn links_in_shared_folders_are_not_followed() {
+    let folder = folder();
+    let shared = shared(&folder);
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").expect("there is room");
+    let link = shared.join("out");
+    for target in [&precious, &folder.path().join("nowhere")] {
+        symlink(target, &link).expect("ours");
+        lchown(&link, Some(NOBODY), None).expect("root gives files away");
+        for arguments in commands("shared/out") {
+            let mut command = tcptrace(&arguments);
+            command.current_dir(folder.path());
+            let said = command::run(command);
+            assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+        }
+        fs::remove_file(&link).expect("it is still there");
+    }
+    assert_eq!(fs::read_to_string(&precious).expect("it is there"), "precious");
+    assert!(!folder.path().join("nowhere").exists());
+    // A file of each state stands beside that of all.
+    symlink(&precious, shared.join("dwell.ESTABLISHED.hgrm")).expect("ours");
+    let arguments = [
+        "hist",
+        "--format",
+        "hgrm",
+        "-o",
+        "shared/dwell.hgrm",
+        "web.arrows",
+    ];
+    let mut command = tcptrace(&arguments);
+    command.current_dir(folder.path());
+    let said = command::run(command);
+    assert!(said.err.contains("symbolic link"), "{said:?}");
+    assert_eq!(fs::read_to_string(&precious).expect("it is there"), "precious");
+}
+
+fn folders_are_not_found_by_way_of_others_links() {
+    let folder = folder();
+    let shared = shared(&folder);
+    let private = folder.path().join("private");
+    fs::create_dir(&private).expect("ours");
+    let link = shared.join("way");
+    symlink(&private, &link).expect("ours");
+    lchown(&link, Some(NOBODY), None).expect("root gives files away");
+    assert_refused(&folder, "shared/way/out", "is a symbolic link of user 65534's");
+    let mut ring = tcptrace(&["record", "--flight-recorder", "1", "-o", "shared/way/ring"]);
+    ring.current_dir(folder.path());
+    let said = command::run(ring);
+    assert!(
+        said.err.contains("is a symbolic link of user 65534's"),
+        "{said:?}"
+    );
+    assert_eq!(fs::read_dir(&private).expect("it is there").count(), 0);
+    // Our own link may lead there.
+    fs::remove_file(&link).expect("it is there");
+    symlink(&private, &link).expect("ours");
+    let mut command = tcptrace(&commands("shared/way/out")[0]);
+    command.current_dir(folder.path());
+    assert_eq!(command::run(command).code, Some(0));
+    assert!(private.join("out").exists());
+}
+
+fn others_files_and_pipes_are_refused_in_shared_folders() {
+    let folder = folder();
+    let shared = shared(&folder);
+    let out = shared.join("out");
+    fs::write(&out, "bait").expect("there is room");
+    chown(&out, Some(NOBODY), None).expect("root gives files away");
+    let words = "is in a folder that others can write to";
+    for arguments in commands("shared/out") {
+        let mut command = tcptrace(&arguments);
+        command.current_dir(folder.path());
+        let said = command::run(command);
+        // A recording must not be there, whosever it is.
+        let is_recording = arguments.ends_with(&["-o", "shared/out"]) && arguments[0] == "record";
+        assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+        assert!(
+            is_recording || said.err.contains(words),
+            "{arguments:?}: {said:?}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&out).expect("it is there"), "bait");
+    fs::remove_file(&out).expect("it is there");
+    // Who reads from a pipe would get what is for its user alone.
+    mkfifo(&out, Mode::from_bits_truncate(0o666)).expect("ours");
+    chown(&out, Some(NOBODY), None).expect("root gives files away");
+    let mut command = tcptrace(&commands("shared/out")[0]);
+    command.current_dir(folder.path());
+    let said = command::run(command);
+    assert!(said.err.contains(words), "{said:?}");
+}
+
+fn others_folders_that_all_can_write_to_are_refused() {
+    let folder = folder();
+    let open = folder.path().join("open");
+    fs::create_dir(&open).expect("ours");
+    chown(&open, Some(NOBODY), None).expect("root gives folders away");
+    allow(&open, 0o777);
+    let words = "belongs to user 65534, and everybody can write to it";
+    assert_refused(&folder, "open/out", words);
+    let mut ring = tcptrace(&["record", "--flight-recorder", "1", "-o", "open"]);
+    ring.current_dir(folder.path());
+    let said = command::run(ring);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains(words), "{said:?}");
+    assert_eq!(fs::read_dir(&open).expect("it is there").count(), 0);
+    allow(&open, 0o755);
+    let mut command = tcptrace(&commands("open/out")[0]);
+    command.current_dir(folder.path());
+    assert_eq!(
+        command::run(command).code,
+        Some(0),
+        "its owner alone can replace the file"
+    );
+}
+
+fn a_folder_of_the_user_of_sudo_is_trusted() {
+    let folder = folder();
+    let home = folder.path().join("home");
+    fs::create_dir(&home).expect("ours");
+    chown(&home, Some(NOBODY), None).expect("root gives folders away");
+    let out = home.join("out");
+    fs::write(&out, "old").expect("there is room");
+    chown(&out, Some(NOBODY), None).expect("root gives files away");
+    let export = |as_sudo: bool| -> Command {
+        let mut command = tcptrace(&commands("home/out")[0]);
+        command.current_dir(folder.path());
+        if as_sudo {
+            command.env("SUDO_UID", NOBODY.to_string());
+        } else {
+            command.env_remove("SUDO_UID");
+        }
+        command
+    };
+    assert_eq!(command::run(export(false)).code, Some(1));
+    assert_eq!(command::run(export(true)).code, Some(0));
+    assert!(
+        fs::read_to_string(&out)
+            .expect("it is there")
+            .starts_with("host,")
+    );
+}
+
+fn each_dump_that_is_reported_is_there(_netns: Netns) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = tcptrace(&["watch", "-b", "-d", "0.1"]);
+    command.current_dir(folder.path()).stdout(Stdio::piped());
+    let mut watch = Running::start(command);
+    let mut stdout = watch.stdout();
+    assert!(!command::first_line(&mut stdout).is_empty());
+    let frames = thread::spawn(move || command::rest_of(stdout));
+    for _ in 0..26 {
+        watch.signal(Signal::SIGUSR1);
+        // The signals' pace is what is tested.
+        thread::sleep(Duration::from_millis(75));
+    }
+    watch.signal(Signal::SIGINT);
+    assert!(watch.status().success());
+    drop(frames.join());
+    let messages = watch.messages();
+    let reported: Vec<&str> = messages
+        .lines()
+        .filter_map(|line| line.strip_prefix("tcptrace: histograms written to "))
+        .collect();
+    println!("{} of 26 signals wrote a file", reported.len());
+    assert!(reported.len() > 10, "{messages}");
+    let reported_names: BTreeSet<String> = reported.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(
+        reported_names.len(),
+        reported.len(),
+        "no name is reported twice: {messages}"
+    );
+    let there: BTreeSet<String> = fs::read_dir(folder.path())
+        .expect("it is there")
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("text"))
+        .collect();
+    assert_eq!(there, reported_names);
+}
+
+/// A stream to `events` in a folder, once it has begun.
+fn stream(folder: &TempDir) -> (Running, PathBuf) {
+    let path = folder.path().join("events");
+    let mut trace = Running::start(tcptrace(&["trace", "--json", "-o", path.to_str().expect("text")]));
+    let begun = poll_until(PATIENCE, || {
+        assert!(!trace.has_ended(), "{}", trace.messages());
+        fs::metadata(&path).is_ok_and(|file| file.len() > 0).then_some(())
+    });
+    assert!(begun.is_some(), "the stream does not begin");
+    (trace, path)
+}
+
+fn a_stream_that_is_removed_is_reported_and_ends(_netns: Netns) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut trace, path) = stream(&folder);
+    fs::remove_file(&path).expect("it is there");
+    assert_eq!(trace.status().code(), Some(1));
+    let messages = trace.messages();
+    assert!(
+        messages.contains("it was removed while it was being written"),
+        "{messages}"
+    );
+    assert!(messages.contains("what was written is lost"), "{messages}");
+}
+
+fn a_stream_that_is_renamed_is_reported_and_goes_on(_netns: Netns) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut trace, path) = stream(&folder);
+    let renamed = folder.path().join("renamed");
+    fs::rename(&path, &renamed).expect("it is there");
+    // It looks once a second.
+    thread::sleep(Duration::from_secs(2));
+    trace.signal(Signal::SIGINT);
+    assert!(trace.status().success());
+    let messages = trace.messages();
+    assert_eq!(
+        messages
+            .matches("was renamed, or another file has its name")
+            .count(),
+        1,
+        "{messages}"
+    );
+    let text = fs::read_to_string(&renamed).expect("it is there");
+    assert!(
+        text.lines()
+            .last()
+            .is_some_and(|line| line.contains("\"summary\"")),
+        "{text}"
+    );
+}
