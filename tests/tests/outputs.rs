@@ -146,7 +146,7 @@ fn links_in_shared_folders_are_not_followed() {
     assert_eq!(fs::read_to_string(&precious).expect("it is there"), "precious");
     assert!(!folder.path().join("nowhere").exists());
     // A file of each state stands beside that of all.
-    symlink(&precious, shared.join("dwell.ESTABLISHED.hgrm")).expect("ours");
+    symlink(&precious, shared.join("dwell.CONNECTION.hgrm")).expect("ours");
     let arguments = [
         "hist",
         "--format",

@@ -71,9 +71,10 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             command_line(),
             args.tracing.max_connections,
         );
+        // Who sees the file may send the signal.
+        let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
         let recorder = Recorder::start(&files.begin(), &origin, sync, &mut session.tap)
             .map_err(|error| not_begun(&error.path, error.cause))?;
-        let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
         let mut recording = Recording {
             session,
@@ -334,6 +335,7 @@ impl Recording {
         self.recorder
             .finish()
             .map_err(|error| stopped(&error, is_numbered))?;
+        self.files.delete_old();
         let Some(ledger) = session.tap.ledger() else {
             return Ok(());
         };
