@@ -1,6 +1,7 @@
 //! Wires the flow for each command. Holds the only signals, and the only exit codes.
 
 pub mod check;
+mod confine;
 mod cost;
 pub mod doctor;
 pub mod dump;

@@ -35,4 +35,5 @@ pub mod ss;
 pub mod state;
 pub mod told;
 pub mod tracer;
+pub mod user;
 pub mod workload;

@@ -13,8 +13,8 @@ use std::{
 };
 
 /// Capabilities that tracing needs, by their bit in `CapEff` (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN`
-/// stands in for the first three where it is held.
-const CAPABILITIES: [(u8, &str); 3] = [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN")];
+/// stands in for them where it is held. What the others are for is `privileges::capabilities`'.
+const CAPABILITIES: [(u8, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
 const CAP_SYS_ADMIN: u8 = 21;
 
 const TRACEPOINT_FORMAT: &str = "events/sock/inet_sock_set_state/format";
@@ -229,13 +229,13 @@ mod tests {
     fn capabilities_are_read_from_the_effective_set() {
         assert_eq!(
             missing_capabilities("CapEff:\t0000000000000000\n"),
-            ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+            ["CAP_BPF", "CAP_PERFMON"]
         );
         assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0]);
-        assert_eq!(missing_capabilities("CapEff:\t000000c000001000\n"), [""; 0]);
+        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), [""; 0]);
         assert_eq!(
-            missing_capabilities("CapEff:\t000000c000000000\n"),
-            ["CAP_NET_ADMIN"]
+            missing_capabilities("CapEff:\t0000008000000000\n"),
+            ["CAP_PERFMON"]
         );
     }
 

@@ -2,6 +2,7 @@
 //! is bounded in bytes; what does not fit is refused.
 
 use super::descriptor::Descriptor;
+use crate::privileges;
 use std::{
     collections::VecDeque,
     io::{self, Write as _},
@@ -96,9 +97,10 @@ impl Outbox {
             shared: Arc::clone(&shared),
             output,
         };
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || writing.run())?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            privileges::renounce();
+            writing.run();
+        })?;
         Ok(Self { shared, most_bytes })
     }
 

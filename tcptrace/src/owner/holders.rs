@@ -21,6 +21,24 @@ pub struct Scan {
     pub holders: Vec<Holder>,
     /// How it is known.
     pub way: Way,
+    /// Processes that could not be looked into, for want of a capability.
+    pub hidden: usize,
+    /// CPU time that another thread than the caller's has spent on it.
+    pub cpu: Nanos,
+}
+
+impl Scan {
+    /// What could not be found, in a sentence; `None` where everything was.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        (self.hidden > 0).then(|| {
+            format!(
+                "the open files of {} processes cannot be listed, so that their sockets have no holder: CAP_SYS_PTRACE \
+                 or CAP_DAC_READ_SEARCH is missing",
+                self.hidden
+            )
+        })
+    }
 }
 
 /// How a scan was made.

@@ -86,6 +86,7 @@ impl Live {
             started: at,
             holders: snapshot.rows.iter().map(|row| holder(row.sock.cookie)).collect(),
             way: Way::Iterator,
+            ..Scan::default()
         };
         self.tell(Entry::ScanBegun {
             started: scan.started,

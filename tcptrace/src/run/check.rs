@@ -1,6 +1,10 @@
 //! `tcptrace check`: what this kernel and these privileges can do, hook by hook.
 
-use super::{Failure, print};
+use super::{
+    Failure,
+    confine::{self, Extras},
+    print,
+};
 use crate::{
     cli::CheckArgs,
     kernel::{
@@ -8,6 +12,7 @@ use crate::{
         plan::Way,
         probe,
     },
+    privileges::{Held, capabilities, list},
     source::snapshot::{self, Reader, Wanted},
 };
 use std::fmt::Write as _;
@@ -27,6 +32,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         ..Settings::least(args.hooks)
     };
     let (mut kernel, _ring) = Kernel::attach(&settings)?;
+    let held = confine::live([], Extras::default());
     let mut text = String::new();
     for part in &kernel.attached {
         let purpose = part.purpose;
@@ -91,8 +97,32 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
             |found| format!("{} open TCP sockets", found.holders.len())
         )
     );
+    text.push_str(&privileges(&held));
     print(&text)?;
     Ok(())
+}
+
+/// What every command that traces goes on with once it has attached.
+fn privileges(held: &Held) -> String {
+    let answer = |is_so| if is_so { "yes" } else { "NO" };
+    let mut text = format!(
+        "\nprivileges after attaching\n  capabilities kept: {}\n",
+        list(&held.capabilities)
+    );
+    if let Some(scout) = &held.scout {
+        let _ = writeln!(
+            text,
+            "  in the one thread that looks into other processes: {}",
+            list(scout)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  no_new_privs: {}\n  {}",
+        answer(held.no_new_privileges),
+        held.landlock
+    );
+    text
 }
 
 fn system(facts: &probe::Facts) -> String {
@@ -105,11 +135,15 @@ fn system(facts: &probe::Facts) -> String {
     } else {
         "hidden (kernel.kptr_restrict, or not in /proc/kallsyms)"
     };
-    let capabilities = if facts.missing_capabilities.is_empty() {
+    let missing = capabilities::missing();
+    let mut capabilities = if missing.is_empty() {
         "all that are needed".to_owned()
     } else {
-        format!("missing {}", facts.missing_capabilities.join(", "))
+        format!("{} missing", missing.len())
     };
+    for need in missing {
+        let _ = write!(capabilities, "\n  {} is missing: {}", need.capability, need.lost);
+    }
     format!(
         "tcptrace {} on {}, Linux {} {}\ncapabilities: {capabilities}\nBTF: {btf}\ntimer handlers: {handlers}\n",
         env!("CARGO_PKG_VERSION"),

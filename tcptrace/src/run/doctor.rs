@@ -1,7 +1,7 @@
 //! `tcptrace doctor`: what is wrong, by all rules, and which settings would help.
 
 use super::{
-    Failure, messages, playback, unless_closed,
+    Failure, confine, messages, playback, unless_closed,
     watching::{self, Request, Seen},
 };
 use crate::{
@@ -70,6 +70,7 @@ fn seen(args: &DoctorArgs, verbose: u8) -> Result<Vec<Seen>, Failure> {
 fn recorded(args: &DoctorArgs) -> Result<Vec<Seen>, Failure> {
     let span = options::recording::Span::default();
     let filter = options::recording::filter(&args.filter, &[])?;
+    confine::replay(&args.files, []);
     let mut all = Vec::new();
     for mut run in playback::open(&args.files)? {
         let mut history = History::default();

@@ -1,6 +1,6 @@
 //! `tcptrace export`: recordings as a table for other tools.
 
-use super::{Failure, messages, playback, unless_closed};
+use super::{Failure, confine, messages, playback, unless_closed};
 use crate::{
     cli::{ExportArgs, ExportFormat},
     options,
@@ -22,6 +22,7 @@ use std::{io, ops::ControlFlow};
 /// Wrong flags, recordings that give nothing, an output that cannot be written.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
+    confine::replay(&args.files, args.output.as_deref());
     let mut target = open(args)?;
     let mut ended = Ok(());
     for mut run in playback::open(&args.files)? {

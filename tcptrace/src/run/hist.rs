@@ -41,7 +41,8 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
             .transpose()?;
         return runtime()?.block_on(async {
             let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?;
-            let session = Session::start(&settings, args.tracing.max_connections)?;
+            let mut session = Session::start(&settings, args.tracing.max_connections)?;
+            session.confine(wanted.output.file.as_deref(), false);
             if wanted.interval.is_some() {
                 sink.begin()?;
             }

@@ -12,7 +12,7 @@ use crate::{
     options,
     outfile::Inputs,
     output::{leaks as output, sink::Sink},
-    stacks::{names::Names, places::Places},
+    stacks::{names, places::Places},
 };
 
 /// How many sockets of a process are listed, the oldest first.
@@ -52,8 +52,7 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
     }
     let leaks = leak::leaks(&seen.scene);
     let places = seen.stacks.as_ref().map(|book| {
-        let names = Names::default();
-        let find = |leak| Places::find(leak, &seen.scene, book, |stack| names.of(stack));
+        let find = |leak| Places::find(leak, &seen.scene, book, names::of);
         leaks.iter().map(find).collect::<Vec<_>>()
     });
     let text = if args.json {

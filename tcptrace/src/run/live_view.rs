@@ -15,6 +15,7 @@ use crate::{
     kernel::clock,
     options::{self, words},
     pace::Pace,
+    privileges::Held,
     source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Wish},
@@ -103,6 +104,7 @@ impl LiveView {
         self.screen.app.content.host = header.host;
         self.screen.app.content.kernel = header.kernel;
         self.screen.app.content.anchor = session.anchor();
+        self.screen.app.content.held = session.held().map(Held::line).unwrap_or_default();
         self.screen.app.content.zone = Some(TimeZone::system());
         // The first frame comes at once: what was there before is known already.
         let mut next = Instant::now() + Duration::from_millis(50);

@@ -65,6 +65,8 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         for shortfall in session.shortfalls() {
             messages::tell(format_args!("not traced: {shortfall}"));
         }
+        let outputs = [args.output.as_path()];
+        session.confine(outputs.into_iter().chain(args.report.as_deref()), files.is_ring());
         let origin = Origin::new(
             &session.header(),
             session.shortfalls(),

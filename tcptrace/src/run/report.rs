@@ -1,6 +1,6 @@
 //! `tcptrace report`: what was true in recordings.
 
-use super::{Failure, playback, unless_closed};
+use super::{Failure, confine, playback, unless_closed};
 use crate::{
     cli::ReportArgs,
     options,
@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &args.state)?;
+    confine::replay(&args.files, []);
     let mut reports = Vec::new();
     for mut run in playback::open(&args.files)? {
         let played = playback::play(&mut run, span, &mut |_, _| ControlFlow::Continue(()))?;

@@ -1,7 +1,7 @@
 //! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
 //! speed.
 
-use super::{Failure, messages, playback, replay_view, unless_closed, watch};
+use super::{Failure, confine, messages, playback, replay_view, unless_closed, watch};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -15,7 +15,7 @@ use crate::{
     source::replay::Replay,
     view::{self, Context},
 };
-use std::{ops::ControlFlow, thread, time::Duration};
+use std::{ops::ControlFlow, path::Path, thread, time::Duration};
 
 /// Shows the frames of the recordings, one run after the other.
 ///
@@ -25,7 +25,9 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
     let delay = options::seconds("--delay", args.delay)?;
     let pause = pause(delay, args.speed)?;
-    if watch::has_live_view(args) {
+    let has_live_view = watch::has_live_view(args);
+    confine::replay(&args.files, has_live_view.then_some(Path::new(".")));
+    if has_live_view {
         return replay_view::run(args, filter, delay);
     }
     let mut sink = Sink::open(None, &Inputs::of(&args.files))?;

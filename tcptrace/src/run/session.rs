@@ -1,7 +1,12 @@
 //! A live session: the kernel side, the engine, and what keeps the two in step. Drains on a timer, repairs after
 //! losses, and waits for whatever comes first.
 
-use super::{Failure, messages, signals::Stop};
+use super::{
+    Failure,
+    confine::{self, Extras},
+    messages,
+    signals::Stop,
+};
 use crate::{
     connection::{
         audit::{self, Audit},
@@ -27,10 +32,11 @@ use crate::{
         schedule::{Cost, Schedule},
     },
     pace::Pace,
+    privileges::Held,
     record::{entry::Entry, tap::Tap},
     source::{
         live::{self, Live},
-        netstat,
+        namespaces, netstat,
         snapshot::{self, Reader, Snapshot, Wanted},
     },
     stacks::{book::Book, recorder::Recorder},
@@ -39,6 +45,7 @@ use anyhow::Context as _;
 use hashbrown::HashMap;
 use std::{
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     time::Duration,
 };
 use tokio::{
@@ -110,8 +117,11 @@ pub struct Session {
     audits: Pace,
     last_audit: Option<Audit>,
     snapshots_refused: Option<Refusal>,
-    /// Namespaces that the latest snapshot could not read, and why.
-    unread: Vec<(u32, String)>,
+    /// What of the network namespaces the latest snapshot could not read.
+    unseen: Vec<String>,
+    /// Whose files the latest scan could not list.
+    unlisted: Option<String>,
+    held: Option<Held>,
     silence: Silence,
     given_up: Vec<GivenUp>,
 }
@@ -217,7 +227,9 @@ impl Session {
             audits: Pace::new(AUDIT_EVERY, AUDIT_PAUSE).not_before(clock::monotonic().plus(FIRST_AUDIT)),
             last_audit: None,
             snapshots_refused: None,
-            unread: Vec::new(),
+            unseen: Vec::new(),
+            unlisted: None,
+            held: None,
             silence: Silence::default(),
             given_up: Vec::new(),
         };
@@ -225,6 +237,19 @@ impl Session {
         session.take_snapshot(&mut |_| {});
         session.started = clock::monotonic();
         Ok(session)
+    }
+
+    /// Gives up what is not needed to go on, where only these files and folders are written to; `links` where files are
+    /// linked into folders below them. To be called before any thread is started.
+    pub fn confine<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Path>, links: bool) {
+        let reads_code = self.stacks.is_some();
+        self.held = Some(confine::live(outputs, Extras { reads_code, links }));
+    }
+
+    /// What the process may still do, once it was confined.
+    #[must_use]
+    pub const fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     /// The stream's first line.
@@ -467,18 +492,13 @@ impl Session {
             .filter(|missing| missing.purpose != Purpose::Accept.name())
             .map(|missing| format!("{} ({}): {}", missing.purpose, missing.reason, missing.lost))
             .collect();
+        list.extend(self.unseen.iter().chain(&self.unlisted).cloned());
         if let Some(refusal) = &self.snapshots_refused {
             list.push(format!(
                 "snapshots ({}): sockets from before, or who holds them, are not known",
                 refusal.cause()
             ));
         }
-        let unread = |(netns, why): &(u32, String)| {
-            format!(
-                "network namespace {netns} ({why}): sockets from before, and what a repair finds, are not known"
-            )
-        };
-        list.extend(self.unread.iter().map(unread));
         list
     }
 
@@ -638,10 +658,10 @@ impl Session {
                 return;
             }
         };
+        self.unseen = namespaces::shortfalls(&snapshot.failures);
         self.tap.snapshot(&snapshot, &events);
         self.engine.merge(&snapshot, &events, emit);
         self.scan_holders(Some(&snapshot.rows));
-        self.unread = snapshot.failures;
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
@@ -678,6 +698,8 @@ impl Session {
                 },
             },
         };
+        elsewhere = elsewhere.plus(scan.cpu);
+        self.unlisted = scan.shortfall();
         let took = || elsewhere.plus(clock::thread_cpu().since(begun));
         self.tap.scan(&scan, took());
         let unsettled = self.engine.hold(scan);

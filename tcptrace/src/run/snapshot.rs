@@ -1,6 +1,10 @@
 //! `tcptrace snapshot`: every socket that exists now, in one pass and without tracing.
 
-use super::{Failure, messages, unless_closed};
+use super::{
+    Failure,
+    confine::{self, Extras},
+    messages, unless_closed,
+};
 use crate::{
     cli::SnapshotArgs,
     connection::kept_age,
@@ -17,7 +21,7 @@ use crate::{
     owner::{holders::Scan, opened::Opened},
     source::{
         cgroups::Cgroups,
-        namespaces::Names,
+        namespaces::{self, Names},
         snapshot::{self, Reader, Wanted},
     },
 };
@@ -33,8 +37,9 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     let output = options::output(&args.output);
     let wanted = Wanted::of(&filter.netns);
     let sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
-    let mut listing = Listing::new(filter.clone(), output, sink);
     let mut kernel = Kernel::for_snapshots();
+    confine::live(output.file.as_deref(), Extras::default());
+    let mut listing = Listing::new(filter.clone(), output, sink);
     let files = snapshot::open_holder_iterator(&mut kernel);
     if let Some(warning) = args.sockets.sockets.warning() {
         messages::tell(warning);
@@ -53,15 +58,19 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
         Err(refusal) => {
             messages::tell(format_args!("holders come from /proc: {}", refusal.cause()));
             let mut snapshot = snapshot::sockets(reader, wanted)?;
-            listing.open(snapshot::holders_by_proc(&snapshot.rows));
+            let scan = snapshot::holders_by_proc(&snapshot.rows);
+            if let Some(shortfall) = scan.shortfall() {
+                messages::tell(shortfall);
+            }
+            listing.open(scan);
             listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
             snapshot
         }
     };
     listing.add_closed();
     unless_closed(listing.finish())?;
-    for (netns, why) in &snapshot.failures {
-        messages::tell(format_args!("network namespace {netns} could not be read: {why}"));
+    for shortfall in namespaces::shortfalls(&snapshot.failures) {
+        messages::tell(shortfall);
     }
     Ok(())
 }

@@ -40,7 +40,8 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         .transpose()?;
     runtime()?.block_on(async {
         let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
-        let session = Session::start(&settings, args.tracing.max_connections)?;
+        let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        session.confine(output.file.as_deref(), false);
         sink.begin()?;
         let deadline = duration.map(|span| Instant::now() + span);
         let mut tracing = Tracing {

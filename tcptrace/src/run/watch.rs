@@ -21,6 +21,7 @@ use crate::{
 use std::{
     env,
     io::{self, IsTerminal as _},
+    path::Path,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -38,6 +39,8 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     }
     runtime()?.block_on(async {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        // The live view exports to new files here, and so does SIGUSR1 without --dump.
+        session.confine([Path::new(".")].into_iter().chain(args.dump.as_deref()), false);
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
         let frames = if has_live_view(args) {
             live_view::run(&mut session, args, filter, delay, &mut dumper).await?

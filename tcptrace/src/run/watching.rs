@@ -1,7 +1,9 @@
 //! Puts a scene together: from one look, or from watching for a while. For every command that judges.
 
 use super::{
-    Failure, runtime,
+    Failure,
+    confine::{self, Extras},
+    runtime,
     session::{Session, Wake},
     snapshot::{closed_row, is_wanted, places_of},
 };
@@ -23,7 +25,7 @@ use crate::{
     output::sockets::Places,
     owner::{holders::Scan, opened::Opened},
     source::{
-        process,
+        namespaces, process,
         snapshot::{self, Reader, Wanted},
         spaces::{self, Watched},
     },
@@ -62,6 +64,7 @@ pub fn look(request: &Request<'_>, sockets: SocketReader) -> Result<Seen, Failur
     let mut shortfalls = Vec::new();
     let wanted = Wanted::of(&request.filter.netns);
     let mut kernel = Kernel::for_snapshots();
+    confine::live([], Extras::default());
     let files = snapshot::open_holder_iterator(&mut kernel);
     shortfalls.extend(sockets.warning().map(str::to_owned));
     let snapshot = snapshot::sockets(Reader::without_session(sockets, &mut kernel)?, wanted)?;
@@ -72,9 +75,8 @@ pub fn look(request: &Request<'_>, sockets: SocketReader) -> Result<Seen, Failur
             snapshot::holders_by_proc(&snapshot.rows)
         }
     };
-    for (netns, why) in &snapshot.failures {
-        shortfalls.push(format!("network namespace {netns} could not be read: {why}"));
-    }
+    shortfalls.extend(scan.shortfall());
+    shortfalls.extend(namespaces::shortfalls(&snapshot.failures));
     let now = clock::monotonic();
     let (rows, opened) = selected(snapshot.rows, scan, request.filter);
     let gathered = gather::of_rows(&rows, &opened, None, now);
@@ -156,6 +158,7 @@ pub fn watch(
 ) -> Result<Seen, Failure> {
     runtime()?.block_on(async {
         let mut session = Session::start(settings, max_connections)?;
+        session.confine([], false);
         let mut watcher = Watcher::begin(request.filter);
         let deadline = Instant::now() + duration;
         loop {

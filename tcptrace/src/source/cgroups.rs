@@ -72,6 +72,11 @@ impl Cgroups {
         found
     }
 
+    /// Where the hierarchies are mounted.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.v2.iter().chain(&self.v1).map(PathBuf::as_path)
+    }
+
     /// Where a process runs; `None` where neither its cgroup's id (0 where unknown) nor its id tells.
     pub fn place(&mut self, process: ProcessKey, cgroup: u64, now: Nanos) -> Option<Arc<Place>> {
         let by_id = self.by_id(cgroup, now);

@@ -1,8 +1,13 @@
 //! The network namespaces of this host: those of running processes and threads, those that `ip netns`, container
 //! runtimes and mounts keep, and what they are called.
 
-use crate::{event::Nanos, owner::printable::printable};
-use hashbrown::HashMap;
+use crate::{
+    event::Nanos,
+    owner::printable::printable,
+    privileges::{capabilities, scout},
+};
+use caps::Capability;
+use hashbrown::{HashMap, HashSet};
 use std::{
     fs::{self, File},
     io,
@@ -65,7 +70,8 @@ fn names_in(folders: &[&Path]) -> HashMap<u32, String> {
 /// Where there is none, with the path where it was looked for first.
 pub fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
     if word.contains('/') {
-        return inode_of(Path::new(word)).map_err(|error| (PathBuf::from(word), error));
+        let path = PathBuf::from(word);
+        return scout::ask(move || inode_of(&path).map_err(|error| (path, error)));
     }
     let [first, second] = NAMED.map(|folder| Path::new(folder).join(word));
     inode_of(&first).or_else(|error| inode_of(&second).map_err(|_| (first, error)))
@@ -113,20 +119,31 @@ pub fn current() -> io::Result<u32> {
 /// All that can be found, the calling thread's first.
 #[must_use]
 pub fn all() -> Vec<Namespace> {
-    let mut found: HashMap<u32, ()> = HashMap::new();
+    let own = open(Path::new("/proc/thread-self/ns/net"));
+    let mut others = scout::ask(of_others);
+    others.retain(|space| own.as_ref().is_none_or(|own| own.inode != space.inode));
+    own.into_iter().chain(others).collect()
+}
+
+/// A process or a name that goes away meanwhile takes its namespace with it.
+fn open(path: &Path) -> Option<Namespace> {
+    let inode = inode_of(path).ok()?;
+    let file = File::open(path).ok()?;
+    Some(Namespace { inode, file })
+}
+
+fn of_others() -> Vec<Namespace> {
+    let mut found: HashSet<u32> = HashSet::new();
     let mut list = Vec::new();
     let mut add = |path: PathBuf| {
-        // A process or a name that goes away meanwhile takes its namespace with it.
         let Ok(inode) = inode_of(&path) else { return };
-        if found.contains_key(&inode) {
-            return;
-        }
-        if let Ok(file) = File::open(&path) {
-            found.insert(inode, ());
-            list.push(Namespace { inode, file });
+        if !found.contains(&inode)
+            && let Some(space) = open(&path)
+        {
+            found.insert(space.inode);
+            list.push(space);
         }
     };
-    add(PathBuf::from("/proc/thread-self/ns/net"));
     for folder in NAMED {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             add(entry.path());
@@ -135,16 +152,7 @@ pub fn all() -> Vec<Namespace> {
     for mount in mounted() {
         add(mount);
     }
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if !entry
-            .file_name()
-            .to_string_lossy()
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-        {
-            continue;
-        }
-        let process = entry.path();
+    for process in processes() {
         add(process.join("ns/net"));
         let tasks = process.join("task");
         // A thread may have a namespace of its own. The folder has a link for each, and two for itself.
@@ -155,6 +163,57 @@ pub fn all() -> Vec<Namespace> {
         }
     }
     list
+}
+
+/// The folder of each process in `/proc`.
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.as_bytes().iter().all(u8::is_ascii_digit)
+        })
+        .map(|entry| entry.path())
+}
+
+/// What of the network namespaces is not known, a sentence each: those that could not be read, and why, and those that
+/// could not even be found.
+#[must_use]
+pub fn shortfalls(unread: &[(u32, String)]) -> Vec<String> {
+    let mut list = Vec::new();
+    if !unread.is_empty() && !capabilities::holds(Capability::CAP_SYS_ADMIN) {
+        list.push(format!(
+            "sockets of {} other network namespaces cannot be read: CAP_SYS_ADMIN is missing",
+            unread.len()
+        ));
+    } else {
+        list.extend(
+            unread
+                .iter()
+                .map(|(netns, why)| format!("network namespace {netns} could not be read: {why}")),
+        );
+    }
+    match scout::ask(hidden) {
+        0 => {}
+        count => list.push(format!(
+            "the network namespaces of {count} processes cannot be found: CAP_SYS_PTRACE is missing"
+        )),
+    }
+    list
+}
+
+/// How many processes do not show their network namespace to the calling thread, which may not trace them (ptrace(2)).
+/// The kernel's own threads, which have no command line, are left out: they run in the first one.
+fn hidden() -> usize {
+    if capabilities::holds(Capability::CAP_SYS_PTRACE) {
+        return 0;
+    }
+    let is_hidden = |process: &PathBuf| {
+        let denied = inode_of(&process.join("ns/net"))
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        denied && fs::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty())
+    };
+    processes().filter(is_hidden).count()
 }
 
 #[cfg(test)]

@@ -3,63 +3,134 @@
 
 use crate::{
     decode::{Holder, Row},
-    event::{Ends, ProcessKey},
+    event::{Ends, Nanos, ProcessKey},
+    kernel::clock,
+    privileges::{capabilities, scout},
 };
-use hashbrown::HashMap;
-use std::{fs, path::Path};
+use caps::Capability;
+use hashbrown::{HashMap, HashSet};
+use std::{fs, io, path::Path};
 
 /// `start_time` in `/proc/PID/stat` counts these (`USER_HZ`), nanoseconds.
 const TICK_NS: u64 = 10_000_000;
 
-/// Every open file of every process that is one of `rows`.
+/// What it takes to look into the processes of other users.
+const WANTED: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Every open file of every process that is one of the rows.
+    pub holders: Vec<Holder>,
+    /// Processes whose files may not be listed, for want of a capability.
+    pub hidden: usize,
+    /// CPU time of the thread that looked.
+    pub cpu: Nanos,
+}
+
+/// Looks into every process for the sockets of `rows`.
 #[must_use]
-pub fn holders(rows: &[Row]) -> Vec<Holder> {
+pub fn holders(rows: &[Row]) -> Found {
     let by_inode: HashMap<u32, &Row> = rows
         .iter()
         .filter(|row| row.inode != 0)
         .map(|row| (row.inode, row))
         .collect();
-    let mut found = Vec::new();
+    let wanted: HashSet<u32> = by_inode.keys().copied().collect();
+    let (files, hidden, cpu) = scout::ask(move || {
+        let begun = clock::thread_cpu();
+        let (files, mut hidden) = look(&wanted);
+        // What is protected even from those has no remedy.
+        if WANTED.into_iter().all(capabilities::holds) {
+            hidden = 0;
+        }
+        (files, hidden, clock::thread_cpu().since(begun))
+    });
+    let holder = |file: File| {
+        let row = by_inode.get(&file.inode)?;
+        Some(Holder {
+            cookie: row.sock.cookie,
+            process: file.process,
+            comm: file.comm,
+            cgroup: 0,
+            fd: file.fd,
+            state: row.state,
+            netns: row.netns,
+            ends: Ends::default(),
+            error: 0,
+        })
+    };
+    Found {
+        holders: files.into_iter().filter_map(holder).collect(),
+        hidden,
+        cpu,
+    }
+}
+
+/// An open file that is a socket.
+struct File {
+    process: ProcessKey,
+    comm: [u8; 16],
+    fd: u32,
+    inode: u32,
+}
+
+/// The files that are wanted, and how many processes do not show theirs.
+fn look(wanted: &HashSet<u32>) -> (Vec<File>, usize) {
+    let mut files = Vec::new();
+    let mut hidden = 0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
         if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
-            of_process(pid, &entry.path(), &by_inode, &mut found);
+            let is_hidden = of_process(pid, &entry.path(), wanted, &mut files).is_err();
+            // The kernel's own threads, which have no command line, hold nothing.
+            if is_hidden && fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty()) {
+                hidden += 1;
+            }
         }
     }
-    found
+    (files, hidden)
 }
 
-/// A process that ends meanwhile holds nothing.
-fn of_process(pid: u32, folder: &Path, by_inode: &HashMap<u32, &Row>, found: &mut Vec<Holder>) {
+/// Fails where the process may not be looked into. One that ends meanwhile holds nothing.
+fn of_process(pid: u32, folder: &Path, wanted: &HashSet<u32>, files: &mut Vec<File>) -> io::Result<()> {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let mut process = None;
-    for entry in fs::read_dir(folder.join("fd")).into_iter().flatten().flatten() {
+    let entries = match fs::read_dir(folder.join("fd")) {
+        Ok(entries) => entries,
+        Err(error) if denied(&error) => return Err(error),
+        Err(_) => return Ok(()),
+    };
+    for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(fd) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let row = fs::read_link(entry.path())
-            .ok()
-            .and_then(|target| socket_inode(target.to_str()?))
-            .and_then(|inode| by_inode.get(&inode));
-        let Some(row) = row else { continue };
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            Err(error) if denied(&error) => return Err(error),
+            Err(_) => continue,
+        };
+        let inode = target.to_str().and_then(socket_inode);
+        let Some(inode) = inode.filter(|inode| wanted.contains(inode)) else {
+            continue;
+        };
         if process.is_none() {
             process = fs::read_to_string(folder.join("stat"))
                 .ok()
                 .and_then(|stat| name_and_start(&stat));
         }
-        let Some((comm, start_ns)) = process else { return };
-        found.push(Holder {
-            cookie: row.sock.cookie,
+        let Some((comm, start_ns)) = process else {
+            return Ok(());
+        };
+        files.push(File {
             process: ProcessKey { pid, start_ns },
             comm,
-            cgroup: 0,
             fd,
-            state: row.state,
-            netns: row.netns,
-            ends: Ends::default(),
-            error: 0,
+            inode,
         });
     }
+    Ok(())
 }
 
 /// The number in `socket:[N]`.

@@ -1,6 +1,6 @@
 //! What `/proc` tells of one process that lives: when it started, which cgroups it is in, how many files it has open.
 
-use crate::{event::ProcessKey, findings::scene::Descriptors, owner::container::Place};
+use crate::{event::ProcessKey, findings::scene::Descriptors, owner::container::Place, privileges::scout};
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 /// A process's start as `/proc` has it: in ticks since boot, of which the kernel's interface has 100 a second on every
@@ -20,7 +20,7 @@ impl StartTicks {
     /// When the process that has this id now started; `None` where there is none.
     #[must_use]
     pub fn of_pid(pid: u32) -> Option<Self> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = scout::ask(move || fs::read(format!("/proc/{pid}/stat"))).ok()?;
         start_in(&stat)
     }
 }
@@ -36,7 +36,7 @@ fn start_in(stat: &[u8]) -> Option<StartTicks> {
 /// The process that this id means: its own, or the one whose thread has it, as `ps -L` and a debugger show them.
 #[must_use]
 pub fn leader_of(id: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let status = scout::ask(move || fs::read_to_string(format!("/proc/{id}/status"))).ok()?;
     let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     leader.trim().parse().ok()
 }
@@ -44,25 +44,30 @@ pub fn leader_of(id: u32) -> Option<u32> {
 /// Where the process runs; `None` where it has ended.
 #[must_use]
 pub fn place_of(process: ProcessKey) -> Option<Place> {
-    let lines = fs::read(format!("/proc/{}/cgroup", process.pid)).ok()?;
-    // Asked after the lines were read: had another process taken the id before, its start would be seen.
-    let is_same = StartTicks::of_pid(process.pid)? == StartTicks::of(process);
-    if is_same { Place::of_process(&lines) } else { None }
+    let read = move || {
+        let lines = fs::read(format!("/proc/{}/cgroup", process.pid)).ok()?;
+        // Asked after the lines were read: had another process taken the id before, its start would be seen.
+        let is_same = StartTicks::of_pid(process.pid)? == StartTicks::of(process);
+        is_same.then_some(lines)
+    };
+    Place::of_process(&scout::ask(read)?)
 }
 
 /// How many files the process has open, and how many it may; `None` where it has ended, or has no limit.
 #[must_use]
 pub fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
-    let pid = process.pid;
-    // Since Linux 6.2 the folder's size is the number of its entries (`proc_fd_getattr`), and 0 before.
-    let fds = format!("/proc/{pid}/fd");
-    let used = match fs::metadata(&fds).ok()?.size() {
-        0 => fs::read_dir(&fds).ok()?.count() as u64,
-        size => size,
-    };
-    let limit = limit_in(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)?;
-    let is_same = StartTicks::of_pid(pid)? == StartTicks::of(process);
-    is_same.then_some(Descriptors { used, limit })
+    scout::ask(move || {
+        let pid = process.pid;
+        // Since Linux 6.2 the folder's size is the number of its entries (`proc_fd_getattr`), and 0 before.
+        let fds = format!("/proc/{pid}/fd");
+        let used = match fs::metadata(&fds).ok()?.size() {
+            0 => fs::read_dir(&fds).ok()?.count() as u64,
+            size => size,
+        };
+        let limit = limit_in(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)?;
+        let is_same = StartTicks::of_pid(pid)? == StartTicks::of(process);
+        is_same.then_some(Descriptors { used, limit })
+    })
 }
 
 /// The soft limit; see proc_pid_limits(5).

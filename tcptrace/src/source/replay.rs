@@ -122,7 +122,7 @@ impl Replay {
                 let scan = Scan {
                     started: *started,
                     way: *way,
-                    holders: Vec::new(),
+                    ..Scan::default()
                 };
                 self.begin(Gathering::Scan(scan), emit);
             }

@@ -339,6 +339,7 @@ pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
         started,
         holders,
         way: Way::Iterator,
+        ..Scan::default()
     })
 }
 
@@ -346,10 +347,13 @@ pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
 #[must_use]
 pub fn holders_by_proc(rows: &[Row]) -> Scan {
     let started = clock::monotonic();
+    let found = proc_fds::holders(rows);
     Scan {
         started,
-        holders: proc_fds::holders(rows),
+        holders: found.holders,
         way: Way::Proc,
+        hidden: found.hidden,
+        cpu: found.cpu,
     }
 }
 

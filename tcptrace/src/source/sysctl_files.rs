@@ -10,9 +10,9 @@ use std::{
 const FILE: &str = "/etc/sysctl.conf";
 const FOLDER: &str = "/etc/sysctl.d";
 
-/// Every line that sets something, file by file. A file that is a link to another is read once.
+/// The files, in order of their names.
 #[must_use]
-pub fn read() -> Vec<Configured> {
+pub fn files() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from(FILE)];
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         if entry
@@ -24,9 +24,15 @@ pub fn read() -> Vec<Configured> {
         }
     }
     files.sort();
+    files
+}
+
+/// Every line that sets something, file by file. A file that is a link to another is read once.
+#[must_use]
+pub fn read() -> Vec<Configured> {
     let mut known = Vec::new();
     let mut settings = Vec::new();
-    for file in files {
+    for file in files() {
         let Ok(target) = file.canonicalize() else { continue };
         if known.contains(&target) {
             continue;

@@ -7,7 +7,10 @@ use super::{
     perf_map::PerfMap,
     taken::End,
 };
-use crate::source::process::StartTicks;
+use crate::{
+    privileges::{capabilities::opens_mapped_files, scout},
+    source::process::StartTicks,
+};
 use blazesym::{
     Pid,
     symbolize::{CodeInfo, Input, Symbolized, Symbolizer, source},
@@ -40,76 +43,81 @@ pub struct Named {
     pub shortfalls: Vec<String>,
 }
 
-/// Looks names up.
-pub struct Names {
-    symbolizer: Symbolizer,
+thread_local! {
+    /// Keeps what it has read of files. It cannot leave the thread that looks into processes.
+    static SYMBOLIZER: Symbolizer = Symbolizer::new();
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        Self {
-            symbolizer: Symbolizer::new(),
-        }
+/// The stack's names.
+#[must_use]
+pub fn of(stack: &Stack) -> Named {
+    let addresses = &stack.frames.addresses;
+    let pid = stack.process.pid;
+    let mut named = Named::default();
+    named
+        .shortfalls
+        .extend(stack.frames.end.shortfall().map(str::to_owned));
+    if addresses.is_empty() {
+        return named;
     }
-}
-
-impl Names {
-    /// The stack's names.
-    #[must_use]
-    pub fn of(&self, stack: &Stack) -> Named {
-        let addresses = &stack.frames.addresses;
-        let pid = stack.process.pid;
-        let mut named = Named::default();
+    let lives = StartTicks::of_pid(pid) == Some(StartTicks::of(stack.process));
+    let mappings = if lives {
+        modules::executable(pid)
+    } else {
+        Vec::new()
+    };
+    if mappings.is_empty() {
         named
             .shortfalls
-            .extend(stack.frames.end.shortfall().map(str::to_owned));
-        if addresses.is_empty() {
-            return named;
-        }
-        let lives = StartTicks::of_pid(pid) == Some(StartTicks::of(stack.process));
-        let mappings = if lives {
-            modules::executable(pid)
-        } else {
-            Vec::new()
-        };
-        if mappings.is_empty() {
-            named
-                .shortfalls
-                .push("names are missing: the process has ended".to_owned());
-            return named;
-        }
-        self.look_up(&mut named, pid, addresses, &mappings);
-        named
+            .push("names are missing: the process has ended".to_owned());
+        return named;
     }
+    look_up(&mut named, pid, addresses, &mappings);
+    named
+}
 
-    fn look_up(&self, named: &mut Named, pid: u32, addresses: &[u64], mappings: &[Mapping]) {
-        let mut process = source::Process::new(Pid::from(pid));
-        // One line that it does not understand costs it all names of the process, and the JVM writes such lines.
-        process.perf_map = false;
-        let source = source::Source::Process(process);
-        match self.symbolizer.symbolize(&source, Input::AbsAddr(addresses)) {
-            Ok(symbols) => {
-                for (address, symbol) in addresses.iter().zip(symbols) {
-                    let mapping = mappings.iter().find(|mapping| mapping.range.contains(address));
-                    push(&mut named.frames, *address, &symbol, mapping);
-                }
-            }
-            Err(error) => named.shortfalls.push(format!("names are missing: {error}")),
-        }
-        let is_made_at_run_time = |frame: &Frame| frame.function.is_none() && frame.module.is_none();
-        if named.frames.iter().any(is_made_at_run_time) {
-            // Nothing is inlined into code that was made at run time, but frames before it may be.
-            let map = PerfMap::of(pid);
-            let real = named.frames.iter_mut().filter(|frame| !frame.inlined);
-            for (frame, address) in real.zip(addresses) {
-                if is_made_at_run_time(frame) {
-                    frame.function = map.name(*address).map(str::to_owned);
-                }
-            }
-        }
-        let shortfalls = nameless(&named.frames, pid);
-        named.shortfalls.extend(shortfalls);
+fn look_up(named: &mut Named, pid: u32, addresses: &[u64], mappings: &[Mapping]) {
+    let (wanted, mapped) = (addresses.to_vec(), mappings.to_vec());
+    match scout::ask(move || SYMBOLIZER.with(|symbolizer| frames(symbolizer, pid, &wanted, &mapped))) {
+        Ok(frames) => named.frames.extend(frames),
+        Err(error) => named.shortfalls.push(format!("names are missing: {error}")),
     }
+    let is_made_at_run_time = |frame: &Frame| frame.function.is_none() && frame.module.is_none();
+    if named.frames.iter().any(is_made_at_run_time) {
+        // Nothing is inlined into code that was made at run time, but frames before it may be.
+        let map = PerfMap::of(pid);
+        let real = named.frames.iter_mut().filter(|frame| !frame.inlined);
+        for (frame, address) in real.zip(addresses) {
+            if is_made_at_run_time(frame) {
+                frame.function = map.name(*address).map(str::to_owned);
+            }
+        }
+    }
+    let shortfalls = nameless(&named.frames, pid);
+    named.shortfalls.extend(shortfalls);
+}
+
+/// The frames at these addresses, and those of functions that the compiler put into them.
+fn frames(
+    symbolizer: &Symbolizer,
+    pid: u32,
+    addresses: &[u64],
+    mappings: &[Mapping],
+) -> Result<Vec<Frame>, String> {
+    let mut process = source::Process::new(Pid::from(pid));
+    // One line that it does not understand costs it all names of the process, and the JVM writes such lines.
+    process.perf_map = false;
+    process.map_files = opens_mapped_files();
+    let source = source::Source::Process(process);
+    let symbols = symbolizer
+        .symbolize(&source, Input::AbsAddr(addresses))
+        .map_err(|error| error.to_string())?;
+    let mut frames = Vec::new();
+    for (address, symbol) in addresses.iter().zip(symbols) {
+        let mapping = mappings.iter().find(|mapping| mapping.range.contains(address));
+        push(&mut frames, *address, &symbol, mapping);
+    }
+    Ok(frames)
 }
 
 fn push(frames: &mut Vec<Frame>, address: u64, symbol: &Symbolized<'_>, mapping: Option<&Mapping>) {
@@ -292,7 +300,7 @@ mod tests {
         let pid = std::process::id();
         let own = this_program_s_functions_have_their_names as fn() as usize as u64;
         let mut named = Named::default();
-        Names::default().look_up(&mut named, pid, &[own + 1], &modules::executable(pid));
+        look_up(&mut named, pid, &[own + 1], &modules::executable(pid));
         let name = named.frames.last().and_then(|frame| frame.function.as_deref());
         assert!(
             name.is_some_and(|name| name.contains("this_program_s_functions")),

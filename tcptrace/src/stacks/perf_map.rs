@@ -2,6 +2,7 @@
 //! size in hexadecimal and a name (`tools/perf/Documentation/jit-interface.txt` in the kernel).
 
 use super::modules::open_of_process;
+use crate::privileges::scout;
 use std::{fs, io::Read as _};
 
 /// A process may write what it likes there.
@@ -23,10 +24,13 @@ impl PerfMap {
     /// The map of a process, in its own mount and process namespaces; empty where there is none.
     #[must_use]
     pub fn of(pid: u32) -> Self {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let path = format!("/proc/{pid}/root/tmp/perf-{}.map", own_id(&status).unwrap_or(pid));
+        let open = move || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let path = format!("/proc/{pid}/root/tmp/perf-{}.map", own_id(&status).unwrap_or(pid));
+            open_of_process(&path)
+        };
         let mut bytes = Vec::new();
-        if let Some(file) = open_of_process(&path)
+        if let Some(file) = scout::ask(open)
             && let Err(error) = file.take(MOST_BYTES).read_to_end(&mut bytes)
         {
             log::debug!("the perf map of {pid}: {error}");

@@ -73,6 +73,8 @@ pub struct Content {
     pub rates: Matrix<f64>,
     /// What tracing costs.
     pub share: Share,
+    /// What the process may still do, in one line; empty of a recording.
+    pub held: String,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
     /// Rows of the connections asked for, in no order.

@@ -16,7 +16,7 @@ use crate::{
     },
     record::{ledger::Ledger, runs::Run},
     run::{
-        Failure, messages,
+        Failure, confine, messages,
         playback::{self, Played},
         unless_closed,
     },
@@ -46,6 +46,7 @@ const LOOK_BYTES: u64 = 4_096;
 pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &[])?;
+    confine::replay(&args.files, wanted.output.file.as_deref());
     let (logs, recordings) = by_kind(&args.files)?;
     if !logs.is_empty() && (span != Span::default() || filter != Filter::default()) {
         return Err(Failure::Usage(options::wrong(

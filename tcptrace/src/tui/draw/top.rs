@@ -16,7 +16,8 @@ use crate::{
 };
 use ratatui::{layout::Rect, style::Style};
 
-/// Two lines, and a third where something is not traced. Returns the line below.
+/// Two lines, one more where what the process may do does not fit into the first, and one where something is not
+/// traced. Returns the line below.
 pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     let view = &app.content.view;
     let theme = app.theme;
@@ -40,7 +41,18 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     if app.is_paused {
         first.push(("PAUSED".to_owned(), theme.chosen()));
     }
+    let held = &app.content.held;
+    let taken: usize = first.iter().map(|(text, _)| usize::from(width(text)) + 2).sum();
+    let fits = taken + usize::from(width(held)) <= usize::from(screen.width);
+    if fits && !held.is_empty() {
+        first.push((held.clone(), theme.dim()));
+    }
     put_all(pen, screen, screen.y, &first);
+    let mut y = screen.y + 1;
+    if !fits {
+        pen.put(screen.x, y, screen.width, held, theme.dim());
+        y += 1;
+    }
 
     let total: u64 = view.counts.iter().sum();
     let mut second: Vec<(String, Style)> = vec![
@@ -74,9 +86,10 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
             ),
         });
     }
-    put_all(pen, screen, screen.y + 1, &second);
+    put_all(pen, screen, y, &second);
+    y += 1;
     let Some(shortfall) = view.shortfalls.first() else {
-        return screen.y + 2;
+        return y;
     };
     let more = match view.shortfalls.len() {
         1 => String::new(),
@@ -84,12 +97,12 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     };
     pen.put(
         screen.x,
-        screen.y + 2,
+        y,
         screen.width,
         &format!("not traced{more}: {shortfall}"),
         theme.warning(),
     );
-    screen.y + 3
+    y + 1
 }
 
 /// What tracing costs, as shares of one CPU.
