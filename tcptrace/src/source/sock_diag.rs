@@ -114,10 +114,8 @@ impl Dump {
                         .and_then(|buffer| ErrorMessage::parse(&buffer));
                     return Err(error.map_or_else(io::Error::other, |error| error.to_io()));
                 }
-                TCPDIAG_GETSOCK => {
-                    if each(self.row(message.payload())?).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
+                TCPDIAG_GETSOCK if each(self.row(message.payload())?).is_break() => {
+                    return Ok(ControlFlow::Break(()));
                 }
                 _ => {}
             }
