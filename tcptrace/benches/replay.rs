@@ -23,7 +23,7 @@ use tcptrace::{
         entry::{Entry, Told},
         origin::Origin,
         read::Reader,
-        write::{BATCH_ROWS, Encoder},
+        write::Encoder,
     },
     source::replay::Replay,
 };
@@ -244,7 +244,7 @@ fn synthetic(rate: u64) -> Vec<u8> {
             encoder.push(&Entry::Settled(event.time));
         }
         encoder.push(&Entry::Event(event));
-        if encoder.pending() >= BATCH_ROWS {
+        if encoder.is_full() {
             bytes.extend(encoder.batch().expect("zstd takes all bytes"));
         }
     });

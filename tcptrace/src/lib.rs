@@ -16,6 +16,7 @@ pub mod outfile;
 pub mod output;
 pub mod owner;
 pub mod pace;
+pub mod printable;
 pub mod privileges;
 pub mod record;
 pub mod report;

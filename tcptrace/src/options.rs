@@ -12,7 +12,7 @@ use crate::{
         clock,
         loader::{BUFFER_RANGE, Settings},
     },
-    owner::printable::printable,
+    printable::printable,
     source::{
         cgroups::{Cgroups, Tree},
         namespaces,

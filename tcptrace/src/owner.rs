@@ -4,6 +4,5 @@ pub mod container;
 pub mod holders;
 pub mod opened;
 pub mod policy;
-pub mod printable;
 pub mod processes;
 pub mod schedule;

@@ -2,6 +2,7 @@
 //! Knows no kernel and no command.
 
 pub mod batch;
+pub mod bounds;
 pub mod columns;
 pub mod compatibility;
 pub mod entry;

@@ -1,7 +1,7 @@
 //! What a cgroup's path says of the processes in it: container, pod, systemd unit. Runtimes write these names, and
 //! nothing else on the host has to be asked. Pure: knows no file and no process.
 
-use super::printable::printable;
+use crate::printable::printable;
 use serde::Serialize;
 
 /// Where a process runs.

@@ -1,7 +1,10 @@
 //! The processes that were seen, by (thread group, start time), each with a small id that rows can afford.
 
-use super::{container::Place, printable::printable};
-use crate::event::{Nanos, ProcessKey, Task};
+use super::container::Place;
+use crate::{
+    event::{Nanos, ProcessKey, Task},
+    printable::printable,
+};
 use hashbrown::HashMap;
 use std::{borrow::Cow, sync::Arc};
 

@@ -2,12 +2,14 @@
 //! what rows mean.
 
 use super::{
+    bounds::{MOST_ROWS, PADDING, most_text_bytes},
+    compatibility::Incompatible,
     format::{self, ADDRESS_BYTES, BLOCK, BlockNumbers, NumbersRead},
     frame,
 };
 use arrow_buffer::{ArrowNativeType, MutableBuffer};
 use arrow_ipc::{CompressionType, root_as_message};
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use zstd::bulk::Decompressor;
 
 /// A column of zeros is compressed to fewer bytes than this, whatever its length.
@@ -16,13 +18,34 @@ const ZEROS_BYTES: usize = 64;
 /// So many forms that columns of zeros take are remembered: one for each width and length.
 const ZEROS_KNOWN: usize = 16;
 
-/// Why bytes that fit their checksum are no batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undecodable;
+/// Why bytes that fit their checksum are no batch: tcptrace writes none such, so they are damaged or were made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// It says that it has more rows than are written, or that as few bytes can hold.
+    #[error("it says that {bytes} bytes are {rows} rows")]
+    Rows {
+        /// Its rows, as it says.
+        rows: i64,
+        /// The bytes of its body.
+        bytes: usize,
+    },
+    /// It ends before this column.
+    #[error("column {0} is missing")]
+    Missing(&'static str),
+    /// A column is longer or shorter than its rows, or cannot be unpacked.
+    #[error("column {0} is not as long as its rows")]
+    Length(&'static str),
+    /// A column says that values are missing.
+    #[error("column {0} holds nulls")]
+    Nulls(&'static str),
+    /// It is no message of Arrow, or compressed by something else than zstd.
+    #[error("it is not laid out as its schema says")]
+    Layout,
+}
 
 /// What a column of the file is to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Layout {
     /// Ours, at this place in [`format::fields_read`], and so many bytes a row.
     Fixed { at: usize, width: usize },
     /// Ours, of varying length.
@@ -31,9 +54,17 @@ enum Place {
     Unknown { buffers: usize },
 }
 
+/// A column of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// What it is called, where it is one of ours.
+    name: &'static str,
+    layout: Layout,
+}
+
 /// Decodes the batches of one schema.
 pub struct Decoder {
-    places: Result<Vec<Place>, &'static str>,
+    places: Vec<Place>,
     zstd: Decompressor<'static>,
     /// Compressed forms of nothing but zeros, with the length that each stands for.
     zeros: Vec<(usize, Vec<u8>)>,
@@ -90,13 +121,13 @@ impl Column {
 }
 
 impl Decoder {
-    /// A decoder of batches with this schema.
+    /// A decoder of batches with these columns.
     ///
     /// # Errors
     /// Where zstd has no memory.
-    pub fn new(schema: &Schema) -> std::io::Result<Self> {
+    pub fn new(places: Places) -> std::io::Result<Self> {
         Ok(Self {
-            places: places(schema),
+            places: places.0,
             zstd: Decompressor::new()?,
             zeros: Vec::new(),
             rows: 0,
@@ -110,26 +141,32 @@ impl Decoder {
     /// holds no batch.
     ///
     /// # Errors
-    /// Where it is not laid out as its schema says.
+    /// Where it is not laid out as its schema says, or larger than anything that is written. Nothing is reserved for it
+    /// then.
     pub fn decode(&mut self, message: &[u8]) -> Result<Option<usize>, Undecodable> {
-        let (metadata, body) = frame::split(message).ok_or(Undecodable)?;
-        let message = root_as_message(metadata).map_err(|_| Undecodable)?;
+        let (metadata, body) = frame::split(message).ok_or(Undecodable::Layout)?;
+        let message = root_as_message(metadata).map_err(|_| Undecodable::Layout)?;
         let Some(batch) = message.header_as_record_batch() else {
             return Ok(None);
         };
-        let rows = usize::try_from(batch.length()).map_err(|_| Undecodable)?;
+        // A row takes a byte at least: what tells it from others, its time or a socket, is of no pattern.
+        let rows = usize::try_from(batch.length())
+            .ok()
+            .filter(|rows| *rows <= MOST_ROWS.min(body.len()))
+            .ok_or(Undecodable::Rows {
+                rows: batch.length(),
+                bytes: body.len(),
+            })?;
         let compression = batch.compression().map(|compression| compression.codec());
         if !matches!(compression, None | Some(CompressionType::ZSTD)) {
-            return Err(Undecodable);
+            return Err(Undecodable::Layout);
         }
-        let mut nodes = batch.nodes().ok_or(Undecodable)?.iter();
-        let mut buffers = batch.buffers().ok_or(Undecodable)?.iter().map(|buffer| {
-            let from = usize::try_from(buffer.offset()).map_err(|_| Undecodable)?;
-            let length = usize::try_from(buffer.length()).map_err(|_| Undecodable)?;
-            let to = from.checked_add(length).ok_or(Undecodable)?;
-            body.get(from..to).ok_or(Undecodable)
+        let mut nodes = batch.nodes().ok_or(Undecodable::Layout)?.iter();
+        let mut buffers = batch.buffers().ok_or(Undecodable::Layout)?.iter().map(|buffer| {
+            let from = usize::try_from(buffer.offset()).ok()?;
+            let length = usize::try_from(buffer.length()).ok()?;
+            body.get(from..from.checked_add(length)?)
         });
-        let mut next = || buffers.next().ok_or(Undecodable)?;
         self.rows = rows;
         let Self {
             places,
@@ -144,50 +181,57 @@ impl Decoder {
             .iter_mut()
             .chain([&mut *offsets, &mut *texts])
             .for_each(Column::clear);
-        let Ok(places) = places else {
-            return Ok(Some(rows));
-        };
         let mut reading = Reading {
             zstd,
             zeros,
             is_compressed: compression.is_some(),
+            most_text: most_text_bytes(body.len()),
         };
-        for place in places {
-            let node = nodes.next().ok_or(Undecodable)?;
-            match *place {
-                Place::Fixed { at, width } => {
+        for Place { name, layout } in places {
+            let node = nodes.next().ok_or(Undecodable::Missing(name))?;
+            let mut next = || buffers.next().flatten().ok_or(Undecodable::Missing(name));
+            let is_read = match *layout {
+                Layout::Fixed { at, width } => {
                     let (_validity, values) = (next()?, next()?);
-                    let length = rows.checked_mul(width).ok_or(Undecodable)?;
-                    let column = columns.get_mut(at).ok_or(Undecodable)?;
-                    reading.read(values, Some(length), column)?;
+                    let column = columns.get_mut(at).ok_or(Undecodable::Missing(name))?;
+                    reading.read(values, Some(rows * width), column)
                 }
-                Place::Text => {
+                Layout::Text => {
                     let (_validity, its_offsets, its_texts) = (next()?, next()?, next()?);
-                    let length = rows.checked_add(1).and_then(|count| count.checked_mul(4));
-                    reading.read(its_offsets, length, offsets)?;
-                    reading.read(its_texts, None, texts)?;
+                    let length = (rows + 1) * size_of::<i32>();
+                    reading
+                        .read(its_offsets, Some(length), offsets)
+                        .and_then(|()| reading.read(its_texts, None, texts))
                 }
-                Place::Unknown { buffers } => {
+                Layout::Unknown { buffers } => {
                     for _ in 0..buffers {
                         next()?;
                     }
                     continue;
                 }
+            };
+            is_read.map_err(|WrongLength| Undecodable::Length(name))?;
+            if usize::try_from(node.length()) != Ok(rows) {
+                return Err(Undecodable::Length(name));
             }
             // No column of ours holds nulls.
             if node.null_count() != 0 {
-                return Err(Undecodable);
+                return Err(Undecodable::Nulls(name));
             }
         }
         Ok(Some(rows))
     }
 
+    /// Bytes that are reserved for columns.
+    #[cfg(test)]
+    pub(super) fn reserved(&self) -> usize {
+        let columns = self.columns.iter().chain([&self.offsets, &self.texts]);
+        columns.map(|column| column.memory.capacity()).sum()
+    }
+
     /// The columns of the batch that was decoded last.
-    ///
-    /// # Errors
-    /// The name of a column that has another type than this version writes.
-    pub fn columns(&self) -> Result<Columns<'_>, &'static str> {
-        self.places.as_ref().map_err(|name| *name)?;
+    #[must_use]
+    pub fn columns(&self) -> Columns<'_> {
         let addresses = |name| {
             let column = format::fields_read()
                 .iter()
@@ -196,14 +240,14 @@ impl Decoder {
                 .and_then(|at| self.columns.get(at))
                 .map_or(&[][..], Column::address_blocks)
         };
-        Ok(Columns {
+        Columns {
             count: self.rows,
             numbers: NumbersRead::new(&self.columns),
             local_addr: addresses("local_addr"),
             remote_addr: addresses("remote_addr"),
             offsets: self.offsets.values(),
             texts: self.texts.bytes(),
-        })
+        }
     }
 }
 
@@ -222,7 +266,7 @@ pub struct Columns<'a> {
     texts: &'a [u8],
 }
 
-/// [`BLOCK`] neighbouring rows, the last of a batch fewer. A column that is missing holds zeros.
+/// [`BLOCK`] neighbouring rows, the last of a batch fewer. A column that the file's format does not have holds zeros.
 #[derive(Debug)]
 pub struct Block<'a> {
     /// The number of its first row in the batch.
@@ -267,32 +311,52 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Finds the schema's columns; the name of one whose type is not ours.
-fn places(schema: &Schema) -> Result<Vec<Place>, &'static str> {
+/// The columns of a file, in their order.
+pub struct Places(Vec<Place>);
+
+impl Places {
+    /// Finds the columns of a schema, which [`compatibility::judge`](super::compatibility::judge) has found to have
+    /// ours.
+    ///
+    /// # Errors
+    /// One that this version does not know, of a layout that it does not know either: where the next column begins is
+    /// not known.
+    pub fn of(schema: &Schema) -> Result<Self, Incompatible> {
+        schema
+            .fields()
+            .iter()
+            .map(|field| place(field))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+fn place(field: &Field) -> Result<Place, Incompatible> {
     let ours = format::fields_read();
-    schema
-        .fields()
+    let Some((at, our)) = ours
         .iter()
-        .map(|field| {
-            let Some(at) = ours.iter().position(|our| our.name() == field.name()) else {
-                let buffers = buffers(field.data_type()).ok_or("a column of an unknown layout")?;
-                return Ok(Place::Unknown { buffers });
-            };
-            let our = &ours[at];
-            if our.data_type() != field.data_type() {
-                return Err(our.name().as_str());
-            }
-            Ok(match our.data_type() {
-                DataType::FixedSizeBinary(_) => Place::Fixed {
-                    at,
-                    width: ADDRESS_BYTES,
-                },
-                other => other
-                    .primitive_width()
-                    .map_or(Place::Text, |width| Place::Fixed { at, width }),
-            })
-        })
-        .collect()
+        .enumerate()
+        .find(|(_, our)| our.name() == field.name())
+    else {
+        let buffers = buffers(field.data_type()).ok_or_else(|| Incompatible::wrong_column(field.name()))?;
+        return Ok(Place {
+            name: "of another version",
+            layout: Layout::Unknown { buffers },
+        });
+    };
+    let layout = match our.data_type() {
+        DataType::FixedSizeBinary(_) => Layout::Fixed {
+            at,
+            width: ADDRESS_BYTES,
+        },
+        other => other
+            .primitive_width()
+            .map_or(Layout::Text, |width| Layout::Fixed { at, width }),
+    };
+    Ok(Place {
+        name: our.name(),
+        layout,
+    })
 }
 
 /// How many buffers a column has (Arrow, "Buffer Listing for Each Layout"), where it has no columns within.
@@ -305,37 +369,42 @@ fn buffers(kind: &DataType) -> Option<usize> {
     }
 }
 
+/// A buffer of another length than it must have, or that zstd does not unpack to what it says.
+struct WrongLength;
+
 struct Reading<'a> {
     zstd: &'a mut Decompressor<'static>,
     zeros: &'a mut Vec<(usize, Vec<u8>)>,
     is_compressed: bool,
+    /// Bytes that texts may have.
+    most_text: usize,
 }
 
 impl Reading<'_> {
-    /// Fills `column`, which is empty, with what `buffer` holds: `length` bytes, where that is known. Leaves it empty
+    /// Fills `column`, which is empty, with what `buffer` holds: `length` bytes, or any number of texts. Leaves it empty
     /// where all of them are zeros.
-    fn read(&mut self, buffer: &[u8], length: Option<usize>, column: &mut Column) -> Result<(), Undecodable> {
+    fn read(&mut self, buffer: &[u8], length: Option<usize>, column: &mut Column) -> Result<(), WrongLength> {
         let (said, bytes) = match (self.is_compressed, buffer.split_first_chunk()) {
             // Arrow, "Compression": the length before compression, -1 where it was left out; nothing for nothing.
             (true, Some((said, bytes))) => (i64::from_le_bytes(*said), bytes),
-            (true, None) if buffer.is_empty() => return Ok(()),
-            (true, None) => return Err(Undecodable),
+            (true, None) if buffer.is_empty() && length.is_none_or(|length| length == 0) => return Ok(()),
+            (true, None) => return Err(WrongLength),
             (false, _) => (-1, buffer),
         };
         if said == -1 {
             let bytes = match length {
-                Some(length) => bytes.get(..length).ok_or(Undecodable)?,
+                Some(length) => bytes.get(..length).ok_or(WrongLength)?,
+                None if bytes.len() > self.most_text => return Err(WrongLength),
                 None => bytes,
             };
             column.room(bytes.len()).copy_from_slice(bytes);
             return Ok(());
         }
-        let said = usize::try_from(said).map_err(|_| Undecodable)?;
-        // Writers may pad a buffer to 64 bytes.
-        if length.map_or(said > frame::LONGEST_TEXTS, |length| {
-            said < length || said - length > 64
+        let said = usize::try_from(said).map_err(|_| WrongLength)?;
+        if length.map_or(said > self.most_text, |length| {
+            said < length || said - length > PADDING
         }) {
-            return Err(Undecodable);
+            return Err(WrongLength);
         }
         let is_short = bytes.len() < ZEROS_BYTES;
         if is_short && self.zeros.iter().any(|(of, known)| *of == said && known == bytes) {
@@ -345,7 +414,7 @@ impl Reading<'_> {
             Ok(count) if count == said => {}
             Ok(_) | Err(_) => {
                 column.clear();
-                return Err(Undecodable);
+                return Err(WrongLength);
             }
         }
         column.bytes = length.unwrap_or(said);

@@ -1,6 +1,7 @@
 //! Entries to the rows of one batch.
 
 use super::{
+    bounds::{LONGEST_TEXT, clipped},
     entry::Entry,
     format::{
         ADDRESS_BYTES, NANOS_A_SECOND, Numbers, flag, how_number, kind, needs_object, sock_number,
@@ -29,6 +30,7 @@ pub struct Columns {
     remote_addr: Vec<u8>,
     /// Rows that have a text, in order.
     texts: Vec<(usize, Box<[u8]>)>,
+    text_bytes: usize,
     /// Processes that this batch has described, so that a batch is understood without those before it.
     processes: HashMap<TaskKey, u32>,
     latest: Option<(Task, u32)>,
@@ -47,6 +49,12 @@ impl Columns {
         self.rows == 0
     }
 
+    /// Bytes of all texts.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
     /// Adds an entry: one row, and one more for a process that this batch has not described yet.
     pub fn push(&mut self, entry: &Entry) {
         match entry {
@@ -63,7 +71,7 @@ impl Columns {
             Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
             Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
             Entry::Note { time, text } => {
-                self.texts.push((self.rows, text.as_bytes().into()));
+                self.text(clipped(text, LONGEST_TEXT).as_bytes());
                 self.mark(kind::NOTE, time.0, 0);
             }
             Entry::SnapshotDone => self.mark(kind::SNAPSHOT_DONE, 0, 0),
@@ -76,7 +84,7 @@ impl Columns {
                 let number = self.process(task);
                 put(&mut self.numbers.process, self.rows, number);
                 put(&mut self.numbers.pid, self.rows, task.process.pid);
-                self.texts.push((self.rows, path.as_bytes().into()));
+                self.text(clipped(path, LONGEST_TEXT).as_bytes());
                 self.mark(kind::PLACE, 0, 0);
             }
             Entry::Clock(anchor) => self.mark(kind::CLOCK, anchor.mono_ns, anchor.wall_ns),
@@ -84,7 +92,7 @@ impl Columns {
             Entry::Gap { time, entries } => self.mark(kind::GAP, time.0, *entries),
             Entry::Stopped(time) => self.mark(kind::STOPPED, time.0, 0),
             Entry::Summary(text) => {
-                self.texts.push((self.rows, text.as_bytes().into()));
+                self.text(clipped(text, LONGEST_TEXT).as_bytes());
                 self.mark(kind::SUMMARY, 0, 0);
             }
         }
@@ -109,9 +117,16 @@ impl Columns {
             (offsets.to_byte_slice(), Storage::Patterns),
             (&texts, Storage::Patterns),
         ])?;
+        self.text_bytes = 0;
         self.processes.clear();
         self.latest = None;
         Ok(encoder.finish())
+    }
+
+    /// Sets the text of the row that is being added.
+    fn text(&mut self, bytes: &[u8]) {
+        self.text_bytes += bytes.len();
+        self.texts.push((self.rows, bytes.into()));
     }
 
     fn mark(&mut self, kind: u8, mono_ns: u64, value: u64) {
@@ -309,7 +324,7 @@ impl Columns {
                 .iter()
                 .rposition(|byte| *byte != 0)
                 .map_or(0, |last| last + 1);
-            self.texts.push((at, task.comm[..length].into()));
+            self.text(&task.comm[..length]);
             self.mark(kind::PROCESS, 0, task.process.start_ns);
         }
         self.latest = Some((*task, number));

@@ -1,11 +1,12 @@
-//! Which recordings this version reads: every format up to its own. Columns are found by name, so that one that was
-//! added later is simply missing from an older file, and one that this version does not know is passed over.
+//! Which recordings this version reads: every format up to its own. Columns are found by name: one that came with a
+//! later format may be missing from an older file, and one that this version does not know is passed over.
 
 use super::{
-    format::FORMAT,
+    format::{self, FORMAT},
     origin::{FORMAT_KEY, Origin},
 };
-use arrow_schema::Metadata;
+use crate::printable::printable;
+use arrow_schema::Schema;
 
 /// Why a stream of Arrow is no recording for this version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +29,32 @@ pub enum Incompatible {
         "its metadata does not say where it comes from (tcptrace.origin)\n  it means: another tool has rewritten the file without its metadata\n  what to do: give the file that `tcptrace record` has written"
     )]
     NoOrigin,
+    /// A column of its format is not there.
+    #[error(
+        "its schema has no column {0}\n  it means: what its rows say without it would be a guess, so none is read\n  what to do: give the file that `tcptrace record` has written"
+    )]
+    MissingColumn(&'static str),
+    /// A column is there twice, or is not of the type that it has in its format.
+    #[error(
+        "column {0} of its schema is there twice, or is of another type\n  it means: what its rows say is not known, so none is read\n  what to do: give the file that `tcptrace record` has written"
+    )]
+    WrongColumn(String),
 }
 
-/// Judges a file by its schema's metadata.
+impl Incompatible {
+    /// A column that is not as its format has it.
+    #[must_use]
+    pub fn wrong_column(name: &str) -> Self {
+        Self::WrongColumn(printable(name.as_bytes()).into_owned())
+    }
+}
+
+/// Judges a file by its schema: its metadata, and whether the columns of its format are there.
 ///
 /// # Errors
 /// Why it cannot be read.
-pub fn judge(metadata: &Metadata) -> Result<Origin, Incompatible> {
+pub fn judge(schema: &Schema) -> Result<Origin, Incompatible> {
+    let metadata = schema.metadata();
     let format: u32 = metadata
         .get(FORMAT_KEY)
         .and_then(|text| text.parse().ok())
@@ -42,21 +62,81 @@ pub fn judge(metadata: &Metadata) -> Result<Origin, Incompatible> {
     if format > FORMAT {
         return Err(Incompatible::Newer { found: format });
     }
+    for our in format::fields_read() {
+        let mut found = schema.fields().iter().filter(|field| field.name() == our.name());
+        match (found.next(), found.next()) {
+            (None, _) if is_absent(format, our.name()) => {}
+            (None, _) => return Err(Incompatible::MissingColumn(our.name())),
+            (Some(field), None) if field.data_type() == our.data_type() => {}
+            (Some(_), _) => return Err(Incompatible::wrong_column(our.name())),
+        }
+    }
     Origin::from_metadata(metadata).ok_or(Incompatible::NoOrigin)
+}
+
+/// Whether files of a format may lack a column that another format has.
+fn is_absent(format: u32, column: &str) -> bool {
+    match column {
+        "mono_ns" => format > 1,
+        "mono_sec" | "mono_nsec" => format == 1,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::origin::tests::example;
+    use arrow_schema::{DataType, Field, Fields, Metadata};
+
+    /// What a file of this format has.
+    fn columns(format: u32) -> Vec<Field> {
+        let all = format::fields_read().iter();
+        all.filter(|field| !is_absent(format, field.name()))
+            .cloned()
+            .collect()
+    }
+
+    fn schema(columns: Vec<Field>, metadata: Metadata) -> Schema {
+        Schema::new_with_metadata(Fields::from(columns), metadata)
+    }
 
     #[test]
     fn a_format_up_to_ours_is_read_and_a_newer_one_is_named() {
-        assert_eq!(judge(&example().to_metadata(FORMAT)), Ok(example()));
-        let newer = judge(&example().to_metadata(FORMAT + 1));
+        let judged = |metadata| judge(&schema(columns(FORMAT), metadata));
+        assert_eq!(judged(example().to_metadata(FORMAT)), Ok(example()));
+        let newer = judged(example().to_metadata(FORMAT + 1));
         assert_eq!(newer, Err(Incompatible::Newer { found: FORMAT + 1 }));
-        assert_eq!(judge(&Metadata::default()), Err(Incompatible::Foreign));
+        assert_eq!(judged(Metadata::default()), Err(Incompatible::Foreign));
         let bare = Metadata::from([(FORMAT_KEY, "1")]);
-        assert_eq!(judge(&bare), Err(Incompatible::NoOrigin));
+        assert_eq!(judge(&schema(columns(1), bare)), Err(Incompatible::NoOrigin));
+    }
+
+    #[test]
+    fn a_column_is_missed_by_name_unless_its_format_has_none() {
+        for format in 1..=FORMAT {
+            let all = columns(format);
+            let metadata = || example().to_metadata(format);
+            assert_eq!(judge(&schema(all.clone(), metadata())), Ok(example()));
+            for at in 0..all.len() {
+                let name = all[at].name();
+                let mut missing = all.clone();
+                missing.remove(at);
+                let Err(Incompatible::MissingColumn(missed)) = judge(&schema(missing, metadata())) else {
+                    panic!("{name} is not missed in format {format}");
+                };
+                assert_eq!(missed, name);
+                let mut other = all.clone();
+                other[at] = Field::new(name.clone(), DataType::Boolean, false);
+                let mut twice = all.clone();
+                twice.push(all[at].clone());
+                for wrong in [other, twice] {
+                    assert_eq!(
+                        judge(&schema(wrong, metadata())),
+                        Err(Incompatible::wrong_column(name))
+                    );
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One message of an Arrow IPC stream with a checksum, in the padding that the format has between a message's metadata
 //! and its body, where other readers look past it. Bytes that no longer fit their checksum are never decoded.
 
+use super::bounds::{LONGEST_BODY, LONGEST_METADATA};
 use arrow_ipc::writer::EncodedData;
 
 /// What every message begins with (Arrow, "Encapsulated message format").
@@ -19,15 +20,6 @@ pub const ALIGNMENT: usize = 8;
 const SEAL_BYTES: usize = 16;
 
 const MARK: [u8; 4] = *b"tcp!";
-
-/// No metadata of ours is longer: a few hundred bytes a column.
-const LONGEST_METADATA: usize = 4 << 20;
-
-/// No body of ours is longer: a batch has about 65,536 rows, and the longest text is a summary.
-const LONGEST_BODY: u64 = 256 << 20;
-
-/// Nor are the texts of one batch, uncompressed.
-pub const LONGEST_TEXTS: usize = 256 << 20;
 
 /// Puts a message together.
 #[must_use]
@@ -67,7 +59,9 @@ pub enum Found {
     End,
     /// A message that goes on beyond the bytes.
     Cut,
-    /// Neither.
+    /// What looks like a message and does not fit its checksum, for which so many bytes were read.
+    Unfit(usize),
+    /// None of these.
     Damaged,
 }
 
@@ -103,19 +97,18 @@ pub fn find(bytes: &[u8]) -> Found {
     ) else {
         return Found::Damaged;
     };
+    let body_length = usize::try_from(body_length).unwrap_or(usize::MAX);
     if *mark != MARK || body_length > LONGEST_BODY {
         return Found::Damaged;
     }
-    let Some(body) = usize::try_from(body_length)
-        .ok()
-        .and_then(|length| rest.get(..length))
-    else {
+    let Some(body) = rest.get(..body_length) else {
         return Found::Cut;
     };
+    let bytes = PREFIX_BYTES + length + body.len();
     if checksum(metadata, body) == u32::from_le_bytes(*sum) {
-        Found::Message(PREFIX_BYTES + length + body.len())
+        Found::Message(bytes)
     } else {
-        Found::Damaged
+        Found::Unfit(bytes)
     }
 }
 

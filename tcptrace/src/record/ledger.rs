@@ -1,7 +1,7 @@
 //! What a report says beside the engine's state: spans, losses, costs, clocks. Kept alike by a live run and by its
 //! replay, from the same entries.
 
-use super::entry::Entry;
+use super::{bounds::MOST_REMARKS, entry::Entry};
 use crate::{event::Nanos, kernel::clock::Anchor, owner::schedule::Cost};
 
 /// How a recording ends.
@@ -81,7 +81,13 @@ impl Ledger {
                 self.scans.count += 1;
                 self.scans.total_ns += took.0;
             }
-            Entry::Note { text, .. } => self.notes.push(text.to_string()),
+            Entry::Note { text, .. } => match self.notes.len() {
+                ..MOST_REMARKS => self.notes.push(text.to_string()),
+                MOST_REMARKS => self
+                    .notes
+                    .push("more notes follow, which are not kept".to_owned()),
+                _ => {}
+            },
             Entry::Clock(anchor) => self.anchors.push(*anchor),
             Entry::Stopped(_) => self.ending = Ending::Stopped,
             Entry::Event(_)

@@ -1,9 +1,14 @@
 //! Where a recording comes from: what stands in its schema's metadata. Strings only, so that any reader of Arrow shows
 //! it.
 
-use crate::{kernel::clock::Anchor, output::header::Header};
+use super::bounds::{LONGEST_COMMAND, clipped};
+use crate::{
+    kernel::clock::Anchor,
+    output::header::Header,
+    printable::{self, made_printable},
+};
 use arrow_schema::Metadata;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// The key of the format's version, the first thing to look at.
@@ -19,22 +24,30 @@ const SHOWN: [&str; 6] = ["version", "host", "kernel", "machine", "command", "ru
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Version of the program.
+    #[serde(deserialize_with = "printable::text")]
     pub version: String,
     /// `uname -n`
+    #[serde(deserialize_with = "printable::text")]
     pub host: String,
     /// `uname -r`
+    #[serde(deserialize_with = "printable::text")]
     pub kernel: String,
     /// `uname -m`
+    #[serde(deserialize_with = "printable::text")]
     pub machine: String,
     /// The command line, its arguments separated by blanks.
+    #[serde(deserialize_with = "printable::text")]
     pub command: String,
     /// How each purpose is served.
+    #[serde(deserialize_with = "printable_pairs")]
     pub hooks: BTreeMap<String, String>,
     /// What is not traced, and why: a sentence each.
+    #[serde(deserialize_with = "printable_list")]
     pub shortfalls: Vec<String>,
     /// Both clocks when this file was begun.
     pub clock: Anchor,
     /// Names the run: the files of one run have the same.
+    #[serde(deserialize_with = "printable::text")]
     pub run: String,
     /// The place of this file among those of its run, from 0.
     pub segment: u64,
@@ -45,13 +58,13 @@ pub struct Origin {
 impl Origin {
     /// Describes a run that begins with `header`.
     #[must_use]
-    pub fn new(header: &Header, shortfalls: Vec<String>, command: String, max_connections: usize) -> Self {
+    pub fn new(header: &Header, shortfalls: Vec<String>, command: &str, max_connections: usize) -> Self {
         Self {
             version: header.version.to_owned(),
             host: header.host.clone(),
             kernel: header.kernel.clone(),
             machine: header.machine.clone(),
-            command,
+            command: clipped(command, LONGEST_COMMAND).to_owned(),
             hooks: header
                 .hooks
                 .iter()
@@ -86,6 +99,19 @@ impl Origin {
     pub fn from_metadata(metadata: &Metadata) -> Option<Self> {
         serde_json::from_str(metadata.get(ORIGIN_KEY)?).ok()
     }
+}
+
+fn printable_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let list = Vec::<String>::deserialize(deserializer)?;
+    Ok(list.into_iter().map(made_printable).collect())
+}
+
+fn printable_pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let pairs = BTreeMap::<String, String>::deserialize(deserializer)?;
+    Ok(pairs
+        .into_iter()
+        .map(|(key, value)| (made_printable(key), made_printable(value)))
+        .collect())
 }
 
 #[cfg(test)]

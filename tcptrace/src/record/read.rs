@@ -1,7 +1,8 @@
 //! Reads one file of a recording: what is whole, and where what is not. Never takes damaged bytes for data.
 
 use super::{
-    batch::{Decoder, Undecodable},
+    batch::{Decoder, Places, Undecodable},
+    bounds::{LONGEST_BODY, MOST_REMARKS},
     compatibility::{self, Incompatible},
     entry::{Entry, Told},
     frame::{self, Found},
@@ -21,6 +22,9 @@ use std::{
 
 /// The file is read in pieces of this size.
 const PIECE_BYTES: u64 = 4 << 20;
+
+/// So much may be read in vain for the next whole message, and four times what was passed over.
+const VAIN_BYTES: u64 = 16 * LONGEST_BODY as u64;
 
 /// Why a file gives nothing at all.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ pub enum Fault {
     /// They do not fit their checksum, or are no message.
     Damaged,
     /// They fit their checksum, and are still no batch of a recording.
-    Undecodable,
+    Undecodable(Undecodable),
 }
 
 impl fmt::Display for Damage {
@@ -73,7 +77,10 @@ impl fmt::Display for Damage {
                 end - start
             ),
             Fault::Damaged => write!(f, "bytes {start} to {end} are damaged and were passed over"),
-            Fault::Undecodable => write!(f, "bytes {start} to {end} are no batch that this version reads"),
+            Fault::Undecodable(why) => write!(
+                f,
+                "bytes {start} to {end} are no batch that tcptrace writes, so damaged or hostile, and were passed over: {why}"
+            ),
         }
     }
 }
@@ -82,13 +89,15 @@ impl fmt::Display for Damage {
 pub struct Reader {
     /// Where it comes from.
     pub origin: Origin,
-    /// What was passed over so far.
+    /// What was passed over so far, at the first [`MOST_REMARKS`] places.
     pub damage: Vec<Damage>,
+    /// At how many more places something was.
+    pub more_damage: u64,
     /// Rows of a kind that this version does not know, so far.
     pub unknown: u64,
     /// Whether the end of the stream was found.
     pub is_whole: bool,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     input: Input,
 }
 
@@ -120,11 +129,12 @@ impl Reader {
             return Err(ReadError::NoHeader(input.offset));
         };
         Ok(Self {
-            origin: compatibility::judge(schema.metadata())?,
+            origin: compatibility::judge(&schema)?,
             damage: Vec::new(),
+            more_damage: 0,
             unknown: 0,
             is_whole: false,
-            decoder: Decoder::new(&schema)?,
+            decoder: Decoder::new(Places::of(&schema)?)?,
             input,
         })
     }
@@ -146,17 +156,11 @@ impl Reader {
         };
         while let Some(step) = self.next_batch()? {
             let flow = match step {
-                Step::Batch(count) => {
-                    if let Ok(columns) = self.decoder.columns() {
-                        let mut rows = Rows::new(columns);
-                        let flow = rows.visit(&mut each);
-                        self.unknown += rows.unknown;
-                        flow
-                    } else {
-                        // A column of another type: no version wrote this.
-                        self.unknown += count as u64;
-                        ControlFlow::Continue(())
-                    }
+                Step::Batch => {
+                    let mut rows = Rows::new(self.decoder.columns());
+                    let flow = rows.visit(&mut each);
+                    self.unknown += rows.unknown;
+                    flow
                 }
                 Step::Gap => each(Told::Entry(&Entry::Gap {
                     time: latest.get(),
@@ -178,11 +182,11 @@ impl Reader {
                     let decoded = self.decoder.decode(self.input.peek(length));
                     self.input.pass(length);
                     match decoded {
-                        Ok(Some(rows)) => Ok(Some(Step::Batch(rows))),
+                        Ok(Some(_)) => Ok(Some(Step::Batch)),
                         // An empty message, or a dictionary: nothing that a recording has, and nothing lost.
                         Ok(None) => continue,
-                        Err(Undecodable) => {
-                            self.note(start..self.input.offset, Fault::Undecodable);
+                        Err(why) => {
+                            self.note(start..self.input.offset, Fault::Undecodable(why));
                             Ok(Some(Step::Gap))
                         }
                     }
@@ -198,7 +202,7 @@ impl Reader {
                 }
                 Found::Cut if self.input.is_at_end()? => Ok(None),
                 Found::Cut => self.resume(start, Fault::Cut),
-                Found::Damaged => self.resume(start, Fault::Damaged),
+                Found::Unfit(_) | Found::Damaged => self.resume(start, Fault::Damaged),
             };
         }
     }
@@ -212,13 +216,17 @@ impl Reader {
     }
 
     fn note(&mut self, bytes: Range<u64>, what: Fault) {
-        self.damage.push(Damage { bytes, what });
+        if self.damage.len() < MOST_REMARKS {
+            self.damage.push(Damage { bytes, what });
+        } else {
+            self.more_damage += 1;
+        }
     }
 }
 
 enum Step {
-    /// So many rows are decoded.
-    Batch(usize),
+    /// Rows are decoded.
+    Batch,
     Gap,
 }
 
@@ -230,6 +238,8 @@ struct Input {
     bytes: Vec<u8>,
     used: usize,
     is_read: bool,
+    /// Bytes that were read for checksums which they did not fit, while the next message was looked for.
+    in_vain: u64,
 }
 
 impl Input {
@@ -240,6 +250,7 @@ impl Input {
             bytes: Vec::new(),
             used: 0,
             is_read: false,
+            in_vain: 0,
         }
     }
 
@@ -289,17 +300,29 @@ impl Input {
             let step = ones.map_or(self.rest().len(), |at| at + 1);
             self.used += step;
             self.offset += step as u64;
-            if ones.is_some() && matches!(self.find()?, Found::Message(_)) {
-                return Ok(true);
+            if ones.is_none() || self.has_given_up() {
+                continue;
+            }
+            match self.find()? {
+                Found::Message(_) => return Ok(true),
+                Found::Unfit(bytes) => self.in_vain += bytes as u64,
+                Found::End | Found::Cut | Found::Damaged => {}
             }
         }
+    }
+
+    /// Whether looking for messages costs more than reading: somebody has written beginnings of messages that overlap.
+    /// What is damaged is read twice, once for its own checksum.
+    const fn has_given_up(&self) -> bool {
+        self.in_vain > VAIN_BYTES + 4 * self.offset
     }
 
     fn read_more(&mut self) -> io::Result<()> {
         self.bytes.drain(..self.used);
         self.used = 0;
-        let limit = PIECE_BYTES.max(self.bytes.len() as u64);
-        let count = (&mut self.source).take(limit).read_to_end(&mut self.bytes)?;
+        let count = (&mut self.source)
+            .take(PIECE_BYTES)
+            .read_to_end(&mut self.bytes)?;
         self.is_read = count == 0;
         Ok(())
     }

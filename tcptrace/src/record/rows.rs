@@ -3,6 +3,7 @@
 
 use super::{
     batch::{Block, Columns},
+    bounds::LONGEST_TEXT,
     entry::{Entry, Told},
     format::{BLOCK, NANOS_A_SECOND, flag, kind},
 };
@@ -12,6 +13,7 @@ use crate::{
     event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
     kernel::clock::Anchor,
     owner::holders::Way,
+    printable::printable,
 };
 use std::{array, ops::ControlFlow};
 
@@ -80,16 +82,14 @@ impl<'a> Rows<'a> {
             kind::LOST => Entry::Lost { time, total: value },
             kind::GAP => Entry::Gap { time, entries: value },
             kind::STOPPED => Entry::Stopped(time),
-            kind::SUMMARY => {
-                Entry::Summary(String::from_utf8_lossy(self.columns.text(block.first + at)).into())
-            }
+            kind::SUMMARY => Entry::Summary(self.text(block, at)?),
             kind::NOTE => Entry::Note {
                 time,
-                text: String::from_utf8_lossy(self.columns.text(block.first + at)).into(),
+                text: self.text(block, at)?,
             },
             kind::PLACE => Entry::Place {
                 task: self.task(numbers.process[at])?,
-                path: String::from_utf8_lossy(self.columns.text(block.first + at)).into(),
+                path: self.text(block, at)?,
             },
             kind::HIDDEN => Entry::Hidden(Hidden::from_bits(value)),
             kind::LOOK_BEGUN => Entry::LookBegun(time),
@@ -185,6 +185,12 @@ impl<'a> Rows<'a> {
             ends: ends(block, at),
             error: numbers.error[at],
         })
+    }
+
+    /// The text of a row, safe to print; `None` where none is written that is so long.
+    fn text(&self, block: &Block<'_>, at: usize) -> Option<Box<str>> {
+        let bytes = self.columns.text(block.first + at);
+        (bytes.len() <= LONGEST_TEXT).then(|| printable(bytes).into())
     }
 
     fn task(&self, number: u32) -> Option<Task> {

@@ -139,6 +139,13 @@ fn remarks_of(path: &Path, reader: &Reader) -> Vec<String> {
         .iter()
         .map(|damage| format!("{}: {damage}", path.display()))
         .collect();
+    if reader.more_damage > 0 {
+        list.push(format!(
+            "{}: so were bytes at {} more places",
+            path.display(),
+            reader.more_damage
+        ));
+    }
     if reader.unknown > 0 {
         list.push(format!(
             "{}: {} rows are of a kind that this version does not know",

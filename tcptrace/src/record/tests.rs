@@ -2,10 +2,14 @@
 //! damage is found, said, and costs nothing beyond itself.
 
 use super::{
+    batch::Undecodable,
+    bounds::{LONGEST_BODY, MOST_GATHERED, MOST_ROWS},
     entry::{Entry, Told},
+    format::fields,
+    frame,
     ledger::Ledger,
     origin::{Origin, tests::example},
-    read::{Fault, ReadError, Reader},
+    read::{Damage, Fault, ReadError, Reader},
     write::Encoder,
 };
 use crate::{
@@ -25,8 +29,18 @@ use crate::{
     source::replay::Replay,
     view::Sort,
 };
+use arrow_ipc::{
+    BodyCompressionBuilder, BodyCompressionMethod, CompressionType, FieldNode, MessageBuilder, MessageHeader,
+    MetadataVersion, RecordBatchBuilder, writer::EncodedData,
+};
+use arrow_schema::DataType;
+use flatbuffers::FlatBufferBuilder;
 use proptest::prelude::*;
-use std::{io::Cursor, ops::ControlFlow};
+use std::{
+    io::Cursor,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 /// A live run: an engine that is told, and everything that it was told.
 struct Live {
@@ -300,6 +314,43 @@ proptest! {
     }
 
     #[test]
+    fn sealed_bytes_of_any_kind_never_panic_the_decoder_nor_reserve_more_than_a_batch(
+        workload in any_workload(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let live = played(&workload, &[], 50, 1_000);
+        let mut messages = live.file(300);
+        for (message, at, byte) in changes {
+            let message = message.index(messages.len());
+            let bytes = &mut messages[message];
+            // Beyond its length, and before the checksum, which is made anew: it fits.
+            let (metadata, body) = frame::split(bytes).unwrap();
+            let mut metadata = metadata[..metadata.len() - 16].to_vec();
+            let mut body = body.to_vec();
+            let at = at.index(metadata.len() + body.len());
+            match metadata.get_mut(at) {
+                Some(place) => *place = byte,
+                None => body[at - metadata.len()] = byte,
+            }
+            *bytes = frame::seal(EncodedData { ipc_message: metadata, arrow_data: body });
+        }
+        let Ok(mut reader) = Reader::new(Box::new(Cursor::new(messages.concat()))) else {
+            return Ok(());
+        };
+        let mut replay = Replay::new(&reader.origin);
+        let visited = reader.visit(&mut |told| {
+            if let Told::Entry(entry) = told {
+                replay.apply(entry, &mut |_| {});
+            }
+            ControlFlow::Continue(())
+        });
+        prop_assert!(visited.unwrap());
+        replay.end(&mut |_| {});
+        prop_assert!(reader.decoder.reserved() <= MOST_RESERVED);
+        prop_assert!(!said(&reader.origin, &replay.engine, &replay.ledger).is_empty());
+    }
+
+    #[test]
     fn rows_in_any_order_never_panic_a_replay(
         workload in any_workload(),
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
@@ -312,6 +363,223 @@ proptest! {
         replay.end(&mut |_| {});
         prop_assert!(!said(&live.origin, &replay.engine, &replay.ledger).is_empty());
     }
+}
+
+/// A sealed batch that says what it likes: its rows, and of each buffer the length that is told and the bytes.
+fn told_batch(rows: i64, buffers: &[(i64, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let mut compression = BodyCompressionBuilder::new(&mut builder);
+    compression.add_method(BodyCompressionMethod::BUFFER);
+    compression.add_codec(CompressionType::ZSTD);
+    let compression = compression.finish();
+    let mut body = Vec::new();
+    let mut places = Vec::new();
+    for (told, bytes) in buffers {
+        let begin = body.len();
+        if !bytes.is_empty() {
+            body.extend(told.to_le_bytes());
+            body.extend(bytes);
+        }
+        places.push(arrow_ipc::Buffer::new(
+            i64::try_from(begin).unwrap(),
+            i64::try_from(body.len() - begin).unwrap(),
+        ));
+        body.resize(body.len().next_multiple_of(8), 0);
+    }
+    let places = builder.create_vector(&places);
+    let nodes = vec![FieldNode::new(rows, 0); fields().len()];
+    let nodes = builder.create_vector(&nodes);
+    let mut batch = RecordBatchBuilder::new(&mut builder);
+    batch.add_length(rows);
+    batch.add_nodes(nodes);
+    batch.add_buffers(places);
+    batch.add_compression(compression);
+    let batch = batch.finish();
+    let mut message = MessageBuilder::new(&mut builder);
+    message.add_version(MetadataVersion::V5);
+    message.add_header_type(MessageHeader::RecordBatch);
+    message.add_header(batch.as_union_value());
+    let message = message.finish();
+    builder.finish(message, None);
+    frame::seal(EncodedData {
+        ipc_message: builder.finished_data().to_vec(),
+        arrow_data: body,
+    })
+}
+
+/// The buffers of a batch of `rows` rows that are all zeros and as small as zstd makes them, and `texts`.
+fn zeros(rows: usize, texts: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    let packed = |bytes: &[u8]| {
+        let length = i64::try_from(bytes.len()).unwrap();
+        (length, zstd::bulk::compress(bytes, 1).unwrap())
+    };
+    let mut buffers = Vec::new();
+    for field in fields() {
+        buffers.push((0, Vec::new()));
+        match field.data_type() {
+            DataType::Binary => {
+                buffers.push(packed(&vec![0; (rows + 1) * 4]));
+                buffers.push(packed(texts));
+            }
+            other => buffers.push(packed(&vec![0; rows * other.primitive_width().unwrap_or(16)])),
+        }
+    }
+    buffers
+}
+
+/// What a file says that has `batch` between two of a live run, of which nothing may be lost.
+fn told_between(batch: Vec<u8>) -> Vec<Damage> {
+    let mut live = Live::new(10);
+    let entries: Vec<Entry> = (1..=20)
+        .map(|ms| Entry::Settled(Nanos::from_millis(1_000 + ms)))
+        .collect();
+    live.entries.clone_from(&entries);
+    let mut messages = live.file(10);
+    messages.insert(2, batch);
+    let (read, reader) = read(messages.concat()).unwrap();
+    let settled: Vec<Entry> = read
+        .into_iter()
+        .filter(|entry| matches!(entry, Entry::Settled(_)))
+        .collect();
+    assert_eq!(settled, entries);
+    assert!(reader.decoder.reserved() <= MOST_RESERVED);
+    reader.damage
+}
+
+/// A decoder never holds more than the columns of the most rows, and the most texts.
+const MOST_RESERVED: usize = 48 << 20;
+
+#[test]
+fn a_batch_larger_than_any_that_is_written_costs_itself_alone_and_reserves_nothing() {
+    let wild = MOST_ROWS + 1;
+    for (batch, expected) in [
+        (told_batch(1 << 36, &zeros(1, &[])), "it says that"),
+        (told_batch(-1, &zeros(1, &[])), "it says that"),
+        // Few bytes for many rows, though the rows are few enough.
+        (told_batch(50_000, &zeros(50_000, &[])), "it says that"),
+        (
+            told_batch(i64::try_from(wild).unwrap(), &{
+                let mut buffers = zeros(wild, &[]);
+                buffers.push((-1, vec![0; 1 << 20]));
+                buffers
+            }),
+            "it says that",
+        ),
+        // A bomb of texts, and one that says that it is small.
+        (
+            told_batch(1, &zeros(1, &vec![0; 32 << 20])),
+            "column text is not as long as its rows",
+        ),
+        (
+            told_batch(1, &{
+                let mut buffers = zeros(1, &vec![0; 32 << 20]);
+                buffers.last_mut().unwrap().0 = 10;
+                buffers
+            }),
+            "column text is not as long as its rows",
+        ),
+        // A bomb in a column of numbers.
+        (
+            told_batch(1, &{
+                let mut buffers = zeros(1, &[]);
+                buffers[1] = (4, zstd::bulk::compress(&vec![0; 32 << 20], 1).unwrap());
+                buffers
+            }),
+            "column mono_sec is not as long as its rows",
+        ),
+    ] {
+        let damage = told_between(batch);
+        assert_eq!(damage.len(), 1, "{damage:?}");
+        let text = damage[0].to_string();
+        assert!(
+            text.contains("damaged or hostile") && text.contains(expected),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_batch_without_a_column_is_named_and_never_read_as_zeros() {
+    let whole = zeros(1, b"");
+    assert_eq!(told_between(told_batch(1, &whole)), []);
+    let mut empty = whole.clone();
+    empty[3] = (0, Vec::new());
+    let mut cut = whole.clone();
+    cut.truncate(whole.len() - 1);
+    for (buffers, expected) in [
+        (empty, Undecodable::Length("mono_nsec")),
+        (cut, Undecodable::Missing("text")),
+    ] {
+        let damage = told_between(told_batch(1, &buffers));
+        assert_eq!(damage.len(), 1);
+        assert_eq!(damage[0].what, Fault::Undecodable(expected));
+    }
+}
+
+#[test]
+fn a_snapshot_without_an_end_is_given_up() {
+    let mut replay = Replay::new(&example());
+    replay.apply(
+        &Entry::ScanBegun {
+            started: Nanos(1),
+            way: Way::Proc,
+        },
+        &mut |_| {},
+    );
+    let entry = Entry::Holder(holder(1));
+    for _ in 0..=MOST_GATHERED {
+        replay.apply(&entry, &mut |_| {});
+    }
+    assert_eq!(replay.orphans, MOST_GATHERED as u64 + 2);
+}
+
+#[test]
+fn beginnings_of_messages_that_overlap_are_not_read_again_and_again() {
+    // Each says that it is as long as a message can be.
+    let mut beginning = frame::seal(EncodedData {
+        ipc_message: Vec::new(),
+        arrow_data: Vec::new(),
+    });
+    let length = beginning.len() - 8;
+    beginning[length..].copy_from_slice(&(LONGEST_BODY as u64).to_le_bytes());
+    let mut bytes = Live::new(10).file(1).concat();
+    bytes.extend(beginning.repeat(4_000));
+    bytes.resize(bytes.len() + LONGEST_BODY, 0);
+    let begun = Instant::now();
+    let (_, reader) = read(bytes).unwrap();
+    assert_eq!(reader.damage.len(), 1);
+    // All of them would be 250 GB.
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn texts_of_a_recording_are_printable() {
+    let hostile = "a\u{1b}]0;b\u{202e}\u{2028}\u{e0041}";
+    let clean = "a\u{fffd}]0;b\u{fffd}\u{fffd}\u{fffd}";
+    let text = || hostile.to_owned();
+    let mut live = Live::new(10);
+    live.origin = Origin {
+        version: text(),
+        host: text(),
+        kernel: text(),
+        machine: text(),
+        command: text(),
+        run: text(),
+        hooks: [(text(), text())].into(),
+        shortfalls: vec![text()],
+        ..live.origin
+    };
+    live.entries = vec![
+        Entry::Note {
+            time: Nanos(1),
+            text: hostile.into(),
+        },
+        Entry::Summary(hostile.into()),
+    ];
+    let (entries, reader) = read(live.file(9).concat()).unwrap();
+    let said = format!("{:?} {entries:?}", reader.origin);
+    assert!(!said.contains("\\u{1b}") && !said.contains("\\u{202e}"), "{said}");
+    assert_eq!(said.matches(clean).count(), 11, "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! readable: a batch that does not fit on the disk is taken back.
 
 use super::{
+    bounds::{BATCH_ROWS, BATCH_TEXT_BYTES},
     columns::Columns,
     entry::Entry,
     format::{self, FORMAT},
@@ -16,9 +17,6 @@ use std::{
     io::{self, Write as _},
     path::Path,
 };
-
-/// A batch has this many rows at most, beside the descriptions of processes: enough for zstd, and 10 MB to hold.
-pub const BATCH_ROWS: usize = 65_536;
 
 /// Encodes entries as messages of one stream.
 pub struct Encoder {
@@ -56,10 +54,16 @@ impl Encoder {
         self.columns.push(entry);
     }
 
-    /// Rows that are in no message yet.
+    /// Whether there are rows that are in no message yet.
     #[must_use]
-    pub const fn pending(&self) -> usize {
-        self.columns.len()
+    pub const fn is_pending(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    /// Whether they are as many as a message takes.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.columns.len() >= BATCH_ROWS || self.columns.text_bytes() >= BATCH_TEXT_BYTES
     }
 
     /// The rows so far as one message.
@@ -109,7 +113,7 @@ impl Writer {
     /// Where the disk is full, or fails.
     pub fn push(&mut self, entry: &Entry) -> io::Result<()> {
         self.encoder.push(entry);
-        if self.encoder.pending() >= BATCH_ROWS {
+        if self.encoder.is_full() {
             self.flush()?;
         }
         Ok(())
@@ -120,7 +124,7 @@ impl Writer {
     /// # Errors
     /// As [`Self::push`].
     pub fn flush(&mut self) -> io::Result<()> {
-        if self.encoder.pending() == 0 {
+        if !self.encoder.is_pending() {
             return Ok(());
         }
         let message = self.encoder.batch()?;

@@ -70,7 +70,7 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         let origin = Origin::new(
             &session.header(),
             session.shortfalls(),
-            command_line(),
+            &command_line(),
             args.tracing.max_connections,
         );
         // Who sees the file may send the signal.

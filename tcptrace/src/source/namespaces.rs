@@ -3,7 +3,7 @@
 
 use crate::{
     event::Nanos,
-    owner::printable::printable,
+    printable::printable,
     privileges::{capabilities, scout},
 };
 use caps::Capability;

@@ -7,7 +7,12 @@ use crate::{
     engine::Engine,
     event::{Event, Nanos, SockRef},
     owner::{container::Place, holders::Scan},
-    record::{entry::Entry, ledger::Ledger, origin::Origin},
+    record::{
+        bounds::{MOST_CONNECTIONS, MOST_GATHERED},
+        entry::Entry,
+        ledger::Ledger,
+        origin::Origin,
+    },
     source::snapshot::Snapshot,
 };
 use std::sync::Arc;
@@ -40,7 +45,7 @@ impl Replay {
     #[must_use]
     pub fn new(origin: &Origin) -> Self {
         Self {
-            engine: Engine::new(origin.max_connections),
+            engine: Engine::new(origin.max_connections.min(MOST_CONNECTIONS)),
             ledger: Ledger::new(origin.clock),
             orphans: 0,
             gathering: Gathering::Nothing,
@@ -77,7 +82,10 @@ impl Replay {
             ..*event
         };
         match &mut self.gathering {
-            Gathering::Snapshot(_, events) | Gathering::Look(_, events) => events.push(event),
+            Gathering::Snapshot(_, events) | Gathering::Look(_, events) => {
+                events.push(event);
+                self.bound_gathered(emit);
+            }
             Gathering::Nothing | Gathering::Scan(_) => self.engine.ingest(&event, emit),
         }
     }
@@ -100,8 +108,10 @@ impl Replay {
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Scan(_) => self.orphans += 1,
             },
             Entry::Row(row) => match &mut self.gathering {
-                Gathering::Look(rows, _) => rows.push(*row),
-                Gathering::Snapshot(snapshot, _) => snapshot.rows.push(*row),
+                Gathering::Look(rows, _) | Gathering::Snapshot(Snapshot { rows, .. }, _) => {
+                    rows.push(*row);
+                    self.bound_gathered(emit);
+                }
                 Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
             },
             Entry::SnapshotDone => match self.take_gathered() {
@@ -127,7 +137,10 @@ impl Replay {
                 self.begin(Gathering::Scan(scan), emit);
             }
             Entry::Holder(holder) => match &mut self.gathering {
-                Gathering::Scan(scan) => scan.holders.push(*holder),
+                Gathering::Scan(scan) => {
+                    scan.holders.push(*holder);
+                    self.bound_gathered(emit);
+                }
                 Gathering::Nothing | Gathering::Look(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
             Entry::ScanDone { .. } => match self.take_gathered() {
@@ -160,6 +173,19 @@ impl Replay {
     #[must_use]
     pub fn remark(&self) -> Option<String> {
         (self.orphans > 0).then(|| format!("{} rows of snapshots and scans that are not whole", self.orphans))
+    }
+
+    /// Gives up a snapshot or a scan that is larger than any host's: a recording may say that it never ends.
+    fn bound_gathered(&mut self, emit: &mut impl FnMut(&Change)) {
+        let gathered = match &self.gathering {
+            Gathering::Nothing => 0,
+            Gathering::Snapshot(snapshot, events) => snapshot.rows.len() + events.len(),
+            Gathering::Look(rows, events) => rows.len() + events.len(),
+            Gathering::Scan(scan) => scan.holders.len(),
+        };
+        if gathered >= MOST_GATHERED {
+            self.begin(Gathering::Nothing, emit);
+        }
     }
 
     fn take_gathered(&mut self) -> Gathering {

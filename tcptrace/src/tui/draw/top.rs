@@ -4,7 +4,7 @@ use super::pen::{Pen, width};
 use crate::{
     event::ProcessKey,
     output::{duration::human, json::rfc3339},
-    owner::printable::printable,
+    printable::printable,
     stats::key::Named,
     tui::{
         app::{App, Areas},
