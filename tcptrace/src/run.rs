@@ -12,6 +12,7 @@ pub mod leaks;
 mod live_view;
 pub mod messages;
 pub mod playback;
+mod quiet;
 pub mod record;
 mod replay_view;
 pub mod report;
@@ -30,7 +31,9 @@ use crate::{
     options::UsageError,
     outfile::{Inputs, NotWritten},
     output::sink::{Sink, SinkError, not_to_stdout},
+    source,
 };
+use jiff::tz::TimeZone;
 use std::{io::IsTerminal as _, process::ExitCode};
 
 /// Why a command ended early.
@@ -163,6 +166,15 @@ fn unless_closed(result: Result<(), SinkError>) -> Result<bool, Failure> {
         Err(SinkError::Closed) => Ok(false),
         Err(SinkError::Failed(error)) => Err(Failure::Output(error)),
     }
+}
+
+/// The time zone of this host, in which people read times; where it cannot be had, that is said.
+fn zone() -> TimeZone {
+    let (zone, problem) = source::zone::system();
+    if let Some(problem) = problem {
+        messages::tell(&problem);
+    }
+    zone
 }
 
 /// The single-threaded runtime that all commands wait on.

@@ -12,3 +12,4 @@ pub mod snapshot;
 pub mod sock_diag;
 pub mod spaces;
 pub mod sysctl_files;
+pub mod zone;

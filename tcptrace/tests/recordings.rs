@@ -1,10 +1,13 @@
 //! Recordings of two hosts, read together by the command: which host is said of every row, and processes are selected
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
+use nix::sys::resource::{Resource, setrlimit};
 use std::{
     collections::BTreeSet,
+    fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
 };
 use tcptrace::{
@@ -14,7 +17,14 @@ use tcptrace::{
         What,
     },
     kernel::clock::Anchor,
-    record::{entry::Entry, origin::Origin, write::Writer},
+    record::{
+        bounds::MOST_ROWS,
+        entry::Entry,
+        format, frame,
+        message::{MessageEncoder, Storage},
+        origin::Origin,
+        write::{Encoder, Writer},
+    },
 };
 
 /// Connections of each process, and how many of them stay in CLOSE_WAIT.
@@ -40,7 +50,7 @@ impl Folder {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("recordings-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder of ours");
+        fs::create_dir_all(&path).expect("a folder of ours");
         Self(path)
     }
 
@@ -61,16 +71,16 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What is left is in the folder of build products.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn record(path: &Path, host: u32) {
+fn origin(host: u32) -> Origin {
     let clock = Anchor {
         mono_ns: BEGAN,
         wall_ns: (1_795_300_000 + u64::from(host) * 3_600) * SECOND,
     };
-    let origin = Origin {
+    Origin {
         version: "0".to_owned(),
         host: format!("web{host}"),
         kernel: "6".to_owned(),
@@ -82,8 +92,11 @@ fn record(path: &Path, host: u32) {
         run: format!("run of {host}"),
         segment: 0,
         max_connections: 1_000,
-    };
-    let mut writer = Writer::create(path, &origin).expect("a new file");
+    }
+}
+
+fn record(path: &Path, host: u32) {
+    let mut writer = Writer::create(path, &origin(host)).expect("a new file");
     let mut events: Vec<Event> = [1, 2]
         .into_iter()
         .flat_map(|number| (0..CONNECTIONS).map(move |connection| (number, connection)))
@@ -164,6 +177,24 @@ fn event(id: u64, time: u64, old: TcpState, new: TcpState, task: Task) -> Event 
         is_kernel_socket: false,
         lost: 0,
     }
+}
+
+/// What a command may map: itself, and as much again as it needs for a recording of any kind.
+const MOST_MEMORY: u64 = 768 << 20;
+
+/// Runs it with little memory.
+fn bounded(arguments: &[&str], files: &[String]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptrace"));
+    command.args(arguments).args(files);
+    // SAFETY: setrlimit(2) is a system call alone, and what it is given is on the stack.
+    unsafe {
+        command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_AS, MOST_MEMORY, MOST_MEMORY)?));
+    }
+    command.output().expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it writes UTF-8")
 }
 
 fn tcptrace(arguments: &[&str], files: &[String]) -> String {
@@ -248,7 +279,7 @@ fn histograms_of_several_hosts_are_told_apart_and_added_up_from_recordings_and_l
         let _written = tcptrace(&["hist", "--format", "hlog", "-o", &merged], sources);
         let read = tcptrace(&["hist", "--json"], std::slice::from_ref(&merged));
         assert_eq!(close_waits(&read), expected);
-        std::fs::remove_file(&merged).expect("it was written");
+        fs::remove_file(&merged).expect("it was written");
     }
     // The two hosts' percentiles stay apart: web2's connections leave a second later.
     let p50 = |host: &str| -> u64 {
@@ -364,7 +395,7 @@ fn cgroups_have_their_paths_in_histograms_and_in_their_logs() {
     let by_cgroup = ["hist", "--json", "--by", "cgroup"];
     assert_eq!(paths(&tcptrace(&by_cgroup, &files)), expected);
     let log = folder.file("both.hlog");
-    std::fs::write(
+    fs::write(
         &log,
         tcptrace(&["hist", "--format", "hlog", "--by", "cgroup"], &files),
     )
@@ -375,4 +406,213 @@ fn cgroups_have_their_paths_in_histograms_and_in_their_logs() {
         text.contains(&format!("cgroup {} /system.slice/nginx.service", PIDS[1])),
         "{text}"
     );
+}
+
+/// The commands that read recordings, each as text and as JSON where it has both.
+const READERS: [&[&str]; 9] = [
+    &["report"],
+    &["report", "--json"],
+    &["doctor"],
+    &["doctor", "--json"],
+    &["hist"],
+    &["hist", "--json"],
+    &["export", "--format", "jsonl"],
+    &["export", "--format", "csv"],
+    &["watch", "-b", "--speed", "0", "--delay", "10"],
+];
+
+#[test]
+fn a_recording_of_a_run_that_was_killed_is_called_truncated_by_every_command() {
+    let folder = Folder::new();
+    let [whole, _] = folder.two_hosts();
+    let bytes = fs::read(&whole).expect("it was written");
+    // Killed between two batches, and in the middle of one.
+    let between = folder.file("between.arrows");
+    let mut writer = Writer::create(Path::new(&between), &origin(1)).expect("a new file");
+    writer
+        .push(&Entry::Settled(Nanos(BEGAN + SECOND)))
+        .and_then(|()| writer.flush())
+        .expect("there is room");
+    let within = folder.file("within.arrows");
+    fs::write(&within, &bytes[..bytes.len() - 9]).expect("there is room");
+    for arguments in READERS {
+        let said = |file: &str| {
+            let output = bounded(arguments, &[file.to_owned()]);
+            (text(&output.stdout), text(&output.stderr))
+        };
+        for file in [&between, &within] {
+            let (out, error) = said(file);
+            // What has a place for it in its result says it there, the others beside it.
+            let has_result = ["report", "doctor"].contains(&arguments[0]) || arguments.contains(&"--json");
+            let place = if has_result { &out } else { &error };
+            assert!(
+                place.contains("truncated at 2026-"),
+                "{arguments:?}: {out}{error}"
+            );
+            assert!(!out.contains("nothing is wrong"), "{out}");
+        }
+        let (out, error) = said(&whole);
+        assert!(!(out + &error).contains("truncated"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_that_was_ended_for_another_to_follow_is_not_called_truncated() {
+    let folder = Folder::new();
+    let file = folder.file("first.arrows");
+    let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");
+    writer
+        .push(&Entry::Settled(Nanos(BEGAN + SECOND)))
+        .expect("there is room");
+    writer.finish().expect("there is room");
+    let report = tcptrace(&["report"], &[file]);
+    assert!(!report.contains("truncated"), "{report}");
+}
+
+/// A message whose rows are all zeros.
+fn zeros(rows: usize) -> Vec<u8> {
+    let mut encoder = MessageEncoder::new().expect("there is memory");
+    encoder.begin(rows);
+    for field in format::fields() {
+        let column = |width: usize| vec![0; rows * width];
+        let width = field.data_type().primitive_width();
+        let result = if field.name() == "text" {
+            encoder.column(&[(&column(4), Storage::Patterns), (&[], Storage::Patterns)])
+        } else {
+            encoder.column(&[(&column(width.unwrap_or(16)), Storage::Patterns)])
+        };
+        result.expect("zstd takes all bytes");
+    }
+    frame::seal(encoder.finish())
+}
+
+#[test]
+fn a_recording_that_unpacks_to_gigabytes_is_read_in_little_memory() {
+    let folder = Folder::new();
+    let file = folder.file("bomb.arrows");
+    let mut bytes = Encoder::new(&origin(1)).expect("there is memory").header();
+    let bomb = zeros(20 * MOST_ROWS);
+    assert!(bomb.len() < 100_000, "{}", bomb.len());
+    bytes.extend(bomb.repeat(10));
+    let mut encoder = Encoder::new(&origin(1)).expect("there is memory");
+    encoder.push(&Entry::Stopped(Nanos(BEGAN + SECOND)));
+    bytes.extend(encoder.batch().expect("zstd takes all bytes"));
+    fs::write(&file, bytes).expect("there is room");
+    for arguments in READERS {
+        let output = bounded(arguments, std::slice::from_ref(&file));
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert_eq!(
+            said.matches("damaged or hostile").count() % 10,
+            0,
+            "{arguments:?}: {said}"
+        );
+        assert!(said.contains("damaged or hostile"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn times_that_are_wild_are_skipped_and_said() {
+    let folder = Folder::new();
+    let file = folder.file("wild.arrows");
+    let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");
+    let century = 136 * 365 * 86_400 * SECOND;
+    let mut push = |entry| writer.push(&entry).expect("there is room");
+    for (number, begin) in [0, century / 2, century].into_iter().enumerate() {
+        for event in life(1, 1, number as u64) {
+            let time = Nanos(event.time.0 + begin);
+            push(Entry::Event(Event { time, ..event }));
+            push(Entry::Settled(time));
+        }
+    }
+    push(Entry::Stopped(Nanos(BEGAN + century + 60 * SECOND)));
+    writer.finish().expect("there is room");
+    let files = [file];
+    let frames = tcptrace(&["watch", "-b", "--speed", "0"], &files);
+    assert_eq!(
+        frames.matches("in which nothing was recorded").count(),
+        2,
+        "{frames}"
+    );
+    assert!(frames.matches("COMMAND").count() < 200, "{frames}");
+    let output = bounded(&["hist", "--interval", "1", "--format", "hlog"], &files);
+    let (log, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(log.lines().count() < 500, "{} lines", log.lines().count());
+    assert!(
+        error.contains("intervals without a change are left out"),
+        "{error}"
+    );
+    // What is left out is nothing: the log holds what the recording does.
+    let of_log = folder.file("wild.hlog");
+    fs::write(&of_log, log).expect("there is room");
+    let by_state = ["hist", "--json"];
+    assert_eq!(
+        close_waits(&tcptrace(&by_state, &[of_log])),
+        close_waits(&tcptrace(&by_state, &files))
+    );
+}
+
+#[test]
+fn a_time_zone_that_never_ends_is_not_read() {
+    let folder = Folder::new();
+    let [file, _] = folder.two_hosts();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptrace"));
+    command
+        .args(["report", "--at", "2026-11-22 02:30", &file])
+        .env("TZ", ":/dev/zero");
+    // SAFETY: as above.
+    unsafe {
+        command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_AS, MOST_MEMORY, MOST_MEMORY)?));
+    }
+    let output = command.output().expect("the command starts");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("TZ=:/dev/zero"), "{error}");
+}
+
+#[test]
+fn no_text_of_a_recording_reaches_the_terminal_as_a_command() {
+    let folder = Folder::new();
+    let file = folder.file("hostile.arrows");
+    let hostile = "a\u{1b}]0;b\u{7}\u{202e}\u{2028}\u{200b}";
+    let name = || hostile.to_owned();
+    let origin = Origin {
+        host: name(),
+        kernel: name(),
+        machine: name(),
+        version: name(),
+        command: name(),
+        shortfalls: vec![name()],
+        ..origin(1)
+    };
+    let mut writer = Writer::create(Path::new(&file), &origin).expect("a new file");
+    let task = Task {
+        comm: *b"a\x1b[2Jb\xe2\x80\xa8\0\0\0\0\0\0\0",
+        ..task(1)
+    };
+    let mut push = |entry| writer.push(&entry).expect("there is room");
+    for event in life(1, 1, 0) {
+        push(Entry::Event(Event {
+            task: event.task.map(|_| task),
+            ..event
+        }));
+    }
+    push(Entry::Place {
+        task,
+        path: format!("/{hostile}.service").into(),
+    });
+    push(Entry::Note {
+        time: Nanos(BEGAN),
+        text: hostile.into(),
+    });
+    writer.flush().expect("there is room");
+    for arguments in READERS
+        .into_iter()
+        .chain([&["hist", "--by", "cgroup"][..], &["hist", "--format", "hlog"]])
+    {
+        let output = bounded(arguments, std::slice::from_ref(&file));
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let left: Vec<char> = hostile.chars().filter(|c| !c.is_ascii_graphic()).collect();
+        assert!(!said.contains(&left[..]), "{arguments:?}: {said:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Asks the kernel what it is and what it allows. Facts only; what follows from them is `plan`'s.
 
 use super::{btf::Btf, refusal::Refusal};
+use crate::printable::printable;
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -9,6 +10,7 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -80,7 +82,7 @@ pub fn look(handlers: Handlers) -> Facts {
     let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         name.as_ref().map_or_else(
             || "unknown".to_owned(),
-            |name| of(name).to_string_lossy().into_owned(),
+            |name| printable(of(name).as_bytes()).into_owned(),
         )
     };
     Facts {

@@ -7,9 +7,9 @@ use crate::{
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
     owner::container::Place,
-    source::cgroups::Tree,
+    source::{cgroups::Tree, zone},
 };
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::civil::DateTime;
 use std::time::Duration;
 
 /// A ring of the flight recorder has this many whole files beside the current one.
@@ -146,11 +146,20 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
             .map(|nanos| Moment::After(Nanos(nanos)))
             .map_err(|_| explain());
     }
-    let local = || {
-        let time: DateTime = text.parse().ok()?;
-        Some(time.to_zoned(TimeZone::system()).ok()?.timestamp())
+    let timestamp = if let Ok(timestamp) = text.parse() {
+        timestamp
+    } else {
+        let time: DateTime = text.parse().map_err(|_| explain())?;
+        let (zone, problem) = zone::system();
+        if let Some(problem) = problem {
+            return Err(wrong(
+                flag,
+                format!("\"{text}\" is local time, and which that is cannot be told: {problem}"),
+                "give a time with its zone, as in 2026-11-22T02:30:00Z",
+            ));
+        }
+        time.to_zoned(zone).map_err(|_| explain())?.timestamp()
     };
-    let timestamp: Timestamp = text.parse().ok().or_else(local).ok_or_else(explain)?;
     u64::try_from(timestamp.as_nanosecond())
         .map(Moment::Wall)
         .map_err(|_| explain())

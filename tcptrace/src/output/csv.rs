@@ -69,13 +69,23 @@ pub fn place(place: Option<&Place>) -> String {
     .join(",")
 }
 
-/// A field, in quotes where it holds a comma, a quote or a line break.
+/// What a spreadsheet runs as a formula where a text begins with it; control characters are in no text of ours.
+const FORMULAS: [char; 4] = ['=', '+', '-', '@'];
+
+/// A text, in quotes where it holds a comma, a quote or a line break, and with an apostrophe before it where a
+/// spreadsheet would run it as a formula: programs choose their names. What reads as a number is no formula.
 #[must_use]
 pub fn quoted(field: &str) -> Cow<'_, str> {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\"")).into()
+    let is_formula = field.starts_with(FORMULAS) && field != "-" && field.parse::<f64>().is_err();
+    let marked: Cow<'_, str> = if is_formula {
+        format!("'{field}").into()
     } else {
         field.into()
+    };
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", marked.replace('"', "\"\"")).into()
+    } else {
+        marked
     }
 }
 
@@ -98,5 +108,20 @@ mod tests {
         assert_eq!(quoted("plain"), "plain");
         assert_eq!(quoted("a,b"), "\"a,b\"");
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn a_text_is_no_formula_and_a_number_stays_one() {
+        assert_eq!(quoted("=1+1"), "'=1+1");
+        assert_eq!(
+            quoted("=HYPERLINK(\"http://x\",1)"),
+            "\"'=HYPERLINK(\"\"http://x\"\",1)\""
+        );
+        for formula in ["+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "-.mount"] {
+            assert_eq!(quoted(formula), format!("'{formula}"));
+        }
+        for plain in ["", "-", "-5", "+5", "-0.25", "1=1", "a-b", "nginx"] {
+            assert_eq!(quoted(plain), plain);
+        }
     }
 }

@@ -12,9 +12,10 @@ use crate::{
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// For people.
+/// For people. `remarks` is what of a recording was not read: where there is any, an empty list of findings proves
+/// nothing.
 #[must_use]
-pub fn text(findings: &[Finding], scene: &Scene, lost: u64) -> String {
+pub fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
     let mut text = String::new();
     if scene.watched == Nanos(0) {
         text.push_str("looked once");
@@ -22,10 +23,18 @@ pub fn text(findings: &[Finding], scene: &Scene, lost: u64) -> String {
         let _ = write!(text, "watched {}, lost {lost}", human(scene.watched));
     }
     let _ = match findings.len() {
+        0 if !remarks.is_empty() => writeln!(
+            text,
+            ": nothing was found with {} sockets, and not all of the recording was there to look at",
+            scene.sockets.len()
+        ),
         0 => writeln!(text, ": nothing is wrong with {} sockets", scene.sockets.len()),
         1 => writeln!(text, ": 1 finding among {} sockets", scene.sockets.len()),
         count => writeln!(text, ": {count} findings among {} sockets", scene.sockets.len()),
     };
+    for remark in remarks {
+        let _ = writeln!(text, "not read: {remark}");
+    }
     for finding in findings {
         let Finding {
             rule,
@@ -141,19 +150,20 @@ struct SettingJson<'a> {
 }
 
 #[derive(Serialize)]
-struct SummaryJson {
+struct SummaryJson<'a> {
     watched_ns: Nanos,
     sockets: usize,
     findings: usize,
     lost: u64,
+    remarks: &'a [String],
 }
 
 /// A line for each finding, a line for each setting, and a summary.
 #[must_use]
-pub fn json(findings: &[Finding], scene: &Scene, lost: u64) -> String {
+pub fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
     #[derive(Serialize)]
-    struct Line {
-        summary: SummaryJson,
+    struct Line<'a> {
+        summary: SummaryJson<'a>,
     }
     let mut text = String::new();
     for finding in findings {
@@ -188,6 +198,7 @@ pub fn json(findings: &[Finding], scene: &Scene, lost: u64) -> String {
             sockets: scene.sockets.len(),
             findings: findings.len(),
             lost,
+            remarks,
         },
     }));
     text

@@ -5,10 +5,11 @@ use super::{
     origin::Origin,
     read::{ReadError, Reader},
 };
-use crate::event::Nanos;
+use crate::{event::Nanos, printable::printable};
 use std::{
     io,
     ops::ControlFlow,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -62,7 +63,7 @@ impl Run {
             let is_new = known != Some(segment);
             if !is_new {
                 self.remarks
-                    .push(format!("{}: part {segment} was given twice", path.display()));
+                    .push(format!("{}: part {segment} was given twice", named(path)));
             }
             known = Some(segment);
             is_new
@@ -115,7 +116,7 @@ impl Run {
             if let Some(next) = next.filter(|next| *next != segment) {
                 list.push(format!(
                     "{}: {} of the same run between it and the one before",
-                    path.display(),
+                    named(path),
                     missing_parts(next, segment)
                 ));
             }
@@ -124,6 +125,25 @@ impl Run {
         }
         list
     }
+}
+
+impl Run {
+    /// What is missing after the last file, where it does not end in order; `until` is the latest time in it, for people.
+    /// A file that was ended for another to follow, as those of a ring are, lacks nothing.
+    #[must_use]
+    pub fn open_end(&self, until: &str) -> Option<String> {
+        let (path, _) = self.files.last().filter(|(_, reader)| !reader.is_whole)?;
+        Some(format!(
+            "{}: truncated at {until}: its run was killed, crashed or goes on, and what came after is not in it",
+            named(path)
+        ))
+    }
+}
+
+/// A file's name, safe to print.
+#[must_use]
+pub fn named(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes()).into_owned()
 }
 
 fn missing_parts(from: u64, to: u64) -> String {
@@ -137,19 +157,19 @@ fn remarks_of(path: &Path, reader: &Reader) -> Vec<String> {
     let mut list: Vec<String> = reader
         .damage
         .iter()
-        .map(|damage| format!("{}: {damage}", path.display()))
+        .map(|damage| format!("{}: {damage}", named(path)))
         .collect();
     if reader.more_damage > 0 {
         list.push(format!(
             "{}: so were bytes at {} more places",
-            path.display(),
+            named(path),
             reader.more_damage
         ));
     }
     if reader.unknown > 0 {
         list.push(format!(
             "{}: {} rows are of a kind that this version does not know",
-            path.display(),
+            named(path),
             reader.unknown
         ));
     }

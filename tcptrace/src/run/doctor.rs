@@ -33,9 +33,9 @@ pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
         let findings = findings::judge(&seen.scene);
         is_found |= findings.iter().any(|finding| finding.level >= args.fail_on);
         let text = if args.json {
-            output::json(&findings, &seen.scene, seen.lost)
+            output::json(&findings, &seen.scene, seen.lost, &seen.remarks)
         } else {
-            output::text(&findings, &seen.scene, seen.lost)
+            output::text(&findings, &seen.scene, seen.lost, &seen.remarks)
         };
         if !unless_closed(sink.lines(&text).and_then(|()| sink.flush()))? {
             break;
@@ -80,11 +80,14 @@ fn recorded(args: &DoctorArgs) -> Result<Vec<Seen>, Failure> {
             ControlFlow::Continue(())
         })?;
         let gathered = gather::of_engine(&played.replay.engine, played.end, &filter);
-        let mut shortfalls = run.remarks();
-        shortfalls.push(
-            "queues, descriptors, settings and counters are in no recording: rules on them are silent"
-                .to_owned(),
-        );
+        let ledger = &played.replay.ledger;
+        let mut remarks = played.remarks(&run);
+        if ledger.gaps > 0 {
+            remarks.push(format!(
+                "the recording has {} gaps, {} entries are known to be missing",
+                ledger.gaps, ledger.missing
+            ));
+        }
         all.push(Seen {
             scene: Scene {
                 watched: played.end.since(played.beginning.time),
@@ -93,8 +96,12 @@ fn recorded(args: &DoctorArgs) -> Result<Vec<Seen>, Failure> {
                 history,
                 ..Scene::default()
             },
-            lost: played.replay.ledger.lost,
-            shortfalls,
+            lost: ledger.lost,
+            shortfalls: vec![
+                "queues, descriptors, settings and counters are in no recording: rules on them are silent"
+                    .to_owned(),
+            ],
+            remarks,
             stacks: None,
         });
     }

@@ -1,6 +1,6 @@
 //! `tcptrace export`: recordings as a table for other tools.
 
-use super::{Failure, confine, messages, playback, unless_closed};
+use super::{Failure, confine, playback, unless_closed};
 use crate::{
     cli::{ExportArgs, ExportFormat},
     options,
@@ -11,7 +11,6 @@ use crate::{
         json, parquet,
         sink::{Sink, SinkError},
     },
-    record::runs::Run,
 };
 use ::parquet::errors::ParquetError;
 use std::{io, ops::ControlFlow};
@@ -43,16 +42,10 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         let _went_on = played.replay.engine.table.iter().try_for_each(|connection| {
             each(&ExportRow::of_open(&host, connection, &played.replay, played.end))
         });
-        say_remarks(&run);
+        playback::say(&played.remarks(&run));
     }
     unless_closed(ended.and_then(|()| target.finish()))?;
     Ok(())
-}
-
-fn say_remarks(run: &Run) {
-    for remark in run.remarks() {
-        messages::tell(format_args!("not read: {remark}"));
-    }
 }
 
 enum Target {

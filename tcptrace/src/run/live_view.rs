@@ -6,6 +6,7 @@ use super::{
     dump::{Dumper, Signalled},
     screen::{Asked, Screen},
     session::{Session, Wake},
+    zone,
 };
 use crate::{
     cli::WatchArgs,
@@ -27,7 +28,6 @@ use crate::{
     view::Context,
 };
 use hashbrown::{HashMap, HashSet};
-use jiff::tz::TimeZone;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -53,7 +53,8 @@ pub(super) async fn run(
 ) -> Result<u64, Failure> {
     session.notices = Some(Vec::new());
     let text = words::of(&args.filter, &args.state);
-    let app = App::new(Theme::of_environment(), args.sort, delay, text);
+    let mut app = App::new(Theme::of_environment(), args.sort, delay, text);
+    app.content.zone = Some(zone());
     let gather = Gather::new(&mut session.engine, session.started);
     let mut live = LiveView {
         meter: Meter::new(clock::monotonic()),
@@ -105,7 +106,6 @@ impl LiveView {
         self.screen.app.content.kernel = header.kernel;
         self.screen.app.content.anchor = session.anchor();
         self.screen.app.content.held = session.held().map(Held::line).unwrap_or_default();
-        self.screen.app.content.zone = Some(TimeZone::system());
         // The first frame comes at once: what was there before is known already.
         let mut next = Instant::now() + Duration::from_millis(50);
         while !self.screen.is_over() {

@@ -5,9 +5,10 @@ use crate::{
     connection::table::Change,
     event::Nanos,
     options::recording::{Moment, Span},
+    output::json::rfc3339,
     record::{
         entry::{Entry, Told},
-        ledger::Ledger,
+        ledger::{Ending, Ledger},
         runs::{self, Run},
     },
     report::Beginning,
@@ -25,12 +26,12 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
     if runs.is_empty() {
         let reasons: Vec<String> = failures
             .iter()
-            .map(|(path, error)| format!("{}: {error}", path.display()))
+            .map(|(path, error)| format!("{}: {error}", runs::named(path)))
             .collect();
         return Err(Failure::Other(anyhow::anyhow!("{}", reasons.join("\n"))));
     }
     for (path, error) in failures {
-        messages::tell(format_args!("not read: {}: {error}", path.display()));
+        messages::tell(format_args!("not read: {}: {error}", runs::named(&path)));
     }
     Ok(runs)
 }
@@ -46,6 +47,36 @@ pub struct Played {
     pub beginning: Beginning,
     /// The moment that was reached.
     pub end: Nanos,
+    /// Whether that is where the recording ends.
+    is_to_end: bool,
+}
+
+impl Played {
+    /// What of the run was not read, or is not in it.
+    #[must_use]
+    pub fn remarks(&self, run: &Run) -> Vec<String> {
+        remarks(run, &self.replay, self.is_to_end)
+    }
+}
+
+/// What of a run was not read, or is not in it: a sentence each, for messages and for the result. Every command that
+/// reads recordings asks here. `is_to_end` says whether it was played to where it ends.
+#[must_use]
+pub fn remarks(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String> {
+    let Ledger { latest, ending, .. } = replay.ledger;
+    let mut list = run.remarks();
+    list.extend(replay.remark());
+    if is_to_end && ending == Ending::Open {
+        list.extend(run.open_end(&rfc3339(replay.ledger.wall(latest))));
+    }
+    list
+}
+
+/// Says on standard error what [`remarks`] found.
+pub fn say(remarks: &[String]) {
+    for remark in remarks {
+        messages::tell(format_args!("not read: {remark}"));
+    }
 }
 
 /// Plays a run through `span`; `emit` gets the changes within it, with the books as they
@@ -108,15 +139,15 @@ pub fn play(
         });
         ControlFlow::Continue(())
     };
-    run.play(&mut each).map_err(|(path, error)| {
-        Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
-    })?;
+    run.play(&mut each)
+        .map_err(|(path, error)| Failure::Other(anyhow::Error::new(error).context(runs::named(&path))))?;
     replay.end(&mut |change| {
         if has_begun {
             changes.push(*change);
         }
     });
     let _went_on = changes.drain(..).try_for_each(|change| emit(&change, &replay));
+    let is_to_end = end.is_none();
     let end = end.unwrap_or(replay.ledger.latest);
     if !has_begun {
         beginning = Beginning {
@@ -130,6 +161,7 @@ pub fn play(
         replay,
         beginning,
         end,
+        is_to_end,
     })
 }
 

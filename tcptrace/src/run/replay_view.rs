@@ -1,12 +1,12 @@
 //! `tcptrace watch FILE` on a terminal: recordings in the live view, at any speed, from any moment.
 
-use super::{Failure, playback, runtime, screen::Screen, signals::Stop};
+use super::{Failure, playback, quiet, runtime, screen::Screen, signals::Stop, zone};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
     filter::Filter,
     options::{recording, words},
-    record::entry::Told,
+    record::{entry::Told, runs},
     source::replay::Replay,
     tui::{
         app::{App, Wish},
@@ -16,7 +16,6 @@ use crate::{
     },
     view::Context,
 };
-use jiff::tz::TimeZone;
 use std::{ops::ControlFlow, time::Duration};
 use tokio::{runtime::Runtime, time::Instant};
 
@@ -32,7 +31,8 @@ pub(super) fn run(args: &WatchArgs, filter: Filter, delay: Duration) -> Result<(
     let runtime = runtime()?;
     let _context = runtime.enter();
     let text = words::of(&args.filter, &args.state);
-    let app = App::new(Theme::of_environment(), args.sort, delay, text);
+    let mut app = App::new(Theme::of_environment(), args.sort, delay, text);
+    app.content.zone = Some(zone());
     let mut view = ReplayView {
         stop: Stop::catch()?,
         screen: Screen::open(app)?,
@@ -97,7 +97,6 @@ impl ReplayView<'_> {
         let mut run = playback::open(&args.files)?.swap_remove(self.number - 1);
         let app = &mut self.screen.app;
         app.trend.clear();
-        app.content.zone = Some(TimeZone::system());
         app.content.host.clone_from(&run.origin.host);
         app.content.kernel.clone_from(&run.origin.kernel);
         let mut replay = Replay::new(&run.origin);
@@ -118,7 +117,16 @@ impl ReplayView<'_> {
                     return ControlFlow::Continue(());
                 }
             };
-            while entry.time().is_some_and(|time| time > due) {
+            let mut is_shown = false;
+            while let Some(time) = entry.time()
+                && time > due
+            {
+                let latest = stage.replay.ledger.latest;
+                if is_shown && let Some(span) = quiet::skipped(latest, due, time, self.step()) {
+                    due = due.plus(span);
+                    self.screen.app.tell(quiet::said(span), false);
+                }
+                is_shown = true;
                 next = self.show(&mut stage, due, false);
                 match next {
                     Next::Frame => due = due.plus(self.step()),
@@ -130,9 +138,8 @@ impl ReplayView<'_> {
             replay.apply(entry, &mut |change| gather.take(change));
             ControlFlow::Continue(())
         });
-        played.map_err(|(path, error)| {
-            Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
-        })?;
+        played
+            .map_err(|(path, error)| Failure::Other(anyhow::Error::new(error).context(runs::named(&path))))?;
         let is_broken_off = match next {
             Next::Quit | Next::Recording => true,
             Next::From(moment) => moment < due,
@@ -141,8 +148,14 @@ impl ReplayView<'_> {
         if is_broken_off {
             return Ok(next);
         }
-        let Stage { replay, gather, .. } = &mut stage;
+        let Stage {
+            replay,
+            gather,
+            shortfalls,
+            ..
+        } = &mut stage;
         replay.end(&mut |change| gather.take(change));
+        shortfalls.extend(playback::remarks(&run, replay, true));
         let end = stage.replay.ledger.latest;
         loop {
             match self.show(&mut stage, end, true) {

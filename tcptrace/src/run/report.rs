@@ -30,8 +30,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
             &filter,
             args.sort,
         );
-        report.remarks = run.remarks();
-        report.remarks.extend(played.replay.remark());
+        report.remarks = played.remarks(&run);
         reports.push(report);
     }
     let text = if args.json {

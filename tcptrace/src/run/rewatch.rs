@@ -1,7 +1,7 @@
 //! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
 //! speed.
 
-use super::{Failure, confine, messages, playback, replay_view, unless_closed, watch};
+use super::{Failure, confine, playback, quiet, replay_view, unless_closed, watch};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -11,6 +11,7 @@ use crate::{
     record::{
         entry::{Entry, Told},
         ledger::Ledger,
+        runs,
     },
     source::replay::Replay,
     view::{self, Context},
@@ -35,13 +36,9 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     for mut run in playback::open(&args.files)? {
         let shortfalls = run.origin.shortfalls.clone();
         let mut replay = Replay::new(&run.origin);
-        let mut film = Film {
-            step: Nanos(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
-            next: replay.ledger.began,
-        };
-        film.next = film.next.plus(film.step);
+        let mut film = Film::new(replay.ledger.began, delay);
         let mut result = Ok(true);
-        let mut show = |replay: &mut Replay, now: Nanos, frame: Nanos| {
+        let mut show = |replay: &mut Replay, now: Nanos, frame: Nanos, skipped: Option<Nanos>| {
             thread::sleep(pause);
             let context = Context {
                 watched: now.since(replay.ledger.began),
@@ -53,7 +50,8 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             };
             let picture = view::build(&replay.engine, now, context, &filter, args.sort);
             replay.engine.stats.begin_frame();
-            let text = format!("{}\n", frame::draw(&picture));
+            let note = skipped.map_or_else(String::new, |span| quiet::said(span) + "\n");
+            let text = format!("{note}{}\n", frame::draw(&picture));
             result = unless_closed(sink.lines(&text).and_then(|()| sink.flush()));
             frames += 1;
             if matches!(result, Ok(true)) && args.count.is_none_or(|count| frames < count) {
@@ -67,8 +65,9 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             let Told::Entry(entry) = told else {
                 return ControlFlow::Continue(());
             };
-            while let Some(now) = film.is_due(entry) {
-                if show(&mut replay, now, film.step).is_break() {
+            while let Some(Due { now, skipped }) = film.is_due(entry, replay.ledger.latest) {
+                let frame = film.step.plus(skipped.unwrap_or_default());
+                if show(&mut replay, now, frame, skipped).is_break() {
                     is_over = true;
                     return ControlFlow::Break(());
                 }
@@ -76,18 +75,16 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             replay.apply(entry, &mut |_| {});
             ControlFlow::Continue(())
         });
-        if !is_over {
+        let is_to_end = !is_over;
+        if is_to_end {
             replay.end(&mut |_| {});
             let end = replay.ledger.latest;
             let since = film.since_last(&replay.ledger, end);
-            is_over = show(&mut replay, end, since).is_break();
+            is_over = show(&mut replay, end, since, None).is_break();
         }
-        played.map_err(|(path, error)| {
-            Failure::Other(anyhow::Error::new(error).context(path.display().to_string()))
-        })?;
-        for remark in run.remarks() {
-            messages::tell(format_args!("not read: {remark}"));
-        }
+        played
+            .map_err(|(path, error)| Failure::Other(anyhow::Error::new(error).context(runs::named(&path))))?;
+        playback::say(&playback::remarks(&run, &replay, is_to_end));
         result?;
         if is_over {
             break;
@@ -114,21 +111,81 @@ fn pause(delay: Duration, speed: f64) -> Result<Duration, UsageError> {
 struct Film {
     step: Nanos,
     next: Nanos,
+    /// Whether a frame has shown what the latest entry left.
+    is_shown: bool,
+}
+
+/// A frame that is due.
+struct Due {
+    /// The time that it shows.
+    now: Nanos,
+    /// How much before it is not shown.
+    skipped: Option<Nanos>,
 }
 
 impl Film {
-    /// The time of the frame to show before the entry is taken in, if there is one.
-    fn is_due(&mut self, entry: &Entry) -> Option<Nanos> {
-        let now = self.next;
-        if entry.time()? <= now {
+    fn new(began: Nanos, delay: Duration) -> Self {
+        let step = Nanos(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+        Self {
+            step,
+            next: began.plus(step),
+            is_shown: false,
+        }
+    }
+
+    /// The frame to show before the entry is taken in, if there is one; `latest` is when the entry before it was.
+    fn is_due(&mut self, entry: &Entry, latest: Nanos) -> Option<Due> {
+        let time = entry.time()?;
+        if time <= self.next {
+            self.is_shown = false;
             return None;
         }
+        let skipped = if self.is_shown {
+            quiet::skipped(latest, self.next, time, self.step)
+        } else {
+            None
+        };
+        let now = self.next.plus(skipped.unwrap_or_default());
         self.next = now.plus(self.step);
-        Some(now)
+        self.is_shown = true;
+        Some(Due { now, skipped })
     }
 
     fn since_last(&self, ledger: &Ledger, end: Nanos) -> Nanos {
         let last = Nanos(self.next.0.saturating_sub(self.step.0)).max(ledger.began);
         end.since(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_century_without_entries_takes_two_frames() {
+        let began = Nanos::from_secs(100);
+        let mut film = Film::new(began, Duration::from_secs(1));
+        let mut latest = began;
+        let mut shown = Vec::new();
+        let century = 136 * 365 * 86_400;
+        for seconds in [102, 102 + century, 103 + century, u64::MAX / 1_000_000_000] {
+            let time = Nanos::from_secs(seconds);
+            while let Some(due) = film.is_due(&Entry::Settled(time), latest) {
+                shown.push((due.now.0 / 1_000_000_000, due.skipped.is_some()));
+            }
+            latest = time;
+        }
+        let last = u64::MAX / 1_000_000_000;
+        assert_eq!(
+            shown,
+            [
+                (101, false),
+                (102, false),
+                (101 + century, true),
+                (102 + century, false),
+                (103 + century, false),
+                (last - 1, true),
+            ]
+        );
     }
 }

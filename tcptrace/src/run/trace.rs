@@ -3,7 +3,7 @@
 use super::{
     Failure, messages, runtime,
     session::{Session, Wake},
-    unless_closed,
+    unless_closed, zone,
 };
 use crate::{
     cli::TraceArgs,
@@ -49,7 +49,7 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             sink,
             filter,
             output,
-            zone: TimeZone::system(),
+            zone: zone(),
             cgroups: Cgroups::of_this_host(),
             names: Names::default(),
             limit: args.count,

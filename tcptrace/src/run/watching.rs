@@ -52,6 +52,8 @@ pub struct Seen {
     pub lost: u64,
     /// What is not known, and why: a sentence each.
     pub shortfalls: Vec<String>,
+    /// What of a recording was not read, or is not in it: a sentence each.
+    pub remarks: Vec<String>,
     /// Where sockets were made, where that is wanted.
     pub stacks: Option<Book>,
 }
@@ -85,6 +87,7 @@ pub fn look(request: &Request<'_>, sockets: SocketReader) -> Result<Seen, Failur
         scene: scene(request, gathered, spaces, History::default(), Nanos(0)),
         lost: 0,
         shortfalls,
+        remarks: Vec::new(),
         stacks: None,
     })
 }
@@ -180,6 +183,7 @@ pub fn watch(
             scene,
             lost: session.lost(),
             shortfalls,
+            remarks: Vec::new(),
             stacks,
         })
     })

@@ -1,9 +1,10 @@
-//! Reads the logs of histograms that `output::hist::hlog` writes, and puts those of several hosts together. Is
-//! handed text; says where it is damaged and gives what can be read.
+//! Reads the logs of histograms that `output::hist::hlog` writes, and puts those of several hosts together. Says where
+//! one is damaged and gives what can be read; keeps no more of it in memory than a host has.
 
 use crate::{
     output::hist::hlog::{BY, EVICTED, HOST, LOST, REST, START_TIME},
     owner::container::Place,
+    printable::printable,
     stats::{
         cells::Cells,
         key::{By, Named, path_of_word, unescaped},
@@ -13,9 +14,14 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum as _;
+use flate2::read::ZlibDecoder;
 use hashbrown::HashMap;
 use hdrhistogram::{Histogram, serialization::Deserializer};
-use std::{io::Cursor, sync::Arc};
+use std::{
+    borrow::Cow,
+    io::{self, BufRead, Cursor, Read as _},
+    sync::Arc,
+};
 
 /// What one log holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +40,10 @@ pub struct Dump {
     pub by: By,
     /// What it holds, everybody's and each's.
     pub report: Report,
-    /// What could not be read: line and problem.
+    /// The first lines that could not be read.
     pub damage: Vec<Damage>,
+    /// How many could not be read.
+    pub damaged_lines: usize,
 }
 
 /// A line that could not be read.
@@ -54,6 +62,9 @@ pub enum Unusable {
     /// It has no histogram that is tagged with a state.
     #[error("holds no histogram with a state's tag, as `tcptrace hist --format hlog` and `watch` write them")]
     NoState,
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// It tells something else apart.
     #[error("tells {} apart, not {}", .has.name(), .wanted.name())]
     OtherKeys {
@@ -64,11 +75,23 @@ pub enum Unusable {
     },
 }
 
+/// The longest line that is read: histograms of ours have a few kilobytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// So many lines that could not be read are kept one by one.
+const MOST_DAMAGE: usize = 1_000;
+
+/// So many buckets of all groups are kept, half a gigabyte; a host with as many keys as are told apart has two million.
+const MOST_BUCKETS: usize = 64 << 20;
+
+/// What a group costs beside its buckets, in buckets.
+const GROUP_BUCKETS: usize = 64;
+
 /// Reads a log called `name`, to tell apart what `by` says.
 ///
 /// # Errors
-/// Where it has nothing of that.
-pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
+/// Where it has nothing of that, or cannot be read.
+pub fn read(name: &str, source: impl BufRead, by: By) -> Result<Dump, Unusable> {
     let mut dump = Dump {
         host: name.to_owned(),
         started_ms: None,
@@ -81,13 +104,26 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
             ..Report::default()
         },
         damage: Vec::new(),
+        damaged_lines: 0,
     };
     let mut groups: HashMap<(Option<String>, Who), Group> = HashMap::new();
-    for (number, line) in text.lines().enumerate() {
+    let mut buckets = 0;
+    let mut lines = Lines::new(source);
+    while let Some(line) = lines
+        .next()
+        .map_err(|error| Unusable::Unreadable(error.to_string()))?
+    {
+        let Line::Text(line) = line else {
+            dump.note(lines.number, format!("longer than {LONGEST_LINE} bytes"));
+            continue;
+        };
         if line.starts_with('#') {
-            read_comment(&mut dump, line);
+            read_comment(&mut dump, &line);
         } else if !line.starts_with('"') && !line.is_empty() {
-            match read_interval(line) {
+            match read_interval(&line) {
+                Ok(_) if buckets >= MOST_BUCKETS => {
+                    dump.note(lines.number, "more histograms than are kept in memory".to_owned());
+                }
                 Ok(interval) => {
                     dump.length_ms = dump.length_ms.max(interval.end_ms);
                     if let Some(tag) = interval.of {
@@ -103,13 +139,13 @@ pub fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
                         // An interval's tags may be from before the path was known.
                         group.place = group.place.take().or(tag.place);
                         let (measure, kind) = (tag.measure, tag.kind);
+                        let before = group.cells.len();
                         group.cells.record_all(measure, kind, &interval.histogram);
+                        buckets += group.cells.len() - before;
+                        buckets += if before == 0 { GROUP_BUCKETS } else { 0 };
                     }
                 }
-                Err(problem) => dump.damage.push(Damage {
-                    line: number + 1,
-                    problem,
-                }),
+                Err(problem) => dump.note(lines.number, problem),
             }
         }
     }
@@ -154,6 +190,62 @@ pub fn merge(dumps: &[Dump], by: By) -> Report {
     }
     report.sort();
     report
+}
+
+impl Dump {
+    fn note(&mut self, line: usize, problem: String) {
+        self.damaged_lines += 1;
+        if self.damage.len() < MOST_DAMAGE {
+            self.damage.push(Damage { line, problem });
+        }
+    }
+}
+
+/// A line of a file, without its end.
+enum Line<'a> {
+    /// Safe to print.
+    Text(Cow<'a, str>),
+    /// Longer than any that is written.
+    TooLong,
+}
+
+/// The lines of a file.
+struct Lines<R> {
+    source: R,
+    /// Of the line that came last, from 1.
+    number: usize,
+    bytes: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    const fn new(source: R) -> Self {
+        Self {
+            source,
+            number: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The next line; `None` at the end of the file.
+    fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        let Self {
+            source,
+            number,
+            bytes,
+        } = self;
+        bytes.clear();
+        if source.by_ref().take(LONGEST_LINE).read_until(b'\n', bytes)? == 0 {
+            return Ok(None);
+        }
+        *number += 1;
+        if bytes.len() as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
+            source.skip_until(b'\n')?;
+            return Ok(Some(Line::TooLong));
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(Some(Line::Text(printable(line))))
+    }
 }
 
 fn read_comment(dump: &mut Dump, line: &str) {
@@ -204,9 +296,7 @@ fn read_interval(line: &str) -> Result<Interval, String> {
     let bytes = STANDARD
         .decode(payload.trim_end())
         .map_err(|error| format!("the histogram is cut off or no base64: {error}"))?;
-    let histogram = Deserializer::new()
-        .deserialize(&mut Cursor::new(bytes))
-        .map_err(|error| format!("no histogram of HdrHistogram: {error}"))?;
+    let histogram = read_histogram(&bytes)?;
     let of = match tag {
         Some(tag) => Some(read_tag(tag).ok_or_else(|| format!("unknown tag \"{tag}\""))?),
         None => None,
@@ -216,6 +306,93 @@ fn read_interval(line: &str) -> Result<Interval, String> {
         of,
         histogram,
     })
+}
+
+/// HdrHistogram's cookies, of its second version (`AbstractHistogram`), with words of any length.
+const PLAIN: u32 = 0x1c84_9313;
+const DEFLATED: u32 = 0x1c84_9314;
+
+/// Cookie, length of the counts, offset, digits, lowest and highest value, ratio.
+const HEADER_BYTES: usize = 40;
+
+/// The counts of a histogram of three digits are half as long.
+const LONGEST_HISTOGRAM: usize = 1 << 20;
+
+/// Digits that are read; ours have two. Each more takes ten times the memory.
+const MOST_DIGITS: u32 = 3;
+
+/// More than this many durations in one bucket are nobody's: as many as a [`Cells`] counts.
+const MOST_COUNT: u64 = 1 << 45;
+
+/// Reads a histogram, of which nothing is believed that says how much memory it takes.
+fn read_histogram(bytes: &[u8]) -> Result<Histogram<u64>, String> {
+    let damaged = |what: &str| format!("no histogram of HdrHistogram: {what}");
+    let mut plain = Vec::new();
+    let bytes = match number(bytes, 0) {
+        Some(DEFLATED) => {
+            let deflated = bytes.get(8..).unwrap_or_default();
+            let most = LONGEST_HISTOGRAM as u64 + 1;
+            ZlibDecoder::new(deflated)
+                .take(most)
+                .read_to_end(&mut plain)
+                .map_err(|error| damaged(&error.to_string()))?;
+            &plain
+        }
+        Some(_) | None => bytes,
+    };
+    let (Some(PLAIN), Some(length), Some(digits)) = (number(bytes, 0), number(bytes, 4), number(bytes, 12))
+    else {
+        return Err(damaged("another format"));
+    };
+    let counts = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    if bytes.len() > LONGEST_HISTOGRAM || usize::try_from(length) != Ok(counts.len()) || digits > MOST_DIGITS
+    {
+        return Err(damaged("another length or precision than ours have"));
+    }
+    if !are_counts(counts) {
+        return Err(damaged("counts that nothing has counted"));
+    }
+    Deserializer::new()
+        .deserialize(&mut Cursor::new(bytes))
+        .map_err(|error| damaged(&error.to_string()))
+}
+
+/// Whether these are counts in ZigZag LEB128, runs of zeros as negative numbers, that do not overflow what adds them up.
+fn are_counts(mut bytes: &[u8]) -> bool {
+    let mut buckets: u64 = 0;
+    while !bytes.is_empty() {
+        let mut word: u64 = 0;
+        for place in 0..9 {
+            let Some((byte, rest)) = bytes.split_first() else {
+                return false;
+            };
+            bytes = rest;
+            // The ninth byte is a whole one.
+            let (bits, goes_on) = if place == 8 {
+                (*byte, false)
+            } else {
+                (byte & 0x7f, *byte >= 0x80)
+            };
+            word |= u64::from(bits) << (7 * place);
+            if !goes_on {
+                break;
+            }
+        }
+        let (count, is_run) = (word.div_ceil(2), word % 2 == 1);
+        if count > MOST_COUNT {
+            return false;
+        }
+        buckets += if is_run { count } else { 1 };
+        if buckets > LONGEST_HISTOGRAM as u64 {
+            return false;
+        }
+    }
+    true
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*word))
 }
 
 /// What a histogram is of.
@@ -236,7 +413,7 @@ fn read_tag(tag: &str) -> Option<Tag> {
         None => (tag, None),
     };
     let (what, host) = match what.split_once('@') {
-        Some((what, word)) => (what, Some(String::from_utf8(unescaped(word)?).ok()?)),
+        Some((what, word)) => (what, Some(printable(&unescaped(word)?).into_owned())),
         None => (what, None),
     };
     let (name, word) = match what.split_once('+') {
@@ -283,7 +460,13 @@ mod tests {
         },
         stats::key::Key,
     };
+    use flate2::{Compression, write::ZlibEncoder};
     use proptest::prelude::*;
+    use std::io::Write as _;
+
+    fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
+        super::read(name, text.as_bytes(), by)
+    }
 
     fn named(pid: u32) -> Named {
         let mut comm = [0; 16];
@@ -442,6 +625,75 @@ mod tests {
         assert_eq!(dump.damage[0].line, cut.lines().count());
         let measure = Measure::Dwell(TcpState::CloseWait);
         assert_eq!(dump.report.groups[0].cells.count(measure, Kind::Finished), 1);
+    }
+
+    /// A line with this histogram.
+    fn line(histogram: &[u8]) -> String {
+        format!(
+            "Tag=CLOSE_WAIT,0.000,1.000,1.000,{}\n",
+            STANDARD.encode(histogram)
+        )
+    }
+
+    /// A histogram that says what it likes.
+    fn told(length: u32, digits: u32, counts: &[u8]) -> Vec<u8> {
+        let words = [PLAIN, length, 0, digits].map(u32::to_be_bytes).concat();
+        let range = [1_u64, u64::MAX >> 1].map(u64::to_be_bytes).concat();
+        [&words[..], &range, &1_f64.to_be_bytes(), counts].concat()
+    }
+
+    fn deflated(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(plain).unwrap();
+        let deflated = encoder.finish().unwrap();
+        let length = u32::try_from(deflated.len()).unwrap();
+        [&DEFLATED.to_be_bytes()[..], &length.to_be_bytes(), &deflated].concat()
+    }
+
+    #[test]
+    fn a_histogram_that_says_more_than_it_has_is_damage_and_reserves_nothing() {
+        let whole = line(&told(2, 2, &[2, 2]));
+        let most = u32::try_from(64 << 20).unwrap();
+        for hostile in [
+            told(u32::MAX, 2, &[2, 2]),
+            told(2, 5, &[2, 2]),
+            told(2, u32::MAX, &[2, 2]),
+            deflated(&told(most, 2, &vec![2; 64 << 20])),
+            deflated(&told(u32::MAX, 2, &[2, 2])),
+            // A run of 2^63 zeros, and a count of 2^62.
+            told(9, 2, &[0xff; 9]),
+            told(9, 2, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            told(1, 2, &[0x80]),
+            told(0, 2, &[])[..39].to_vec(),
+        ] {
+            let text = format!("{}{whole}", line(&hostile));
+            let dump = read("x", &text, By::State).unwrap();
+            assert_eq!((dump.damaged_lines, dump.damage[0].line), (1, 1), "{dump:?}");
+            let measure = Measure::Dwell(TcpState::CloseWait);
+            assert_eq!(dump.report.groups[0].cells.count(measure, Kind::Finished), 2);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_costs_itself_alone() {
+        let long = "x".repeat(3 << 20);
+        let whole = line(&told(2, 2, &[2, 2]));
+        let dump = read("x", &format!("#a\n{long}\n{whole}{long}"), By::State).unwrap();
+        let lines: Vec<usize> = dump.damage.iter().map(|damage| damage.line).collect();
+        assert_eq!(lines, [2, 4]);
+        assert_eq!(dump.report.groups.len(), 1);
+    }
+
+    #[test]
+    fn texts_of_a_log_are_printable() {
+        let whole = line(&told(2, 2, &[2, 2]));
+        let hostile = "a\u{1b}]0;b\u{2028}";
+        let tagged = whole.replace("CLOSE_WAIT", "CLOSE_WAIT@%1b%e2%80%ae");
+        let unknown = whole.replace("CLOSE_WAIT", &format!("NO_{hostile}"));
+        let text = format!("{HOST}{hostile}]\n{whole}{tagged}{unknown}");
+        let said = format!("{:?}", read("x", &text, By::State).unwrap());
+        assert!(!said.contains("\\u{"), "{said}");
+        assert_eq!(said.matches("\u{fffd}]0;b\u{fffd}").count(), 2, "{said}");
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! What the files of sysctl.conf(5) and sysctl.d(5) set.
 
-use crate::findings::scene::Configured;
+use crate::{
+    findings::scene::Configured,
+    printable::{made_printable, printable},
+};
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
 /// Where an administrator writes; what a distribution ships is its own affair.
 const FILE: &str = "/etc/sysctl.conf";
 const FOLDER: &str = "/etc/sysctl.d";
+
+/// So much of a file is read.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The files, in order of their names.
 #[must_use]
@@ -37,8 +45,11 @@ pub fn read() -> Vec<Configured> {
         if known.contains(&target) {
             continue;
         }
-        if let Ok(text) = fs::read_to_string(&file) {
-            settings.extend(parse(&file, &text));
+        let mut bytes = Vec::new();
+        let is_read = fs::metadata(&file).is_ok_and(|metadata| metadata.is_file())
+            && File::open(&file).is_ok_and(|file| file.take(MOST_BYTES).read_to_end(&mut bytes).is_ok());
+        if is_read {
+            settings.extend(parse(&file, &String::from_utf8_lossy(&bytes)));
         }
         known.push(target);
     }
@@ -55,11 +66,11 @@ fn parse(file: &Path, text: &str) -> Vec<Configured> {
             }
             let (name, value) = line.split_once('=')?;
             Some(Configured {
-                file: file.display().to_string(),
+                file: printable(file.as_os_str().as_bytes()).into_owned(),
                 line: number,
                 // A leading dash forgives an error; slashes may stand for dots.
-                name: name.trim().trim_start_matches('-').replace('/', "."),
-                value: value.split_whitespace().collect::<Vec<_>>().join(" "),
+                name: made_printable(name.trim().trim_start_matches('-').replace('/', ".")),
+                value: made_printable(value.split_whitespace().collect::<Vec<_>>().join(" ")),
             })
         })
         .collect()

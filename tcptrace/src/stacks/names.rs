@@ -8,6 +8,7 @@ use super::{
     taken::End,
 };
 use crate::{
+    printable::{made_printable, printable},
     privileges::{capabilities::opens_mapped_files, scout},
     source::process::StartTicks,
 };
@@ -16,6 +17,7 @@ use blazesym::{
     symbolize::{CodeInfo, Input, Symbolized, Symbolizer, source},
 };
 use serde::Serialize;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// One frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -111,7 +113,8 @@ fn frames(
     let source = source::Source::Process(process);
     let symbols = symbolizer
         .symbolize(&source, Input::AbsAddr(addresses))
-        .map_err(|error| error.to_string())?;
+        // It may name files that the process has chosen.
+        .map_err(|error| made_printable(error.to_string()))?;
     let mut frames = Vec::new();
     for (address, symbol) in addresses.iter().zip(symbols) {
         let mapping = mappings.iter().find(|mapping| mapping.range.contains(address));
@@ -123,7 +126,7 @@ fn frames(
 fn push(frames: &mut Vec<Frame>, address: u64, symbol: &Symbolized<'_>, mapping: Option<&Mapping>) {
     let module = mapping
         .filter(|mapping| mapping.file.is_some())
-        .map(|mapping| mapping.path.clone());
+        .map(|mapping| printable(mapping.path.as_bytes()).into_owned());
     let Symbolized::Sym(symbol) = symbol else {
         let offset = mapping.map(|mapping| address - mapping.range.start + mapping.offset);
         frames.push(Frame {
@@ -147,10 +150,10 @@ fn push(frames: &mut Vec<Frame>, address: u64, symbol: &Symbolized<'_>, mapping:
 
 fn at(name: &str, info: Option<&CodeInfo<'_>>, module: Option<String>, inlined: bool) -> Frame {
     Frame {
-        function: Some(name.to_owned()),
+        function: Some(printable(name.as_bytes()).into_owned()),
         module,
         offset: None,
-        file: info.map(|info| info.to_path().to_string_lossy().into_owned()),
+        file: info.map(|info| printable(info.to_path().as_os_str().as_bytes()).into_owned()),
         line: info.and_then(|info| info.line),
         inlined,
     }

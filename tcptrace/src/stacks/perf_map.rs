@@ -2,7 +2,7 @@
 //! size in hexadecimal and a name (`tools/perf/Documentation/jit-interface.txt` in the kernel).
 
 use super::modules::open_of_process;
-use crate::privileges::scout;
+use crate::{printable::printable, privileges::scout};
 use std::{fs, io::Read as _};
 
 /// A process may write what it likes there.
@@ -72,7 +72,7 @@ fn piece(line: &str) -> Option<Piece> {
     (!name.is_empty()).then(|| Piece {
         start,
         size,
-        name: name.to_owned(),
+        name: printable(name.as_bytes()).into_owned(),
     })
 }
 
@@ -95,6 +95,12 @@ mod tests {
         assert_eq!(map.name(0x7f0f), None);
         assert_eq!(map.name(0x7f55), None);
         assert_eq!(PerfMap::default().name(1), None);
+    }
+
+    #[test]
+    fn a_program_cannot_write_to_the_terminal_by_its_names() {
+        let map = PerfMap::parse("7f30 10 a\x1b]0;b\x07\u{202e}\n");
+        assert_eq!(map.name(0x7f30), Some("a\u{fffd}]0;b\u{fffd}\u{fffd}"));
     }
 
     #[test]

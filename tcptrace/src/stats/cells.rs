@@ -7,6 +7,7 @@ use super::{
 };
 use crate::event::Nanos;
 use hdrhistogram::Histogram;
+use std::cmp::Ordering;
 
 const COUNT_BITS: u32 = 45;
 const BUCKET_BITS: u32 = 13;
@@ -16,6 +17,9 @@ const _: () = assert!(
     (Measure::COUNT * Kind::COUNT) < 1 << (64 - COUNT_BITS - BUCKET_BITS),
     "every series has a number"
 );
+
+/// So many buckets are merged one by one.
+const FEW: usize = 8;
 
 /// The histograms of one key: a number each for series, bucket and count in a word, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,11 +33,13 @@ impl Cells {
 
     /// Counts what a histogram of nanoseconds holds, whatever its own precision.
     pub fn record_all(&mut self, measure: Measure, kind: Kind, histogram: &Histogram<u64>) {
+        let mut cells = Self::default();
         for step in histogram.iter_recorded() {
             let bucket = bucket_of(Nanos(step.value_iterated_to()));
             let place = first_place(measure, kind) + (bucket << COUNT_BITS);
-            self.add(place, step.count_since_last_iteration());
+            cells.add(place, step.count_since_last_iteration());
         }
+        self.merge(&cells);
     }
 
     /// Counts what was counted in buckets.
@@ -46,9 +52,38 @@ impl Cells {
 
     /// Takes in another key's.
     pub fn merge(&mut self, other: &Self) {
-        for cell in &other.0 {
-            self.add(cell & !COUNT_MASK, cell & COUNT_MASK);
+        if other.0.len() <= FEW {
+            for cell in &other.0 {
+                self.add(cell & !COUNT_MASK, cell & COUNT_MASK);
+            }
+            return;
         }
+        // Each that is put in between would move all that follow.
+        let mut merged = Vec::with_capacity(self.0.len().max(other.0.len()));
+        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
+            let cell = match (*our & !COUNT_MASK).cmp(&(*their & !COUNT_MASK)) {
+                Ordering::Less => ours.next(),
+                Ordering::Greater => theirs.next(),
+                Ordering::Equal => {
+                    let sum = (*our & COUNT_MASK) + (*their & COUNT_MASK);
+                    merged.push(*our & !COUNT_MASK | sum.min(COUNT_MASK));
+                    ours.next();
+                    theirs.next();
+                    continue;
+                }
+            };
+            merged.extend(cell);
+        }
+        merged.extend(ours);
+        merged.extend(theirs);
+        self.0 = merged;
+    }
+
+    /// How many buckets were hit.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// How many durations of this measure and kind were counted.

@@ -14,7 +14,10 @@ use crate::{
         json::{self, rfc3339},
         sink::Sink,
     },
-    record::{ledger::Ledger, runs::Run},
+    record::{
+        ledger::Ledger,
+        runs::{self, Run},
+    },
     run::{
         Failure, confine, messages,
         playback::{self, Played},
@@ -29,8 +32,8 @@ use crate::{
 use anyhow::Context as _;
 use serde::Serialize;
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs::File,
+    io::{self, BufReader, Read as _},
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
@@ -38,6 +41,9 @@ use std::{
 
 /// So much of a file is looked at to tell what it is.
 const LOOK_BYTES: u64 = 4_096;
+
+/// So many empty intervals in a row are written; where there are more, none is. A log says of each interval when it was.
+const MOST_EMPTY: u64 = 3_600;
 
 /// Reads all files and prints one report.
 ///
@@ -53,7 +59,7 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> 
             "filters and --at, --from, --to",
             format!(
                 "{} has durations, and no longer the connections that they are of",
-                logs[0].display()
+                runs::named(&logs[0])
             ),
             "give recordings, or leave them out",
         )));
@@ -96,7 +102,7 @@ fn several_have_no_intervals() -> UsageError {
 fn by_kind(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Failure> {
     let mut kinds = (Vec::new(), Vec::new());
     for path in files {
-        let is_log = is_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let is_log = is_text(path).with_context(|| format!("cannot read {}", runs::named(path)))?;
         if is_log {
             kinds.0.push(path.clone());
         } else {
@@ -115,12 +121,16 @@ fn is_text(path: &Path) -> io::Result<bool> {
 fn read_logs(files: &[PathBuf], by: By) -> Result<Vec<Dump>, Failure> {
     let mut dumps = Vec::new();
     for file in files {
-        let name = file.display();
-        let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
-        let dump = reader::read(&name.to_string(), &String::from_utf8_lossy(&bytes), by)
+        let name = runs::named(file);
+        let source = File::open(file).with_context(|| format!("cannot read {name}"))?;
+        let dump = reader::read(&name, BufReader::new(source), by)
             .with_context(|| format!("{name} is of no use"))?;
         for damage in &dump.damage {
             messages::tell(format_args!("{name}: {damage}"));
+        }
+        let more = dump.damaged_lines - dump.damage.len();
+        if more > 0 {
+            messages::tell(format_args!("{name}: {more} more lines could not be read"));
         }
         dumps.push(dump);
     }
@@ -161,9 +171,7 @@ impl Gathered {
         messages::print(format_args!(
             "{host}: {changes} changes in {watched}, {lost} lost, {evicted} evicted, {gaps} gaps\n"
         ));
-        for remark in &self.remarks {
-            messages::tell(format_args!("not read: {remark}"));
-        }
+        playback::say(&self.remarks);
     }
 }
 
@@ -182,6 +190,7 @@ fn gather(
         filter,
         wanted,
         open: None,
+        skipped: 0,
     };
     let mut result = Ok(());
     let played = playback::play(run, span, &mut |change, replay| {
@@ -195,10 +204,12 @@ fn gather(
         }
     })?;
     result?;
+    let mut remarks = played.remarks(run);
     let Played {
         replay,
         beginning,
         end,
+        ..
     } = played;
     let mut report = Report::default();
     if gathering.is_log() {
@@ -218,8 +229,12 @@ fn gather(
     let Ledger {
         lost, gaps, missing, ..
     } = replay.ledger;
-    let mut remarks = run.remarks();
-    remarks.extend(replay.remark());
+    if gathering.skipped > 0 {
+        remarks.push(format!(
+            "{} intervals without a change are left out of the log: nothing was recorded for so long, or the times are wild",
+            gathering.skipped
+        ));
+    }
     Ok(Gathered {
         host: gathering.host,
         from: rfc3339(replay.ledger.wall(beginning.time)),
@@ -244,6 +259,8 @@ struct Gathering<'a> {
     filter: &'a Filter,
     wanted: &'a HistOptions,
     open: Option<Interval>,
+    /// Intervals that were left out.
+    skipped: u64,
 }
 
 /// What is gathered since the last lines of a log, or since the span began.
@@ -281,6 +298,13 @@ impl Gathering<'_> {
                 self.write_heading(replay.ledger.wall(began), sink)?;
             }
             self.write(report, since, step, sink)?;
+            // All that was gathered is written: what follows until now is empty.
+            let empty = now.since(since.plus(step)).0 / step.0;
+            if empty > MOST_EMPTY {
+                self.skipped += empty;
+                let open = self.open(replay);
+                open.since = open.since.plus(Nanos(empty * step.0));
+            }
         }
         Ok(())
     }
@@ -411,7 +435,7 @@ impl Print<'_> {
         let header = Header {
             program: "tcptrace",
             version: env!("CARGO_PKG_VERSION"),
-            files: self.files.iter().map(|file| file.display().to_string()).collect(),
+            files: self.files.iter().map(|file| runs::named(file)).collect(),
             hosts: self.hosts(),
         };
         json::line(&serde_json::json!({ "header": header }))
@@ -420,7 +444,7 @@ impl Print<'_> {
     fn summary(&self) -> String {
         let summary = Summary {
             files: self.files.len(),
-            damaged_lines: self.dumps.iter().map(|dump| dump.damage.len()).sum(),
+            damaged_lines: self.dumps.iter().map(|dump| dump.damaged_lines).sum(),
             runs: self.gathered,
         };
         json::line(&serde_json::json!({ "summary": summary }))

@@ -110,7 +110,7 @@ impl Trigger {
         self.left -= 1;
         Ok(Some(Fired {
             reasons,
-            text: doctor::text(&found, &scene, session.lost()),
+            text: doctor::text(&found, &scene, session.lost(), &[]),
             left: self.left,
         }))
     }
