@@ -276,7 +276,7 @@ pub struct Row {
     pub uid: u32,
     /// Whether no process holds it: given up, or never accepted.
     pub is_orphan: bool,
-    /// Whether the kernel made it for itself.
+    /// Whether it is known that the kernel made it for itself. Netlink shows that of the paths of multipath sockets alone.
     pub is_kernel_socket: bool,
     /// Bytes that the program has not read; for a listener, connections not accepted.
     pub unread: u32,

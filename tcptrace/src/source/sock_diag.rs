@@ -30,9 +30,15 @@ const DONE: u16 = 3;
 /// kernel's hash table, which on an idle server is what a dump costs.
 const TCPDIAG_GETSOCK: u16 = 18;
 
-/// `INET_DIAG_INFO` and `INET_DIAG_SHUTDOWN` of `linux/inet_diag.h`.
+/// `INET_DIAG_INFO`, `INET_DIAG_SHUTDOWN`, `INET_DIAG_ULP_INFO` and in it `INET_ULP_INFO_NAME` of `linux/inet_diag.h`.
 const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_SHUTDOWN: u16 = 8;
+const INET_DIAG_ULP_INFO: u16 = 19;
+const INET_ULP_INFO_NAME: u16 = 1;
+
+/// What runs above a TCP socket that the kernel makes for a path of a multipath socket, and above no other
+/// (`mptcp_subflow_create_socket`).
+const MPTCP: &[u8] = b"mptcp\0";
 
 /// A bit for each state's number; `SYN_RECV` includes request socks.
 const ALL_STATES: u32 = 0xffe;
@@ -133,6 +139,7 @@ impl Dump {
             .ok_or_else(|| io::Error::other(format!("TCP state {number} is not known")))?;
         let mut is_full = false;
         let mut heard_ms = None;
+        let mut is_path = false;
         for attribute in NlasIterator::new(&payload[Message::BYTES..]) {
             let attribute = attribute.map_err(io::Error::other)?;
             match attribute.kind() {
@@ -141,6 +148,7 @@ impl Dump {
                 INET_DIAG_INFO => {
                     heard_ms = word(attribute.value(), offset_of!(libc::tcp_info, tcpi_last_ack_recv));
                 }
+                INET_DIAG_ULP_INFO => is_path = is_mptcp(attribute.value())?,
                 _ => {}
             }
         }
@@ -175,7 +183,7 @@ impl Dump {
             state,
             uid: message.u32(64),
             is_orphan: inode == 0,
-            is_kernel_socket: false,
+            is_kernel_socket: is_path,
             unread: message.u32(56),
             unsent: message.u32(60),
             listener: 0,
@@ -249,6 +257,17 @@ impl<'a> Message<'a> {
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at + 4)?;
     Some(u32::from_ne_bytes(word.try_into().ok()?))
+}
+
+/// Whether a protocol above TCP is the kernel's multipath TCP, by its attributes.
+fn is_mptcp(attributes: &[u8]) -> io::Result<bool> {
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.map_err(io::Error::other)?;
+        if attribute.kind() == INET_ULP_INFO_NAME {
+            return Ok(attribute.value() == MPTCP);
+        }
+    }
+    Ok(false)
 }
 
 /// How long ago the first SYN of a request came, at least, whose SYN-ACK was sent again so many times: the timeouts
