@@ -25,6 +25,9 @@ use table::{Row, Verdict};
 /// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
 const TESTS: [&str; 5] = ["transitions", "scripted", "silent_hooks", "classic", "owners"];
 
+/// The program that floods a guest with connections beside snapshots.
+const FLOOD: &str = "kernel_log";
+
 /// The program under test.
 const TRACER: &str = "tcptrace";
 
@@ -37,7 +40,7 @@ const HOST: &str = "host";
 /// Run the live tests in guests with other kernels
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which: 5.10, 6.1, 6.12, 7.2, or host for this machine's own [default: all]
+    /// Which: 5.10, 6.1, 6.12, 6.12.100, 7.2, or host for this machine's own [default: all]
     kernels: Vec<String>,
 }
 
@@ -86,8 +89,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) struct Programs {
     /// `tcptrace`.
     tracer: PathBuf,
-    /// The driver, then the tests.
+    driver: PathBuf,
+    /// What the driver runs.
     tests: Vec<PathBuf>,
+    /// The flood.
+    flood: PathBuf,
 }
 
 impl Programs {
@@ -101,15 +107,16 @@ impl Programs {
         };
         Ok(Self {
             tracer: find(TRACER)?,
-            tests: std::iter::once(find(DRIVER))
-                .chain(TESTS.map(find))
-                .collect::<Result<_>>()?,
+            driver: find(DRIVER)?,
+            tests: TESTS.iter().map(|name| find(name)).collect::<Result<_>>()?,
+            flood: find(FLOOD)?,
         })
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(&self.tracer)
+        [&self.tracer, &self.driver, &self.flood]
+            .into_iter()
             .chain(&self.tests)
             .map(PathBuf::as_path)
     }
@@ -135,7 +142,7 @@ fn static_executables(root: &Path) -> Result<Vec<(String, PathBuf)>> {
             .args(["build", "--quiet", "--target", &host_target()?])
             .args(["--package", "tcptrace", "--package", "tcptrace-tests"])
             .args(["--bin", TRACER, "--bin", DRIVER])
-            .args(TESTS.iter().flat_map(|test| ["--test", test]))
+            .args(TESTS.iter().chain([&FLOOD]).flat_map(|test| ["--test", test]))
             .arg("--message-format=json-render-diagnostics"),
     )?;
     let messages = messages
@@ -185,21 +192,18 @@ fn in_guest(kernel: &Kernel, fetched: &Fetched, programs: &Programs, folder: &Pa
         }
     };
     let initramfs = folder.join(format!("{}.cpio", kernel.name));
-    image::write(&initramfs, files, programs)?;
+    image::write(&initramfs, files, programs, kernel.task)?;
     let console = folder.join(format!("{}.log", kernel.name));
-    let verdict = boot::run(&files.image, &initramfs, &console)?;
+    let verdict = boot::run(&files.image, &initramfs, &console, kernel.task)?;
     Ok(Row::new(kernel.name, files.release.clone(), verdict))
 }
 
 fn on_this_machine(programs: &Programs, folder: &Path) -> Result<Row> {
     let release = command::output(Command::new("uname").arg("-r"))?;
-    let [driver, tests @ ..] = programs.tests.as_slice() else {
-        bail!("there are no tests");
-    };
     let output = command::as_root("env")?
         .arg(format!("TCPTRACE_BIN={}", programs.tracer.display()))
-        .arg(driver)
-        .args(tests)
+        .arg(&programs.driver)
+        .args(&programs.tests)
         .output()
         .context("cannot run the tests on this machine")?;
     // Kept like a guest's console.

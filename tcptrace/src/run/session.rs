@@ -105,6 +105,8 @@ pub struct Session {
     /// What the user is to be told goes here and not to standard error, where somebody draws on the terminal.
     pub notices: Option<Vec<String>>,
     live: Live,
+    /// Events that were drained while sockets were read, and are not yet applied.
+    pending: Vec<Event>,
     sockets: SocketReader,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
@@ -215,6 +217,7 @@ impl Session {
             stacks: stacks.map(|source| Recorder::new(source, max_connections)),
             notices: None,
             live,
+            pending: Vec::new(),
             sockets: settings.sockets,
             ring,
             ticks,
@@ -319,13 +322,9 @@ impl Session {
     }
 
     fn drain(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
-        self.drain_after(&[], now, emit);
-    }
-
-    /// Applies `earlier`, which was drained before, and what has come since.
-    fn drain_after(&mut self, earlier: &[Event], now: Nanos, emit: &mut impl FnMut(&Change)) {
         let Self {
             live,
+            pending,
             engine,
             tap,
             stacks,
@@ -347,32 +346,44 @@ impl Session {
             }
             engine.ingest_all(events, &mut witness);
         };
-        for events in earlier.chunks(live::BATCH) {
+        for events in pending.chunks(live::BATCH) {
             apply(events);
         }
+        pending.clear();
         live.drain(apply);
         tap.tell(Entry::Settled(now));
         engine.settle(now, &mut witness);
     }
 
-    /// Reads sockets, and drains the ring buffer meanwhile, which would fill up beside a large table. Rows and events
-    /// are in order of time.
-    fn read_sockets(&mut self, wanted: Wanted<'_>) -> Result<(Snapshot, Vec<Event>), Refusal> {
+    /// Passes every socket to `each`, and meanwhile drains the ring buffer, which would fill up beside a large table.
+    fn read_sockets(&mut self, wanted: Wanted<'_>, mut each: impl FnMut(Row)) -> Result<Snapshot, Refusal> {
         let Live { kernel, records, .. } = &mut self.live;
-        let mut events: Vec<Event> = Vec::new();
-        let mut drain = || records.drain(|drained| events.extend_from_slice(drained));
-        let mut rows: Vec<Row> = Vec::new();
+        let pending = &mut self.pending;
+        let mut drain = || records.drain(|events| pending.extend_from_slice(events));
         let reader = Reader::new(self.sockets, kernel);
-        let (mut snapshot, ()) = snapshot::stream(reader, wanted, |read| {
-            for row in read {
-                rows.push(row);
-                if rows.len().is_multiple_of(DRAIN_ROWS) {
+        let (snapshot, ()) = snapshot::stream(reader, wanted, |rows| {
+            for (count, row) in rows.enumerate() {
+                each(row);
+                if count % DRAIN_ROWS == 0 {
                     drain();
                 }
             }
         })?;
         drain();
-        snapshot.rows = rows;
+        Ok(snapshot)
+    }
+
+    /// The sockets as they are read.
+    fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
+        let mut rows = Vec::new();
+        let snapshot = self.read_sockets(wanted, |row| rows.push(row))?;
+        Ok(Snapshot { rows, ..snapshot })
+    }
+
+    /// The sockets, each placed among the events that came meanwhile, and those events.
+    fn snapshot_and_events(&mut self, wanted: Wanted<'_>) -> Result<(Snapshot, Vec<Event>), Refusal> {
+        let mut snapshot = self.list_sockets(wanted)?;
+        let events = std::mem::take(&mut self.pending);
         snapshot.place_among(&events);
         Ok((snapshot, events))
     }
@@ -405,8 +416,8 @@ impl Session {
         if self.losses.seen > self.losses.repaired {
             self.repair(emit);
         }
-        let (snapshot, events) = self.read_sockets(Wanted::of(netns))?;
-        self.drain_after(&events, clock::monotonic(), emit);
+        let snapshot = self.list_sockets(Wanted::of(netns))?;
+        self.drain(clock::monotonic(), emit);
         Ok(audit::audit(
             &self.engine.table,
             &snapshot.rows,
@@ -476,8 +487,7 @@ impl Session {
     /// # Errors
     /// Where the iterators fail.
     pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
-        let reader = Reader::new(self.sockets, &mut self.live.kernel);
-        snapshot::stream(reader, Wanted::of(netns), |rows| rows.for_each(each))?;
+        self.read_sockets(Wanted::of(netns), each)?;
         Ok(())
     }
 
@@ -569,7 +579,7 @@ impl Session {
                 netns: Some(&spaces),
                 state: Some(TcpState::TimeWait),
             };
-            let (snapshot, events) = self.read_sockets(wanted)?;
+            let (snapshot, events) = self.snapshot_and_events(wanted)?;
             let mut rows = snapshot.rows;
             let table = &self.engine.table;
             rows.retain(|row| {
@@ -651,7 +661,7 @@ impl Session {
 
     /// Takes a snapshot and a scan. Where the kernel refuses an iterator, the tracing goes on without what it would tell.
     pub fn take_snapshot(&mut self, emit: &mut impl FnMut(&Change)) {
-        let (snapshot, events) = match self.read_sockets(Wanted::default()) {
+        let (snapshot, events) = match self.snapshot_and_events(Wanted::default()) {
             Ok(read) => read,
             Err(refusal) => {
                 self.snapshots_refused = Some(refusal);
@@ -670,8 +680,7 @@ impl Session {
     /// # Errors
     /// Where the kernel refuses to list sockets.
     pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
-        let reader = Reader::new(self.sockets, &mut self.live.kernel);
-        let snapshot = snapshot::sockets(reader, Wanted::of(netns))?;
+        let snapshot = self.list_sockets(Wanted::of(netns))?;
         let scan = snapshot::holders(&mut self.live.kernel)
             .unwrap_or_else(|_| snapshot::holders_by_proc(&snapshot.rows));
         Ok((snapshot, scan))
@@ -686,10 +695,7 @@ impl Session {
             Ok(scan) => scan,
             Err(_) => match rows {
                 Some(rows) => snapshot::holders_by_proc(rows),
-                None => match snapshot::sockets(
-                    Reader::new(self.sockets, &mut self.live.kernel),
-                    Wanted::default(),
-                ) {
+                None => match self.list_sockets(Wanted::default()) {
                     Ok(snapshot) => {
                         elsewhere = snapshot.cpu;
                         snapshot::holders_by_proc(&snapshot.rows)

@@ -1,6 +1,7 @@
-//! `plans [--alone] PROGRAM…`: runs test programs while one more tracer by each way that this kernel allows watches
+//! `plans [--alone|--untraced] PROGRAM…`: runs test programs while one more tracer by each way that this kernel allows watches
 //! the same traffic, and compares what all of them tell. Ends with a line `plans: {…}` for `cargo xtask vm-test`.
-//! `--alone` says that nobody else makes connections here, so that the kernel's counts must be exact.
+//! `--alone` says that nobody else makes connections here, so that the kernel's counts must be exact; `--untraced` runs
+//! them beside no tracer.
 
 use serde_json::{Value, json};
 use std::{
@@ -91,10 +92,12 @@ const VISIBLE: [(State, State); 6] = [
 fn main() -> ExitCode {
     let mut programs: Vec<String> = env::args().skip(1).collect();
     let alone = programs.iter().any(|argument| argument == "--alone");
-    programs.retain(|argument| argument != "--alone");
+    let untraced = programs.iter().any(|argument| argument == "--untraced");
+    programs.retain(|argument| !argument.starts_with("--"));
 
     let mut outcome = Outcome::default();
-    let watching: Vec<Watching> = PLANS.iter().filter_map(|plan| outcome.start(plan)).collect();
+    let plans = if untraced { &[][..] } else { &PLANS[..] };
+    let watching: Vec<Watching> = plans.iter().filter_map(|plan| outcome.start(plan)).collect();
     for program in &programs {
         outcome.run(program);
     }

@@ -1,7 +1,10 @@
 //! Writes a guest's initramfs: busybox, the programs, modules, and an `init` that runs the tests and powers
 //! off. Format: Documentation/driver-api/early-userspace/buffer-format.rst.
 
-use super::{Programs, kernels::Files};
+use super::{
+    Programs,
+    kernels::{Files, Task},
+};
 use crate::command;
 use anyhow::{Context as _, Result};
 use std::{
@@ -23,10 +26,13 @@ const MODULES: [(&str, &str); 3] = [
     ("tun.ko", "drivers/net/tun.ko"),
 ];
 
+/// How long the flood of connections lasts in a guest.
+const FLOOD_SECONDS: u64 = 120;
+
 /// Writes `to`.
-pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs) -> Result<()> {
+pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs, task: Task) -> Result<()> {
     let mut archive = Archive::default();
-    archive.add_file("init", init(programs)?.as_bytes())?;
+    archive.add_file("init", init(programs, task)?.as_bytes())?;
     let busybox = command::find("busybox").context("there is no busybox")?;
     archive.add_file("bin/busybox", &fs::read(busybox)?)?;
     for (name, path) in MODULES {
@@ -44,20 +50,16 @@ pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs) -> Result<()
     fs::write(to, archive.bytes).with_context(|| format!("cannot write {}", to.display()))
 }
 
-fn init(programs: &Programs) -> Result<String> {
-    let tests = programs
-        .tests
-        .iter()
-        .enumerate()
-        .map(|(index, test)| {
-            Ok(format!(
-                "/bin/{}{}",
-                name(test)?,
-                if index == 0 { " --alone" } else { "" }
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?
-        .join(" ");
+fn init(programs: &Programs, task: Task) -> Result<String> {
+    let (flag, tests) = match task {
+        Task::Plans => ("--alone", programs.tests.as_slice()),
+        Task::Flood => ("--untraced", std::slice::from_ref(&programs.flood)),
+    };
+    let mut command = format!("/bin/{} {flag}", name(&programs.driver)?);
+    for test in tests {
+        command.push_str(" /bin/");
+        command.push_str(&name(test)?);
+    }
     Ok(format!(
         "#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -69,9 +71,9 @@ fn init(programs: &Programs) -> Result<String> {
 /bin/busybox mount -t tmpfs tmp /tmp
 /bin/busybox ifconfig lo 127.0.0.1 up
 for module in /modules/*; do /bin/busybox insmod $module; done
-export PATH=/bin TCPTRACE_BIN=/bin/tcptrace TCPTRACE_EMULATED=1
+export PATH=/bin TCPTRACE_BIN=/bin/tcptrace TCPTRACE_EMULATED=1 TCPTRACE_FLOOD_SECONDS={FLOOD_SECONDS}
 /bin/tcptrace check
-{tests}
+{command}
 echo \"the tests ended with $?\"
 /bin/busybox poweroff -f
 "

@@ -20,33 +20,55 @@ pub(crate) struct Kernel {
     package: (&'static str, &'static str),
     /// Whether the run fails without it.
     pub(crate) is_required: bool,
+    /// What its guest does.
+    pub(crate) task: Task,
 }
 
-/// All of them, oldest first.
-pub(crate) const KERNELS: [Kernel; 4] = [
+/// What a guest runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The live tests, beside a tracer by each plan, on one processor that skips idle time.
+    Plans,
+    /// Snapshots beside a flood of connections, on two processors, which races need.
+    Flood,
+}
+
+/// All of them, oldest first. Linux 6.12.100 has the fault of CVE-2026-74714.
+pub(crate) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suite: "bullseye-security",
         package: ("linux-image-5.10.", "-cloud-amd64"),
         is_required: false,
+        task: Task::Plans,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
         package: ("linux-image-6.1.", "-cloud-amd64"),
         is_required: true,
+        task: Task::Plans,
     },
     Kernel {
         name: "6.12",
         suite: "bookworm-security",
         package: ("linux-image-6.12.", "-cloud-amd64"),
         is_required: true,
+        task: Task::Plans,
+    },
+    Kernel {
+        name: "6.12.100",
+        suite: "bookworm-security",
+        package: ("linux-image-6.12.100+", "-cloud-amd64"),
+        is_required: false,
+        task: Task::Flood,
     },
     Kernel {
         name: "7.2",
         suite: "sid",
         package: ("linux-image-7.2.", "-cloud-amd64"),
         is_required: false,
+        task: Task::Plans,
     },
 ];
 

@@ -119,7 +119,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let title = format!("{} {}", row.name, row.release);
         match &row.verdict {
             Verdict::Told { line, .. } => {
-                for (plan, hooks) in plans(line) {
+                let mut plans = plans(line);
+                if plans.is_empty() {
+                    plans.push(("untraced".to_owned(), String::new()));
+                }
+                for (plan, hooks) in plans {
                     let _ = writeln!(
                         text,
                         "| {} | {plan} | {hooks} | {} | {} | {} | {} |",
