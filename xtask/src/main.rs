@@ -10,6 +10,7 @@ mod compile;
 mod demo;
 mod demo_client;
 mod demo_server;
+mod fuzz;
 mod measure;
 mod pictures;
 mod provenance;
@@ -47,6 +48,8 @@ enum Task {
     CheckEbpf,
     /// Run the live tests in guests with other kernels
     VmTest(vm_test::Args),
+    /// Feed the readers of files and of the kernel's records with bytes that a fuzzer makes up
+    Fuzz(fuzz::Args),
     /// Watch a small service that leaks, on this machine
     Demo(demo::Args),
     /// Measure what tracing costs on this machine, beside a flood of loopback connections
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),
         Task::VmTest(args) => vm_test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Measure(args) => measure::run(&args),
         Task::Pictures(args) => pictures::run(&args),

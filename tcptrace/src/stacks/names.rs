@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn a_program_cannot_write_to_the_terminal_by_its_symbols() {
+        let named = at("a\x1b]0;b\x07", None, Some("/bin/x".to_owned()), false);
+        let named = Named {
+            frames: vec![named],
+            shortfalls: Vec::new(),
+        };
+        assert_eq!(line(&named, End::Root, 1), "a\u{fffd}]0;b\u{fffd}");
+    }
+
+    #[test]
     fn what_has_no_name_says_why() {
         let frames = [
             frame("connect"),

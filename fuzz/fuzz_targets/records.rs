@@ -1,0 +1,30 @@
+//! What the kernel side hands over: records in any order and of any content, decoded and taken by the engine.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tcptrace::{decode, engine::Engine, event::Nanos};
+
+/// The sizes of a record in the ring buffer, of a row of a snapshot, and of one of a scan.
+const RECORD_BYTES: usize = 144;
+const ROW_BYTES: usize = 120;
+const HOLDER_BYTES: usize = 96;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _stack = decode::stack(bytes);
+    for row in bytes.chunks(ROW_BYTES) {
+        let _row = decode::row(row, Nanos(4_000_000));
+    }
+    for row in bytes.chunks(HOLDER_BYTES) {
+        let _holder = decode::holder(row);
+    }
+    let mut engine = Engine::new(4);
+    for record in bytes.chunks(RECORD_BYTES) {
+        if let Ok(event) = decode::event(record) {
+            engine.ingest(&event, &mut |_| {});
+            engine.settle(event.time, &mut |_| {});
+        }
+    }
+    engine.settle(Nanos(u64::MAX), &mut |_| {});
+    assert!(engine.table.iter().count() <= 4);
+});
