@@ -17,6 +17,7 @@ pub mod output;
 pub mod owner;
 pub mod pace;
 pub mod printable;
+pub mod priority;
 pub mod privileges;
 pub mod record;
 pub mod report;

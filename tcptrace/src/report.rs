@@ -11,7 +11,7 @@ use crate::{
         ledger::{Ending, Ledger},
         origin::Origin,
     },
-    view::{self, Context, Sort, View},
+    view::{self, Context, Share, Sort, View},
 };
 
 /// One run, or a span of it.
@@ -87,6 +87,7 @@ pub fn build(
         lost: ledger.lost,
         audit: None,
         scans: ledger.scans,
+        share: Share::default(),
         shortfalls: origin.shortfalls.clone(),
     };
     Report {

@@ -10,6 +10,7 @@ mod files;
 pub mod hist;
 pub mod leaks;
 mod live_view;
+mod losses;
 pub mod messages;
 pub mod playback;
 mod quiet;
@@ -30,7 +31,10 @@ use crate::{
     kernel::refusal::Refusal,
     options::UsageError,
     outfile::{Inputs, NotWritten},
-    output::sink::{Sink, SinkError, not_to_stdout},
+    output::{
+        sink::{Sink, SinkError, not_to_stdout},
+        stream::{Ending, Stream},
+    },
     source,
 };
 use jiff::tz::TimeZone;
@@ -153,10 +157,32 @@ pub fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Prints a whole text to standard output.
-fn print(text: &str) -> Result<bool, Failure> {
-    let mut sink = Sink::open(None, &Inputs::default())?;
-    unless_closed(sink.lines(text).and_then(|()| sink.flush()))
+/// Prints a whole text to standard output, which must not be one of the files that are read; `false` where the reader
+/// has gone.
+fn print(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
+    let stream = stream(Sink::open(None, inputs)?, 0)?;
+    match stream.finish(text, signals::patience()) {
+        Ok(Ending::Closed) => Ok(false),
+        ending => ended(ending).map(|()| true),
+    }
+}
+
+/// A stream to `sink`, of which so many bytes may wait for the reader.
+fn stream(sink: Sink, most_bytes: usize) -> Result<Stream, Failure> {
+    Stream::start(sink, most_bytes).map_err(|error| {
+        Failure::Other(anyhow::Error::new(error).context("cannot start a thread that writes"))
+    })
+}
+
+/// How a stream ended is reported where it was not as it should be.
+fn ended(ending: Result<Ending, SinkError>) -> Result<(), Failure> {
+    match ending {
+        Ok(Ending::Whole | Ending::Closed) => Ok(()),
+        Ok(Ending::Stalled(bytes)) => Err(Failure::Other(anyhow::anyhow!(
+            "the last {bytes} bytes of the output are not written\n  it means: whoever reads it has taken nothing since this was to end\n  what to do: read it to its end, or write to a file with -o"
+        ))),
+        Err(error) => unless_closed(Err(error)).map(drop),
+    }
 }
 
 /// A reader that went away is a clean end; everything else is not.

@@ -70,6 +70,35 @@ pub enum Sort {
     Comm,
 }
 
+/// What tracing costs: shares of one CPU, 0 to 1, and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    /// Of the programs in the kernel; `None` where it does not say.
+    pub kernel: Option<f64>,
+    /// Of this process; `None` where it says nothing, as of a recording.
+    pub here: Option<f64>,
+    /// The most memory that this process had at a time, bytes.
+    pub memory: Option<u64>,
+}
+
+impl Share {
+    /// The shares in a few words.
+    #[must_use]
+    pub fn of_cpu(&self) -> Option<String> {
+        let percent = |share: f64| format!("{:.1}", share * 100.0);
+        let here = self.here.map(|share| format!("{} here", percent(share)));
+        let kernel = self.kernel.map(|share| format!("{} kernel", percent(share)));
+        let parts: Vec<String> = kernel.into_iter().chain(here).collect();
+        (!parts.is_empty()).then(|| format!("CPU %: {}", parts.join(" + ")))
+    }
+
+    /// The memory in a few words.
+    #[must_use]
+    pub fn of_memory(&self) -> Option<String> {
+        self.memory.map(|bytes| format!("memory {} MiB", bytes >> 20))
+    }
+}
+
 /// One moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
@@ -89,6 +118,8 @@ pub struct View {
     pub evicted: u64,
     /// What finding out who holds which socket has cost.
     pub scans: Cost,
+    /// What tracing costs.
+    pub share: Share,
     /// What is not traced, and why.
     pub shortfalls: Vec<String>,
 }
@@ -106,6 +137,8 @@ pub struct Context {
     pub audit: Option<Audit>,
     /// What finding out who holds which socket has cost.
     pub scans: Cost,
+    /// What tracing costs.
+    pub share: Share,
     /// What is not traced, and why.
     pub shortfalls: Vec<String>,
 }
@@ -171,6 +204,7 @@ pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sor
         audit: context.audit,
         evicted: engine.table.tally.evicted,
         scans: context.scans,
+        share: context.share,
         shortfalls: context.shortfalls,
     }
 }

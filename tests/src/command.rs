@@ -7,7 +7,7 @@ use nix::{
 };
 use std::{
     io::{BufRead as _, BufReader, Read},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -63,6 +63,11 @@ impl Running {
     /// Its standard output, once.
     pub fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.stdout.take().expect("stdout is piped, and taken once"))
+    }
+
+    /// Its standard error, once.
+    pub fn stderr(&mut self) -> ChildStderr {
+        self.0.stderr.take().expect("stderr is piped, and taken once")
     }
 
     /// Its process id.

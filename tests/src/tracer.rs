@@ -261,6 +261,10 @@ impl Log {
             }
             return;
         }
+        // What is missing is in the summary too.
+        if line.starts_with("{\"loss\"") {
+            return;
+        }
         match serde_json::from_str::<Event>(line) {
             Ok(event) => self.lock().events.entry(event.netns).or_default().push(event),
             Err(error) => {

@@ -4,14 +4,20 @@ use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::Signal,
 };
+use serde::Deserialize;
+use serde_json::Value;
+use socket2::SockRef;
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, PipeReader, PipeWriter, Write as _},
+    io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
     path::Path,
     process::{Command, ExitCode},
-    time::Duration,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
 };
 use tcptrace_tests::{
     clock::poll_until,
@@ -54,6 +60,22 @@ fn main() -> ExitCode {
             spans_beyond_all_clocks_are_for_ever,
         ),
         live("names_of_files_need_not_be_text", names_of_files_need_not_be_text),
+        live(
+            "a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing",
+            a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing,
+        ),
+        live(
+            "a_reader_that_stalls_costs_frames_that_are_counted",
+            a_reader_that_stalls_costs_frames_that_are_counted,
+        ),
+        live(
+            "a_reader_that_takes_nothing_does_not_keep_a_run_from_ending",
+            a_reader_that_takes_nothing_does_not_keep_a_run_from_ending,
+        ),
+        live(
+            "losses_of_the_kernel_s_buffer_are_reported_where_they_happen",
+            losses_of_the_kernel_s_buffer_are_reported_where_they_happen,
+        ),
     ];
     live::run(tests, Parallelism::One, || Ok(()))
 }
@@ -236,7 +258,7 @@ fn under_nohup_a_hang_up_is_ignored() {
         assert!(command::first_line(&mut stdout).starts_with("{\"header\""));
         run.signal(Signal::SIGHUP);
         // What happens now is still traced.
-        drop(std::net::TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener"));
+        drop(TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener"));
         let of_listener = format!("\"netns\":{}", netns.inode);
         while !command::first_line(&mut stdout).contains(&of_listener) {}
     });
@@ -326,4 +348,185 @@ fn names_of_files_need_not_be_text() {
     let flags = ["trace", "--csv", "--duration", "0.2", "-o"].map(OsStr::new);
     run(&[&flags[..], &[lines.as_os_str()]].concat());
     assert!(lines.exists());
+}
+
+/// Connections that are made and closed, until the run says so on standard error.
+fn connect_until(messages: &Receiver<String>, text: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
+    let address = listener.local_addr().expect("a listener has an address");
+    let deadline = Instant::now() + PATIENCE;
+    while !messages.try_iter().any(|line| line.contains(text)) {
+        assert!(Instant::now() < deadline, "nobody says {text:?}");
+        for _ in 0..20 {
+            let client = TcpStream::connect(address).expect("the listener takes a connection");
+            // No TIME_WAIT holds a port.
+            SockRef::from(&client)
+                .set_linger(Some(Duration::ZERO))
+                .expect("a TCP socket lingers");
+            drop(client);
+            drop(listener.accept().expect("it waits"));
+        }
+    }
+}
+
+/// Standard error, line by line as it comes.
+fn messages(run: &mut Running) -> Receiver<String> {
+    let stderr = BufReader::new(run.stderr());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing() {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let mut run = Running::start(tcptrace(&["trace", "--json", "--netns", &inode]));
+        let mut stdout = run.stdout();
+        let messages = messages(&mut run);
+        assert!(command::first_line(&mut stdout).starts_with("{\"header\""));
+        connect_until(&messages, "lines were dropped");
+        let mut printed = 0;
+        let mut lost = 0;
+        let dropped = loop {
+            let line = command::first_line(&mut stdout);
+            if let Some(found) = loss_of(&line) {
+                lost += found.lost;
+                if found.dropped > 0 {
+                    break found.dropped;
+                }
+            } else {
+                printed += 1;
+            }
+        };
+        // It goes on from here.
+        drop(TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener"));
+        printed += 1;
+        assert!(command::first_line(&mut stdout).contains("\"mono_ns\""));
+        run.signal(Signal::SIGTERM);
+        let lines = command::rest_of(stdout);
+        assert_eq!(run.status().code(), Some(0));
+        let (summary, lines) = lines.split_last().expect("at least the summary");
+        for line in lines {
+            match loss_of(line) {
+                Some(found) => lost += found.lost,
+                None => printed += 1,
+            }
+        }
+        let summary: Value = serde_json::from_str(summary).expect("JSON");
+        let summary = &summary["summary"];
+        assert_eq!(summary["dropped"], dropped, "{summary}");
+        assert_eq!(summary["printed"], printed, "{summary}");
+        assert_eq!(summary["lost"], lost, "{summary}");
+        assert!(summary["usage"]["cpu_ns"].as_u64() > Some(0), "{summary}");
+        assert!(
+            summary["usage"]["peak_memory_bytes"].as_u64() > Some(1 << 20),
+            "{summary}"
+        );
+    });
+}
+
+#[derive(Deserialize)]
+struct LossLine {
+    loss: Loss,
+}
+
+#[derive(Deserialize)]
+struct Loss {
+    lost: u64,
+    dropped: u64,
+}
+
+fn loss_of(line: &str) -> Option<Loss> {
+    if !line.starts_with("{\"loss\"") {
+        return None;
+    }
+    let line: LossLine = serde_json::from_str(line).expect("JSON");
+    Some(line.loss)
+}
+
+fn a_reader_that_stalls_costs_frames_that_are_counted() {
+    let mut run = Running::start(tcptrace(&["watch", "-b", "-d", "0.001"]));
+    let mut stdout = run.stdout();
+    let messages = messages(&mut run);
+    let told = messages.iter().any(|line| line.contains("frames dropped"));
+    assert!(told, "it has ended");
+    while !command::first_line(&mut stdout).contains("frames dropped: nobody took them") {}
+    run.signal(Signal::SIGTERM);
+    let last = command::rest_of(stdout);
+    assert!(last.iter().any(|line| line.contains("watched")));
+    assert_eq!(run.status().code(), Some(0));
+}
+
+fn a_reader_that_takes_nothing_does_not_keep_a_run_from_ending() {
+    let runs: [(&[&str], bool); 7] = [
+        (&["trace"], true),
+        (&["trace", "--json", "--lifetimes"], true),
+        (&["watch", "-b"], true),
+        (&["hist"], false),
+        (&["hist", "--format", "hlog", "--interval", "0.1"], true),
+        (&["doctor", "--duration", HUGE], false),
+        (&["leaks", "--duration", HUGE], false),
+    ];
+    for (arguments, writes_before_its_end) in runs {
+        let (_reader, writer) = stalled();
+        let mut command = tcptrace(arguments);
+        command.stdout(writer);
+        let mut run = Running::start(command);
+        if writes_before_its_end {
+            poll_until(PATIENCE, || is_writing(&run).then_some(())).expect("it writes");
+        }
+        let asked = Instant::now();
+        assert_eq!(ended_by(&mut run, Signal::SIGTERM), Some(1), "{arguments:?}");
+        assert!(asked.elapsed() < PATIENCE, "{arguments:?}");
+        assert!(
+            run.messages().contains("bytes of the output are not written"),
+            "{arguments:?}"
+        );
+    }
+}
+
+/// Whether the thread that writes the output waits for its reader.
+fn is_writing(run: &Running) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", run.id())) else {
+        return false;
+    };
+    tasks.flatten().any(|task| {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let number = read("syscall")
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse().ok());
+        read("comm").trim() == "output" && number == Some(libc::SYS_write)
+    })
+}
+
+fn losses_of_the_kernel_s_buffer_are_reported_where_they_happen() {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let mut run = Running::start(tcptrace(&["trace", "--csv", "--buffer", "4K", "--netns", &inode]));
+        let mut stdout = run.stdout();
+        let messages = messages(&mut run);
+        let titles = command::first_line(&mut stdout);
+        let read = thread::spawn(move || command::rest_of(stdout));
+        connect_until(&messages, "records of the kernel were lost");
+        run.signal(Signal::SIGTERM);
+        assert_eq!(run.status().code(), Some(0));
+        let lines = read.join().expect("it only reads");
+        let commas = titles.matches(',').count();
+        assert!(lines.iter().all(|line| line.matches(',').count() == commas));
+        let reason = titles.split(',').position(|title| title == "reason");
+        let reason = reason.expect("it has such a column");
+        let is_loss = |line: &String| {
+            line.split(',')
+                .nth(reason)
+                .is_some_and(|text| text.starts_with("lost "))
+        };
+        assert!(lines.iter().any(is_loss), "{lines:?}");
+    });
 }

@@ -49,6 +49,9 @@ pub fn draw(view: &View) -> String {
         let share = percent(view.scans.total_ns, view.watched.0);
         let _ = write!(text, "  owners: {share:.1} % of a CPU");
     }
+    for words in [view.share.of_cpu(), view.share.of_memory()].iter().flatten() {
+        let _ = write!(text, "  {words}");
+    }
     text.push('\n');
     for shortfall in &view.shortfalls {
         let _ = writeln!(text, "not traced: {shortfall}");
@@ -122,7 +125,7 @@ pub(super) fn line(text: &mut String, process: &ProcessView, columns: &[(TcpStat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{connection::audit::Audit, event::Age, owner::schedule::Cost};
+    use crate::{connection::audit::Audit, event::Age, owner::schedule::Cost, view::Share};
 
     fn view() -> View {
         let mut counts = [0; TcpState::COUNT];
@@ -152,6 +155,11 @@ mod tests {
                 compared: 15,
                 ..Audit::default()
             }),
+            share: Share {
+                kernel: None,
+                here: Some(0.012),
+                memory: Some(45 << 20),
+            },
             scans: Cost {
                 count: 4,
                 total_ns: 48_000_000,
@@ -175,6 +183,7 @@ mod tests {
             evicted: 0,
             audit: None,
             scans: Cost::default(),
+            share: Share::default(),
             shortfalls: Vec::new(),
             ..view()
         };

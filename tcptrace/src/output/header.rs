@@ -3,8 +3,9 @@
 use crate::owner::schedule::Cost;
 use crate::{
     connection::{audit::Audit, table::Tally},
-    event::TcpState,
+    event::{Nanos, TcpState},
     kernel::{clock::Anchor, counters::Totals, loader::Kernel, programs::Attached},
+    output::duration::human,
 };
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -83,6 +84,8 @@ pub struct Summary {
     pub changes: u64,
     /// Lines printed.
     pub printed: u64,
+    /// Lines dropped because their reader did not take them.
+    pub dropped: u64,
     /// Records that could not be delivered.
     pub lost: u64,
     /// The same by what they were about, and by programs that the kernel skipped.
@@ -108,11 +111,34 @@ pub struct Summary {
     pub given_up: Vec<GivenUp>,
     /// How long states lasted, by state: finished dwells of which both ends were seen.
     pub dwells: BTreeMap<TcpState, Dwells>,
+    /// What this process has used.
+    pub usage: Usage,
     /// What it took to find out who holds which socket.
     pub scans: Cost,
     /// The comparison with the kernel's own table, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+}
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// CPU time of all its threads, nanoseconds.
+    pub cpu_ns: u64,
+    /// The most memory that it had at a time, bytes.
+    pub peak_memory_bytes: u64,
+}
+
+impl Usage {
+    /// As the end of a summary for people.
+    #[must_use]
+    pub fn words(self) -> String {
+        format!(
+            "{} of CPU, {} MiB",
+            human(Nanos(self.cpu_ns)),
+            self.peak_memory_bytes >> 20
+        )
+    }
 }
 
 /// Hooks that attached and did not fire, and what came in their place.
@@ -210,6 +236,7 @@ impl Summary {
             events: records,
             changes: tally.changes,
             printed,
+            dropped: 0,
             lost: totals.all_lost(),
             lost_by: LostBy {
                 transition,
@@ -232,6 +259,7 @@ impl Summary {
                 .collect(),
             given_up: Vec::new(),
             dwells: BTreeMap::new(),
+            usage: Usage::default(),
             scans: Cost::default(),
             audit: None,
         }

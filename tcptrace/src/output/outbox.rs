@@ -2,7 +2,7 @@
 //! is bounded in bytes; what does not fit is refused.
 
 use super::descriptor::Descriptor;
-use crate::privileges;
+use crate::{priority, privileges};
 use std::{
     collections::VecDeque,
     io::{self, Write as _},
@@ -14,20 +14,72 @@ use std::{
 /// At most so much is written at a time: what a pipe holds (pipe(7)), so that a reader which takes anything is seen to.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// What a thread can write to.
+pub trait Output: Send + 'static {
+    /// Why it could not.
+    type Error: Send + 'static;
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Where the reader has gone, the disk is full, and so on.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// How often [`Self::look`] is to be called while there is nothing to write, if it is.
+    const LOOK_EVERY: Option<Duration>;
+
+    /// Whether it is more than an open descriptor, as a file that is looked after by its name: then its thread keeps what
+    /// the thread that starts it may do.
+    fn has_a_name(&self) -> bool;
+
+    /// Looks after what was written; returns what the user is to be told of it.
+    ///
+    /// # Errors
+    /// Where nothing more can be written.
+    fn look(&mut self) -> Result<Option<String>, Self::Error>;
+
+    /// Does what is left to do when everything is written.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn finish(&mut self) -> Result<(), Self::Error>;
+}
+
+impl Output for Descriptor {
+    type Error = io::Error;
+    const LOOK_EVERY: Option<Duration> = None;
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn has_a_name(&self) -> bool {
+        false
+    }
+
+    fn look(&mut self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// An output that is written by a thread of its own.
 #[derive(Debug)]
-pub struct Outbox {
-    shared: Arc<Shared>,
+pub struct Outbox<E> {
+    shared: Arc<Shared<E>>,
     most_bytes: usize,
 }
 
 /// Why a piece was not taken.
 #[derive(Debug)]
-pub enum Refused {
+pub enum Refused<E> {
     /// Too much is waiting already.
     Full,
     /// The output has failed; the error is told once.
-    Failed(Option<io::Error>),
+    Failed(Option<E>),
 }
 
 /// What could not be written: nobody took any of it for as long as there was patience.
@@ -37,35 +89,38 @@ pub struct Stalled {
     pub bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+#[derive(Debug)]
+struct Shared<E> {
+    state: Mutex<State<E>>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<E> {
     pieces: VecDeque<Vec<u8>>,
     /// Bytes in them, and in what the thread has in hand.
     waiting: usize,
     /// No more pieces will come.
     is_closed: bool,
+    /// What waits is of no use to anybody.
+    is_abandoned: bool,
     /// The thread has ended.
     is_over: bool,
-    error: Option<io::Error>,
+    error: Option<E>,
+    notice: Option<String>,
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<E> Shared<E> {
+    fn state(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as `goes_on` with the state, for at most `patience` since anything changed. Whether it came to that.
+    /// Waits as long as `goes_on` with the state, for at most `patience` since anything was written.
     fn wait_while(
         &self,
         patience: Option<Duration>,
-        goes_on: impl Fn(&State) -> bool,
-    ) -> (MutexGuard<'_, State>, bool) {
+        goes_on: impl Fn(&State<E>) -> bool,
+    ) -> MutexGuard<'_, State<E>> {
         let mut state = self.state();
         while goes_on(&state) {
             let before = state.waiting;
@@ -79,26 +134,40 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner);
             state = locked;
             if timeout.timed_out() && state.waiting == before && goes_on(&state) {
-                return (state, false);
+                return state;
             }
         }
-        (state, true)
+        state
     }
 }
 
-impl Outbox {
+impl<E: Send + 'static> Outbox<E> {
     /// Starts the thread. No more than `most_bytes` wait, except that a single piece may be larger.
     ///
     /// # Errors
     /// Where there is no thread.
-    pub fn start(name: &str, output: Descriptor, most_bytes: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+    pub fn start(name: &str, output: impl Output<Error = E>, most_bytes: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                pieces: VecDeque::new(),
+                waiting: 0,
+                is_closed: false,
+                is_abandoned: false,
+                is_over: false,
+                error: None,
+                notice: None,
+            }),
+            changed: Condvar::new(),
+        });
         let mut writing = Writing {
             shared: Arc::clone(&shared),
             output,
         };
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            privileges::renounce();
+            priority::be_usual();
+            if !writing.output.has_a_name() {
+                privileges::renounce();
+            }
             writing.run();
         })?;
         Ok(Self { shared, most_bytes })
@@ -108,10 +177,13 @@ impl Outbox {
     ///
     /// # Errors
     /// Where it does not fit, and is still in `piece`, or where the output has failed.
-    pub fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused> {
+    pub fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused<E>> {
         let mut state = self.shared.state();
         if state.is_over {
             return Err(Refused::Failed(state.error.take()));
+        }
+        if piece.is_empty() {
+            return Ok(());
         }
         if state.waiting > 0 && state.waiting + piece.len() > self.most_bytes {
             return Err(Refused::Full);
@@ -121,6 +193,12 @@ impl Outbox {
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
+    }
+
+    /// What the user is to be told of the output, once.
+    #[must_use]
+    pub fn take_notice(&self) -> Option<String> {
+        self.shared.state().notice.take()
     }
 
     /// Bytes that wait to be written.
@@ -138,69 +216,86 @@ impl Outbox {
     /// Waits until nothing waits to be written, as long as something is taken within each `patience`. Whether that is so.
     #[must_use]
     pub fn wait_until_empty(&self, patience: Option<Duration>) -> bool {
-        let (state, _) = self
+        let state = self
             .shared
             .wait_while(patience, |state| state.waiting > 0 && !state.is_over);
         state.waiting == 0
     }
 
-    /// Waits until everything is written. With `patience`, no longer than that for a reader who takes nothing.
+    /// Adds what comes last, however much waits, and waits until everything is written and finished. With `patience`, no
+    /// longer than that for a reader who takes nothing.
     ///
     /// # Errors
-    /// Where the output failed, or the patience came to its end.
-    pub fn finish(self, patience: Option<Duration>) -> io::Result<Result<(), Stalled>> {
-        self.shared.state().is_closed = true;
+    /// Where the output failed, now or before.
+    pub fn finish(self, last: Vec<u8>, patience: Option<Duration>) -> Result<Result<(), Stalled>, E> {
+        let mut state = self.shared.state();
+        state.waiting += last.len();
+        state.pieces.push_back(last);
+        state.is_closed = true;
+        drop(state);
         self.shared.changed.notify_all();
-        let (mut state, _) = self.shared.wait_while(patience, |state| !state.is_over);
+        let mut state = self.shared.wait_while(patience, |state| !state.is_over);
         match state.error.take() {
             Some(error) => Err(error),
-            None if state.is_over => Ok(Ok(())),
+            None if state.is_over && state.waiting == 0 => Ok(Ok(())),
             None => Ok(Err(Stalled { bytes: state.waiting })),
         }
     }
 }
 
-impl Drop for Outbox {
+impl<E> Drop for Outbox<E> {
+    /// Without [`Self::finish`] what waits is abandoned.
     fn drop(&mut self) {
-        self.shared.state().is_closed = true;
+        let mut state = self.shared.state();
+        state.is_abandoned = true;
+        state.is_closed = true;
+        drop(state);
         self.shared.changed.notify_all();
     }
 }
 
-struct Writing {
-    shared: Arc<Shared>,
-    output: Descriptor,
+struct Writing<O: Output> {
+    shared: Arc<Shared<O::Error>>,
+    output: O,
 }
 
-impl Writing {
+impl<O: Output> Writing<O> {
     fn run(&mut self) {
-        while let Some(piece) = self.next() {
-            for chunk in piece.chunks(CHUNK_BYTES) {
-                let written = self.output.write_all(chunk);
-                let mut state = self.shared.state();
-                match written {
-                    Ok(()) => state.waiting -= chunk.len(),
-                    Err(error) => state.error = Some(error),
-                }
-                let has_failed = state.error.is_some();
-                drop(state);
-                self.shared.changed.notify_all();
-                if has_failed {
-                    return;
-                }
-            }
+        if let Err(error) = self.write_all() {
+            self.shared.state().error = Some(error);
         }
     }
 
-    fn next(&self) -> Option<Vec<u8>> {
-        let (mut state, _) = self
-            .shared
-            .wait_while(None, |state| state.pieces.is_empty() && !state.is_closed);
-        state.pieces.pop_front()
+    fn write_all(&mut self) -> Result<(), O::Error> {
+        loop {
+            let mut state = self
+                .shared
+                .wait_while(O::LOOK_EVERY, |state| state.pieces.is_empty() && !state.is_closed);
+            let piece = state.pieces.pop_front();
+            let (is_closed, is_abandoned) = (state.is_closed, state.is_abandoned);
+            drop(state);
+            if is_abandoned {
+                return Ok(());
+            }
+            let Some(piece) = piece else {
+                if is_closed {
+                    return self.output.finish();
+                }
+                if let Some(notice) = self.output.look()? {
+                    self.shared.state().notice = Some(notice);
+                }
+                continue;
+            };
+            for chunk in piece.chunks(CHUNK_BYTES) {
+                self.output.write(chunk)?;
+                self.shared.state().waiting -= chunk.len();
+                self.shared.changed.notify_all();
+            }
+        }
     }
 }
 
-impl Drop for Writing {
+impl<O: Output> Drop for Writing<O> {
     /// However it ends, nobody waits for it in vain.
     fn drop(&mut self) {
         self.shared.state().is_over = true;
@@ -219,7 +314,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    fn outbox(most_bytes: usize) -> (PipeReader, Outbox) {
+    fn outbox(most_bytes: usize) -> (PipeReader, Outbox<io::Error>) {
         let (reader, writer) = io::pipe().unwrap();
         let output = Descriptor::from(File::from(OwnedFd::from(writer)));
         (reader, Outbox::start("test", output, most_bytes).unwrap())
@@ -246,7 +341,7 @@ mod tests {
             let mut read = Vec::new();
             reader.read_to_end(&mut read).map(|_| read.len())
         });
-        assert_eq!(outbox.finish(None).unwrap(), Ok(()));
+        assert_eq!(outbox.finish(Vec::new(), None).unwrap(), Ok(()));
         assert_eq!(reading.join().unwrap().unwrap(), taken);
     }
 
@@ -257,14 +352,14 @@ mod tests {
         let mut read = vec![0; 1_000];
         reader.read_exact(&mut read).unwrap();
         assert!(outbox.wait_until_empty(None));
-        assert_eq!(outbox.finish(None).unwrap(), Ok(()));
+        assert_eq!(outbox.finish(Vec::new(), None).unwrap(), Ok(()));
     }
 
     #[test]
     fn patience_ends_only_where_nothing_is_taken() {
         let (mut reader, outbox) = outbox(10 << 20);
         outbox.offer(&mut vec![b'x'; 1 << 20]).unwrap();
-        let Err(stalled) = outbox.finish(Some(PATIENCE)).unwrap() else {
+        let Err(stalled) = outbox.finish(Vec::new(), Some(PATIENCE)).unwrap() else {
             panic!("nobody reads")
         };
         assert!(stalled.bytes > 0 && stalled.bytes <= 1 << 20, "{stalled:?}");

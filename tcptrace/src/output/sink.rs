@@ -1,7 +1,7 @@
 //! Where output goes: flushed a line at a time into a pipe, a batch at a time onto a terminal or into a file. A
 //! reader that has gone away is a clean end, and is noticed even while there is nothing to write.
 
-use super::descriptor::Descriptor;
+use super::{descriptor::Descriptor, outbox::Output};
 use crate::outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts};
 use std::{
     io::{self, BufWriter, Write as _},
@@ -10,6 +10,7 @@ use std::{
 };
 
 /// An open output.
+#[derive(Debug)]
 pub struct Sink {
     writer: BufWriter<Descriptor>,
     /// What the writer writes to, unless that is standard output.
@@ -20,6 +21,21 @@ pub struct Sink {
     looked: Instant,
     is_displaced: bool,
     notice: Option<String>,
+}
+
+impl From<Descriptor> for Sink {
+    /// Flushed as a pipe is.
+    fn from(output: Descriptor) -> Self {
+        Self {
+            writer: BufWriter::with_capacity(BUFFER_BYTES, output),
+            file: None,
+            flush_lines: true,
+            is_terminal: false,
+            looked: Instant::now(),
+            is_displaced: false,
+            notice: None,
+        }
+    }
 }
 
 /// Why writing ended.
@@ -149,10 +165,41 @@ impl Sink {
         Ok(())
     }
 
+    /// What somebody may stop to read: not a file.
+    ///
+    /// # Errors
+    /// Where this process has too many files open.
+    pub fn reader(&self) -> io::Result<Option<Descriptor>> {
+        self.file.is_none().then(Descriptor::stdout).transpose()
+    }
+
     /// Whether the reader of a pipe or socket has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.writer.get_ref().is_closed()
+    }
+}
+
+impl Output for Sink {
+    type Error = SinkError;
+    const LOOK_EVERY: Option<Duration> = Some(LOOK_EVERY);
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.writer.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.flush()
+    }
+
+    fn has_a_name(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn look(&mut self) -> Result<Option<String>, SinkError> {
+        self.flush()?;
+        Ok(self.take_notice())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Self::finish(self)
     }
 }
 

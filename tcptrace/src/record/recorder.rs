@@ -10,6 +10,7 @@ use super::{
 use crate::{
     event::Nanos,
     outfile::{Cause, Whereabouts},
+    priority,
 };
 use std::{
     io,
@@ -78,7 +79,10 @@ impl Recorder {
         };
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || writing.run(&receiver))
+            .spawn(move || {
+                priority::be_usual();
+                writing.run(&receiver)
+            })
             .map_err(|error| at(error.into()))?;
         tap.connect(sender);
         Ok(Self { progress, thread })

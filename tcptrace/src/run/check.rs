@@ -12,6 +12,7 @@ use crate::{
         plan::Way,
         probe,
     },
+    outfile::Inputs,
     privileges::{Held, capabilities, list},
     source::snapshot::{self, Reader, Wanted},
 };
@@ -23,7 +24,7 @@ use std::fmt::Write as _;
 /// Where nothing can be traced at all.
 pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     let facts = probe::look(probe::Handlers::Wanted);
-    if !print(&system(&facts))? {
+    if !print(&system(&facts), &Inputs::default())? {
         return Ok(());
     }
     let settings = Settings {
@@ -98,7 +99,7 @@ pub fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         )
     );
     text.push_str(&privileges(&held));
-    print(&text)?;
+    print(&text, &Inputs::default())?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! kernel's, which is asked to count only now and then because counting costs two readings of a clock for each run.
 
 use super::session::Session;
-use crate::{event::Nanos, tui::content::Share};
+use crate::{event::Nanos, output::header::Usage, view::Share};
 use aya::sys::{Stats, enable_stats};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::{os::fd::OwnedFd, time::Duration};
@@ -26,7 +26,7 @@ impl Meter {
     pub(super) fn new(now: Nanos) -> Self {
         Self {
             at: now,
-            here: used_here(),
+            here: Duration::from_nanos(used().cpu_ns),
             counting: None,
             frames: 0,
             share: Share::default(),
@@ -36,8 +36,10 @@ impl Meter {
     /// The shares until `now`, which is a frame later.
     pub(super) fn read(&mut self, session: &Session, now: Nanos) -> Share {
         let span = now.since(self.at);
-        let here = used_here();
+        let usage = used();
+        let here = Duration::from_nanos(usage.cpu_ns);
         self.share.here = Some(share(here.saturating_sub(self.here), span));
+        self.share.memory = Some(usage.peak_memory_bytes);
         if let Some((_, before)) = self.counting.take() {
             let used = session.kernel_time().map(|after| after.saturating_sub(before));
             self.share.kernel = used.map(|used| share(used, span));
@@ -56,16 +58,21 @@ fn share(used: Duration, span: Nanos) -> f64 {
     used.as_secs_f64() / Duration::from_nanos(span.0.max(1)).as_secs_f64()
 }
 
-/// CPU time of this process, all its threads.
-fn used_here() -> Duration {
+/// What this process has used, all its threads.
+pub(super) fn used() -> Usage {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
-        return Duration::ZERO;
+        return Usage::default();
     };
-    [usage.user_time(), usage.system_time()]
+    let cpu: Duration = [usage.user_time(), usage.system_time()]
         .into_iter()
         .map(|time| {
             Duration::from_secs(time.tv_sec().unsigned_abs())
                 + Duration::from_micros(time.tv_usec().unsigned_abs())
         })
-        .sum()
+        .sum();
+    Usage {
+        cpu_ns: u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX),
+        // In kilobytes: getrusage(2).
+        peak_memory_bytes: usage.max_rss().unsigned_abs() << 10,
+    }
 }

@@ -1,7 +1,7 @@
 //! `tcptrace doctor`: what is wrong, by all rules, and which settings would help.
 
 use super::{
-    Failure, confine, messages, playback, unless_closed,
+    Failure, confine, messages, playback, print,
     watching::{self, Request, Seen},
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     findings::{self, gather, history::History, scene::Scene, settings},
     options,
     outfile::Inputs,
-    output::{doctor as output, sink::Sink},
+    output::doctor as output,
     source::sysctl_files,
 };
 use std::ops::ControlFlow;
@@ -19,10 +19,10 @@ use std::ops::ControlFlow;
 /// # Errors
 /// Wrong flags, a kernel that refuses, recordings that give nothing, an output that cannot be written.
 pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
-    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
+    let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
-        unless_closed(sink.lines(&rule.page()).and_then(|()| sink.flush()))?;
+        print(&rule.page(), &inputs)?;
         return Ok(false);
     }
     let mut is_found = false;
@@ -37,7 +37,7 @@ pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
         } else {
             output::text(&findings, &seen.scene, seen.lost, &seen.remarks)
         };
-        if !unless_closed(sink.lines(&text).and_then(|()| sink.flush()))? {
+        if !print(&text, &inputs)? {
             break;
         }
     }

@@ -4,9 +4,9 @@ mod files;
 mod forms;
 
 use super::{
-    Failure, messages, runtime,
+    Failure, ended, messages, runtime,
     session::{Session, Wake},
-    unless_closed,
+    signals, stream, unless_closed,
 };
 use crate::{
     cli::{HistArgs, HistFormat as Form},
@@ -20,6 +20,7 @@ use crate::{
         hist::{self, Picture, csv, hlog},
         json,
         sink::Sink,
+        stream::{Ending, Stream},
     },
     source::cgroups::Cgroups,
     stats::{collector::Collector, measure::Measure, report::Report},
@@ -47,15 +48,20 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
                 sink.begin()?;
             }
             let deadline = duration.map(|span| Instant::now() + span);
-            Measuring::new(session, sink, wanted, &filter).run(deadline).await
+            Measuring::new(session, sink, wanted, &filter)?
+                .run(deadline)
+                .await
         });
     }
     files::run(args, &wanted)
 }
 
+/// So many bytes may wait for the reader. An interval for which there is no room becomes part of the next one.
+const MOST_WAITING: usize = 1 << 20;
+
 struct Measuring {
     session: Session,
-    sink: Sink,
+    stream: Stream,
     wanted: HistOptions,
     measures: Vec<Measure>,
     collector: Collector,
@@ -65,20 +71,20 @@ struct Measuring {
 }
 
 impl Measuring {
-    fn new(session: Session, sink: Sink, wanted: HistOptions, filter: &Filter) -> Self {
+    fn new(session: Session, sink: Sink, wanted: HistOptions, filter: &Filter) -> Result<Self, Failure> {
         let watched_from = session.engine.stats.watched_from.unwrap_or(session.started);
-        Self {
-            sink,
+        Ok(Self {
+            stream: stream(sink, MOST_WAITING)?,
             measures: hist::measures(&filter.states),
             collector: Collector::new(filter, wanted.by, watched_from),
             cgroups: Cgroups::of_this_host(),
             since: session.started,
             session,
             wanted,
-        }
+        })
     }
 
-    async fn run(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+    async fn run(mut self, deadline: Option<Instant>) -> Result<(), Failure> {
         if !self.begin()? {
             return Ok(());
         }
@@ -89,13 +95,13 @@ impl Measuring {
             let now = clock::monotonic();
             let Self {
                 session, collector, ..
-            } = self;
+            } = &mut self;
             session.pump(&mut |change| collector.take(change))?;
             self.sort(now);
-            if !unless_closed(self.sink.flush())? || self.sink.is_closed() {
+            if !unless_closed(self.stream.hand_over())? || self.stream.is_closed() {
                 return Ok(());
             }
-            if let Some(notice) = self.sink.take_notice() {
+            if let Some(notice) = self.stream.take_notice() {
                 messages::tell(notice);
             }
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -106,8 +112,7 @@ impl Measuring {
                 && Instant::now() >= at
             {
                 next = Some(at + span);
-                let ended = self.collector.ended(&self.session.engine);
-                if !self.write_interval(ended, now)? {
+                if self.stream.has_room() && !self.write_interval(now)? {
                     return Ok(());
                 }
             }
@@ -139,10 +144,19 @@ impl Measuring {
             }),
             Form::Csv | Form::Text | Form::Hgrm => String::new(),
         };
-        unless_closed(self.sink.lines(&line).and_then(|()| self.sink.flush()))
+        unless_closed(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
     }
 
-    fn write_interval(&mut self, mut report: Report, now: Nanos) -> Result<bool, Failure> {
+    fn write_interval(&mut self, now: Nanos) -> Result<bool, Failure> {
+        let report = self.collector.ended(&self.session.engine);
+        let lines = self.interval(report, now);
+        self.since = now;
+        self.collector.begin_interval();
+        unless_closed(self.stream.note(&lines).and_then(|()| self.stream.hand_over()))
+    }
+
+    /// What was gathered since the interval before, as a log has it.
+    fn interval(&self, mut report: Report, now: Nanos) -> String {
         report.sort();
         let picture = Picture {
             report: &report,
@@ -151,16 +165,13 @@ impl Measuring {
             top: 0,
         };
         let from = self.since.since(self.session.started);
-        let lines = hlog::interval(&picture, from, now.since(self.since));
-        self.since = now;
-        self.collector.begin_interval();
-        unless_closed(self.sink.lines(&lines).and_then(|()| self.sink.flush()))
+        hlog::interval(&picture, from, now.since(self.since))
     }
 
-    fn end(&mut self) -> Result<(), Failure> {
+    fn end(mut self) -> Result<(), Failure> {
         let Self {
             session, collector, ..
-        } = self;
+        } = &mut self;
         session.stop(&mut |change| collector.take(change));
         let now = clock::monotonic();
         self.sort(now);
@@ -171,19 +182,17 @@ impl Measuring {
         summary.dwells.clear();
         let watched = Nanos(summary.watched_ns);
         messages::print(format_args!(
-            "{} changes in {}, {} lost, {} evicted\n",
+            "{} changes in {}, {} lost, {} evicted; {}\n",
             summary.changes,
             human(watched),
             summary.lost,
-            summary.evicted
+            summary.evicted,
+            summary.usage.words()
         ));
+        self.session.release_signals();
         if self.wanted.form == Form::Hlog {
-            if !self.write_interval(report, now)? {
-                return Ok(());
-            }
-            let line = hlog::closing(summary.lost, summary.evicted);
-            unless_closed(self.sink.lines(&line).and_then(|()| self.sink.finish()))?;
-            return Ok(());
+            let last = self.interval(report, now) + &hlog::closing(summary.lost, summary.evicted);
+            return ended(self.stream.finish(&last, signals::patience()));
         }
         let picture = Picture {
             report: &report,
@@ -195,7 +204,11 @@ impl Measuring {
         if self.wanted.form == Form::Json {
             lines.push_str(&json::summary(&summary));
         }
-        unless_closed(self.sink.lines(&lines).and_then(|()| self.sink.finish()))?;
+        let ending = self.stream.finish(&lines, signals::patience());
+        if matches!(ending, Ok(Ending::Closed)) {
+            return Ok(());
+        }
+        ended(ending)?;
         forms::write_beside(&picture, &self.wanted, &Inputs::default())
     }
 }

@@ -1,7 +1,7 @@
 //! `tcptrace leaks`: who forgets to close, and why.
 
 use super::{
-    Failure, messages, unless_closed,
+    Failure, messages, print,
     watching::{self, Request},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     kernel::loader::Settings,
     options,
     outfile::Inputs,
-    output::{leaks as output, sink::Sink},
+    output::leaks as output,
     stacks::{names, places::Places},
 };
 
@@ -61,7 +61,6 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         let limit = if args.wide { usize::MAX } else { SOCKETS };
         output::text(&leaks, places.as_deref(), &seen.scene, seen.lost, limit)
     };
-    let mut sink = Sink::open(None, &Inputs::default())?;
-    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
+    print(&text, &Inputs::default())?;
     Ok(!leaks.is_empty())
 }

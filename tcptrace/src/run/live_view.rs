@@ -170,6 +170,7 @@ impl LiveView {
             filter,
             cgroups,
             screen,
+            meter,
             ..
         } = self;
         let audit = session.self_audit(&filter.netns, &mut |change| {
@@ -182,12 +183,12 @@ impl LiveView {
             lost: session.lost(),
             audit,
             scans: session.scan_cost(),
+            share: meter.read(session, now),
             shortfalls: session.shortfalls(),
         };
         cgroups.find_places(&mut session.engine.table.processes, now);
         let app = &mut screen.app;
         gather.frame(&mut app.content, &mut session.engine, now, context, filter);
-        app.content.share = self.meter.read(session, now);
         app.trend.push(app.content.view.counts);
         self.frame_began = now;
         self.count_descriptors();

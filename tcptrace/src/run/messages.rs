@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// output that follows them.
 const ORDER: Duration = Duration::from_millis(20);
 
-static OUTBOX: LazyLock<Option<Outbox>> =
+static OUTBOX: LazyLock<Option<Outbox<io::Error>>> =
     LazyLock::new(|| Outbox::start("messages", Descriptor::stderr().ok()?, MOST_BYTES).ok());
 
 /// Messages that could not be written since the last one that could.

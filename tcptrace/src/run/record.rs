@@ -358,12 +358,13 @@ impl Recording {
             file.publish()?;
         }
         messages::print(format_args!(
-            "{} events, {} changes in {}, {} lost, {} not recorded\n",
+            "{} events, {} changes in {}, {} lost, {} not recorded; {}\n",
             ledger.events,
             summary.changes,
             human(Nanos(summary.watched_ns)),
             summary.lost,
-            ledger.missing
+            ledger.missing,
+            summary.usage.words()
         ));
         Ok(())
     }

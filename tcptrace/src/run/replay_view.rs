@@ -14,7 +14,7 @@ use crate::{
         gather::Gather,
         theme::Theme,
     },
-    view::Context,
+    view::{Context, Share},
 };
 use std::{ops::ControlFlow, time::Duration};
 use tokio::{runtime::Runtime, time::Instant};
@@ -181,6 +181,7 @@ impl ReplayView<'_> {
             lost: ledger.lost,
             audit: None,
             scans: ledger.scans,
+            share: Share::default(),
             shortfalls: stage.shortfalls.clone(),
         };
         let app = &mut self.screen.app;

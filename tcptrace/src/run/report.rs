@@ -1,13 +1,7 @@
 //! `tcptrace report`: what was true in recordings.
 
-use super::{Failure, confine, playback, unless_closed};
-use crate::{
-    cli::ReportArgs,
-    options,
-    outfile::Inputs,
-    output::{report as report_output, sink::Sink},
-    report,
-};
+use super::{Failure, confine, playback, print};
+use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_output, report};
 use std::ops::ControlFlow;
 
 /// Reads the recordings and prints their report.
@@ -38,7 +32,6 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     } else {
         report_output::text(&reports)
     };
-    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
-    unless_closed(sink.lines(&text).and_then(|()| sink.flush()))?;
+    print(&text, &Inputs::of(&args.files))?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{
         runs,
     },
     source::replay::Replay,
-    view::{self, Context},
+    view::{self, Context, Share},
 };
 use std::{ops::ControlFlow, path::Path, thread, time::Duration};
 
@@ -46,6 +46,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
                 lost: replay.ledger.lost,
                 audit: None,
                 scans: replay.ledger.scans,
+                share: Share::default(),
                 shortfalls: shortfalls.clone(),
             };
             let picture = view::build(&replay.engine, now, context, &filter, args.sort);

@@ -4,6 +4,8 @@
 use super::{
     Failure,
     confine::{self, Extras},
+    cost,
+    losses::Alarm,
     messages,
     signals::Stop,
 };
@@ -32,6 +34,7 @@ use crate::{
         schedule::{Cost, Schedule},
     },
     pace::Pace,
+    priority,
     privileges::Held,
     record::{entry::Entry, tap::Tap},
     source::{
@@ -110,7 +113,9 @@ pub struct Session {
     sockets: SocketReader,
     ring: AsyncFd<OwnedFd>,
     ticks: Interval,
-    stop: Stop,
+    /// Until the run ends.
+    stop: Option<Stop>,
+    alarm: Alarm,
     losses: Losses,
     repairs: Pace,
     scans: Schedule,
@@ -133,13 +138,6 @@ struct Losses {
     seen: u64,
     repaired: u64,
     checked: Nanos,
-}
-
-/// A reader that waits behind a busy server's threads loses events, and needs little time when it runs.
-fn prefer_this_thread() {
-    const NICE: i32 = -10;
-    // SAFETY: the call takes numbers only. Where it is refused, the usual priority has to do.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// Notes what a connection did without a hidden state that it should have had.
@@ -194,7 +192,7 @@ impl Session {
     /// As [`Self::start`].
     pub fn start_tapped(settings: &Settings, max_connections: usize, mut tap: Tap) -> Result<Self, Failure> {
         let context = "cannot wait for events";
-        prefer_this_thread();
+        priority::be_urgent();
         if let Some(warning) = settings.sockets.warning() {
             messages::tell(warning);
         }
@@ -221,7 +219,8 @@ impl Session {
             sockets: settings.sockets,
             ring,
             ticks,
-            stop: Stop::catch()?,
+            stop: Some(Stop::catch()?),
+            alarm: Alarm::default(),
             losses: Losses::default(),
             repairs: Pace::new(Nanos(0), REPAIR_PAUSE),
             scans: Schedule::default(),
@@ -275,9 +274,16 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
+        let stop = &mut self.stop;
+        let stop_comes = async {
+            match stop {
+                Some(stop) => stop.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            () = self.stop.recv() => Wake::Stop,
+            () = stop_comes => Wake::Stop,
             () = deadline_passes => Wake::Deadline,
             ready = self.ring.readable() => {
                 if let Ok(mut guard) = ready {
@@ -388,7 +394,20 @@ impl Session {
         Ok((snapshot, events))
     }
 
+    /// Tells the user something while the run goes on.
+    fn notify(&mut self, text: String) {
+        match &mut self.notices {
+            Some(notices) => notices.push(text),
+            None => messages::tell(text),
+        }
+    }
+
     fn note_losses(&mut self, now: Nanos, total: u64) {
+        if let Some(new) = self.alarm.due(total, now) {
+            self.notify(format!(
+                "{new} records of the kernel were lost; a larger --buffer loses fewer"
+            ));
+        }
         if total != self.losses.seen {
             self.losses.seen = total;
             self.tap.tell(Entry::Lost { time: now, total });
@@ -453,6 +472,11 @@ impl Session {
                 .rest(clock::monotonic(), clock::thread_cpu().since(cpu));
         }
         Ok(self.last_audit.clone())
+    }
+
+    /// From now on the signals that end a run end this process at once: what is left is to wait for a reader.
+    pub fn release_signals(&mut self) {
+        self.stop = None;
     }
 
     /// What the kernel side counted.
@@ -537,6 +561,7 @@ impl Session {
             &self.engine.table.tally,
             &self.totals()?,
         );
+        summary.usage = cost::used();
         summary.scans = self.scans.cost;
         summary.given_up.clone_from(&self.given_up);
         summary.dwells = self
@@ -630,10 +655,7 @@ impl Session {
         self.silence = Silence::default();
         self.follow_way();
         let farewell = farewell(purpose, from, next);
-        match &mut self.notices {
-            Some(notices) => notices.push(farewell.clone()),
-            None => messages::tell(&farewell),
-        }
+        self.notify(farewell.clone());
         self.tap.tell(Entry::Note {
             time: now,
             text: farewell.into(),

@@ -1,9 +1,11 @@
 //! `tcptrace trace`: a line for each change of state.
 
 use super::{
-    Failure, messages, runtime,
+    Failure, ended,
+    losses::Alarm,
+    messages, runtime,
     session::{Session, Wake},
-    unless_closed, zone,
+    signals, stream, unless_closed, zone,
 };
 use crate::{
     cli::TraceArgs,
@@ -17,7 +19,16 @@ use crate::{
     kernel::clock,
     options::{self, Format, Output},
     outfile::Inputs,
-    output::{csv, duration::human, header::Summary, json, lifetimes, sink::Sink, text},
+    output::{
+        csv,
+        duration::human,
+        header::Summary,
+        json, lifetimes,
+        loss::{self, Loss},
+        sink::Sink,
+        stream::{Ending, Stream},
+        text,
+    },
     owner::policy::Owner,
     source::{cgroups::Cgroups, namespaces::Names},
     view,
@@ -41,39 +52,62 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        if args.lifetimes {
+            session.engine.table.lives = Some(Lives::default());
+        }
         session.confine(output.file.as_deref(), false);
         sink.begin()?;
+        let stream = stream(sink, most_waiting(settings.buffer_bytes))?;
         let deadline = duration.map(|span| Instant::now() + span);
-        let mut tracing = Tracing {
+        let tracing = Tracing {
             session,
-            sink,
+            stream,
+            losses: Losses::default(),
             filter,
             output,
             zone: zone(),
             cgroups: Cgroups::of_this_host(),
             names: Names::default(),
             limit: args.count,
-            printed: 0,
             changes: Vec::new(),
             lives: args.lifetimes.then(Vec::new),
         };
-        if args.lifetimes {
-            tracing.session.engine.table.lives = Some(Lives::default());
-        }
         tracing.run(deadline, args.audit).await
     })
 }
 
+/// What may wait for the reader is bounded by so many times the kernel's buffer: a record of 152 bytes is a line of some
+/// 550 in JSON, so that all of a full buffer's have room, and as many again.
+const TIMES_BUFFER: usize = 8;
+
+/// No fewer bytes than the default buffer's may wait, since a small one fills again and again, and no more than these.
+const WAITING: (usize, usize) = (64 << 20, 512 << 20);
+
+fn most_waiting(buffer_bytes: u32) -> usize {
+    let (least, most) = WAITING;
+    (buffer_bytes as usize)
+        .saturating_mul(TIMES_BUFFER)
+        .clamp(least, most)
+}
+
+/// What the stream was told of losses.
+#[derive(Debug, Default)]
+struct Losses {
+    lost: u64,
+    dropped: u64,
+    alarm: Alarm,
+}
+
 struct Tracing {
     session: Session,
-    sink: Sink,
+    stream: Stream,
+    losses: Losses,
     filter: Filter,
     output: Output,
     zone: TimeZone,
     cgroups: Cgroups,
     names: Names,
     limit: Option<u64>,
-    printed: u64,
     changes: Vec<Change>,
     /// Connections that have ended, where those are printed instead of changes.
     lives: Option<Vec<Lifetime>>,
@@ -87,25 +121,25 @@ struct Told<'a> {
 }
 
 impl Tracing {
-    async fn run(&mut self, deadline: Option<Instant>, audit: bool) -> Result<(), Failure> {
+    async fn run(mut self, deadline: Option<Instant>, audit: bool) -> Result<(), Failure> {
         if !self.begin()? {
             return Ok(());
         }
-        while self.limit.is_none_or(|limit| self.printed < limit) {
+        while self.limit.is_none_or(|limit| self.stream.printed() < limit) {
             let wake = self.session.wait(deadline).await;
             let Self {
                 session,
                 changes,
                 filter,
                 ..
-            } = self;
+            } = &mut self;
             let mut emit = |change: &Change| changes.push(*change);
             session.pump(&mut emit)?;
             session.self_audit(&filter.netns, &mut emit)?;
-            if !self.print()? || self.sink.is_closed() {
+            if !self.print()? || self.stream.is_closed() {
                 return Ok(());
             }
-            if let Some(notice) = self.sink.take_notice() {
+            if let Some(notice) = self.stream.take_notice() {
                 messages::tell(notice);
             }
             match wake {
@@ -129,12 +163,19 @@ impl Tracing {
             Format::Text { wide } if self.output.header => text::titles(wide),
             Format::Csv | Format::Text { .. } => String::new(),
         };
-        unless_closed(self.sink.lines(&line).and_then(|()| self.sink.flush()))
+        unless_closed(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
     }
 
-    /// `false` where the reader has gone.
+    /// Prints what is new, after what was lost before it. `false` where the reader has gone.
     fn print(&mut self) -> Result<bool, Failure> {
         let now = clock::monotonic();
+        let resumes = self.stream.resumes();
+        if (resumes || self.session.lost() != self.losses.lost) && !self.stream.is_dropping() {
+            let line = self.loss_line(now);
+            if !unless_closed(self.stream.note(&line))? {
+                return Ok(false);
+            }
+        }
         let goes_on = match self.lives.take() {
             None => self.print_changes(now)?,
             Some(mut lives) => {
@@ -148,7 +189,36 @@ impl Tracing {
                 goes_on
             }
         };
-        Ok(goes_on && unless_closed(self.sink.flush())?)
+        let goes_on = goes_on && unless_closed(self.stream.hand_over())?;
+        if let Some(new) = self.losses.alarm.due(self.stream.dropped(), now) {
+            messages::tell(format_args!(
+                "{new} lines were dropped: whoever reads them does not keep up; filters print less, and record keeps everything"
+            ));
+        }
+        Ok(goes_on)
+    }
+
+    /// What was lost since this was last asked.
+    fn loss_line(&mut self, now: Nanos) -> String {
+        let told = Loss {
+            time: now,
+            lost: self.session.lost(),
+            dropped: self.stream.dropped(),
+        };
+        let loss = Loss {
+            lost: told.lost - self.losses.lost,
+            dropped: told.dropped - self.losses.dropped,
+            ..told
+        };
+        self.losses.lost = told.lost;
+        self.losses.dropped = told.dropped;
+        let anchor = self.session.anchor();
+        match self.output.format {
+            Format::Json => loss::json(&loss, &anchor),
+            Format::Csv if self.lives.is_some() => loss::csv(&loss, lifetimes::CSV_TITLES, &anchor),
+            Format::Csv => loss::csv(&loss, csv::TITLES, &anchor),
+            Format::Text { .. } => loss::line(&loss, &anchor, &self.zone),
+        }
     }
 
     fn print_changes(&mut self, now: Nanos) -> Result<bool, Failure> {
@@ -167,8 +237,12 @@ impl Tracing {
                 cookie: change.id.cookie,
             };
             if self.is_wanted(&told, now) {
-                let line = self.change_line(change, now);
-                if !unless_closed(self.sink.lines(&line))? {
+                let line = if self.stream.is_dropping() {
+                    String::new()
+                } else {
+                    self.change_line(change, now)
+                };
+                if !unless_closed(self.stream.line(&line))? {
                     return Ok(false);
                 }
             }
@@ -195,8 +269,12 @@ impl Tracing {
                 cookie: life.id.cookie,
             };
             if self.is_wanted(&told, now) {
-                let line = self.life_line(life, now);
-                if !unless_closed(self.sink.lines(&line))? {
+                let line = if self.stream.is_dropping() {
+                    String::new()
+                } else {
+                    self.life_line(life, now)
+                };
+                if !unless_closed(self.stream.line(&line))? {
                     return Ok(false);
                 }
             }
@@ -204,9 +282,9 @@ impl Tracing {
         Ok(true)
     }
 
-    /// Whether a line is to be printed; counts it if so.
+    /// Whether a line is to be printed.
     fn is_wanted(&mut self, told: &Told<'_>, now: Nanos) -> bool {
-        let is_full = self.limit.is_some_and(|limit| self.printed >= limit);
+        let is_full = self.limit.is_some_and(|limit| self.stream.printed() >= limit);
         if is_full || !self.filter.accepts_ends(&told.subject) {
             return false;
         }
@@ -223,9 +301,7 @@ impl Tracing {
             }
         }
         let engine = &self.session.engine;
-        let is_wanted = view::wanted_process(engine, told.owner, told.cookie, &self.filter).is_some();
-        self.printed += u64::from(is_wanted);
-        is_wanted
+        view::wanted_process(engine, told.owner, told.cookie, &self.filter).is_some()
     }
 
     /// Whether places and names of namespaces are not shown.
@@ -273,13 +349,13 @@ impl Tracing {
         })
     }
 
-    fn end(&mut self, audit: bool) -> Result<(), Failure> {
+    fn end(mut self, audit: bool) -> Result<(), Failure> {
         let Self {
             session,
             changes,
             filter,
             ..
-        } = self;
+        } = &mut self;
         let mut emit = |change: &Change| changes.push(*change);
         let audit = if audit {
             Some(session.audit(&filter.netns, &mut emit)?)
@@ -290,15 +366,19 @@ impl Tracing {
         if !self.print()? {
             return Ok(());
         }
-        let mut summary = self.session.summary(self.printed)?;
+        let mut summary = self.session.summary(self.stream.printed())?;
+        summary.dropped = self.stream.dropped();
         summary.audit = audit;
+        let mut last = String::new();
+        if summary.lost != self.losses.lost || summary.dropped != self.losses.dropped {
+            last = self.loss_line(clock::monotonic());
+        }
         if self.output.format == Format::Json {
-            unless_closed(
-                self.sink
-                    .lines(&json::summary(&summary))
-                    .and_then(|()| self.sink.flush()),
-            )?;
-        } else {
+            last.push_str(&json::summary(&summary));
+        }
+        self.session.release_signals();
+        let ending = self.stream.finish(&last, signals::patience());
+        if self.output.format != Format::Json && !matches!(ending, Ok(Ending::Closed)) {
             let what = if self.lives.is_some() {
                 "connections"
             } else {
@@ -306,19 +386,23 @@ impl Tracing {
             };
             messages::print(closing_lines(&summary, what));
         }
-        Ok(())
+        ended(ending)
     }
 }
 
 /// The summary for people.
 fn closing_lines(summary: &Summary, what: &str) -> String {
     let mut text = format!(
-        "{} {what} in {}, {} lost, {} evicted\n",
+        "{} {what} in {}, {} lost, {} evicted",
         summary.printed,
         human(Nanos(summary.watched_ns)),
         summary.lost,
         summary.evicted
     );
+    if summary.dropped > 0 {
+        let _ = write!(text, ", {} dropped", summary.dropped);
+    }
+    let _ = writeln!(text, "; {}", summary.usage.words());
     if !summary.dwells.is_empty() {
         let _ = writeln!(
             text,

@@ -2,10 +2,13 @@
 
 use super::{
     Failure,
+    cost::Meter,
     dump::{Dumper, Signalled},
-    live_view, messages, runtime,
+    ended, live_view,
+    losses::Alarm,
+    messages, runtime,
     session::{Session, Wake},
-    unless_closed,
+    signals, unless_closed,
 };
 use crate::{
     cli::WatchArgs,
@@ -14,7 +17,7 @@ use crate::{
     kernel::clock,
     options,
     outfile::{self, Inputs},
-    output::{duration::human, frame, sink::Sink},
+    output::{duration::human, frame, sink::Sink, stream::Stream},
     source::cgroups::Cgroups,
     view::{self, Context},
 };
@@ -42,26 +45,35 @@ pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         // The live view exports to new files here, and so does SIGUSR1 without --dump.
         session.confine([Path::new(".")].into_iter().chain(args.dump.as_deref()), false);
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
+        let mut stream = None;
         let frames = if has_live_view(args) {
             live_view::run(&mut session, args, filter, delay, &mut dumper).await?
         } else {
-            match print_frames(&mut session, args, &filter, delay, &mut dumper).await? {
-                Some(frames) => frames,
-                None => return Ok(()),
+            let sink = Sink::open(None, &Inputs::default())?;
+            let frames = stream.insert(super::stream(sink, MOST_WAITING)?);
+            if !print_frames(&mut session, args, &filter, delay, &mut dumper, frames).await? {
+                return Ok(());
             }
+            frames.printed()
         };
         session.stop(&mut |_| {});
         let summary = session.summary(frames)?;
+        session.release_signals();
+        let ending = stream.map(|stream| stream.finish("", signals::patience()));
         messages::print(format_args!(
-            "{} changes in {}, {} lost, {} evicted\n",
+            "{} changes in {}, {} lost, {} evicted; {}\n",
             summary.changes,
             human(Nanos(summary.watched_ns)),
             summary.lost,
-            summary.evicted
+            summary.evicted,
+            summary.usage.words(),
         ));
-        Ok(())
+        ending.map_or(Ok(()), ended)
     })
 }
+
+/// Frames of so many bytes may wait for their reader, who wants to know what is and not what was.
+const MOST_WAITING: usize = 1 << 20;
 
 /// Whether there is a terminal that can be drawn on, and nobody wants the plain form.
 pub(super) fn has_live_view(args: &WatchArgs) -> bool {
@@ -69,17 +81,19 @@ pub(super) fn has_live_view(args: &WatchArgs) -> bool {
     io::stdout().is_terminal() && !args.batch && !is_dumb
 }
 
-/// Prints frames until a signal or the count ends it; returns how many, or nothing where the reader has gone.
+/// Prints frames until a signal or the count ends it. `false` where the reader has gone.
 async fn print_frames(
     session: &mut Session,
     args: &WatchArgs,
     filter: &Filter,
     delay: Duration,
     dumper: &mut Dumper,
-) -> Result<Option<u64>, Failure> {
-    let mut sink = Sink::open(None, &Inputs::default())?;
+    stream: &mut Stream,
+) -> Result<bool, Failure> {
+    let mut alarm = Alarm::default();
+    let mut meter = Meter::new(clock::monotonic());
+    let mut told = 0;
     let mut cgroups = Cgroups::of_this_host();
-    let mut frames = 0;
     let mut frame_began = session.started;
     // The first frame comes at once: what was there before is known already.
     let mut next = Instant::now() + Duration::from_millis(50).min(delay);
@@ -95,7 +109,7 @@ async fn print_frames(
             }
             Signalled::Not(wake) => wake,
         };
-        if wake == Wake::Stop || sink.is_closed() {
+        if wake == Wake::Stop || stream.is_closed() {
             break;
         }
         if wake == Wake::Tick {
@@ -109,6 +123,7 @@ async fn print_frames(
             lost: session.lost(),
             audit: session.self_audit(&filter.netns, &mut |change| dumper.take(change))?,
             scans: session.scan_cost(),
+            share: meter.read(session, now),
             shortfalls: session.shortfalls(),
         };
         if filter.asks_for_places() {
@@ -120,14 +135,21 @@ async fn print_frames(
         let picture = view::build(&session.engine, now, context, filter, args.sort);
         session.engine.stats.begin_frame();
         frame_began = now;
-        let text = format!("{}\n", frame::draw(&picture));
-        if !unless_closed(sink.lines(&text).and_then(|()| sink.flush()))? {
-            return Ok(None);
+        if stream.resumes() {
+            let dropped = stream.dropped() - told;
+            told += dropped;
+            unless_closed(stream.note(&format!("{dropped} frames dropped: nobody took them\n\n")))?;
         }
-        frames += 1;
-        if args.count.is_some_and(|count| frames >= count) {
+        let text = format!("{}\n", frame::draw(&picture));
+        if !unless_closed(stream.line(&text).and_then(|()| stream.hand_over()))? {
+            return Ok(false);
+        }
+        if let Some(new) = alarm.due(stream.dropped(), now) {
+            messages::tell(format_args!("{new} frames dropped: nobody took them"));
+        }
+        if args.count.is_some_and(|count| stream.printed() >= count) {
             break;
         }
     }
-    Ok(Some(frames))
+    Ok(true)
 }

@@ -26,15 +26,6 @@ pub struct Queue {
     pub unsent: u32,
 }
 
-/// Shares of one CPU, 0 to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Share {
-    /// Of the programs in the kernel; `None` where it does not say.
-    pub kernel: Option<f64>,
-    /// Of this process; `None` where it says nothing, as of a recording.
-    pub here: Option<f64>,
-}
-
 /// Where in a recording the picture is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Play {
@@ -71,8 +62,6 @@ pub struct Content {
     pub changes: Matrix<u64>,
     /// The same per second.
     pub rates: Matrix<f64>,
-    /// What tracing costs.
-    pub share: Share,
     /// What the process may still do, in one line; empty of a recording.
     pub held: String,
     /// What is wrong, worst first.

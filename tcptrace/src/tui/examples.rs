@@ -143,8 +143,9 @@ pub(crate) fn content(moment: Moment) -> Content {
             "CLOSE_WAIT       543 10.2µs 46.8µs".to_owned(),
         ];
     }
-    content.share.here = Some(0.012);
-    content.share.kernel = Some(0.0034);
+    content.view.share.here = Some(0.012);
+    content.view.share.memory = Some(45 << 20);
+    content.view.share.kernel = Some(0.0034);
     content
 }
 

@@ -170,6 +170,7 @@ impl Gather {
             lost: before.lost,
             audit: before.audit,
             scans: before.scans,
+            share: before.share,
             shortfalls: before.shortfalls,
         };
         content.view = view::build(engine, now, beside, filter, Sort::Pid);

@@ -4,9 +4,12 @@
 mod custody;
 
 use super::keys::Key;
-use crate::output::{
-    descriptor::Descriptor,
-    outbox::{Outbox, Refused},
+use crate::{
+    output::{
+        descriptor::Descriptor,
+        outbox::{Outbox, Refused},
+    },
+    priority,
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -63,7 +66,7 @@ pub enum Input {
 pub struct Terminal {
     /// Never dropped: where the terminal has gone it would say so on standard error, which has gone too, and panic.
     inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Frames>>>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<Outbox<io::Error>>,
     inputs: Receiver<Input>,
     has_mouse: bool,
 }
@@ -94,6 +97,7 @@ impl Terminal {
         thread::Builder::new()
             .name("keyboard".to_owned())
             .spawn(move || {
+                priority::be_usual();
                 while let Ok(event) = event::read() {
                     if let Some(input) = input_of(&event)
                         && sender.send(input).is_err()
@@ -199,7 +203,7 @@ impl Drop for Terminal {
 /// What is drawn, until the thread that writes takes it.
 struct Frames {
     bytes: Vec<u8>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<Outbox<io::Error>>,
 }
 
 impl Write for Frames {

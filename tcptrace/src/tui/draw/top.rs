@@ -41,6 +41,9 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     if app.is_paused {
         first.push(("PAUSED".to_owned(), theme.chosen()));
     }
+    if let Some(memory) = view.share.of_memory() {
+        first.push((memory, theme.dim()));
+    }
     let held = &app.content.held;
     let taken: usize = first.iter().map(|(text, _)| usize::from(width(text)) + 2).sum();
     let fits = taken + usize::from(width(held)) <= usize::from(screen.width);
@@ -74,7 +77,7 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     if view.evicted > 0 {
         second.push((format!("evicted {}", view.evicted), theme.bad()));
     }
-    if let Some(share) = cost(app) {
+    if let Some(share) = view.share.of_cpu() {
         second.push((share, theme.plain()));
     }
     if let Some(audit) = &view.audit {
@@ -103,16 +106,6 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
         theme.warning(),
     );
     y + 1
-}
-
-/// What tracing costs, as shares of one CPU.
-fn cost(app: &App) -> Option<String> {
-    let percent = |share: f64| format!("{:.1}", share * 100.0);
-    let share = app.content.share;
-    let here = share.here.map(|share| format!("{} here", percent(share)));
-    let kernel = share.kernel.map(|share| format!("{} kernel", percent(share)));
-    let parts: Vec<String> = kernel.into_iter().chain(here).collect();
-    (!parts.is_empty()).then(|| format!("CPU %: {}", parts.join(" + ")))
 }
 
 fn put_all(pen: &mut Pen<'_>, screen: Rect, y: u16, parts: &[(String, Style)]) {
