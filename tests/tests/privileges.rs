@@ -158,7 +158,10 @@ fn after_attaching_every_thread_has_the_documented_capabilities_alone() {
         &["leaks", "--duration", "60"],
         &["doctor", "--duration", "60"],
     ] {
-        let mut run = Running::start(tcptrace(arguments));
+        let mut command = tcptrace(arguments);
+        // `watch` dumps histograms where it runs, and keeps what it needs for that in a folder of somebody else.
+        command.current_dir(folder.path());
+        let mut run = Running::start(command);
         wait_until_confined(&run, KEPT, SCOUT);
         let names: BTreeSet<String> = threads(run.id()).into_iter().map(|thread| thread.name).collect();
         assert!(names.contains("scout"), "{arguments:?} {names:?}");
