@@ -36,7 +36,7 @@ const KEPT: &[Capability] = &[
 const SCOUT: &[Capability] = &[Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE];
 
 /// Threads that only write to what is open.
-const WRITING: [&str; 2] = ["messages", "screen"];
+const WRITING: [&str; 3] = ["messages", "output", "screen"];
 
 /// With which everything that traces works.
 const TRACING: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
