@@ -212,10 +212,14 @@ impl OutFile {
     /// Where there is a recording, an input, a link, a block device or another user's file, the folder is not safe, or
     /// the system refuses.
     pub fn open(path: &Path, inputs: &Inputs) -> Result<Self, NotWritten> {
-        Self::try_open(path, inputs).map_err(|cause| NotWritten::at_all(path, cause))
+        Self::open_with(path, inputs, OFlag::empty())
     }
 
-    fn try_open(path: &Path, inputs: &Inputs) -> Result<Self, Cause> {
+    fn open_with(path: &Path, inputs: &Inputs, waiting: OFlag) -> Result<Self, NotWritten> {
+        Self::try_open(path, inputs, waiting).map_err(|cause| NotWritten::at_all(path, cause))
+    }
+
+    fn try_open(path: &Path, inputs: &Inputs, waiting: OFlag) -> Result<Self, Cause> {
         let special = |file| Self {
             path: path.to_owned(),
             file,
@@ -230,7 +234,7 @@ impl OutFile {
         if judge_name(&folder, &name, inputs)? == There::Special {
             let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
             return Ok(special(
-                openat(&folder, name.as_os_str(), flags, Mode::empty())?.into(),
+                openat(&folder, name.as_os_str(), flags | waiting, Mode::empty())?.into(),
             ));
         }
         let (file, state) = create_beside(&folder)?;
@@ -525,12 +529,12 @@ fn link(folder: &Folder, file: &File, name: &OsStr) -> nix::Result<()> {
     )
 }
 
-/// Writes a whole file, in place of what is there.
+/// Writes a whole file, in place of what is there. Never waits: a pipe needs a reader who keeps up.
 ///
 /// # Errors
 /// As [`OutFile::open`] and [`OutFile::publish`]; what was there before is left.
 pub fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten> {
-    let mut file = OutFile::open(path, inputs)?;
+    let mut file = OutFile::open_with(path, inputs, OFlag::O_NONBLOCK)?;
     file.write_all(text.as_bytes())
         .map_err(|error| file.failed(error))?;
     file.publish()

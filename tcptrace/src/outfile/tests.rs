@@ -173,11 +173,22 @@ fn pipes_and_devices_are_written_to() {
     let folder = folder();
     let pipe = folder.path().join("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let unread = write(&pipe, "for nobody", &none()).unwrap_err();
+    let Cause::Io(unread) = unread.cause else {
+        panic!("the system refuses")
+    };
+    assert_eq!(
+        unread.raw_os_error(),
+        Some(libc::ENXIO),
+        "nothing waits for a reader"
+    );
     let reader = thread::spawn({
         let pipe = pipe.clone();
         move || fs::read_to_string(pipe).unwrap()
     });
-    write(&pipe, "through", &none()).unwrap();
+    let mut stream = OutFile::open(&pipe, &none()).unwrap();
+    stream.write_all(b"through").unwrap();
+    drop(stream);
     assert_eq!(reader.join().unwrap(), "through");
     write(Path::new("/dev/null"), "gone", &none()).unwrap();
     let error = write(Path::new("/dev/full"), "gone", &none()).unwrap_err();

@@ -1,9 +1,12 @@
 //! What the user is told on standard error. One that is full, closed or stalled costs messages, which are counted, and
 //! never the run: they are written by a thread of their own.
 
-use crate::output::{
-    descriptor::Descriptor,
-    outbox::{Outbox, Refused},
+use crate::{
+    output::{
+        descriptor::Descriptor,
+        outbox::{Outbox, Refused},
+    },
+    printable::printable,
 };
 use std::{
     fmt::Display,
@@ -44,7 +47,7 @@ pub fn print(text: impl Display) {
         missed => format!("tcptrace: {missed} messages could not be written here\n").into_bytes(),
     };
     // Formatting into memory fails where a text's own formatting does, and then there is no text.
-    let _ = write!(bytes, "{text}");
+    let _ = write!(bytes, "{}", printable_lines(&text.to_string()));
     match outbox.offer(&mut bytes) {
         Ok(()) if was_idle => {
             let _ = outbox.wait_until_empty(Some(ORDER));
@@ -54,6 +57,12 @@ pub fn print(text: impl Display) {
             MISSED.fetch_add(missed + 1, Ordering::Relaxed);
         }
     }
+}
+
+/// Lines without what a terminal would act on: names of files, too, are somebody else's texts.
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(|line| printable(line.as_bytes())).collect();
+    lines.join("\n")
 }
 
 /// Waits until all messages are written or cannot be; with `patience`, no longer than that for a reader who takes
@@ -76,5 +85,20 @@ impl Write for Writer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_nothing_that_a_terminal_acts_on() {
+        assert_eq!(printable_lines("a\nb: c\n"), "a\nb: c\n");
+        let hostile = printable_lines("cannot write h\u{1b}]0;x\u{7}: File exists\n  what to do");
+        assert!(
+            !hostile.contains(['\u{1b}', '\u{7}']) && hostile.lines().count() == 2,
+            "{hostile}"
+        );
     }
 }

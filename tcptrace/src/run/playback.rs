@@ -97,6 +97,8 @@ pub fn play(
     // as the live commands do.
     let mut changes: Vec<Change> = Vec::new();
     let mut is_settled = false;
+    // Where nobody takes more, nothing is known of where the recording ends.
+    let mut is_left = false;
     let mut each = |told: Told<'_>| {
         let entry = match told {
             Told::Entry(entry) => entry,
@@ -129,7 +131,9 @@ pub fn play(
         let is_over = is_settled && is_next;
         if is_over || changes.len() >= MOST_WAITING {
             is_settled = false;
-            changes.drain(..).try_for_each(|change| emit(&change, &replay))?;
+            let flow = changes.drain(..).try_for_each(|change| emit(&change, &replay));
+            is_left = flow.is_break();
+            flow?;
         }
         is_settled |= matches!(entry, Entry::Settled(_));
         replay.apply(entry, &mut |change| {
@@ -147,7 +151,7 @@ pub fn play(
         }
     });
     let _went_on = changes.drain(..).try_for_each(|change| emit(&change, &replay));
-    let is_to_end = end.is_none();
+    let is_to_end = end.is_none() && !is_left;
     let end = end.unwrap_or(replay.ledger.latest);
     if !has_begun {
         beginning = Beginning {

@@ -186,13 +186,27 @@ impl Files {
     /// Deletes those beyond what is kept. The current one must be there: until then the one before is the newest.
     pub(super) fn delete_old(&mut self) {
         let Some(keep) = self.policy.keep else { return };
-        while self.written.len() > keep {
+        while self.written.len() > keep && !self.is_within_the_ring(keep) {
             if let Some(path) = self.written.pop_front()
                 && let Err(error) = delete(&path)
             {
                 messages::tell(format_args!("{} cannot be deleted: {error}", path.display()));
             }
         }
+    }
+
+    /// Whether the oldest file belongs to the time that a ring keeps: runs that ended early leave short ones. Where all
+    /// run their full time, the oldest of one more than `keep` has been over for one span less than `keep`.
+    fn is_within_the_ring(&self, keep: usize) -> bool {
+        let Some(Rotation::Time(span)) = self.policy.rotation.filter(|_| self.is_ring) else {
+            return false;
+        };
+        let kept = span.saturating_mul(u32::try_from(keep.saturating_sub(2)).unwrap_or(u32::MAX));
+        let written = self
+            .written
+            .front()
+            .and_then(|path| fs::symlink_metadata(path).ok()?.modified().ok());
+        written.is_some_and(|written| written.elapsed().is_ok_and(|age| age < kept))
     }
 
     /// Links all files but the current one into a folder of their own, where no rotation deletes them. Returns the

@@ -6,7 +6,10 @@ use crate::{
     options::recording,
 };
 use clap::Parser as _;
-use std::fs::File;
+use std::{
+    fs::File,
+    time::{Duration, SystemTime},
+};
 use tempfile::TempDir;
 
 const RECORDING: &[u8] = b"\xff\xff\xff\xff\x78\x03\x00\x00schema";
@@ -132,6 +135,26 @@ fn a_folder_that_another_process_records_to_is_refused() {
     );
     drop(other);
     ring.prepare().unwrap();
+}
+
+#[test]
+fn runs_that_end_early_push_nothing_out_of_the_time_that_a_ring_keeps() {
+    let folder = folder();
+    let mut ring = files(folder.path(), &["--flight-recorder", "1"]);
+    ring.prepare().unwrap();
+    let made: Vec<String> = (0..12).map(|_| make(&mut ring)).collect();
+    ring.delete_old();
+    assert_eq!(names_in(&folder), made);
+    for name in &made[..8] {
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join(name))
+            .unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_mins(2))
+            .unwrap();
+    }
+    ring.delete_old();
+    assert_eq!(names_in(&folder), made[7..], "as many as without early ends");
 }
 
 #[test]
