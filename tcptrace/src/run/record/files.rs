@@ -126,11 +126,15 @@ impl Files {
         }
     }
 
-    /// Where histograms of the whole run are written: beside it, and not over it.
+    /// Where histograms of the whole run are to be written: beside it, and over nothing that is there now.
     pub(super) fn histograms(&self) -> PathBuf {
-        let path = self.file.with_extension("hlog");
-        if path == self.file {
-            return self.file.with_extension("states.hlog");
+        let plain = self.file.with_extension("hlog");
+        let extension = if plain == self.file { "states.hlog" } else { "hlog" };
+        let mut path = self.file.with_extension(extension);
+        let mut number = 2;
+        while fs::symlink_metadata(&path).is_ok() {
+            path = self.file.with_extension(format!("{number}.{extension}"));
+            number += 1;
         }
         path
     }

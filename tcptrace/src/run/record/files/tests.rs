@@ -186,3 +186,11 @@ fn histograms_never_have_the_name_of_the_recording() {
         assert_eq!(files(Path::new(output), &[]).histograms(), Path::new(histograms));
     }
 }
+
+#[test]
+fn histograms_of_a_run_are_written_over_nothing_that_was_there_before_it() {
+    let folder = folder();
+    let run = files(&folder.path().join("web.arrows"), &[]);
+    fs::write(folder.path().join("web.hlog"), "somebody's").unwrap();
+    assert_eq!(run.histograms(), folder.path().join("web.2.hlog"));
+}
