@@ -31,6 +31,9 @@ pub enum DecodeError {
         /// Its value.
         value: u16,
     },
+    /// A cookie or an address that no kernel gives a socket.
+    #[error("{0:?} names no socket")]
+    Sock(SockRef),
 }
 
 /// Types of which every bit pattern is a value and that have no padding.
@@ -54,6 +57,15 @@ fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
     // SAFETY: the length fits, `T` takes any bit pattern, and the read needs no alignment.
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+fn sock(cookie: u64, address: u64) -> Result<SockRef, DecodeError> {
+    let sock = SockRef { cookie, address };
+    if sock.is_possible() {
+        Ok(sock)
+    } else {
+        Err(DecodeError::Sock(sock))
+    }
 }
 
 fn state(number: u8) -> Result<TcpState, DecodeError> {
@@ -106,10 +118,7 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     });
     Ok(Event {
         time: Nanos(record.time_ns),
-        sock: SockRef {
-            cookie: record.cookie,
-            address: record.sock,
-        },
+        sock: sock(record.cookie, record.sock)?,
         ends,
         netns: record.netns,
         protocol: record.protocol,
@@ -332,10 +341,7 @@ pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
     Ok(Row {
         time: Nanos(row.time_ns),
         read_by: Nanos(row.time_ns),
-        sock: SockRef {
-            cookie: row.cookie,
-            address: row.sock,
-        },
+        sock: sock(row.cookie, row.sock)?,
         ends: Ends::from_wire(
             is_ipv4(row.family)?,
             row.local_addr,

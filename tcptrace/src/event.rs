@@ -306,6 +306,19 @@ pub struct SockRef {
     pub address: u64,
 }
 
+impl SockRef {
+    /// No cookie reaches it: they count up from 1 (`__sock_gen_cookie`).
+    pub const COOKIE_END: u64 = 1 << 62;
+
+    /// Whether a kernel may name a socket so: its objects are in the upper half of the address space.
+    #[must_use]
+    #[inline]
+    pub const fn is_possible(self) -> bool {
+        self.cookie < Self::COOKIE_END
+            && (self.address == 0 || (self.address >> 63 == 1 && self.address != u64::MAX))
+    }
+}
+
 /// One life of a socket. A cookie survives `disconnect` and `connect`; the incarnation counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct ConnectionId {

@@ -33,6 +33,10 @@ pub(crate) struct Args {
     /// How long each target is fed; all of them are at the same time
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+    /// What the bytes are made from, 0 for other ones in each run: of the same number, the same sources and as many inputs
+    /// come the same bytes
+    #[arg(long, default_value_t = 0)]
+    seed: u32,
     /// Which of them, all unless named
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -61,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let running: Vec<(&str, Child)> = TARGETS
         .into_iter()
         .filter(|name| args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == name))
-        .map(|name| Ok((name, start(&programs.join(name), &fuzz, name, args.seconds)?)))
+        .map(|name| Ok((name, start(&programs.join(name), &fuzz, name, args)?)))
         .collect::<Result<_>>()?;
     let mut failed = Vec::new();
     for (name, child) in running {
@@ -99,14 +103,15 @@ fn summary(said: &str) -> String {
     )
 }
 
-fn start(program: &Path, fuzz: &Path, name: &str, seconds: u32) -> Result<Child> {
+fn start(program: &Path, fuzz: &Path, name: &str, args: &Args) -> Result<Child> {
     let found = fuzz.join("corpus").join(name);
     let artifacts = fuzz.join("artifacts").join(name);
     for folder in [&found, &artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     Command::new(program)
-        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_total_time={}", args.seconds))
+        .arg(format!("-seed={}", args.seed))
         .arg(format!("-rss_limit_mb={MOST_MEMORY}"))
         .arg(format!("-malloc_limit_mb={MOST_AT_ONCE}"))
         .arg(format!("-timeout={SECONDS_AN_INPUT}"))

@@ -325,16 +325,9 @@ impl Table {
         else {
             return;
         };
-        let slot = match self.keys.find(key_of(event.sock), &self.rows) {
+        let slot = match self.find_full(event.sock) {
             Some(slot) if new == TcpState::SynSent => self.reopen(slot, event, emit),
-            Some(slot) => {
-                // A request that a snapshot showed with the cookie that its child has too.
-                if old == TcpState::SynRecv && self.rows[slot as usize].by_ends {
-                    self.become_child(slot);
-                    self.children.remove(&event.sock.address);
-                }
-                slot
-            }
+            Some(slot) => slot,
             None if old == new => return,
             None => match self.begin(event, old, new, emit) {
                 Some(slot) => slot,
@@ -356,9 +349,21 @@ impl Table {
         self.carry_out(slot, outcome, emit);
     }
 
+    /// The row of a full socket, or of the timewait sock that took it over.
+    #[inline(always)]
+    fn find_full(&mut self, sock: SockRef) -> Option<u32> {
+        let slot = self.keys.find(key_of(sock), &self.rows)?;
+        // A request that a snapshot showed with the cookie that its child has too.
+        if self.rows[slot as usize].by_ends {
+            self.become_child(slot);
+            self.children.remove(&sock.address);
+        }
+        Some(slot)
+    }
+
     /// What happens to a timewait sock, and what a full socket's transition does not tell.
     fn beside(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let known = self.keys.find(key_of(event.sock), &self.rows);
+        let known = self.find_full(event.sock);
         let begins = match event.what {
             What::TimewaitTimer {
                 step: TimerStep::Start,
@@ -687,9 +692,8 @@ impl Table {
     }
 }
 
-/// Cookies count up from 1 and addresses are in the upper half: from here on keys are no cookies, and below the half
-/// they are nobody else's.
-const FIRST_MADE_UP: u64 = 1 << 62;
+/// From here on keys are no cookies, and below the upper half, where addresses are, they are nobody else's.
+const FIRST_MADE_UP: u64 = SockRef::COOKIE_END;
 
 /// Marks a slot that is free.
 const VACANT: u64 = u64::MAX;

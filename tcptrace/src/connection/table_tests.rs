@@ -790,6 +790,49 @@ fn a_request_that_a_snapshot_showed_becomes_its_child() {
     assert_eq!(run.table().len(), 1);
 }
 
+/// The child's events are lost, up to the cancelled timer of its timewait sock; then a SYN takes the four-tuple over.
+#[test]
+fn a_request_that_a_snapshot_showed_ends_once_where_a_syn_takes_its_timewait_sock_over() {
+    let passive = Life::new(0, Plan::Timers, 1_000 * MILLI).live(Script::PassiveClose, [10 * MILLI; 6]);
+    let shown = Workload {
+        end: passive[0].event.time,
+        steps: passive[..1].to_vec(),
+    };
+    let substate = TimeWait;
+    let timer = |step, after: u64| Event {
+        time: passive[0].event.time.plus(Nanos(after * MILLI)),
+        sock: passive[1..]
+            .iter()
+            .map(|step| step.event.sock)
+            .find(|sock| sock.cookie != 0)
+            .expect("a child"),
+        what: What::TimewaitTimer { step, substate },
+        lost: 1,
+        ..passive[0].event
+    };
+    let start = pick(Script::PassiveClose, Plan::Fentry, is_request_start);
+    let mut run = Run::new(10);
+    run.merge(&shown.snapshot(shown.end));
+    run.ingest(&[
+        timer(TimerStep::Start, 20),
+        timer(TimerStep::Cancel, 30),
+        Event {
+            time: passive[0].event.time.plus(Nanos(30 * MILLI)),
+            lost: 1,
+            ..start
+        },
+    ]);
+    assert_eq!(
+        paths(&run.changes),
+        [
+            (SynRecv, TimeWait, None),
+            (TimeWait, Close, Some(EndReason::TimewaitReused)),
+            (Listen, SynRecv, None),
+        ]
+    );
+    assert_eq!(run.table().len(), 1);
+}
+
 #[test]
 fn a_timewait_start_that_comes_after_its_segment_tells_nothing_new() {
     let mut run = Run::new(10);

@@ -162,7 +162,7 @@ impl<'a> Rows<'a> {
             number => Some(self.task(number)?),
         };
         event.time = time(block, at);
-        event.sock = sock(block, at);
+        event.sock = possible_sock(block, at)?;
         event.ends = ends(block, at);
         event.netns = numbers.netns[at];
         event.protocol = numbers.protocol[at];
@@ -228,7 +228,7 @@ fn row(block: &Block<'_>, at: usize) -> Option<Row> {
     Some(Row {
         time: time(block, at),
         read_by: time(block, at),
-        sock: sock(block, at),
+        sock: possible_sock(block, at)?,
         ends: ends(block, at),
         netns: numbers.netns[at],
         kind: match numbers.detail[at] {
@@ -264,6 +264,11 @@ fn sock(block: &Block<'_>, at: usize) -> SockRef {
         cookie: block.numbers.cookie[at],
         address: block.numbers.object[at],
     }
+}
+
+/// The same, where a kernel may have named a socket so.
+fn possible_sock(block: &Block<'_>, at: usize) -> Option<SockRef> {
+    Some(sock(block, at)).filter(|sock| sock.is_possible())
 }
 
 fn ends(block: &Block<'_>, at: usize) -> Ends {

@@ -58,7 +58,7 @@ impl Table {
                     listener,
                 },
                 None,
-            ) => self.request_start(event, listener, &place, known, emit),
+            ) => self.request_start(event, listener, &place, emit),
             (_, None) => {}
             (_, Some(slot)) => self.tell(slot, event, emit),
         }
@@ -69,14 +69,13 @@ impl Table {
         event: &Event,
         listener: u64,
         place: &Place<'_>,
-        known: Option<u32>,
         emit: &mut impl FnMut(&Change),
     ) {
         // A timewait sock that was cancelled a moment ago was taken over by this SYN.
         if let Some(slot) = self.cancelled.get(place, &self.rows) {
             self.step(slot, Input::Superseded, event.time, emit);
         }
-        if let Some(slot) = known {
+        if let Some(slot) = self.ends.get(place, &self.rows) {
             // The old request was dropped unseen.
             self.step(slot, Input::RequestDropped, event.time, emit);
             self.step(slot, Input::Release, event.time, emit);
