@@ -132,6 +132,46 @@ fn no_command_overwrites_what_it_reads() {
 }
 
 #[test]
+fn a_file_beside_the_output_that_is_refused_leaves_the_output_as_it_was() {
+    let folder = folder();
+    let (all, one) = (
+        folder.path().join("d.hgrm"),
+        folder.path().join("d.CONNECTION.hgrm"),
+    );
+    fs::write(&all, "before").expect("there is room");
+    fs::write(&one, RECORDING).expect("there is room");
+    let said = tcptrace(
+        &folder,
+        &["hist", "web2.arrows", "--format", "hgrm", "-o", "d.hgrm"],
+        Stdio::piped(),
+    );
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("d.CONNECTION.hgrm"), "{}", said.err);
+    assert_eq!(fs::read(&all).expect("it is there"), b"before");
+    assert_eq!(fs::read(&one).expect("it is there"), RECORDING);
+}
+
+#[test]
+fn a_report_is_not_one_of_the_files_in_turn() {
+    let folder = folder();
+    let said = tcptrace(
+        &folder,
+        &[
+            "record",
+            "-o",
+            "r.arrows",
+            "--rotate",
+            "1M",
+            "--report",
+            "r-000007.arrows",
+        ],
+        Stdio::piped(),
+    );
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("the recording has this name"), "{}", said.err);
+}
+
+#[test]
 fn a_recording_is_not_appended_to() {
     let folder = folder();
     let path = folder.path().join("web1.arrows");

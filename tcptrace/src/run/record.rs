@@ -58,7 +58,7 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         .transpose()?;
     let fire_on = options::recording::fire_on(&args.fire_on)?;
     let mut files = Files::new(args, policy);
-    let report = report_file(args)?;
+    let report = report_file(args, &files)?;
     runtime()?.block_on(async {
         files.prepare().map_err(|cause| not_begun(&args.output, cause))?;
         let mut session = Session::start_tapped(&settings, args.tracing.max_connections, Tap::open())?;
@@ -110,9 +110,9 @@ fn say(outcome: Result<String, String>) {
 }
 
 /// The file of the report, made ready before anything is recorded: where it cannot be written is known at once.
-fn report_file(args: &RecordArgs) -> Result<Option<OutFile>, Failure> {
+fn report_file(args: &RecordArgs, files: &Files) -> Result<Option<OutFile>, Failure> {
     let Some(path) = &args.report else { return Ok(None) };
-    if *path == args.output {
+    if files.may_be(path) {
         return Err(Failure::Usage(options::wrong(
             "--report",
             "the recording has this name",

@@ -418,8 +418,13 @@ impl Print<'_> {
             Form::Hlog => self.log(&picture),
             Form::Csv | Form::Text | Form::Hgrm => forms::drawn(&picture, wanted.form),
         };
-        unless_closed(sink.lines(&text).and_then(|()| sink.finish()))?;
-        forms::write_beside(&picture, wanted, inputs)
+        if !unless_closed(sink.lines(&text))? {
+            return Ok(());
+        }
+        // Where one of these is refused, what the output had before is unchanged.
+        forms::write_beside(&picture, wanted, inputs)?;
+        unless_closed(sink.finish())?;
+        Ok(())
     }
 
     fn hosts(&self) -> Vec<&str> {

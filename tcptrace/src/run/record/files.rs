@@ -102,6 +102,15 @@ impl Files {
         Ok(())
     }
 
+    /// Whether a file of this run may have this path.
+    pub(super) fn may_be(&self, path: &Path) -> bool {
+        if !self.is_numbered {
+            return path == self.file;
+        }
+        path.parent() == self.file.parent()
+            && path.file_name().is_some_and(|name| self.number(name).is_some())
+    }
+
     /// The number in a name of this run's form.
     fn number(&self, name: &OsStr) -> Option<u64> {
         let stem = self.file.file_stem()?.as_bytes();
