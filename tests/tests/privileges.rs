@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Kept after attaching by every thread but the one that looks into other processes.
 const KEPT: &[Capability] = &[
     Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_NET_ADMIN,
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_PERFMON,
     Capability::CAP_BPF,
@@ -174,7 +175,7 @@ fn check_says_what_is_kept() {
     let said = command::run(tcptrace(&["check"]));
     assert_eq!(said.code, Some(0), "{said:?}");
     for line in [
-        "  capabilities kept: DAC_READ_SEARCH SYS_ADMIN PERFMON BPF\n",
+        "  capabilities kept: DAC_READ_SEARCH NET_ADMIN SYS_ADMIN PERFMON BPF\n",
         "  in the one thread that looks into other processes: DAC_READ_SEARCH SYS_PTRACE\n",
         "  no_new_privs: yes\n",
         "  Landlock: ",

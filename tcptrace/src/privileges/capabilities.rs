@@ -23,7 +23,7 @@ pub const NEEDS: [Need; 7] = [
     },
     Need {
         capability: Capability::CAP_NET_ADMIN,
-        lost: "sockets have no cookie on kernels before 5.12, where programs of the root cgroup number them",
+        lost: "sockets have no cookie on kernels before 5.12, where programs of the root cgroup number them, and paths of multipath TCP pass for sockets of programs before 6.15",
     },
     Need {
         capability: Capability::CAP_SYS_ADMIN,
@@ -44,8 +44,10 @@ pub const NEEDS: [Need; 7] = [
 ];
 
 /// What the threads of a command that traces go on with: reading maps, loading iterators and the hooks that replace
-/// silent ones, entering network namespaces, opening cgroups by their ids.
+/// silent ones, entering network namespaces, opening cgroups by their ids, and reading which protocol is above a TCP socket
+/// (`tcp_diag_get_aux`).
 pub(super) const TRACING: &[Capability] = &[
+    Capability::CAP_NET_ADMIN,
     Capability::CAP_BPF,
     Capability::CAP_PERFMON,
     Capability::CAP_SYS_ADMIN,
