@@ -154,21 +154,15 @@ fn a_file_beside_the_output_that_is_refused_leaves_the_output_as_it_was() {
 #[test]
 fn a_report_is_not_one_of_the_files_in_turn() {
     let folder = folder();
-    let said = tcptrace(
-        &folder,
-        &[
-            "record",
-            "-o",
-            "r.arrows",
-            "--rotate",
-            "1M",
-            "--report",
-            "r-000007.arrows",
-        ],
-        Stdio::piped(),
-    );
-    assert_eq!(said.code, Some(2), "{}", said.err);
-    assert!(said.err.contains("the recording has this name"), "{}", said.err);
+    for report in ["r-000007.arrows", "r.arrows"] {
+        let said = tcptrace(
+            &folder,
+            &["record", "-o", "r.arrows", "--rotate", "1M", "--report", report],
+            Stdio::piped(),
+        );
+        assert_eq!(said.code, Some(2), "{report}: {}", said.err);
+        assert!(said.err.contains("the recording has this name"), "{}", said.err);
+    }
 }
 
 #[test]

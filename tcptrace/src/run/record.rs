@@ -112,7 +112,7 @@ fn say(outcome: Result<String, String>) {
 /// The file of the report, made ready before anything is recorded: where it cannot be written is known at once.
 fn report_file(args: &RecordArgs, files: &Files) -> Result<Option<OutFile>, Failure> {
     let Some(path) = &args.report else { return Ok(None) };
-    if files.may_be(path) {
+    if *path == args.output || files.may_number(path) {
         return Err(Failure::Usage(options::wrong(
             "--report",
             "the recording has this name",

@@ -418,9 +418,7 @@ impl Print<'_> {
             Form::Hlog => self.log(&picture),
             Form::Csv | Form::Text | Form::Hgrm => forms::drawn(&picture, wanted.form),
         };
-        if !unless_closed(sink.lines(&text))? {
-            return Ok(());
-        }
+        unless_closed(sink.lines(&text))?;
         // Where one of these is refused, what the output had before is unchanged.
         forms::write_beside(&picture, wanted, inputs)?;
         unless_closed(sink.finish())?;

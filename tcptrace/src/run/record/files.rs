@@ -102,12 +102,10 @@ impl Files {
         Ok(())
     }
 
-    /// Whether a file of this run may have this path.
-    pub(super) fn may_be(&self, path: &Path) -> bool {
-        if !self.is_numbered {
-            return path == self.file;
-        }
-        path.parent() == self.file.parent()
+    /// Whether one of the files in turn may have this path.
+    pub(super) fn may_number(&self, path: &Path) -> bool {
+        self.is_numbered
+            && path.parent() == self.file.parent()
             && path.file_name().is_some_and(|name| self.number(name).is_some())
     }
 
