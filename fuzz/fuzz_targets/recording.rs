@@ -4,14 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::{io::Cursor, ops::ControlFlow};
-use tcptrace::{
-    filter::Filter,
-    output,
-    record::{entry::Told, read::Reader},
-    report::{self, Beginning},
-    source::replay::Replay,
-    view::Sort,
-};
+use tcptrace::{filter::Filter, output, record::{entry::Item, read::Reader, replay::Replay}, report::{self, Beginning}, view::Sort};
 
 /// Continuation and length, then the metadata, at whose end are mark, checksum and the length of the body.
 const PREFIX_BYTES: usize = 8;
@@ -26,19 +19,24 @@ fuzz_target!(|bytes: &[u8]| {
     let mut replay = Replay::new(&reader.origin);
     let is_read = reader.visit(&mut |told| {
         match told {
-            Told::Soon(socks) => replay.foresee(socks),
-            Told::Entry(entry) => replay.apply(entry, &mut |_| {}),
+            Item::Prefetch(socks) => replay.engine.prefetch(socks),
+            Item::Entry(entry) => {
+                if replay.ends_batch(entry) {
+                    replay.finish_batch();
+                }
+                replay.apply(entry);
+            }
         }
         ControlFlow::Continue(())
     });
     assert!(is_read.is_ok_and(|is_read| is_read));
-    replay.end(&mut |_| {});
+    replay.end();
     let report = report::build(
         &reader.origin,
         &replay.engine,
-        &replay.ledger,
-        Beginning::of_run(&replay.ledger),
-        replay.ledger.latest,
+        &replay.run_stats,
+        Beginning::of_run(&replay.run_stats),
+        replay.run_stats.latest,
         &Filter::default(),
         Sort::default(),
     );

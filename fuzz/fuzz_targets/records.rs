@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcptrace::{decode, engine::Engine, event::Nanos};
+use tcptrace::{decode, engine::{Engine, Input}, event::Nanos};
 
 /// The sizes of a record in the ring buffer, of a row of a snapshot, and of one of a scan.
 const RECORD_BYTES: usize = 144;
@@ -21,10 +21,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut engine = Engine::new(4);
     for record in bytes.chunks(RECORD_BYTES) {
         if let Ok(event) = decode::event(record) {
-            engine.ingest(&event, &mut |_| {});
-            engine.settle(event.time, &mut |_| {});
+            engine.apply(Input::Events(&[event]));
+            engine.apply(Input::Settle(event.time));
+            engine.finish_batch();
         }
     }
-    engine.settle(Nanos(u64::MAX), &mut |_| {});
+    engine.apply(Input::Settle(Nanos(u64::MAX)));
     assert!(engine.table.iter().count() <= 4);
 });

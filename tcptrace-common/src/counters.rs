@@ -1,23 +1,25 @@
 //! Per-CPU counters that stay exact when records are lost.
 
+use crate::{EventKind, TimerStep};
+
 /// Rows and columns of the transition matrix: the kernel's states are 1 to 13, and 16 makes the index a mask.
 pub const STATES: usize = 16;
 
-/// Slots of [`Counters::reported`], a power of two: one transition may interrupt another on a CPU, and its mark then
-/// stands beside that one's.
+/// Slots of [`Counters::reported`], a power of two: one transition may interrupt another on a CPU, and its mark is then
+/// stored next to that one's.
 pub const REPORTED: usize = 256;
 
 /// Why a record could not be delivered.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// A transition found the ring buffer full.
+    /// A transition, because the ring buffer was full.
     Transition = 0,
-    /// A timewait sock's record found it full.
+    /// The record of a timewait socket, likewise.
     Timewait = 1,
-    /// A request sock's record found it full.
+    /// The record of a request socket, likewise.
     Request = 2,
-    /// A reset's, an accept's or a new name's record found it full.
+    /// The record of a reset, an accept or a change of name, likewise.
     Other = 3,
 }
 
@@ -26,44 +28,92 @@ impl Loss {
     pub const ALL: [Self; 4] = [Self::Transition, Self::Timewait, Self::Request, Self::Other];
 }
 
-/// One CPU's counters, and what its hooks must remember between two calls.
+/// One CPU's counters, and state that its hooks keep between calls.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
-    /// How often each old × new pair was reported, see [`transition_index`]. TCP only.
+    /// Number of reports of each old × new pair, see [`transition_index`]. TCP only.
     pub transitions: [u64; STATES * STATES],
-    /// Records that found the ring buffer full, by [`Loss`].
+    /// Records lost because the ring buffer was full, by [`Loss`].
     pub lost: [u64; 4],
-    /// How often each hook fired for a socket of ours, by `kind`.
-    pub hits: [u64; 32],
-    /// The timewait sock whose timer is running out on this CPU.
+    /// Number of reports of each hook, see [`Hit`].
+    pub hits: Hits,
+    /// The timewait socket whose timer is expiring on this CPU.
     pub expiring: u64,
-    /// The timewait sock that is handling a segment on this CPU.
+    /// The timewait socket that is handling a segment on this CPU.
     pub segment: u64,
-    /// What that segment means for it, one of [`crate::how`].
+    /// The effect of that segment, an [`EndCause`](crate::EndCause).
     pub segment_how: u64,
     /// Transitions that the first program on the tracepoint has reported and the second has not seen yet.
     pub reported: [u64; REPORTED],
+    /// Whether the first program is running.
+    pub first: u64,
     /// Whether the second program is running.
     pub again: u64,
-    /// Where a pointer becomes a number: one word for each program on the tracepoint.
+    /// Scratch words that turn a pointer into a number: one for each program on the tracepoint.
     pub numbers: [u64; 2],
-    /// Stacks that found their own buffer full.
+    /// Stacks lost because their buffer was full.
     pub lost_stacks: u64,
-    /// Records reserved on this CPU, to ask about the buffer's fill only now and then.
+    /// Records reserved on this CPU, to query the buffer's fill level only periodically.
     pub reserved: u64,
 }
 
+/// Counts of what hooks reported: by [`EventKind`], and by [`TimerStep`] or 0.
+pub type Hits = [[u64; 4]; 16];
+
+/// The counter that a report increments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The kind of event.
+    pub kind: EventKind,
+    /// For a timer: its step.
+    pub step: Option<TimerStep>,
+}
+
+impl Hit {
+    /// The counter of events that are not about timers.
+    #[must_use]
+    pub const fn of(kind: EventKind) -> Self {
+        Self { kind, step: None }
+    }
+
+    /// The counter of a timer's step.
+    #[must_use]
+    pub const fn timer(kind: EventKind, step: TimerStep) -> Self {
+        Self {
+            kind,
+            step: Some(step),
+        }
+    }
+
+    /// Index of the counter.
+    #[inline(always)]
+    pub fn counter(self, hits: &mut Hits) -> &mut u64 {
+        let step = match self.step {
+            Some(step) => step as usize,
+            None => 0,
+        };
+        &mut hits[self.kind as usize & 15][step & 3]
+    }
+
+    /// Value of the counter in `hits`.
+    #[must_use]
+    pub fn count(self, hits: &Hits) -> u64 {
+        hits[self.kind as usize][self.step.map_or(0, |step| step as usize)]
+    }
+}
+
 impl Counters {
-    /// Nothing counted.
+    /// All counters zero.
     pub const ZERO: Self = Self {
         transitions: [0; STATES * STATES],
         lost: [0; 4],
-        hits: [0; 32],
+        hits: [[0; 4]; 16],
         expiring: 0,
         segment: 0,
         segment_how: 0,
         reported: [0; REPORTED],
+        first: 0,
         again: 0,
         numbers: [0; 2],
         lost_stacks: 0,
@@ -71,9 +121,9 @@ impl Counters {
     };
 }
 
-const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 32 + 8 + REPORTED) * 8);
+const _: () = assert!(size_of::<Counters>() == (STATES * STATES + 4 + 64 + 9 + REPORTED) * 8);
 
-/// Where `old` → `new` is counted.
+/// Index of the counter of `old` → `new`.
 #[must_use]
 #[inline(always)]
 pub const fn transition_index(old: u8, new: u8) -> usize {

@@ -1,7 +1,7 @@
 //! The kernel's struct fields that the programs read. The loader looks each up in the running kernel's BTF and
 //! passes the byte offsets in this order; a program reads them as constants.
 
-/// Stands for a field that this kernel does not have.
+/// Offset of a field that the kernel does not have.
 pub const ABSENT: u16 = u16::MAX;
 
 macro_rules! fields {
@@ -14,7 +14,7 @@ macro_rules! fields {
         impl Field {
             /// Every field, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
-            /// How many there are.
+            /// Number of fields.
             pub const COUNT: usize = Self::ALL.len();
 
             /// The kernel's struct that holds it.
@@ -23,13 +23,13 @@ macro_rules! fields {
                 match self { $(Self::$name => $strukt),+ }
             }
 
-            /// The path inside the struct, dotted where it is nested by name.
+            /// The path inside the struct, with dots between nested names.
             #[must_use]
             pub const fn path(self) -> &'static str {
                 match self { $(Self::$name => $path),+ }
             }
 
-            /// Whether no program at all can run without it.
+            /// Whether it is required by every program.
             #[must_use]
             pub const fn is_required(self) -> bool {
                 match self { $(Self::$name => fields!(@$need)),+ }
@@ -47,7 +47,7 @@ fields! {
     LocalV4 = "sock_common"."skc_rcv_saddr", required;
     /// Remote port, network order.
     RemotePort = "sock_common"."skc_dport", required;
-    /// Local port, host order, 0 once the port is given up.
+    /// Local port, host order, 0 once the port is released.
     LocalPort = "sock_common"."skc_num", required;
     /// Address family.
     Family = "sock_common"."skc_family", required;
@@ -59,11 +59,11 @@ fields! {
     RemoteV6 = "sock_common"."skc_v6_daddr", optional;
     /// Local IPv6 address.
     LocalV6 = "sock_common"."skc_v6_rcv_saddr", optional;
-    /// Cookie, 0 until somebody asks.
+    /// Cookie, 0 until it is first requested.
     Cookie = "sock_common"."skc_cookie", required;
-    /// `sk_flags`, in a union with what a request sock keeps there.
+    /// `sk_flags`, in a union with a field of request sockets.
     SkFlags = "sock_common"."skc_flags", required;
-    /// A request sock's listener, in a union with `skc_flags`.
+    /// A request socket's listener, in a union with `skc_flags`.
     Listener = "sock_common"."skc_listener", required;
     /// Protocol.
     Protocol = "sock"."sk_protocol", required;
@@ -71,9 +71,15 @@ fields! {
     Error = "sock"."sk_err", required;
     /// Which directions are shut down: 3 for both.
     Shutdown = "sock"."sk_shutdown", optional;
-    /// Whether the kernel made it for itself: one bit, of which this is the byte.
+    /// Whether the kernel created it for itself: the byte of that bit.
     KernSock = "sock"."sk_kern_sock", optional;
-    /// The socket of a full sock; null where no process has it.
+    /// Whether it is a subflow of an MPTCP socket.
+    IsMptcp = "tcp_sock"."is_mptcp", optional;
+    /// Data of the protocol above TCP.
+    UlpData = "inet_connection_sock"."icsk_ulp_data", optional;
+    /// The MPTCP socket of a subflow.
+    PathOf = "mptcp_subflow_context"."conn", optional;
+    /// `struct socket` of a full socket; null if no process has it open.
     Socket = "sock"."sk_socket", optional;
     /// Accept queue length.
     AcceptQueue = "sock"."sk_ack_backlog", optional;
@@ -93,13 +99,13 @@ fields! {
     BytesAcked = "tcp_sock"."bytes_acked", optional;
     /// Bytes received in order, FIN included.
     BytesReceived = "tcp_sock"."bytes_received", optional;
-    /// When the last segment came, jiffies.
+    /// When the last segment arrived, jiffies.
     RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
     /// Namespace's inode number.
     NetInum = "net"."ns.inum", required;
     /// Leader of the thread group.
     GroupLeader = "task_struct"."group_leader", required;
-    /// Task flags, `PF_KTHREAD` among them.
+    /// Task flags, including `PF_KTHREAD`.
     TaskFlags = "task_struct"."flags", required;
     /// Name.
     Comm = "task_struct"."comm", required;
@@ -109,13 +115,13 @@ fields! {
     Tgid = "task_struct"."tgid", required;
     /// Thread.
     Pid = "task_struct"."pid", required;
-    /// What the task belongs to.
+    /// The task's cgroups.
     Cgroups = "task_struct"."cgroups", optional;
     /// Its cgroup of the unified hierarchy (cgroup v2).
     DefaultCgroup = "css_set"."dfl_cgrp", optional;
-    /// A cgroup's folder.
+    /// A cgroup's directory.
     CgroupNode = "cgroup"."kn", optional;
-    /// The folder's number, which is the cgroup's.
+    /// The directory's ID, which is that of the cgroup.
     NodeId = "kernfs_node"."id", optional;
     /// Substate of a timewait sock.
     TwSubstate = "inet_timewait_sock"."tw_substate", optional;
@@ -127,11 +133,11 @@ fields! {
     TwEntryStamp = "inet_timewait_sock"."tw_entry_stamp", optional;
     /// Timer of a request sock.
     ReqTimer = "request_sock"."rsk_timer", optional;
-    /// A timer's place in the wheel; its second word is null where the timer is not pending.
+    /// A timer's entry in the wheel; its second word is null if the timer is not pending.
     TimerEntry = "timer_list"."entry", optional;
-    /// What a timer calls.
+    /// The function that a timer calls.
     TimerFunction = "timer_list"."function", optional;
-    /// When it does, jiffies.
+    /// When the timer expires, jiffies.
     TimerExpires = "timer_list"."expires", optional;
     /// Start of a packet's buffer.
     SkbHead = "sk_buff"."head", optional;
@@ -141,9 +147,9 @@ fields! {
     SocketSk = "socket"."sk", optional;
     /// The file of a socket.
     SocketFile = "socket"."file", optional;
-    /// What can be done with a file: `socket_file_ops` for a socket.
+    /// Operations of a file: `socket_file_ops` for a socket.
     FileOps = "file"."f_op", optional;
-    /// The socket of a file that is one.
+    /// The socket of a socket's file.
     FilePrivate = "file"."private_data", optional;
     /// Inode of a file.
     FileInode = "file"."f_inode", optional;
@@ -159,7 +165,7 @@ fields! {
     RegsSp = "pt_regs"."sp", optional;
     /// Frame pointer.
     RegsBp = "pt_regs"."bp", optional;
-    /// Code segment: which of two says whether the program is a 32-bit one.
+    /// Code segment: shows whether the program is 32-bit.
     RegsCs = "pt_regs"."cs", optional;
     /// Number of the system call.
     RegsOrigAx = "pt_regs"."orig_ax", optional;

@@ -1,5 +1,5 @@
-//! The bytes that cross from the kernel side to userspace: one record, one counter block, one table of field
-//! offsets. Integers only; what they mean is decided in `tcptrace::decode`.
+//! The data shared by kernel side and userspace: records, counters, and the table of field
+//! offsets. Integers only, which `tcptrace::decode` interprets.
 #![no_std]
 
 mod counters;
@@ -7,12 +7,14 @@ mod fields;
 mod record;
 mod row;
 mod stack;
+mod vocabulary;
 
-pub use counters::{Counters, Loss, REPORTED, STATES, transition_index};
+pub use counters::{Counters, Hit, Hits, Loss, REPORTED, STATES, transition_index};
 pub use fields::{ABSENT, Field};
-pub use record::{RECORD_VERSION, Record, flag, how, kind};
-pub use row::{HOLDER_VERSION, HolderRow, ROW_VERSION, SockRow, row_kind};
-pub use stack::{STACK_BYTES, STACK_CHAIN, STACK_VERSION, StackRecord, stack_kind};
+pub use record::{RECORD_VERSION, Record, flag};
+pub use row::{HOLDER_VERSION, HolderRow, ROW_VERSION, SockRow};
+pub use stack::{STACK_BYTES, STACK_CHAIN, STACK_VERSION, StackRecord};
+pub use vocabulary::{Call, EndCause, EventKind, SockKind, TimerStep};
 
 /// The kernel's numbers for TCP states, `enum` in `include/net/tcp_states.h`.
 pub mod state {
@@ -38,6 +40,6 @@ pub mod state {
     pub const LISTEN: u8 = 10;
     /// `TCP_CLOSING`
     pub const CLOSING: u8 = 11;
-    /// `TCP_NEW_SYN_RECV`: a request sock; shown as SYN_RECV.
+    /// `TCP_NEW_SYN_RECV`: a request socket; shown as SYN_RECV.
     pub const NEW_SYN_RECV: u8 = 12;
 }

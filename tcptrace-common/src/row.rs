@@ -1,19 +1,9 @@
-//! What the iterators write: one row a socket, one row an open file that is a socket.
+//! Rows that the iterators write: one per socket, and one per open file that is a socket.
 
 /// Layout version of [`SockRow`].
-pub const ROW_VERSION: u8 = 1;
+pub const ROW_VERSION: u8 = 2;
 /// Layout version of [`HolderRow`].
-pub const HOLDER_VERSION: u8 = 2;
-
-/// What kind of sock a row was read from.
-pub mod row_kind {
-    /// `struct tcp_sock`.
-    pub const FULL: u8 = 1;
-    /// `struct tcp_timewait_sock`.
-    pub const TIMEWAIT: u8 = 2;
-    /// `struct tcp_request_sock`.
-    pub const REQUEST: u8 = 3;
-}
+pub const HOLDER_VERSION: u8 = 3;
 
 /// One socket as the `tcp` iterator found it.
 #[repr(C)]
@@ -25,7 +15,7 @@ pub struct SockRow {
     pub cookie: u64,
     /// Address of the kernel object, as in `Record`.
     pub sock: u64,
-    /// Cookie of the listener, request socks only.
+    /// Cookie of the listener, request sockets only.
     pub listener: u64,
     /// Local address, network order; IPv4 in the first four bytes.
     pub local_addr: [u8; 16],
@@ -41,11 +31,11 @@ pub struct SockRow {
     pub protocol: u16,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Owner's uid as the iterator reports it.
+    /// Owner's UID as the iterator reports it.
     pub uid: u32,
-    /// State, or a timewait sock's substate.
+    /// State, or a timewait socket's substate.
     pub state: u8,
-    /// One of [`row_kind`].
+    /// A [`SockKind`](crate::SockKind).
     pub kind: u8,
     /// [`ROW_VERSION`].
     pub version: u8,
@@ -57,13 +47,13 @@ pub struct SockRow {
     pub unsent: u32,
     /// `tw_entry_stamp`, low 32 bits of the kernel's millisecond clock, or 0.
     pub entry_stamp_ms: u32,
-    /// `timer->expires`, jiffies, timewait and request socks; 0 for others.
+    /// `timer->expires`, jiffies, of timewait and request sockets; 0 for others.
     pub expires_jiffies: u64,
     /// `jiffies` when the row was written.
     pub jiffies: u64,
-    /// `tcp_sock.rcv_tstamp`: low 32 bits of jiffies when the last segment came.
+    /// `tcp_sock.rcv_tstamp`: low 32 bits of jiffies when the last segment arrived.
     pub received_jiffies: u32,
-    /// Inode number of the socket's file, or 0 where no file holds it.
+    /// Inode number of the socket's file, or 0 if it has none.
     pub inode: u32,
 }
 
@@ -77,7 +67,7 @@ pub struct HolderRow {
     pub cookie: u64,
     /// `start_boottime` of the thread group's leader, nanoseconds.
     pub start_ns: u64,
-    /// cgroup v2 id of the task, 0 where this kernel does not tell.
+    /// cgroup v2 ID of the task, 0 if the kernel does not provide it.
     pub cgroup: u64,
     /// `comm` of the thread group's leader.
     pub comm: [u8; 16],
@@ -87,12 +77,12 @@ pub struct HolderRow {
     pub fd: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// `sk_err`, an errno that the program has not been told yet, or 0. State CLOSE only, as all below but the
-    /// last three: the `tcp` iterator shows the others.
+    /// `sk_err`, the pending error, an errno, or 0. State CLOSE only.
     pub error: u32,
-    /// Local address, network order; IPv4 in the first four bytes.
+    /// Local address, network order; IPv4 in the first four bytes. Endpoints are filled in for sockets in CLOSE
+    /// and MPTCP sockets only: the `tcp` iterator shows the others.
     pub local_addr: [u8; 16],
-    /// Remote address; zero where the socket was never connected.
+    /// Remote address; zero if the socket was never connected.
     pub remote_addr: [u8; 16],
     /// Local port, host order.
     pub local_port: u16,
@@ -104,6 +94,10 @@ pub struct HolderRow {
     pub state: u8,
     /// [`HOLDER_VERSION`].
     pub version: u8,
+    /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
+    pub protocol: u16,
+    /// Padding to a multiple of 8 bytes: zeroes.
+    pub reserved: [u16; 3],
 }
 
-const _: () = assert!(size_of::<HolderRow>() == 96 && align_of::<HolderRow>() == 8);
+const _: () = assert!(size_of::<HolderRow>() == 104 && align_of::<HolderRow>() == 8);

@@ -1,5 +1,5 @@
-//! What the loader tells the programs: constants in read-only data, known to the verifier when it checks them,
-//! so that a branch on one that is not taken costs nothing.
+//! Constants that the loader sets, in read-only data: the verifier knows their values,
+//! so that a branch that is not taken costs nothing.
 
 use aya_ebpf::Global;
 use core::ptr;
@@ -9,27 +9,27 @@ use tcptrace_common::{ABSENT, Field};
 #[unsafe(no_mangle)]
 static OFFSETS: [u16; Field::COUNT] = [ABSENT; Field::COUNT];
 
-/// 1 where `bpf_get_socket_cookie` may be called by tracing programs (Linux 5.12).
+/// 1 if `bpf_get_socket_cookie` may be called by tracing programs (Linux 5.12).
 #[unsafe(no_mangle)]
 static HAS_COOKIE: Global<u8> = Global::new(0);
 
-/// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
+/// 1 if `bpf_get_current_task_btf` exists (Linux 5.11).
 #[unsafe(no_mangle)]
 static HAS_TASK_BTF: Global<u8> = Global::new(0);
 
-/// 1 where `bpf_sock_from_file` exists (Linux 5.11).
+/// 1 if `bpf_sock_from_file` exists (Linux 5.11).
 #[unsafe(no_mangle)]
 static HAS_SOCK_FROM_FILE: Global<u8> = Global::new(0);
 
-/// Address of the kernel's `socket_file_ops`, where that helper does not exist.
+/// Address of the kernel's `socket_file_ops`, if that helper does not exist.
 #[unsafe(no_mangle)]
 static SOCKET_FILE_OPS: Global<u64> = Global::new(0);
 
-/// 1 where protocols other than TCP are wanted.
+/// 1 if protocols other than TCP are traced.
 #[unsafe(no_mangle)]
 static ALL_PROTOCOLS: Global<u8> = Global::new(0);
 
-/// Bytes in the ring buffer from which on the reader is woken.
+/// Fill level of the ring buffer, bytes, at which the reader is woken.
 #[unsafe(no_mangle)]
 static WAKE_BYTES: Global<u64> = Global::new(0);
 

@@ -8,12 +8,12 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use core::cell::UnsafeCell;
-use tcptrace_common::{Counters, Loss, RECORD_VERSION, Record, StackRecord};
+use tcptrace_common::{Counters, EventKind, Hit, Loss, RECORD_VERSION, Record, StackRecord, TimerStep};
 
 /// The loader sets the real size.
 const BUFFER_BYTES: u32 = 8 << 20;
 
-/// One record in this many, on each CPU, asks how full the buffer is.
+/// One record in this many, on each CPU, queries the buffer's fill level.
 const FILL_CHECK_MASK: u64 = 31;
 
 #[map]
@@ -60,11 +60,31 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
 
 /// Reserves a record of `kind`, lets `fill` complete it and submits it; a full buffer is counted as `loss`.
 #[inline(always)]
-pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl FnOnce(&mut Record)) {
-    counters.hits[(kind & 31) as usize] += 1;
+pub(crate) fn record(counters: &mut Counters, kind: EventKind, loss: Loss, fill: impl FnOnce(&mut Record)) {
+    hit(counters, Hit::of(kind), loss, fill);
+}
+
+/// The same for a timer.
+#[inline(always)]
+pub(crate) fn timer(
+    counters: &mut Counters,
+    kind: EventKind,
+    step: TimerStep,
+    loss: Loss,
+    fill: impl FnOnce(&mut Record),
+) {
+    hit(counters, Hit::timer(kind, step), loss, |record| {
+        record.detail = step as u8;
+        fill(record);
+    });
+}
+
+#[inline(always)]
+fn hit(counters: &mut Counters, hit: Hit, loss: Loss, fill: impl FnOnce(&mut Record)) {
+    *hit.counter(&mut counters.hits) += 1;
     let Some(mut entry) = RECORDS.reserve::<Record>(0) else {
         counters.lost[loss as usize] += 1;
-        // Two CPUs at once may count one for two: what matters is that the number changes.
+        // Two CPUs at once may add one instead of two: what matters is that the number changes.
         LOST.set(LOST.get() + 1);
         return;
     };
@@ -76,22 +96,19 @@ pub(crate) fn record(counters: &mut Counters, kind: u8, loss: Loss, fill: impl F
     };
     // SAFETY: the helper has no preconditions.
     record.time_ns = unsafe { bpf_ktime_get_ns() };
-    record.kind = kind;
+    record.kind = hit.kind as u8;
     record.version = RECORD_VERSION;
     record.lost = LOST.get() as u32;
     fill(record);
     counters.reserved += 1;
     let wake = counters.reserved & FILL_CHECK_MASK == 0
         && RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) >= config::wake_bytes();
-    let wake_flag = if wake {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
+    // 0: the kernel wakes the reader for the first record after it has read everything.
+    let wake_flag = if wake { BPF_RB_FORCE_WAKEUP } else { 0 };
     entry.submit(u64::from(wake_flag));
 }
 
-/// Room for a stack, with what was there before in it; where there is none, that is counted.
+/// Space for a stack, uninitialised; if there is none, that is counted.
 #[inline(always)]
 pub(crate) fn stack() -> Option<RingBufEntry<StackRecord>> {
     let entry = STACKS.reserve::<StackRecord>(0);
@@ -103,7 +120,7 @@ pub(crate) fn stack() -> Option<RingBufEntry<StackRecord>> {
     entry
 }
 
-/// Hands a stack over. Nobody is woken: its reader looks every few milliseconds.
+/// Submits a stack without a wake-up: its reader polls every few milliseconds.
 #[inline(always)]
 pub(crate) fn submit_stack(entry: RingBufEntry<StackRecord>) {
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));

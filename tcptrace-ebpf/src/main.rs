@@ -17,7 +17,7 @@ mod hooks;
 mod sock;
 mod task;
 
-// Where it is checked and documented for the host, which unwinds, the standard library says how to panic.
+// When checked and documented for the host, which unwinds, the standard library provides the panic handler.
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 

@@ -1,19 +1,21 @@
-//! Reads the kernel's socks. Every offset comes from the running kernel's BTF, see `config`.
+//! Reads the kernel's sockets. Every offset comes from the running kernel's BTF, see `config`.
 
 use crate::config::{has, has_cookie, kern_sock_mask, offset};
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel,
-    generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
+    generated::{self, bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
 };
-use tcptrace_common::{Field, Record};
+use core::mem::MaybeUninit;
+use tcptrace_common::{Field, Record, state};
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u16 = 6;
+pub(crate) const IPPROTO_MPTCP: u16 = 262;
 
-/// How a program gets at kernel memory.
+/// How a program reads kernel memory.
 pub(crate) trait Load {
-    /// The value `offset` bytes behind `base`, or zeroes where it cannot be read.
+    /// The value `offset` bytes after `base`, or zeroes if it cannot be read.
     ///
     /// # Safety
     /// All-zero bytes must be a valid `T`, and `base` must satisfy the implementation.
@@ -32,7 +34,7 @@ impl Load for Direct {
     }
 }
 
-/// For pointers that came out of arithmetic: a helper that survives any address.
+/// For pointers that result from arithmetic: a helper that tolerates any address.
 pub(crate) struct Probe;
 
 impl Load for Probe {
@@ -43,13 +45,19 @@ impl Load for Probe {
     }
 }
 
-/// Fills in family, both ends, the namespace and the address of the object at `sock`, whose head is a
-/// `struct sock_common` as in full, timewait and request socks alike.
+/// Fills in family, both endpoints, the namespace and the address of the object at `sock`, which begins with a
+/// `struct sock_common`, as full, timewait and request sockets do.
 #[inline(always)]
 pub(crate) fn fill_ends<L: Load>(record: &mut Record, sock: *const u8) {
-    // SAFETY: callers choose `L` to suit the pointer; every type read is an integer.
+    record.sock = sock as u64;
+    fill_ends_from::<L, L>(record, sock);
+}
+
+/// The same but for the address, from the object's fields at `sock`, and with `N` from the namespace that they point to.
+#[inline(always)]
+fn fill_ends_from<L: Load, N: Load>(record: &mut Record, sock: *const u8) {
+    // SAFETY: callers choose `L` and `N` to suit the pointers; every type read is an integer.
     unsafe {
-        record.sock = sock as u64;
         record.family = L::load(sock, offset(Field::Family));
         record.remote_port = L::load::<u16>(sock, offset(Field::RemotePort)).swap_bytes();
         record.local_port = L::load(sock, offset(Field::LocalPort));
@@ -87,25 +95,77 @@ pub(crate) fn fill_ends<L: Load>(record: &mut Record, sock: *const u8) {
                 .write_unaligned(local);
         }
         let net: *const u8 = L::load(sock, offset(Field::Net));
-        record.netns = L::load(net, offset(Field::NetInum));
+        record.netns = N::load(net, offset(Field::NetInum));
     }
 }
 
-/// The cookie of the sock that the verifier knows `sock` to be, made where there was none.
-#[inline(always)]
-pub(crate) fn cookie(sock: *const u8) -> u64 {
-    // SAFETY: the helper checks its argument's type; the load is one of an integer inside `sock_common`.
-    unsafe {
-        if has_cookie() != 0 {
-            bpf_get_socket_cookie(sock.cast_mut().cast())
+/// Length of [`Copied`]: `struct sock_common`, and the substate of a timewait socket.
+const COPIED_BYTES: usize = 144;
+
+/// The beginning of a timewait or request socket of which only the address is known, by a single call of the helper.
+#[repr(C, align(8))]
+pub(crate) struct Copied([u8; COPIED_BYTES]);
+
+impl Copied {
+    /// Copies the beginning of `sock`; zeroes if it cannot be read.
+    #[inline(always)]
+    pub(crate) fn of(sock: *const u8) -> Self {
+        let mut copied = MaybeUninit::<Self>::uninit();
+        // SAFETY: the helper writes all of the bytes, zeroes where it fails.
+        unsafe {
+            generated::bpf_probe_read_kernel(copied.as_mut_ptr().cast(), COPIED_BYTES as u32, sock.cast());
+            copied.assume_init()
+        }
+    }
+
+    /// Fills in both endpoints, the namespace, the address and the cookie stored in `sock`, of which this is a copy.
+    #[inline(always)]
+    pub(crate) fn fill(&self, record: &mut Record, sock: *const u8) {
+        // The verifier knows the offsets, and that one of the branches is never taken.
+        if offset(Field::LocalV4) + 4 <= COPIED_BYTES
+            && offset(Field::LocalPort) + 2 <= COPIED_BYTES
+            && offset(Field::RemotePort) + 2 <= COPIED_BYTES
+            && offset(Field::Net) + 8 <= COPIED_BYTES
+            && (!has(Field::LocalV6) || offset(Field::LocalV6) + 16 <= COPIED_BYTES)
+        {
+            record.sock = sock as u64;
+            fill_ends_from::<Direct, Probe>(record, self.0.as_ptr());
         } else {
-            Direct::load(sock, offset(Field::Cookie))
+            fill_ends::<Probe>(record, sock);
+        }
+        record.cookie = self.load(sock, offset(Field::Cookie));
+    }
+
+    /// The value at `offset`, from `sock` itself if it is not in the copy.
+    #[inline(always)]
+    pub(crate) fn load<T: Copy>(&self, sock: *const u8, offset: usize) -> T {
+        // SAFETY: the bytes are in the copy, or `Probe` survives any address; callers read integers and pointers.
+        unsafe {
+            if offset + size_of::<T>() <= COPIED_BYTES {
+                Direct::load(self.0.as_ptr(), offset)
+            } else {
+                Probe::load(sock, offset)
+            }
         }
     }
 }
 
-/// Fills in what a full TCP socket that has become CLOSE still knows: the bytes that it carried, and its local port,
-/// which `skc_num` has given up and `inet_sport` has not.
+/// The cookie of `sock`, whose type the verifier knows; assigned if there was none.
+#[inline(always)]
+pub(crate) fn cookie(sock: *const u8) -> u64 {
+    // SAFETY: the helper checks its argument's type; the load is one of an integer inside `sock_common`.
+    unsafe {
+        let stored = Direct::load(sock, offset(Field::Cookie));
+        if stored != 0 || has_cookie() == 0 {
+            stored
+        } else {
+            bpf_get_socket_cookie(sock.cast_mut().cast())
+        }
+    }
+}
+
+/// Fills in what a full TCP socket in CLOSE still has: the bytes that it carried, whether an error
+/// belongs to this end, and its local port, which `inet_sport` still has, but not `skc_num`.
 #[inline(always)]
 pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
     // SAFETY: the helper answers null unless `sock` is a full TCP socket, which begins with an `inet_sock`.
@@ -117,6 +177,15 @@ pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
         if record.local_port == 0 {
             record.local_port = Direct::load::<u16>(tcp, offset(Field::Sport)).swap_bytes();
         }
+        // An earlier error is not the cause of an end at which everything was acknowledged, including the FIN.
+        if record.old == state::LAST_ACK
+            && has(Field::SndUna)
+            && has(Field::WriteSeq)
+            && Direct::load::<u32>(tcp, offset(Field::SndUna))
+                == Direct::load::<u32>(tcp, offset(Field::WriteSeq))
+        {
+            record.error = 0;
+        }
         if has(Field::BytesAcked) && has(Field::BytesReceived) {
             record.bytes_acked = Direct::load(tcp, offset(Field::BytesAcked));
             record.bytes_received = Direct::load(tcp, offset(Field::BytesReceived));
@@ -124,15 +193,28 @@ pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
     }
 }
 
-/// Whether the kernel made the full socket `sock` for itself.
+/// Whether the kernel created the full socket `sock` for itself. A subflow belongs to the holder of its MPTCP socket.
 #[inline(always)]
 pub(crate) fn is_kernels_own(sock: *const u8) -> bool {
-    // SAFETY: the verifier checks that the byte covers the bit.
-    has(Field::KernSock)
-        && unsafe { Direct::load::<u8>(sock, offset(Field::KernSock)) } & kern_sock_mask() != 0
+    if !has(Field::KernSock) {
+        return false;
+    }
+    // SAFETY: the verifier checks that the byte covers the bit; `Probe` survives any address.
+    unsafe {
+        if Direct::load::<u8>(sock, offset(Field::KernSock)) & kern_sock_mask() == 0 {
+            return false;
+        }
+        let knows_paths = has(Field::IsMptcp) && has(Field::UlpData) && has(Field::PathOf);
+        if !knows_paths || Probe::load::<u8>(sock, offset(Field::IsMptcp)) == 0 {
+            return true;
+        }
+        let context: *const u8 = Probe::load(sock, offset(Field::UlpData));
+        let whole: *const u8 = Probe::load(context, offset(Field::PathOf));
+        whole.is_null() || Probe::load::<u8>(whole, offset(Field::KernSock)) & kern_sock_mask() != 0
+    }
 }
 
-/// The cookie that is written in a sock of which only the address is known; 0 where nobody has asked for it.
+/// The cookie stored in a socket of which only the address is known; 0 if it was never requested.
 #[inline(always)]
 pub(crate) fn stored_cookie(sock: *const u8) -> u64 {
     // SAFETY: `Probe` survives any address.

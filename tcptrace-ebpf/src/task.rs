@@ -1,4 +1,4 @@
-//! Reads the running task. Callers decide when that task has anything to do with the socket.
+//! Reads the current task. Callers decide whether that task is related to the socket.
 
 use crate::{
     config::{has_task_btf, offset},
@@ -12,7 +12,7 @@ use tcptrace_common::{Field, Record, flag, state};
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// Whether a system call of the socket's owner makes this transition, so that the running task is the owner:
+/// Whether a system call of the socket's owner makes this transition, so that the current task is the owner:
 /// `connect`, `listen`, and what `close` and `shutdown` do under the socket's lock.
 #[inline(always)]
 pub(crate) fn makes(old: u8, new: u8) -> bool {
@@ -23,7 +23,7 @@ pub(crate) fn makes(old: u8, new: u8) -> bool {
         || old == new
 }
 
-/// Names the running task in `record`: its thread group, start time, the leader's name and the cgroup.
+/// Fills in the current task in `record`: its thread group, start time, the leader's name and the cgroup.
 #[inline(always)]
 pub(crate) fn fill(record: &mut Record) {
     // SAFETY: both helpers return the running task, which outlives the program's run.
@@ -37,7 +37,7 @@ pub(crate) fn fill(record: &mut Record) {
     }
 }
 
-/// The same of another task, without its cgroup.
+/// The same for another task, without its cgroup.
 ///
 /// # Safety
 /// `task` must be a `task_struct` that `L` can load from.

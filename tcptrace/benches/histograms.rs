@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use tcptrace::{
     event::{Nanos, TcpState},
     stats::{
-        cells::Cells,
+        bins::Bins,
         measure::{Kind, Measure},
         totals::{self, LONGEST},
     },
@@ -32,7 +32,7 @@ fn print_memory() {
     }
     for count in [10, 1_000, 100_000] {
         let mut random = Random(1);
-        let mut cells = Cells::default();
+        let mut cells = Bins::default();
         for _ in 0..count {
             cells.record(DWELL, Kind::Finished, random.dwell());
         }
@@ -57,7 +57,7 @@ fn record_in_hdrhistogram(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_size = 1, sample_count = 3_000)]
 fn record_in_cells(bencher: Bencher<'_, '_>) {
-    let mut cells = Cells::default();
+    let mut cells = Bins::default();
     let mut random = Random(1);
     bencher
         .counter(ItemsCount::new(BATCH))

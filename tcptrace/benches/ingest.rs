@@ -5,18 +5,18 @@
 use divan::{Bencher, counter::ItemsCount};
 use std::{fs, net::Ipv4Addr};
 use tcptrace::{
-    engine::Engine,
+    engine::{Engine, Input, collector::Collector},
     event::{
-        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
         },
-        TimerStep, What,
+        TimerStep,
     },
     filter::Filter,
     source::live,
-    stats::{collector::Collector, key::By},
+    stats::key::By,
 };
 
 const BATCH: usize = 1_000;
@@ -58,10 +58,11 @@ fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
             for drained in events.chunks(live::BATCH) {
-                engine.ingest_all(drained, &mut |change| collector.take(change));
+                engine.apply(Input::Events(drained));
             }
-            engine.settle(events[BATCH - 1].time, &mut |change| collector.take(change));
-            collector.sort(&engine);
+            engine.apply(Input::Settle(events[BATCH - 1].time));
+            engine.finish_batch();
+            collector.count(&engine);
             events
         });
 }
@@ -73,12 +74,12 @@ fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {
         .counter(ItemsCount::new(BATCH))
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
-            let mut changes = 0_u64;
             for drained in events.chunks(live::BATCH) {
-                engine.ingest_all(drained, &mut |_| changes += 1);
+                engine.apply(Input::Events(drained));
             }
-            engine.settle(events[BATCH - 1].time, &mut |_| changes += 1);
-            (events, changes)
+            engine.apply(Input::Settle(events[BATCH - 1].time));
+            engine.finish_batch();
+            (events, engine.batch().len())
         });
     assert_eq!(
         engine.table.tally.impossible, 0,
@@ -150,10 +151,10 @@ impl Traffic {
         for number in 0..u32::try_from(self.connections.len()).expect("made from a u32") {
             self.visit(number);
             self.visit(number);
-            for event in self.ahead.drain(..) {
-                engine.ingest(&event, &mut |_| {});
-            }
-            engine.settle(self.time, &mut |_| {});
+            engine.apply(Input::Events(&self.ahead));
+            self.ahead.clear();
+            engine.apply(Input::Settle(self.time));
+            engine.finish_batch();
         }
     }
 
@@ -190,7 +191,7 @@ impl Traffic {
                 false
             }
             (true, 4) => {
-                let what = What::TimewaitSegment {
+                let what = EventData::TimewaitSegment {
                     substate: TimeWait,
                     is_reset: false,
                 };
@@ -234,7 +235,7 @@ impl Traffic {
         if old == Listen {
             sock.cookie = 0;
         }
-        let what = What::State {
+        let what = EventData::State {
             old,
             new,
             error: 0,
@@ -248,7 +249,7 @@ impl Traffic {
 
     fn timewait_timer(&mut self, number: u32, step: TimerStep, substate: TcpState) {
         let sock = sock(number, self.generation(number));
-        self.report(number, sock, What::TimewaitTimer { step, substate });
+        self.report(number, sock, EventData::TimewaitTimer { step, substate });
     }
 
     fn request_timer(&mut self, number: u32, step: TimerStep) -> bool {
@@ -256,7 +257,7 @@ impl Traffic {
             cookie: 0,
             address: sock(number, 0).address + 64,
         };
-        self.report(number, sock, What::RequestTimer { step, listener: 1 });
+        self.report(number, sock, EventData::RequestTimer { step, listener: 1 });
         false
     }
 
@@ -266,7 +267,7 @@ impl Traffic {
         self.refused += 1;
         let sock = sock(number, self.refused);
         for (old, new) in [(Close, SynSent), (SynSent, Close)] {
-            let what = What::State {
+            let what = EventData::State {
                 old,
                 new,
                 error: 111,
@@ -278,16 +279,16 @@ impl Traffic {
         }
     }
 
-    fn report(&mut self, number: u32, sock: SockRef, what: What) {
+    fn report(&mut self, number: u32, sock: SockRef, what: EventData) {
         self.time = self.time.plus(GAP);
         let is_by_owner = matches!(
             what,
-            What::State {
+            EventData::State {
                 new: SynSent | FinWait1 | LastAck,
                 ..
             }
         );
-        let ends = Ends::new(
+        let endpoints = Endpoints::new(
             (
                 Ipv4Addr::new(10, 0, 0, 1).into(),
                 if number.is_multiple_of(2) { 40_000 } else { 80 },
@@ -297,10 +298,10 @@ impl Traffic {
         self.ahead.push(Event {
             time: self.time,
             sock,
-            ends,
+            endpoints,
             netns: 4_026_531_840,
             protocol: 6,
-            what,
+            data: what,
             task: is_by_owner.then(|| task(number)),
             is_kernel_socket: false,
             lost: 0,

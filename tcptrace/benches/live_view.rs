@@ -5,8 +5,8 @@ use divan::Bencher;
 use ratatui::{Terminal, backend::TestBackend};
 use std::{net::Ipv4Addr, time::Duration};
 use tcptrace::{
-    engine::Engine,
-    event::{Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task, TcpState, What},
+    engine::{Engine, Input},
+    event::{Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState},
     filter::Filter,
     tui::{app::App, content::Content, draw, gather::Gather, keys::Key, theme::Theme},
     view::{Context, Sort},
@@ -25,7 +25,7 @@ fn main() {
 #[divan::bench(args = ['1', '2', '3', '4', '5'], sample_size = 1, sample_count = 20)]
 fn frame(bencher: Bencher<'_, '_>, view: char) {
     let mut engine = engine();
-    let mut gather = Gather::new(&mut engine, Nanos(0));
+    let mut gather = Gather::new(&mut engine, Nanos(0), &Filter::default());
     let mut app = App::new(
         Theme::COLOUR,
         Sort::default(),
@@ -39,14 +39,11 @@ fn frame(bencher: Bencher<'_, '_>, view: char) {
         now = now.plus(Nanos::from_secs(1));
         let context = Context {
             watched: now,
-            frame: Nanos::from_secs(1),
             ..Context::default()
         };
         let everything = Filter::default();
         gather.frame(&mut app.content, &mut engine, now, context, &everything);
-        let place = app.stop().place;
-        gather.rows(&mut app.content, &engine, now, &everything, &place);
-        app.arrange();
+        gather.rows(&mut app, &engine, now, &everything);
         terminal
             .draw(|frame| app.areas = draw::draw(&app, frame.buffer_mut()))
             .expect("a test's terminal");
@@ -61,7 +58,7 @@ fn frame(bencher: Bencher<'_, '_>, view: char) {
 #[divan::bench(sample_size = 1, sample_count = 20)]
 fn judge(bencher: Bencher<'_, '_>) {
     let mut engine = engine();
-    let mut gather = Gather::new(&mut engine, Nanos(0));
+    let mut gather = Gather::new(&mut engine, Nanos(0), &Filter::default());
     let mut content = Content::default();
     let mut now = NOW;
     bencher.bench_local(|| {
@@ -89,36 +86,33 @@ fn change(engine: &mut Engine, number: u32, old: TcpState, new: TcpState) {
     let remote = Ipv4Addr::from(0x0a00_0000 + number / 60_000);
     let mut comm = [0; 16];
     comm[..6].copy_from_slice(b"server");
-    engine.ingest(
-        &Event {
-            time: Nanos(1_000_000_000 + u64::from(number) * 1_000),
-            sock: SockRef {
-                cookie: u64::from(number) + 1,
-                address: 0xffff_8880_0000_0000 + (u64::from(number) << 11),
-            },
-            ends: Ends::new((Ipv4Addr::new(10, 1, 0, 1).into(), port), (remote.into(), 443)),
-            netns: 4_026_531_840,
-            protocol: 6,
-            what: What::State {
-                old,
-                new,
-                error: 0,
-                fin_received: new == TcpState::CloseWait,
-                is_orphan: false,
-                bytes: Bytes::default(),
-            },
-            task: (new == TcpState::SynSent).then_some(Task {
-                process: ProcessKey {
-                    pid: 1_000 + number % 100,
-                    start_ns: 1,
-                },
-                comm,
-                cgroup: 1,
-                is_kernel_thread: false,
-            }),
-            is_kernel_socket: false,
-            lost: 0,
+    engine.apply(Input::Events(&[Event {
+        time: Nanos(1_000_000_000 + u64::from(number) * 1_000),
+        sock: SockRef {
+            cookie: u64::from(number) + 1,
+            address: 0xffff_8880_0000_0000 + (u64::from(number) << 11),
         },
-        &mut |_| {},
-    );
+        endpoints: Endpoints::new((Ipv4Addr::new(10, 1, 0, 1).into(), port), (remote.into(), 443)),
+        netns: 4_026_531_840,
+        protocol: 6,
+        data: EventData::State {
+            old,
+            new,
+            error: 0,
+            fin_received: new == TcpState::CloseWait,
+            is_orphan: false,
+            bytes: Bytes::default(),
+        },
+        task: (new == TcpState::SynSent).then_some(Task {
+            process: ProcessKey {
+                pid: 1_000 + number % 100,
+                start_ns: 1,
+            },
+            comm,
+            cgroup: 1,
+            is_kernel_thread: false,
+        }),
+        is_kernel_socket: false,
+        lost: 0,
+    }]));
 }

@@ -1,45 +1,47 @@
 //! What a recording costs on disk, and how fast it is read and replayed: a million connections to many hosts, half of
 //! them a client's that closes first, half a server's, each event at a time of its own; once on a calm server and once
 //! on a busy one, whose TIME_WAITs no cache holds. Beside it, what pyarrow takes to decode the same file on one thread,
-//! where `cargo xtask analysts` has installed it. `TCPTRACE_BENCH_RECORDING` names a file to measure instead,
+//! where `cargo xtask arrow-readers` has installed it. `TCPTRACE_BENCH_RECORDING` names a file to measure instead,
 //! `TCPTRACE_BENCH_KEEP` one to write, the busy server's in the end.
 
-use nix::time::{ClockId, clock_gettime};
 use std::{
-    cmp::Reverse, collections::BinaryHeap, env, fs, hint::black_box, io::Cursor, net::Ipv4Addr,
-    ops::ControlFlow, sync::Arc, time::Duration,
+    cmp::Reverse,
+    collections::BinaryHeap,
+    env, fs,
+    hint::black_box,
+    io::Cursor,
+    net::Ipv4Addr,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 use tcptrace::{
     event::{
-        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
         },
-        TimerStep, What,
+        TimerStep,
     },
-    kernel::clock::Anchor,
+    kernel::clock::ClockPair,
     record::{
-        entry::{Entry, Told},
+        entry::{Entry, Item},
         origin::Origin,
         read::Reader,
+        replay::Replay,
         write::Encoder,
     },
-    source::replay::Replay,
 };
-use tcptrace_tests::analysts;
+use tcptrace_tests::arrow_readers;
 
 const CONNECTIONS: u64 = 1_000_000;
 
 /// New connections a second: those in TIME_WAIT are about 3,000 and 60,000.
 const RATES: [u64; 2] = [100, 2_000];
 
-/// The time of each stretch of entries is its best of so many rounds, and a figure is their sum: what else runs on the
-/// machine slows whole seconds down by half, and some stretch of every round is spared.
+/// A time is that of the fastest of so many rounds: what else runs on the machine slows the others down.
 const ROUNDS: usize = 8;
-
-/// Entries of a stretch.
-const STRETCH: u64 = 65_536;
 
 /// Decodes a file so many times and prints how many rows it has, and the seconds of processor time that they take: for
 /// each batch, which is about a stretch, its best.
@@ -77,8 +79,8 @@ fn main() {
 
 fn measure(bytes: Vec<u8>) {
     let bytes: Arc<[u8]> = bytes.into();
-    let (read, entries) = best(|laps| count_entries(&bytes, laps));
-    let (replayed, (events, changes, live)) = best(|laps| replay(&bytes, laps));
+    let (read, entries) = best(|| count_entries(&bytes));
+    let (replayed, (events, changes, live)) = best(|| replay(&bytes));
     println!(
         "{} bytes, {entries} entries, {events} events, {changes} transitions, {live} connections at the end",
         bytes.len()
@@ -94,101 +96,65 @@ fn measure(bytes: Vec<u8>) {
 }
 
 fn by_pyarrow(bytes: &[u8]) -> String {
-    if let Some(missing) = analysts::unmet() {
+    if let Some(missing) = arrow_readers::unmet() {
         return format!("not measured: {missing}");
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
     let name = "bench.arrows";
     fs::write(folder.path().join(name), bytes).expect("the recording can be written");
-    let said = analysts::ask(folder.path(), PYARROW, &[name, &ROUNDS.to_string()]);
+    let said = arrow_readers::run(folder.path(), PYARROW, &[name, &ROUNDS.to_string()]);
     let numbers = said
         .out
         .split_once(' ')
         .and_then(|(rows, seconds)| Some((rows.parse::<u64>().ok()?, seconds.trim().parse::<f64>().ok()?)));
     let (rows, seconds) = numbers.unwrap_or_else(|| panic!("{}{}", said.out, said.err));
-    let took = Duration::from_secs_f64(seconds);
+    let elapsed = Duration::from_secs_f64(seconds);
     format!(
         "{} ms, {} thousand rows/s",
-        took.as_millis(),
-        u128::from(rows) * 1_000_000 / took.as_nanos().max(1)
+        elapsed.as_millis(),
+        u128::from(rows) * 1_000_000 / elapsed.as_nanos().max(1)
     )
 }
 
-fn speed(took: Duration, entries: u64, changes: u64) -> String {
-    let per_second = |count: u64| u128::from(count) * 1_000_000_000 / took.as_nanos().max(1);
+fn speed(elapsed: Duration, entries: u64, changes: u64) -> String {
+    let per_second = |count: u64| u128::from(count) * 1_000_000_000 / elapsed.as_nanos().max(1);
     format!(
         "{} ms, {} thousand entries/s, {} thousand transitions/s",
-        took.as_millis(),
+        elapsed.as_millis(),
         per_second(entries) / 1_000,
         per_second(changes) / 1_000
     )
 }
 
-/// When each stretch of a round was over.
-struct Laps {
-    latest: Duration,
-    entries: u64,
-    took: Vec<Duration>,
-}
-
-impl Laps {
-    fn begin() -> Self {
-        Self {
-            latest: cpu_time(),
-            entries: 0,
-            took: Vec::new(),
-        }
-    }
-
-    fn count(&mut self) {
-        self.entries += 1;
-        if self.entries.is_multiple_of(STRETCH) {
-            self.note();
-        }
-    }
-
-    fn note(&mut self) {
-        let now = cpu_time();
-        self.took.push(now.saturating_sub(self.latest));
-        self.latest = now;
-    }
-}
-
-fn best<T>(mut work: impl FnMut(&mut Laps) -> T) -> (Duration, T) {
+/// The wall-clock time of the fastest round, since a replay uses two threads, and its result.
+fn best<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
     let mut round = || {
-        let mut laps = Laps::begin();
-        let result = work(&mut laps);
-        laps.note();
-        (laps.took, result)
+        let began = Instant::now();
+        let result = work();
+        (began.elapsed(), result)
     };
-    let (mut best, result) = round();
+    let mut best = round();
     for _ in 1..ROUNDS {
-        let (next, _) = round();
-        for (best, next) in best.iter_mut().zip(next) {
-            *best = next.min(*best);
+        let next = round();
+        if next.0 < best.0 {
+            best = next;
         }
     }
-    (best.iter().sum(), result)
+    best
 }
 
-/// What this thread has had of a processor: others on the machine do not count, though they slow it down.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .expect("Linux has this clock")
-        .into()
-}
-
-fn count_entries(bytes: &Arc<[u8]>, laps: &mut Laps) -> u64 {
-    visit(bytes, |told| {
-        if let Told::Entry(entry) = told {
+fn count_entries(bytes: &Arc<[u8]>) -> u64 {
+    let mut entries = 0;
+    visit(bytes, |item| {
+        if let Item::Entry(entry) = item {
             black_box(entry);
-            laps.count();
+            entries += 1;
         }
     });
-    laps.entries
+    entries
 }
 
-fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Told<'_>)) -> Origin {
+fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Item<'_>)) -> Origin {
     let mut reader = Reader::new(Box::new(Cursor::new(Arc::clone(bytes)))).expect("it is a recording");
     let whole = reader.visit(&mut |told| {
         each(told);
@@ -198,21 +164,25 @@ fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Told<'_>)) -> Origin {
     reader.origin
 }
 
-fn replay(bytes: &Arc<[u8]>, laps: &mut Laps) -> (u64, u64, usize) {
+fn replay(bytes: &Arc<[u8]>) -> (u64, u64, usize) {
     let origin = Reader::new(Box::new(Cursor::new(Arc::clone(bytes))))
         .expect("it is a recording")
         .origin;
     let mut replay = Replay::new(&origin);
     let mut changes = 0;
     visit(bytes, |told| match told {
-        Told::Soon(socks) => replay.foresee(socks),
-        Told::Entry(entry) => {
-            replay.apply(entry, &mut |_| changes += 1);
-            laps.count();
+        Item::Prefetch(socks) => replay.engine.prefetch(socks),
+        Item::Entry(entry) => {
+            if replay.ends_batch(entry) {
+                replay.finish_batch();
+                changes += replay.engine.batch().len() as u64;
+            }
+            replay.apply(entry);
         }
     });
-    replay.end(&mut |_| changes += 1);
-    (replay.ledger.events, changes, replay.engine.table.len())
+    replay.end();
+    changes += replay.engine.batch().len() as u64;
+    (replay.run_stats.events, changes, replay.engine.table.len())
 }
 
 /// What a session drains every 20 ms.
@@ -227,7 +197,7 @@ fn synthetic(rate: u64) -> Vec<u8> {
         command: "bench".to_owned(),
         hooks: std::iter::empty().collect(),
         shortfalls: Vec::new(),
-        clock: Anchor {
+        clock: ClockPair {
             mono_ns: 1,
             wall_ns: 1_795_300_000_000_000_000,
         },
@@ -306,9 +276,9 @@ impl Traffic {
             address: sock.address + 64,
         };
         let child = SockRef { cookie: 0, ..sock };
-        let timer = |step, substate| What::TimewaitTimer { step, substate };
-        let asked = |step| What::RequestTimer { step, listener: 1 };
-        let burst: Vec<(SockRef, What)> = match (is_client, step) {
+        let timer = |step, substate| EventData::TimewaitTimer { step, substate };
+        let asked = |step| EventData::RequestTimer { step, listener: 1 };
+        let burst: Vec<(SockRef, EventData)> = match (is_client, step) {
             (true, 0) => vec![(sock, state(Close, SynSent))],
             (true, 1) => vec![(sock, state(SynSent, Established))],
             (true, 2) => vec![(sock, state(Established, FinWait1))],
@@ -352,8 +322,8 @@ impl Traffic {
     }
 }
 
-fn state(old: TcpState, new: TcpState) -> What {
-    What::State {
+fn state(old: TcpState, new: TcpState) -> EventData {
+    EventData::State {
         old,
         new,
         error: 0,
@@ -364,21 +334,21 @@ fn state(old: TcpState, new: TcpState) -> What {
 }
 
 /// A client's connections go to a few hosts from ports of its own, a server's come from anywhere.
-fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: What) -> Event {
+fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: EventData) -> Event {
     let scattered = u32::try_from(connection.wrapping_mul(0x9e37_79b9) & 0x00ff_ffff).expect("24 bits");
     let here = Ipv4Addr::new(10, 0, 0, 1).into();
-    let ends = if connection.is_multiple_of(2) {
+    let endpoints = if connection.is_multiple_of(2) {
         let there = Ipv4Addr::from(0x0a01_0000 + scattered % 20);
-        Ends::new((here, port), (there.into(), 5_432))
+        Endpoints::new((here, port), (there.into(), 5_432))
     } else {
-        Ends::new(
+        Endpoints::new(
             (here, 443),
             (Ipv4Addr::from(0x2000_0000 + scattered).into(), port),
         )
     };
     let is_by_owner = matches!(
         what,
-        What::State {
+        EventData::State {
             new: SynSent | FinWait1 | LastAck,
             ..
         }
@@ -386,10 +356,10 @@ fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: What) -> Ev
     Event {
         time: Nanos(time),
         sock,
-        ends,
+        endpoints,
         netns: 4_026_531_840,
         protocol: 6,
-        what,
+        data: what,
         task: is_by_owner.then(|| Task {
             process: ProcessKey {
                 pid: 1_000 + scattered % 40,

@@ -1,14 +1,21 @@
 //! Connections: the rules of their states, and the table that holds them.
 
 pub mod audit;
-mod ends_index;
-pub mod hidden;
-pub mod kept_age;
+pub mod blindspots;
+pub mod change;
+mod endpoint_index;
+pub mod holders;
+pub mod kernel_age;
 mod key_index;
 pub mod lifetime;
+mod losses;
 pub mod machine;
+mod recent;
 pub mod reopenable;
+pub mod row;
+pub mod sides;
 pub mod since;
+pub mod state;
 pub mod table;
 #[cfg(test)]
-pub(crate) mod table_tests;
+pub(crate) mod workload;

@@ -1,35 +1,85 @@
-//! The one engine: live, recorded and tested events go through here to the table and the statistics.
+//! The one engine: everything known about sockets, from the kernel, a recording or a test, is an [`Input`] to it. It
+//! keeps the table and the statistics, and collects changes into batches.
+
+pub mod collector;
+mod selected;
 
 use crate::{
-    connection::table::{Change, Table},
-    decode::Row,
-    event::{Event, Nanos},
-    owner::holders::{Holders, Scan},
-    source::snapshot::Snapshot,
+    connection::{blindspots::Blindspots, change::Change, holders::Holders, table::Table},
+    engine::selected::Selected,
+    event::{Event, Nanos, SockRef, Task},
+    filter::Filter,
+    owner::{container::Location, policy::Owner, processes::ProcessId},
+    socket::{Row, scan::Scan, snapshot::Snapshot},
     stats::Stats,
 };
+use std::sync::Arc;
+
+/// Something that the engine is to know. A recording is a list of these, so that a replay takes the steps of the live
+/// run.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Events as the kernel reported them. Several at a time are cheaper where the caches do not hold the table.
+    Events(&'a [Event]),
+    /// The time: ends that have waited for an explanation for long enough are reported with what is known.
+    Settle(Nanos),
+    /// Tracing ended at this time: nothing waits any longer.
+    Stop(Nanos),
+    /// A snapshot of the kernel's sockets, and the events that came while it was taken, in order of time. Of rows and
+    /// events the newer wins; what the snapshot should show and does not has ended.
+    Snapshot(&'a Snapshot, &'a [Event]),
+    /// A poll of the timewait socks in FIN_WAIT2, for kernels without a hook that reports their FIN.
+    Poll {
+        /// When it was begun.
+        begun: Nanos,
+        /// Those that are still known as such.
+        rows: &'a [Row],
+        /// The events that came meanwhile, in order of time.
+        events: &'a [Event],
+    },
+    /// Who holds which socket.
+    Holders {
+        /// The scan of open files.
+        scan: Scan,
+        /// CPU time that it took.
+        cost: Nanos,
+    },
+    /// What the hooks do not report from now on.
+    Blindspots(Blindspots),
+    /// The kernel could not deliver records until this time.
+    Lost {
+        /// When that was noticed.
+        time: Nanos,
+        /// How many since the start.
+        total: u64,
+    },
+    /// Where a process runs. A live session enters it into the engine's list of processes itself.
+    Container {
+        /// The process, as in its events.
+        task: Task,
+        /// Where it runs, and the cgroup from which that is derived.
+        location: Arc<Location>,
+    },
+}
 
 /// Table and statistics.
 #[derive(Debug)]
 pub struct Engine {
     /// Live connections.
     pub table: Table,
-    /// What was counted.
-    pub stats: Stats,
-    /// What the latest scan of open files told beyond the owners of rows.
+    /// Counts of all connections.
+    pub stats: Box<Stats>,
+    /// Counts of those that a filter accepts, where there is one.
+    selected: Option<Box<Selected>>,
+    /// Who holds which socket, by the latest scan.
     pub holders: Holders,
+    is_finished: bool,
+    /// How many changes of the batch [`Self::count_selected`] has counted.
+    counted: usize,
 }
 
-/// What a snapshot changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Healed {
-    /// Sockets compared.
-    pub compared: u64,
-    /// Rows that were missing from the table or in another state.
-    pub corrected: u64,
-    /// Rows that the kernel no longer had.
-    pub retired: u64,
-}
+/// Number of changes whose memory is reused from batch to batch; a snapshot that retires a full table causes far more.
+const KEPT_CHANGES: usize = 65_536;
 
 impl Engine {
     /// An engine for at most `max_connections` live connections.
@@ -37,83 +87,201 @@ impl Engine {
     pub fn new(max_connections: usize) -> Self {
         Self {
             table: Table::new(max_connections),
-            stats: Stats::default(),
+            stats: Box::default(),
+            selected: None,
             holders: Holders::default(),
+            is_finished: false,
+            counted: 0,
         }
     }
 
-    /// Applies an event; `emit` gets every change of state that it makes known.
+    /// Applies an input. Returns the changes that it makes known, in the order in which they become known; the present
+    /// batch has them too.
     #[inline(always)]
-    pub fn ingest(&mut self, event: &Event, emit: &mut impl FnMut(&Change)) {
-        let Self { table, stats, .. } = self;
-        stats.watched_from.get_or_insert(event.time);
-        table.apply(event, &mut |change| {
-            stats.count(change);
-            emit(change);
-        });
+    pub fn apply(&mut self, input: Input<'_>) -> &[Change] {
+        if self.is_finished {
+            self.clear_batch();
+        }
+        let first = self.table.changes.len();
+        // Nearly all inputs are events.
+        if let Input::Events(events) = input {
+            self.ingest(events);
+        } else {
+            self.apply_rest(input);
+        }
+        let changes = &self.table.changes[first..];
+        for change in changes {
+            self.stats.count(change);
+        }
+        changes
     }
 
-    /// Applies a few events, in order of time, as [`Self::ingest`] does each: cheaper where the caches do not hold the
-    /// table.
-    pub fn ingest_all(&mut self, events: &[Event], emit: &mut impl FnMut(&Change)) {
-        self.table.foresee(events.iter().map(|event| event.sock));
+    #[inline(always)]
+    fn ingest(&mut self, events: &[Event]) {
+        let [first, rest @ ..] = events else { return };
+        self.stats.watched_from.get_or_insert(first.time);
+        if !rest.is_empty() {
+            self.table.prefetch(events.iter().map(|event| event.sock));
+        }
         for event in events {
-            self.ingest(event, emit);
+            self.table.apply(event);
         }
     }
 
-    /// Ends what waited for an explanation until `now`.
-    pub fn settle(&mut self, now: Nanos, emit: &mut impl FnMut(&Change)) {
-        let Self { table, stats, .. } = self;
-        table.settle(now, &mut |change| {
-            stats.count(change);
-            emit(change);
-        });
+    fn apply_rest(&mut self, input: Input<'_>) {
+        match input {
+            Input::Events(events) => self.ingest(events),
+            Input::Settle(now) => self.table.settle(now),
+            Input::Stop(_) => self.table.settle(Nanos(u64::MAX)),
+            Input::Snapshot(snapshot, events) => self.merge(snapshot, events),
+            Input::Poll { begun, rows, events } => {
+                self.observe(rows, events);
+                self.table.polled_before = begun;
+            }
+            Input::Holders { scan, .. } => self.holders.take_in(scan, &mut self.table),
+            Input::Blindspots(blindspots) => self.table.blindspots = blindspots,
+            Input::Lost { time, .. } => self.table.note_loss(time),
+            Input::Container { task, location } => {
+                self.table.processes.settle_location(task.process, location);
+            }
+        }
     }
 
-    /// Takes in rows and the events that came while they were read, in order of time: whichever is newer wins.
-    pub fn observe(&mut self, rows: &[Row], events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
-        let Self { table, stats, .. } = self;
-        let mut emit = |change: &Change| {
-            stats.count(change);
-            emit(change);
-        };
-        let mut healed = Healed::default();
+    /// Rows and the events that came while they were read, in order of time.
+    fn observe(&mut self, rows: &[Row], events: &[Event]) {
         let mut rows = rows.iter().peekable();
         for event in events {
             while let Some(row) = rows.next_if(|row| row.time <= event.time) {
-                healed.compared += 1;
-                healed.corrected += u64::from(table.observe(row, &mut emit));
+                self.table.observe(row);
             }
-            table.apply(event, &mut emit);
+            self.table.apply(event);
         }
         for row in rows {
-            healed.compared += 1;
-            healed.corrected += u64::from(table.observe(row, &mut emit));
+            self.table.observe(row);
         }
-        healed
     }
 
-    /// Merges a snapshot with the events that came while it was taken, and ends what it no longer shows.
-    pub fn merge(&mut self, snapshot: &Snapshot, events: &[Event], emit: &mut impl FnMut(&Change)) -> Healed {
+    fn merge(&mut self, snapshot: &Snapshot, events: &[Event]) {
         let first = events
             .first()
             .map_or(snapshot.started, |event| event.time.min(snapshot.started));
         self.stats.watched_from.get_or_insert(first);
-        let mut healed = self.observe(&snapshot.rows, events, emit);
-        let Self { table, stats, .. } = self;
-        let mut emit = |change: &Change| {
-            stats.count(change);
-            emit(change);
-        };
-        healed.retired = table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows, &mut emit);
+        self.observe(&snapshot.rows, events);
+        let table = &mut self.table;
+        table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows);
+        table.fix_roles();
+        table.note_covered(&snapshot.covered);
         table.forget_children(snapshot.started, &snapshot.covered);
         table.forget_losses(snapshot.started);
-        healed
     }
 
-    /// Takes in who holds which socket. Returns how many rows are left that a process may hold and none was found to.
-    pub fn hold(&mut self, scan: Scan) -> u64 {
-        self.holders.take_in(scan, &mut self.table)
+    /// Loads the rows of sockets that inputs are about to be about, so that they do not wait for memory one after the
+    /// other. Changes nothing.
+    pub fn prefetch(&mut self, socks: &[SockRef]) {
+        self.table.prefetch(socks.iter().copied());
+    }
+
+    /// Ends the present batch and puts it in order of time: an end that waited for its explanation became known late.
+    /// The batch is valid until the next input; ending it again without an input in between gives an empty one.
+    pub fn finish_batch(&mut self) {
+        if self.is_finished {
+            self.clear_batch();
+        }
+        let changes = &mut self.table.changes;
+        if !changes.is_sorted_by_key(|change| change.time) {
+            changes.sort_by_key(|change| change.time);
+        }
+        self.is_finished = true;
+    }
+
+    /// Begins a batch, without the changes of the one before.
+    pub fn clear_batch(&mut self) {
+        self.table.changes.clear();
+        self.table.changes.shrink_to(KEPT_CHANGES);
+        self.counted = 0;
+        self.is_finished = false;
+    }
+
+    /// The changes of the present batch: all inputs since the batch before was finished.
+    #[must_use]
+    pub fn batch(&self) -> &[Change] {
+        &self.table.changes
+    }
+
+    /// Completes the changes of the present batch by what became known after them: owners, and who opened a connection.
+    pub fn complete_batch(&mut self) {
+        let mut changes = std::mem::take(&mut self.table.changes);
+        for change in &mut changes {
+            self.table.complete(change);
+        }
+        self.table.changes = changes;
+    }
+
+    /// From `now` on, also counts the changes of the connections that this filter accepts, which [`Self::shown`] then
+    /// has. Forgets those of a filter before.
+    pub fn select(&mut self, filter: &Filter, now: Nanos) {
+        let watched_from = self.stats.watched_from.unwrap_or(now);
+        self.selected =
+            (*filter != Filter::default()).then(|| Box::new(Selected::new(filter, now, watched_from)));
+    }
+
+    /// Counts the changes of the present batch that the filter accepts, where there is one; each change once. Where
+    /// processes run must be known by then, if the filter asks for containers.
+    pub fn count_selected(&mut self) {
+        if let Some(mut selected) = self.selected.take() {
+            selected.count(self, &self.table.changes[self.counted..]);
+            self.selected = Some(selected);
+        }
+        self.counted = self.table.changes.len();
+    }
+
+    /// Whether there is a filter.
+    #[must_use]
+    pub const fn is_selecting(&self) -> bool {
+        self.selected.is_some()
+    }
+
+    /// The statistics of what the filter accepts; those of all connections where there is none.
+    #[must_use]
+    pub fn shown(&self) -> &Stats {
+        self.selected
+            .as_ref()
+            .map_or(&self.stats, |selected| &selected.stats)
+    }
+
+    /// Starts the counts of the next frame.
+    pub fn begin_frame(&mut self, now: Nanos) {
+        self.stats.begin_frame(now);
+        if let Some(selected) = &mut self.selected {
+            selected.stats.begin_frame(now);
+        }
+    }
+
+    /// Begins all statistics again, and the batch, with a span of a recording.
+    pub fn begin_span(&mut self, begin: Nanos) {
+        self.clear_batch();
+        *self.stats = Stats::of_span(begin);
+        if let Some(selected) = &mut self.selected {
+            selected.begin_span(begin);
+        }
+    }
+
+    /// The process that a socket counts for: its owner, or else another that has it open and that `filter` accepts. `None`
+    /// where it accepts nobody of them, `Some(None)` where it accepts any and none is known.
+    #[must_use]
+    pub fn accepted_process(
+        &self,
+        owner: Option<Owner>,
+        cookie: u64,
+        filter: &Filter,
+    ) -> Option<Option<ProcessId>> {
+        let processes = &self.table.processes;
+        let is_accepted = |id: &Option<ProcessId>| filter.accepts_owner(id.and_then(|id| processes.get(id)));
+        let owner = owner.map(|owner| owner.process);
+        if is_accepted(&owner) {
+            return Some(owner);
+        }
+        let mut holders = self.holders.of(cookie).iter().map(|(id, _)| Some(*id));
+        holders.find(is_accepted)
     }
 }

@@ -1,12 +1,11 @@
 //! Which connections a user wants to see. The same on every command.
 
 use crate::{
-    event::{Ends, Family, ProcessKey, TcpState},
+    event::{Endpoints, Family, ProcessKey, StartTicks, TcpState},
     owner::{
-        container::Place,
+        container::{Location, Tree},
         processes::{Process, comm_text},
     },
-    source::{cgroups::Tree, process::StartTicks},
 };
 
 /// Empty lists let everything pass.
@@ -32,7 +31,7 @@ pub struct Filter {
     pub containers: Vec<String>,
 }
 
-/// One process and no later one with its id, or whoever has had the id.
+/// One process, not later ones with the same PID, or every process that had the PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {
     /// Thread group id.
@@ -41,7 +40,7 @@ pub struct Pinned {
     pub start: Option<StartTicks>,
 }
 
-/// What a filter looks at of a process: the owner of a socket, or one that has it open.
+/// The properties of a process that a filter matches: the owner of a socket, or a holder.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// Thread group and start time.
@@ -51,7 +50,7 @@ pub struct Candidate<'a> {
     /// cgroup v2 id, 0 where unknown.
     pub cgroup: u64,
     /// Where it runs, as far as known.
-    pub place: Option<&'a Place>,
+    pub location: Option<&'a Location>,
 }
 
 impl<'a> From<&'a Process> for Candidate<'a> {
@@ -60,16 +59,16 @@ impl<'a> From<&'a Process> for Candidate<'a> {
             key: process.key,
             comm: &process.comm,
             cgroup: process.cgroup,
-            place: process.place.as_deref(),
+            location: process.location.as_deref(),
         }
     }
 }
 
-/// What a filter looks at.
+/// The properties of a connection that a filter matches.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Both ends.
-    pub ends: &'a Ends,
+pub struct FilterInput<'a> {
+    /// The local and remote endpoint.
+    pub endpoints: &'a Endpoints,
     /// Network namespace.
     pub netns: u32,
     /// The states in question.
@@ -79,19 +78,20 @@ pub struct Subject<'a> {
 }
 
 impl Filter {
-    /// Whether the subject is wanted.
+    /// Whether the subject matches.
     #[must_use]
-    pub fn accepts(&self, subject: &Subject<'_>) -> bool {
+    pub fn accepts(&self, subject: &FilterInput<'_>) -> bool {
         self.accepts_ends(subject) && self.accepts_owner(subject.owner)
     }
 
-    /// Whether a socket of this process is wanted, as far as that depends on the process.
+    /// Whether the process criteria match a socket of this process.
     #[must_use]
     pub fn accepts_owner(&self, owner: Option<&Process>) -> bool {
         !self.asks_for_processes() || owner.is_some_and(|owner| self.accepts_process(&owner.into()))
     }
 
-    /// Whether the process is wanted. Where it runs must have been found out, if [`Self::asks_for_places`].
+    /// Whether the process matches. If [`Self::asks_for_locations`], where it runs must have been
+    /// looked up before.
     #[must_use]
     pub fn accepts_process(&self, process: &Candidate<'_>) -> bool {
         passes(&self.pids, |pinned| {
@@ -103,30 +103,44 @@ impl Filter {
             comm_text(process.comm).contains(comm.as_str())
         }) && passes(&self.cgroups, |tree| {
             tree.id.is_some_and(|id| id == process.cgroup)
-                || process.place.is_some_and(|place| place.is_in(&tree.path))
+                || process
+                    .location
+                    .is_some_and(|location| location.is_in(&tree.path))
         }) && passes(&self.containers, |word| {
-            process.place.is_some_and(|place| place.is_called(word))
+            process.location.is_some_and(|location| location.is_called(word))
         })
     }
 
     /// Whether the answer depends on the process.
     #[must_use]
     pub fn asks_for_processes(&self) -> bool {
-        !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_places()
+        !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_locations()
     }
 
     /// Whether the answer depends on where the process runs.
     #[must_use]
-    pub fn asks_for_places(&self) -> bool {
+    pub fn asks_for_locations(&self) -> bool {
         !self.cgroups.is_empty() || !self.containers.is_empty()
     }
 
-    /// Whether it is wanted as far as everything but its owner is concerned.
+    /// Whether it asks for less than whole network namespaces.
     #[must_use]
-    pub fn accepts_ends(&self, subject: &Subject<'_>) -> bool {
-        passes(&self.local_ports, |port| *port == subject.ends.local_port)
-            && passes(&self.remote_ports, |port| *port == subject.ends.remote_port)
-            && self.family.is_none_or(|family| family == subject.ends.family())
+    pub fn is_narrower_than_netns(&self) -> bool {
+        let whole = Self {
+            netns: self.netns.clone(),
+            ..Self::default()
+        };
+        *self != whole
+    }
+
+    /// Whether it matches all criteria other than those on the owner.
+    #[must_use]
+    pub fn accepts_ends(&self, subject: &FilterInput<'_>) -> bool {
+        passes(&self.local_ports, |port| *port == subject.endpoints.local_port)
+            && passes(&self.remote_ports, |port| *port == subject.endpoints.remote_port)
+            && self
+                .family
+                .is_none_or(|family| family == subject.endpoints.family())
             && passes(&self.states, |state| subject.states.contains(state))
             && passes(&self.netns, |netns| *netns == subject.netns)
     }
@@ -140,16 +154,16 @@ fn passes<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
 mod tests {
     use super::*;
 
-    fn ends() -> Ends {
-        Ends::new(
+    fn endpoints() -> Endpoints {
+        Endpoints::new(
             ("10.0.0.1".parse().unwrap(), 80),
             ("10.0.0.2".parse().unwrap(), 4000),
         )
     }
 
     fn accepts(filter: &Filter) -> bool {
-        filter.accepts(&Subject {
-            ends: &ends(),
+        filter.accepts(&FilterInput {
+            endpoints: &endpoints(),
             netns: 5,
             states: &[TcpState::CloseWait],
             owner: None,
@@ -183,9 +197,25 @@ mod tests {
         }));
     }
 
+    #[test]
+    fn only_a_list_of_namespaces_asks_for_whole_ones() {
+        let whole = Filter {
+            netns: vec![5],
+            ..Filter::default()
+        };
+        assert!(!Filter::default().is_narrower_than_netns() && !whole.is_narrower_than_netns());
+        assert!(
+            Filter {
+                family: Some(Family::Ipv6),
+                ..whole
+            }
+            .is_narrower_than_netns()
+        );
+    }
+
     /// Started in tick 500, in cgroup 9.
     fn accepts_process(filter: &Filter, path: Option<&str>) -> bool {
-        let place = path.map(|path| Place::of_path(path.as_bytes()));
+        let location = path.map(|path| Location::of_path(path.as_bytes()));
         filter.accepts_process(&Candidate {
             key: ProcessKey {
                 pid: 7,
@@ -193,7 +223,7 @@ mod tests {
             },
             comm: b"nginx\0\0\0\0\0\0\0\0\0\0\0",
             cgroup: 9,
-            place: place.as_ref(),
+            location: location.as_ref(),
         })
     }
 
@@ -235,7 +265,7 @@ mod tests {
             cgroup: 0,
             key: ProcessKey { pid: 7, start_ns: 0 },
             comm: &[0; 16],
-            place: None,
+            location: None,
         };
         assert!(!tree(None, "/a").accepts_process(&unknown));
     }

@@ -1,20 +1,26 @@
-//! What is wrong, why, and what to do: every finding names its subject, its evidence with figures, what it means and
-//! what to do. Pure: a [`Scene`] goes in, findings come out, worst first. Knows no kernel, no clock and no output.
+//! Findings: what is wrong, with a subject, evidence, meaning and remedy. Pure: a [`Scene`] goes in, findings come out,
+//! worst first. Knows no kernel, no clock and no output.
 
+pub mod ages;
 pub mod gather;
+pub mod growth;
 pub mod history;
 pub mod leak;
+pub mod peers;
 pub mod rules;
 pub mod scene;
+pub mod scope;
 pub mod settings;
 pub mod slope;
+pub mod spared;
+pub mod unknown_ages;
 pub mod verdict;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 
 use crate::{
-    event::ProcessKey,
+    event::{ProcessKey, serialize_netns},
     findings::{rules::Rule, scene::Scene},
 };
 use serde::Serialize;
@@ -26,7 +32,7 @@ use std::{fmt, net::IpAddr};
 pub enum Level {
     /// Worth knowing; nothing fails.
     Note,
-    /// Something is wrong, and will fail if it goes on.
+    /// Something is wrong, and will fail if it continues.
     Warning,
     /// Connections are being lost, or will be soon.
     Critical,
@@ -54,18 +60,21 @@ impl fmt::Display for Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Subject {
-    /// A process.
+    /// A process, identified by PID and start time.
     Process {
         /// Thread group id.
         pid: u32,
         /// Start time since boot, nanoseconds.
         start_ns: u64,
-        /// Its name.
+        /// Name of the process.
         comm: String,
+        /// Whether it is only known to own the listener.
+        is_guess: bool,
     },
     /// A listening socket.
     Listener {
         /// Network namespace.
+        #[serde(serialize_with = "serialize_netns")]
         netns: u32,
         /// Where it listens.
         addr: IpAddr,
@@ -77,15 +86,16 @@ pub enum Subject {
     /// A place that this host connects to.
     Destination {
         /// Network namespace.
+        #[serde(serialize_with = "serialize_netns")]
         netns: u32,
-        /// Its address.
+        /// The remote address.
         addr: IpAddr,
         /// Its port; `None` where all are meant.
         port: Option<u16>,
     },
     /// A network namespace.
     Netns {
-        /// Inode number.
+        /// Inode number of the network namespace.
         netns: u32,
         /// What it is called, where it has a name.
         name: Option<String>,
@@ -102,6 +112,7 @@ impl Subject {
             pid: key.pid,
             start_ns: key.start_ns,
             comm: comm.to_owned(),
+            is_guess: false,
         }
     }
 }
@@ -110,7 +121,9 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = |addr: &IpAddr, port: u16| std::net::SocketAddr::new(*addr, port);
         match self {
-            Self::Process { pid, comm, .. } => write!(f, "{comm} ({pid})"),
+            Self::Process {
+                pid, comm, is_guess, ..
+            } => write!(f, "{comm}{} ({pid})", if *is_guess { "?" } else { "" }),
             Self::Listener {
                 addr,
                 port,
@@ -131,12 +144,12 @@ impl fmt::Display for Subject {
     }
 }
 
-/// One figure and the sentence that it stands in.
+/// One figure and the sentence that contains it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evidence {
     /// What is counted or measured, for programs. The unit is at its end, where it has one: `oldest_seconds`.
     pub name: &'static str,
-    /// The figure.
+    /// The figure, in the unit that the name ends with.
     pub value: f64,
     /// The sentence, for people.
     pub text: String,
@@ -188,13 +201,13 @@ pub struct Finding {
     pub level: Level,
     /// Whom it is about.
     pub subject: Subject,
-    /// One line that says it.
+    /// One line that summarises it.
     pub title: String,
     /// What it rests on.
     pub evidence: Vec<Evidence>,
-    /// What it means.
+    /// A sentence on what the finding means.
     pub meaning: String,
-    /// What to do.
+    /// A sentence on what to do.
     pub remedy: String,
     /// Among those of one level the greater comes first.
     pub weight: f64,
@@ -206,10 +219,11 @@ pub fn judge(scene: &Scene) -> Vec<Finding> {
     judge_by(&rules::ALL, scene)
 }
 
-/// What these rules find, worst first; equally bad ones in the order of the rules.
+/// The findings of these rules for the selected processes, worst first; equally bad ones in the order of the rules.
 #[must_use]
 pub fn judge_by(rules: &[&Rule], scene: &Scene) -> Vec<Finding> {
     let mut findings: Vec<Finding> = rules.iter().flat_map(|rule| (rule.check)(scene)).collect();
+    scope::limit(&mut findings, scene);
     findings.sort_by(|a, b| b.level.cmp(&a.level).then(b.weight.total_cmp(&a.weight)));
     findings
 }

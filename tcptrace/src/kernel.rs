@@ -1,10 +1,11 @@
-//! Everything that talks to the kernel about programs: what it can do, what to attach, and attaching it.
+//! Programs in the kernel: what it supports, what to attach, and attaching it.
 
 pub mod btf;
 pub mod clock;
 pub mod counters;
 pub mod excerpt;
 pub mod hook;
+pub mod hook_watchdog;
 pub mod loader;
 pub mod offsets;
 pub mod plan;
@@ -12,5 +13,4 @@ pub mod probe;
 pub mod programs;
 pub mod prototype;
 pub mod refusal;
-pub mod silence;
 pub mod stacks;

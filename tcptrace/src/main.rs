@@ -1,4 +1,4 @@
-//! The command.
+//! The `tcptrace` binary.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

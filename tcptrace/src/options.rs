@@ -1,4 +1,4 @@
-//! What the flags mean: validated, with names looked up. Errors say which flag and what would do.
+//! Validates flags and looks names up. Errors name the flag and the remedy.
 
 pub mod recording;
 pub mod words;
@@ -12,11 +12,13 @@ use crate::{
         clock,
         loader::{BUFFER_RANGE, Settings},
     },
+    owner::container::Tree,
     printable::printable,
     source::{
-        cgroups::{Cgroups, Tree},
+        cgroups::{self, Cgroups},
         namespaces,
-        process::{StartTicks, leader_of},
+        process::{self, leader_of},
+        sight,
     },
     stats::key::By,
 };
@@ -26,7 +28,7 @@ use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{flag}: {problem}\n  what to do: {remedy}")]
 pub struct UsageError {
-    /// Which flag.
+    /// The flag, with its dashes.
     pub flag: &'static str,
     /// What is wrong with it.
     pub problem: String,
@@ -46,13 +48,13 @@ pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<S
 /// The rule of `doctor`'s that a flag names.
 ///
 /// # Errors
-/// Where there is none.
+/// If there is none.
 pub fn rule(flag: &'static str, id: &str) -> Result<&'static Rule, UsageError> {
     rules::named(id).ok_or_else(|| {
         let names: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
         wrong(
             flag,
-            format!("no rule is called \"{id}\""),
+            format!("unknown rule \"{id}\""),
             format!("give one of {}", names.join(", ")),
         )
     })
@@ -75,7 +77,7 @@ pub enum Format {
 /// Where to write, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The form.
+    /// The output format.
     pub format: Format,
     /// Whether column titles are printed.
     pub header: bool,
@@ -109,24 +111,24 @@ pub fn output(args: &OutputArgs) -> Output {
 /// What `hist` is to print, of whatever it measures or reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistOptions {
-    /// What to tell apart.
+    /// What durations are grouped by.
     pub by: By,
-    /// How many of those text shows.
+    /// Maximum number of groups in text output.
     pub top: usize,
-    /// The form.
+    /// The output format.
     pub form: HistFormat,
     /// How long the intervals of a log are; `None` for the whole run.
     pub interval: Option<Duration>,
-    /// The states asked for; all where there are none.
+    /// The selected states; all if empty.
     pub states: Vec<TcpState>,
-    /// Where to write.
+    /// The output file and its format.
     pub output: Output,
 }
 
 /// Reads the flags of `hist` on its output.
 ///
 /// # Errors
-/// Where one of them does not go with the form.
+/// If one of them does not go with the form.
 pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
     let output = output(&args.output);
     let form = args.format.unwrap_or(match output.format {
@@ -137,16 +139,16 @@ pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
     if args.interval.is_some() && form != HistFormat::Hlog {
         return Err(wrong(
             "--interval",
-            "only a log has intervals",
-            "add --format hlog, or leave --interval out",
+            "intervals apply to logs only",
+            "add --format hlog, or omit --interval",
         ));
     }
     let SpanArgs { at, from, to } = &args.span;
     if args.files.is_empty() && (at.is_some() || from.is_some() || to.is_some()) {
         return Err(wrong(
             "--at, --from, --to",
-            "only recordings have a span",
-            "name one, or end a live run with --duration",
+            "time ranges apply to recordings only",
+            "give a file, or end a live run with --duration",
         ));
     }
     Ok(HistOptions {
@@ -162,7 +164,7 @@ pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
     })
 }
 
-/// Columns and lines of the terminal on standard output; `None` where it is none. One that does not know says 0.
+/// Columns and lines of the terminal on standard output; `None` if it is not a terminal. A terminal may report 0.
 #[must_use]
 pub fn terminal_size() -> Option<(u16, u16)> {
     let mut size = libc::winsize {
@@ -179,12 +181,12 @@ pub fn terminal_size() -> Option<(u16, u16)> {
 /// Reads the tracing flags.
 ///
 /// # Errors
-/// Where the buffer's size is not one that the kernel takes.
+/// If the buffer's size is not one that the kernel takes.
 pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError> {
     if args.max_connections == 0 {
         return Err(wrong(
             "--max-connections",
-            "0 leaves no room for any connection",
+            "0 connections cannot be tracked",
             "give 1 or more",
         ));
     }
@@ -205,7 +207,7 @@ const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 /// A span given in seconds, at most a hundred years.
 ///
 /// # Errors
-/// Where it is negative, zero, or no number.
+/// If it is negative, zero, or no number.
 pub fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
     let most = FOREVER.as_secs_f64();
     let value_within = if value.is_finite() { value.min(most) } else { value };
@@ -215,8 +217,8 @@ pub fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
         .ok_or_else(|| {
             wrong(
                 flag,
-                format!("{value} is no time to wait"),
-                "give seconds above 0, as in 0.5 or 60",
+                format!("invalid duration {value}"),
+                "give a number of seconds above 0, such as 0.5 or 60",
             )
         })
 }
@@ -227,7 +229,7 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
         wrong(
             "--buffer",
             problem,
-            "give a power of two from 4K to 1G, as in 256K or 8M",
+            "give a power of two from 4K to 1G, such as 256K or 8M",
         )
     };
     let upper = text.trim().to_ascii_uppercase();
@@ -246,17 +248,17 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| explain(format!("\"{text}\" is no size")))?;
+        .ok_or_else(|| explain(format!("invalid size \"{text}\"")))?;
     match u32::try_from(bytes) {
         Ok(bytes) if bytes.is_power_of_two() && (smallest..=largest).contains(&bytes) => Ok(bytes),
-        Ok(_) | Err(_) => Err(explain(format!("the kernel takes no ring buffer of {text}"))),
+        Ok(_) | Err(_) => Err(explain(format!("the kernel accepts no ring buffer of {text}"))),
     }
 }
 
 /// Reads the filter flags and looks up what they name.
 ///
 /// # Errors
-/// Where a process, namespace or cgroup does not exist, or a container has no name.
+/// If a process, namespace or cgroup does not exist, or a container has no name.
 pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::Ipv4),
@@ -270,7 +272,7 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
             .iter()
             .map(|pid| pinned(*pid))
             .collect::<Result<_, _>>()?,
-        comms: args.comm.clone(),
+        comms: comms(&args.comm)?,
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
         family,
@@ -295,12 +297,15 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
 
 /// The process with this id, or the one whose thread has it, as it runs now.
 fn pinned(id: u32) -> Result<Pinned, UsageError> {
-    let found = leader_of(id).and_then(|pid| Some((pid, StartTicks::of_pid(pid)?)));
+    let found = leader_of(id).and_then(|pid| Some((pid, process::start_of(pid)?)));
     let (pid, start) = found.ok_or_else(|| {
         wrong(
             "--pid",
-            format!("there is no process {id}"),
-            "look it up with pgrep, or select by name with --comm, which also takes processes to come",
+            sight::elsewhere().map_or_else(
+                || format!("there is no process {id}"),
+                |why| format!("process {id} is not visible: {why}"),
+            ),
+            "look it up with pgrep, or select by name with --comm, which also matches later processes",
         )
     })?;
     Ok(Pinned {
@@ -310,27 +315,89 @@ fn pinned(id: u32) -> Result<Pinned, UsageError> {
 }
 
 fn netns(word: &str) -> Result<u32, UsageError> {
-    if let Ok(inode) = word.parse() {
+    // No namespace has the number 0; a name of digits is one all the same.
+    if let Some(inode) = word.parse().ok().filter(|inode| *inode != 0) {
         return Ok(inode);
     }
     namespaces::named(word).map_err(|(path, error)| {
+        let why = sight::why_refused(&path, &error).map_or_else(String::new, |why| format!("; {why}"));
         wrong(
             "--netns",
-            format!("{}: {error}", path.display()),
-            "give a name of `ip netns list`, a path like /proc/PID/ns/net, or the inode number that it points to",
+            format!("{}: {error}{why}", path.display()),
+            "give a name from `ip netns list`, a path like /proc/PID/ns/net, or the inode number that it points to",
         )
     })
 }
 
 fn cgroup(cgroups: &mut Cgroups, word: &str) -> Result<Tree, UsageError> {
-    cgroups.named(word, clock::monotonic()).ok_or_else(|| {
+    let named = (!word.is_empty()).then(|| cgroups.named(word, clock::monotonic()));
+    named.flatten().ok_or_else(|| {
         wrong(
             "--cgroup",
-            format!("there is no cgroup {word}"),
-            "give a path as in /proc/PID/cgroup, after the last colon, that of a folder below /sys/fs/cgroup, or a \
-             cgroup v2 id; or select by --container, which also takes those to come",
+            format!("there is no cgroup \"{word}\""),
+            "give a path as in /proc/PID/cgroup (after the last colon), a directory below /sys/fs/cgroup, or a cgroup v2 ID; or select by --container, which also matches later ones",
         )
     })
+}
+
+/// Refuses to look now for processes of names, or in containers, pods or units, of which there are none now.
+///
+/// # Errors
+/// If one of them has no process.
+pub fn require_present(filter: &Filter) -> Result<(), UsageError> {
+    if let Some(word) = absent_comms(filter).first() {
+        return Err(wrong(
+            "--comm",
+            format!("no process name contains {word}"),
+            "look it up with `ps -eo pid,comm`, which shows the first 15 bytes; commands that trace also match later processes",
+        ));
+    }
+    match absent_containers(filter).first() {
+        None => Ok(()),
+        Some(word) => Err(wrong(
+            "--container",
+            format!("no process runs in a container, pod or unit named {word}"),
+            "look it up with `docker ps --no-trunc`, `crictl ps`, `podman ps` or `systemctl status`; commands that trace also match later ones",
+        )),
+    }
+}
+
+/// Names of the filter that no process has now; none where not all processes are seen.
+fn absent_comms(filter: &Filter) -> Vec<&str> {
+    if filter.comms.is_empty() || sight::elsewhere().is_some() {
+        return Vec::new();
+    }
+    let names = process::names_of_all();
+    let is_absent = |word: &&str| !names.iter().any(|name| name.contains(word));
+    filter
+        .comms
+        .iter()
+        .map(String::as_str)
+        .filter(is_absent)
+        .collect()
+}
+
+/// Containers, pods and units of the filter that no process is in now; none where not all processes are seen.
+#[must_use]
+pub fn absent_containers(filter: &Filter) -> Vec<String> {
+    if filter.containers.is_empty() || sight::elsewhere().is_some() {
+        return Vec::new();
+    }
+    let locations = cgroups::locations_of_all_processes();
+    let is_absent = |word: &&String| !locations.iter().any(|location| location.is_called(word));
+    filter.containers.iter().filter(is_absent).cloned().collect()
+}
+
+/// Parts of names, none of them empty: every name contains that.
+fn comms(words: &[String]) -> Result<Vec<String>, UsageError> {
+    if words.iter().any(String::is_empty) {
+        return Err(wrong(
+            "--comm",
+            "an empty name matches every process",
+            "give a part of the process name",
+        ));
+    }
+    Ok(words.to_vec())
 }
 
 /// As paths are made printable before they are compared, so are words.
@@ -338,8 +405,8 @@ fn container(word: &str) -> Result<String, UsageError> {
     if word.is_empty() {
         return Err(wrong(
             "--container",
-            "an empty word names no container",
-            "give the first four characters of a container's id or more, a pod's uid, or a unit as in `systemctl status`",
+            "an empty name matches no container",
+            "give at least the first four characters of a container's ID, a pod's UID, or a unit as in `systemctl status`",
         ));
     }
     Ok(printable(word.as_bytes()).into_owned())
@@ -377,6 +444,9 @@ mod tests {
             netns("no-such-name").map(drop),
             cgroup(&mut cgroups, "/no/such/cgroup").map(drop),
             cgroup(&mut cgroups, "18446744073709551615").map(drop),
+            cgroup(&mut cgroups, "").map(drop),
+            netns("0").map(drop),
+            comms(&[String::new()]).map(drop),
             container("").map(drop),
         ] {
             let error = refused.unwrap_err();
@@ -384,6 +454,32 @@ mod tests {
         }
         assert!(pinned(std::process::id()).is_ok());
         assert_eq!(container("web").as_deref(), Ok("web"));
+    }
+
+    #[test]
+    fn a_container_without_a_process_is_absent() {
+        let of = |words: &[&str]| Filter {
+            containers: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..Filter::default()
+        };
+        assert!(require_present(&Filter::default()).is_ok());
+        // In a pid namespace others may be seen by their cgroups, and nothing is refused.
+        let is_seen = sight::elsewhere().is_none();
+        let word = "no-container-has-this-name";
+        assert_eq!(require_present(&of(&[word])).is_err(), is_seen);
+        assert_eq!(absent_containers(&of(&[word])).len(), usize::from(is_seen));
+    }
+
+    #[test]
+    fn a_name_without_a_process_is_absent() {
+        let of = |words: &[&str]| Filter {
+            comms: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..Filter::default()
+        };
+        let own = std::fs::read_to_string("/proc/self/comm").unwrap();
+        assert!(require_present(&of(&[own.trim_end()])).is_ok());
+        let error = require_present(&of(&[own.trim_end(), "no-such-name"]));
+        assert_eq!(error.is_err(), sight::elsewhere().is_none());
     }
 
     #[test]

@@ -1,20 +1,22 @@
-//! Opens every file that is written. A file is made beside its name, for its user alone, and takes the name when it is
+//! Opens every file that is written. A file is created next to its name, for its user only, and takes the name when it is
 //! complete or, if it is a stream, when it begins; nothing that is there is opened for writing but pipes and devices.
 //! Recordings and inputs are never replaced, and symbolic links are not followed.
 
 mod cause;
+mod destination;
 mod folder;
 
 pub use cause::{Cause, Left, NotWritten};
 pub use folder::Folder;
 
+use destination::{Destination, State, create, create_beside};
 use folder::{Trusted, kind};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, FcntlArg, FdFlag, OFlag, fcntl, openat, renameat},
+    fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, openat},
     libc,
     sys::stat::{FileStat, Mode, SFlag, fstat},
-    unistd::{AccessFlags, faccessat, linkat},
+    unistd::{AccessFlags, faccessat},
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -22,11 +24,9 @@ use std::{
     io::{self, Read as _, Write},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd},
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Only its user may read what is written: it tells who talks to whom.
+/// Only the user may read outputs, which show who communicates with whom.
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// What the stream and the file form of Arrow begin with (Arrow, "IPC Streaming Format", "IPC File Format").
@@ -40,7 +40,7 @@ const MOST_NAMES: u32 = 10_000;
 pub struct Inputs(Vec<(u64, u64)>);
 
 impl Inputs {
-    /// Those of these paths that are there.
+    /// The paths that exist.
     #[must_use]
     pub fn of(paths: &[PathBuf]) -> Self {
         let stats = paths.iter().filter_map(|path| nix::sys::stat::stat(path).ok());
@@ -71,7 +71,7 @@ fn is_arrow(file: File) -> io::Result<bool> {
 /// Whether a file can be one of a run's recordings: it begins as one, or its run was killed before it had begun it.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub fn is_recording_or_empty(file: File) -> io::Result<bool> {
     Ok(file.metadata()?.len() == 0 || is_arrow(file)?)
 }
@@ -79,7 +79,7 @@ pub fn is_recording_or_empty(file: File) -> io::Result<bool> {
 /// Whether standard output may be written to: neither a recording nor an input.
 ///
 /// # Errors
-/// Where it is one.
+/// If it is one.
 pub fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
     judge_descriptor(io::stdout().as_fd(), inputs).map_err(|cause| NotWritten {
         what: "standard output".to_owned(),
@@ -90,7 +90,7 @@ pub fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
 
 fn judge_descriptor(fd: BorrowedFd<'_>, inputs: &Inputs) -> Result<(), Cause> {
     let Ok(stat) = fstat(fd) else {
-        // Closed: writing says so.
+        // Closed: the write reports it.
         return Ok(());
     };
     if kind(&stat) != SFlag::S_IFREG {
@@ -124,14 +124,14 @@ impl NewFile {
     /// Makes a file that must not be there yet.
     ///
     /// # Errors
-    /// Where it cannot be made, or its folder is not safe.
+    /// If it cannot be made, or its folder is not safe.
     pub fn create(path: &Path) -> Result<Self, Cause> {
         let (folder, name) = Folder::containing(path)?;
         let file = create(&folder, &name)?;
         Ok(Self { folder, name, file })
     }
 
-    /// The open file.
+    /// The open file, for writing.
     pub const fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -151,11 +151,11 @@ impl NewFile {
     }
 }
 
-/// What the user is told of a file that was found to be [`Whereabouts::Moved`].
+/// The message about a file that was found to be [`Whereabouts::Moved`].
 #[must_use]
 pub fn moved(path: &Path) -> String {
     format!(
-        "{} was renamed, or another file has its name: what follows goes to the renamed one",
+        "{} was renamed or replaced: further output goes to the original file",
         path.display()
     )
 }
@@ -171,45 +171,21 @@ fn whereabouts(folder: &Folder, name: &OsStr, file: &File) -> Whereabouts {
     }
 }
 
-fn create(folder: &Folder, name: &OsStr) -> nix::Result<File> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(folder, name, flags, MODE).map(File::from)
-}
-
 /// An output file, or a pipe or device in its place.
 #[derive(Debug)]
 pub struct OutFile {
     path: PathBuf,
     file: File,
     /// Nothing for pipes and devices.
-    place: Option<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    folder: Folder,
-    name: OsString,
-    inputs: Inputs,
-    state: State,
-}
-
-/// What an output file is called.
-#[derive(Debug)]
-enum State {
-    /// Nothing: it is gone with its descriptor.
-    Nameless,
-    /// A name of its own, because this file system has no nameless files.
-    Beside(OsString),
-    /// Its name.
-    Named,
+    destination: Option<Destination>,
 }
 
 impl OutFile {
-    /// Makes ready to write to `path`: a file that is there stays as it is until [`Self::publish`]. A pipe or device is
+    /// Prepares to write to `path`: an existing file stays unchanged until [`Self::publish`]. A pipe or device is
     /// opened, which waits for a pipe's reader.
     ///
     /// # Errors
-    /// Where there is a recording, an input, a link, a block device or another user's file, the folder is not safe, or
+    /// If there is a recording, an input, a link, a block device or another user's file, the folder is not safe, or
     /// the system refuses.
     pub fn open(path: &Path, inputs: &Inputs) -> Result<Self, NotWritten> {
         Self::open_with(path, inputs, OFlag::empty())
@@ -223,7 +199,7 @@ impl OutFile {
         let special = |file| Self {
             path: path.to_owned(),
             file,
-            place: None,
+            destination: None,
         };
         if let Some(number) = descriptor(path) {
             let file = inherited(number)?;
@@ -241,7 +217,7 @@ impl OutFile {
         Ok(Self {
             path: path.to_owned(),
             file,
-            place: Some(Place {
+            destination: Some(Destination {
                 folder,
                 name,
                 inputs: inputs.clone(),
@@ -253,7 +229,7 @@ impl OutFile {
     /// Another descriptor of the open file.
     ///
     /// # Errors
-    /// Where this process has too many files open.
+    /// If this process has too many files open.
     pub fn try_clone(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -264,15 +240,15 @@ impl OutFile {
         &self.path
     }
 
-    /// Gives the file its name, in place of what is there. What was written is on the disk then.
+    /// Syncs the file and gives it its name, replacing an existing file.
     ///
     /// # Errors
-    /// Where by now a recording is there, or the system refuses.
+    /// If a recording exists there by now, or the system refuses.
     pub fn publish(&mut self) -> Result<(), NotWritten> {
-        let Some(place) = &mut self.place else {
+        let Some(destination) = &mut self.destination else {
             return Ok(());
         };
-        place
+        destination
             .publish(&self.file)
             .map_err(|cause| NotWritten::at_all(&self.path, cause))
     }
@@ -280,8 +256,8 @@ impl OutFile {
     /// Where the file is now; pipes and devices stay in place.
     #[must_use]
     pub fn whereabouts(&self) -> Whereabouts {
-        match &self.place {
-            Some(Place {
+        match &self.destination {
+            Some(Destination {
                 folder,
                 name,
                 state: State::Named,
@@ -296,9 +272,9 @@ impl OutFile {
     pub fn failed(&self, cause: impl Into<Cause>) -> NotWritten {
         let cause = cause.into();
         let is_whole = self
-            .place
+            .destination
             .as_ref()
-            .is_some_and(|place| !matches!(place.state, State::Named));
+            .is_some_and(|destination| !matches!(destination.state, State::Named));
         NotWritten {
             what: self.path.display().to_string(),
             left: match cause {
@@ -318,84 +294,6 @@ impl Write for OutFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let State::Beside(name) = &self.state {
-            // It was not completed, and nothing else has this name.
-            let _ = self.folder.remove(name);
-        }
-    }
-}
-
-impl Place {
-    fn publish(&mut self, file: &File) -> Result<(), Cause> {
-        if matches!(self.state, State::Named) {
-            return Ok(());
-        }
-        file.sync_all()?;
-        // It may have come while this was written.
-        if judge_name(&self.folder, &self.name, &self.inputs)? == There::Special {
-            return Err(Errno::EEXIST.into());
-        }
-        if matches!(self.state, State::Nameless) {
-            self.state = State::Beside(link_beside(&self.folder, file)?);
-        }
-        if let State::Beside(beside) = &self.state {
-            renameat(
-                &self.folder,
-                beside.as_os_str(),
-                &self.folder,
-                self.name.as_os_str(),
-            )?;
-            self.state = State::Named;
-        }
-        match whereabouts(&self.folder, &self.name, file) {
-            Whereabouts::InPlace => Ok(()),
-            Whereabouts::Moved | Whereabouts::Removed => Err(Cause::Removed),
-        }
-    }
-
-    /// Writes the file, and takes the first name that is free.
-    fn publish_as_new(
-        &mut self,
-        mut file: &File,
-        text: &str,
-        mut names: impl Iterator<Item = OsString>,
-    ) -> Result<(), Cause> {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        let taken = names.find_map(|name| match self.take_name(file, &name) {
-            Err(Errno::EEXIST) => None,
-            Err(error) => Some(Err(error)),
-            Ok(()) => Some(Ok(name)),
-        });
-        self.name = taken.unwrap_or(Err(Errno::EEXIST))?;
-        self.state = State::Named;
-        Ok(())
-    }
-
-    fn take_name(&self, file: &File, name: &OsStr) -> nix::Result<()> {
-        let State::Beside(beside) = &self.state else {
-            return link(&self.folder, file, name);
-        };
-        match linkat(
-            &self.folder,
-            beside.as_os_str(),
-            &self.folder,
-            name,
-            AtFlags::empty(),
-        ) {
-            Ok(()) => self.folder.remove(beside),
-            // A file system without hard links: an empty file holds the name, and is replaced.
-            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS) => {
-                create(&self.folder, name)?;
-                renameat(&self.folder, beside.as_os_str(), &self.folder, name)
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -483,56 +381,10 @@ fn inherited(number: RawFd) -> Result<File, Cause> {
     Ok(fd.try_clone_to_owned()?.into())
 }
 
-/// A file without a name, or with one of its own where the file system has no such files.
-fn create_beside(folder: &Folder) -> Result<(File, State), Cause> {
-    let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    if let Ok(fd) = openat(folder, ".", flags, MODE) {
-        let file = File::from(fd);
-        // It gets its name by way of /proc.
-        if std::fs::exists(own(&file)).unwrap_or(false) {
-            return Ok((file, State::Nameless));
-        }
-    }
-    with_name_beside(|name| create(folder, name)).map(|(name, file)| (file, State::Beside(name)))
-}
-
-fn link_beside(folder: &Folder, file: &File) -> Result<OsString, Cause> {
-    with_name_beside(|name| link(folder, file, name)).map(|(name, ())| name)
-}
-
-fn with_name_beside<T>(make: impl Fn(&OsStr) -> nix::Result<T>) -> Result<(OsString, T), Cause> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    for _ in 0..MOST_NAMES {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = OsString::from(format!(".tcptrace-{}-{number}.part", process::id()));
-        match make(&name) {
-            Ok(file) => return Ok((name, file)),
-            Err(Errno::EEXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Errno::EEXIST.into())
-}
-
-fn own(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
-/// Gives a nameless file a name that is free.
-fn link(folder: &Folder, file: &File, name: &OsStr) -> nix::Result<()> {
-    linkat(
-        AT_FDCWD,
-        own(file).as_str(),
-        folder,
-        name,
-        AtFlags::AT_SYMLINK_FOLLOW,
-    )
-}
-
-/// Writes a whole file, in place of what is there. Never waits: a pipe needs a reader who keeps up.
+/// Writes a complete file, replacing an existing one. Never waits: a pipe needs a reader that keeps up.
 ///
 /// # Errors
-/// As [`OutFile::open`] and [`OutFile::publish`]; what was there before is left.
+/// As [`OutFile::open`] and [`OutFile::publish`]; an existing file is then unchanged.
 pub fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten> {
     let mut file = OutFile::open_with(path, inputs, OFlag::O_NONBLOCK)?;
     file.write_all(text.as_bytes())
@@ -551,14 +403,14 @@ pub fn write_new(path: &Path, text: &str) -> Result<PathBuf, NotWritten> {
 fn write_as_new(path: &Path, text: &str) -> Result<PathBuf, Cause> {
     let (folder, name) = Folder::containing(path)?;
     let (file, state) = create_beside(&folder)?;
-    let mut place = Place {
+    let mut destination = Destination {
         folder,
         name,
         inputs: Inputs::default(),
         state,
     };
-    place.publish_as_new(&file, text, names(path))?;
-    Ok(path.with_file_name(&place.name))
+    destination.publish_as_new(&file, text, names(path))?;
+    Ok(path.with_file_name(&destination.name))
 }
 
 /// `name.ext`, `name-2.ext` and so on.

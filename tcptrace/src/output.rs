@@ -1,22 +1,24 @@
-//! One file a form of output: a view or a change to bytes. Files and terminals belong to `sink` and its caller.
+//! Output formats, one file each: views and changes to bytes. Files and terminals belong to `sink` and its caller.
 
-pub mod csv;
-pub mod descriptor;
-pub mod doctor;
-pub mod duration;
-pub mod export;
-pub mod frame;
-pub mod header;
+pub(crate) mod csv;
+pub(crate) mod descriptor;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod field;
+pub(crate) mod frame;
 pub mod hist;
-pub mod json;
-pub mod leaks;
-pub mod lifetimes;
-pub mod loss;
-pub mod outbox;
-pub mod parquet;
+pub(crate) mod json;
+pub(crate) mod leaks;
+pub(crate) mod lifetimes;
+pub(crate) mod loss;
+pub(crate) mod outbox;
+pub(crate) mod parquet;
+pub(crate) mod printer;
 pub mod report;
-pub mod sink;
-pub mod sockets;
-pub mod stacks;
-pub mod stream;
-pub mod text;
+pub(crate) mod row;
+pub(crate) mod sink;
+pub(crate) mod sockets;
+pub(crate) mod stacks;
+pub(crate) mod stream;
+pub(crate) mod text;
+pub(crate) mod unseen;

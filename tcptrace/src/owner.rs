@@ -1,7 +1,6 @@
 //! Who a socket belongs to, and how that is known.
 
 pub mod container;
-pub mod holders;
 pub mod opened;
 pub mod policy;
 pub mod processes;

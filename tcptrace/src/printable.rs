@@ -1,5 +1,5 @@
-//! Text that somebody else chose, made safe to print where it comes in: names of processes, cgroups, namespaces and
-//! functions, and everything in files that were written elsewhere.
+//! Makes foreign text safe to print when it is read: names of processes, cgroups, namespaces and functions, and
+//! everything in files written elsewhere.
 
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;

@@ -1,12 +1,12 @@
-//! How urgent threads are. The one that empties the kernel's buffer runs before others, since a busy server's threads
-//! would keep it waiting until events are lost; it bounds what it does. No other thread does.
+//! Priorities of threads. Only the thread that drains the kernel's buffer runs before others, since a busy server's
+//! threads would delay it until events are lost; its work is bounded.
 
 /// The urgent thread's niceness (sched(7)).
 const NICE: i32 = -10;
 
 /// Makes the calling thread urgent. Where that is refused, the usual priority has to do. Threads that it starts inherit
 /// it.
-pub fn be_urgent() {
+pub fn raise_priority() {
     // SAFETY: the call takes numbers only.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }

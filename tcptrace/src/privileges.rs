@@ -1,8 +1,8 @@
-//! What the process may do: everything until it has attached, or before it reads a byte of a recording, and from then
-//! on what the command still needs. Nothing that is given up can be had again.
+//! The privileges of the process: all until it has attached, or before it reads a byte of a recording; afterwards only
+//! what the command still needs. What is dropped cannot be regained.
 
 pub mod capabilities;
-mod read_only;
+pub(crate) mod read_only;
 mod sandbox;
 pub mod scout;
 
@@ -20,12 +20,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a command goes on to do.
+/// What a command does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Trace, and look at sockets and processes.
+    /// Trace, and inspect sockets and processes.
     Live {
-        /// Whether it looks at the code of processes, for stacks.
+        /// Whether it reads the code of processes, for stacks.
         reads_code: bool,
     },
     /// Read recordings.
@@ -35,7 +35,7 @@ pub enum Work {
 /// What is still needed.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// For what.
+    /// The kind of work that follows.
     pub work: Work,
     /// Files that are read, and folders with all below them.
     pub inputs: Vec<PathBuf>,
@@ -56,7 +56,7 @@ pub struct Held {
     pub no_new_privileges: bool,
     /// Which files may be opened.
     pub landlock: Landlock,
-    /// What could not be given up, and why: a sentence each.
+    /// What could not be dropped, and why: a sentence each.
     pub failures: Vec<String>,
 }
 
@@ -109,7 +109,7 @@ const STDOUT: &str = "/proc/self/fd/1";
 const TERMINAL: &str = "/dev/tty";
 
 /// Leaves the calling thread nothing but the files that are open already: for one that only writes to those. What is
-/// refused it keeps: there is nobody to tell.
+/// refused it keeps: there is no place to report it.
 pub fn renounce() {
     let _ = prctl::set_no_new_privs();
     let _ = capabilities::use_only(&[]).and_then(|_| capabilities::seal());
@@ -128,24 +128,24 @@ pub fn confine(needs: &Needs) -> Held {
         Work::Live { reads_code } => match scout::start(capabilities::looking(reads_code)) {
             Ok(started) => {
                 failures.extend(started.unfiltered.map(|error| {
-                    format!("the thread that looks into other processes could also write: {error}")
+                    format!("the scout thread, which inspects other processes, is not restricted to reading: {error}")
                 }));
                 Some(capabilities::names(&started.held))
             }
             Err(error) => {
                 failures.push(format!(
-                    "there is no thread that looks into other processes: {error}"
+                    "the scout thread, which inspects other processes, could not be started: {error}"
                 ));
                 None
             }
         },
         Work::Replay => None,
     };
-    let writable: Vec<PathBuf> = needs.outputs.iter().map(|path| place(path)).collect();
+    let writable: Vec<PathBuf> = needs.outputs.iter().map(|path| folder_of(path)).collect();
     let kept = match give_up(needs, &writable) {
         Ok(kept) => kept,
         Err(error) => {
-            failures.push(format!("capabilities cannot be given up: {error}"));
+            failures.push(format!("capabilities cannot be dropped: {error}"));
             caps::read(None, caps::CapSet::Effective).unwrap_or_default()
         }
     };
@@ -221,7 +221,7 @@ fn zone_of_environment() -> impl Iterator<Item = PathBuf> {
 
 /// Where an output is made: the folder of a file, which may be replaced; a folder; anything else, which is written as
 /// it is. A name of an open descriptor stands for what is open.
-fn place(path: &Path) -> PathBuf {
+fn folder_of(path: &Path) -> PathBuf {
     let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc");
     let open = is_descriptor.then(|| fs::canonicalize(path).ok()).flatten();
     let path = open.as_deref().unwrap_or(path);
@@ -241,14 +241,14 @@ mod tests {
 
     #[test]
     fn a_file_is_written_in_its_folder_and_a_device_where_it_is() {
-        assert_eq!(place(Path::new("out.json")), Path::new("."));
-        assert_eq!(place(Path::new("/nowhere/out.json")), Path::new("/nowhere"));
-        assert_eq!(place(Path::new("/proc")), Path::new("/proc"));
-        assert_eq!(place(Path::new("/dev/null")), Path::new("/dev/null"));
+        assert_eq!(folder_of(Path::new("out.json")), Path::new("."));
+        assert_eq!(folder_of(Path::new("/nowhere/out.json")), Path::new("/nowhere"));
+        assert_eq!(folder_of(Path::new("/proc")), Path::new("/proc"));
+        assert_eq!(folder_of(Path::new("/dev/null")), Path::new("/dev/null"));
         let file = tempfile::NamedTempFile::new().unwrap();
         let descriptor = format!("/proc/self/fd/{}", file.as_file().as_raw_fd());
         let folder = file.path().parent().unwrap().canonicalize().unwrap();
-        assert_eq!(place(Path::new(&descriptor)), folder);
+        assert_eq!(folder_of(Path::new(&descriptor)), folder);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Recordings: what the engine was told, written as an Arrow IPC stream that other tools read too, and read again.
+//! Recordings: the engine's input, written as an Arrow IPC stream, which other tools also read, and replayed.
 //! Knows no kernel and no command.
 
 pub mod batch;
@@ -6,16 +6,19 @@ pub mod bounds;
 pub mod columns;
 pub mod compatibility;
 pub mod entry;
+pub mod file_writer;
 pub mod format;
 pub mod frame;
-pub mod ledger;
+mod input;
 pub mod message;
 pub mod origin;
 pub mod read;
 pub mod recorder;
-pub mod rows;
+pub mod replay;
+mod rows;
+pub mod run_stats;
 pub mod runs;
-pub mod tap;
+mod source;
 pub mod write;
 
 #[cfg(test)]

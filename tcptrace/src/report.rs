@@ -1,4 +1,4 @@
-//! What a report says of one run: the picture at its end or at a chosen moment, built alike from a live engine and
+//! The report of one run at its end or at a chosen moment, built from a live engine or
 //! from a replayed one. Immutable; outputs read it.
 
 use crate::{
@@ -6,11 +6,11 @@ use crate::{
     engine::Engine,
     event::{Nanos, TcpState},
     filter::Filter,
-    output::header::Dwells,
     record::{
-        ledger::{Ending, Ledger},
         origin::Origin,
+        run_stats::{Ending, RunStats},
     },
+    summary::Dwells,
     view::{self, Context, Share, Sort, View},
 };
 
@@ -27,19 +27,25 @@ pub struct Report {
     pub is_whole: bool,
     /// How the recording ends.
     pub ending: Ending,
+    /// Whether its last file was ended in order, be it for another.
+    pub is_ended: bool,
     /// Sockets at the end of the span, by process.
     pub view: View,
     /// Finished dwells within the span of which both ends were seen.
     pub dwells: Vec<(TcpState, Dwells)>,
-    /// Events within the span.
+    /// Events within the span, whatever the filter.
     pub events: u64,
-    /// Counts of the engine within the span.
+    /// Counts of the engine within the span, whatever the filter.
     pub tally: Tally,
-    /// Times that entries are missing from the recording.
+    /// Whether there was a filter.
+    pub is_filtered: bool,
+    /// Changes within the span that the filter lets pass.
+    pub changes: u64,
+    /// Number of gaps, where entries are missing from the recording.
     pub gaps: u32,
     /// Entries that are known to be missing.
     pub missing: u64,
-    /// What the user was told while it was recorded.
+    /// Messages shown while it was recorded.
     pub notes: Vec<String>,
     /// What of the files was not read.
     pub remarks: Vec<String>,
@@ -48,7 +54,7 @@ pub struct Report {
 /// What was counted when the span began.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
-    /// When.
+    /// When the span begins.
     pub time: Nanos,
     /// Events until then.
     pub events: u64,
@@ -59,22 +65,22 @@ pub struct Beginning {
 impl Beginning {
     /// The beginning of the run.
     #[must_use]
-    pub fn of_run(ledger: &Ledger) -> Self {
+    pub fn of_run(run_stats: &RunStats) -> Self {
         Self {
-            time: ledger.began,
+            time: run_stats.began,
             events: 0,
             tally: Tally::default(),
         }
     }
 }
 
-/// Builds the report of the span from `beginning` to `end`. The engine must have been told everything until then, and
-/// its statistics must have begun with the span.
+/// Builds the report of the span from `beginning` to `end`. The engine must have applied all input until then, and
+/// its statistics, those of `filter` too, must have begun with the span.
 #[must_use]
 pub fn build(
     origin: &Origin,
     engine: &Engine,
-    ledger: &Ledger,
+    run_stats: &RunStats,
     beginning: Beginning,
     end: Nanos,
     filter: &Filter,
@@ -83,30 +89,28 @@ pub fn build(
     let watched = end.since(beginning.time);
     let context = Context {
         watched,
-        frame: watched,
-        lost: ledger.lost,
+        lost: run_stats.lost,
         audit: None,
-        scans: ledger.scans,
+        scans: run_stats.scans,
         share: Share::default(),
         shortfalls: origin.shortfalls.clone(),
     };
     Report {
         origin: origin.clone(),
-        from_ns: ledger.wall(beginning.time),
-        to_ns: ledger.wall(end),
-        is_whole: end == ledger.latest,
-        ending: ledger.ending,
+        from_ns: run_stats.wall(beginning.time),
+        to_ns: run_stats.wall(end),
+        is_whole: end == run_stats.latest,
+        ending: run_stats.ending,
+        is_ended: run_stats.ending == Ending::Stopped,
         view: view::build(engine, end, context, filter, sort),
-        dwells: engine
-            .stats
-            .dwells()
-            .map(|(state, histogram)| (state, Dwells::of(&histogram)))
-            .collect(),
-        events: ledger.events - beginning.events,
+        dwells: Dwells::by_state(engine.shown()).into_iter().collect(),
+        events: run_stats.events - beginning.events,
+        is_filtered: *filter != Filter::default(),
+        changes: engine.shown().changes(),
         tally: since(&engine.table.tally, &beginning.tally),
-        gaps: ledger.gaps,
-        missing: ledger.missing,
-        notes: ledger.notes.clone(),
+        gaps: run_stats.gaps,
+        missing: run_stats.missing,
+        notes: run_stats.notes.clone(),
         remarks: Vec::new(),
     }
 }
@@ -117,6 +121,8 @@ fn since(now: &Tally, before: &Tally) -> Tally {
         changes: now.changes - before.changes,
         impossible: now.impossible - before.impossible,
         unknown: now.unknown - before.unknown,
+        unknown_expected: now.unknown_expected - before.unknown_expected,
+        shown: now.shown - before.shown,
         evicted: now.evicted - before.evicted,
         unseen: now.unseen - before.unseen,
     }

@@ -1,4 +1,4 @@
-//! Wires the flow for each command. Holds the only signals, and the only exit codes.
+//! Runs the commands. The only place with signals and exit codes.
 
 pub mod check;
 mod confine;
@@ -9,33 +9,29 @@ pub mod export;
 mod files;
 pub mod hist;
 pub mod leaks;
-mod live_view;
 mod losses;
 pub mod messages;
-pub mod playback;
-mod quiet;
+pub mod observe;
 pub mod record;
-mod replay_view;
+pub mod recordings;
 pub mod report;
-pub mod rewatch;
-mod screen;
 pub mod session;
 pub mod signals;
 pub mod snapshot;
 pub mod trace;
 pub mod watch;
-pub mod watching;
 
 use crate::{
     cli::{Cli, Command},
+    filter::Filter,
     kernel::refusal::Refusal,
-    options::UsageError,
+    options::{self, UsageError},
     outfile::{Inputs, NotWritten},
     output::{
         sink::{Sink, SinkError, not_to_stdout},
         stream::{Ending, Stream},
     },
-    source,
+    source::{self, namespaces, sight},
 };
 use jiff::tz::TimeZone;
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -49,7 +45,7 @@ pub enum Failure {
     Refused(Refusal),
     /// The output cannot be written.
     Output(NotWritten),
-    /// Anything else.
+    /// Any other error, with its context.
     Other(anyhow::Error),
 }
 
@@ -77,6 +73,37 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+/// The outcome of a command that searches for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Something was found: exit status 3 for `leaks` and `doctor`.
+    Found,
+    /// Nothing was found, and everything requested was seen.
+    Nothing,
+    /// Nothing was found, and not everything could be seen: exit status 4.
+    NotAllSeen,
+}
+
+impl Answer {
+    /// What was found decides; where that is nothing, whether all was seen.
+    #[must_use]
+    pub const fn of(is_found: bool, is_all_seen: bool) -> Self {
+        match (is_found, is_all_seen) {
+            (true, _) => Self::Found,
+            (false, true) => Self::Nothing,
+            (false, false) => Self::NotAllSeen,
+        }
+    }
+
+    fn code(self) -> ExitCode {
+        match self {
+            Self::Found => ExitCode::from(code::FOUND),
+            Self::Nothing => ExitCode::SUCCESS,
+            Self::NotAllSeen => ExitCode::from(code::REFUSED),
+        }
+    }
+}
+
 /// The exit codes of design and `--help`.
 mod code {
     pub(super) const FAILED: u8 = 1;
@@ -85,26 +112,19 @@ mod code {
     pub(super) const REFUSED: u8 = 4;
 }
 
-/// Runs the command and tells how it ended.
+/// Runs the command and returns its exit status.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let verbose = cli.verbose;
     let done = |()| ExitCode::SUCCESS;
-    let found = |is_found: bool| {
-        if is_found {
-            ExitCode::from(code::FOUND)
-        } else {
-            ExitCode::SUCCESS
-        }
-    };
+    signals::ignore_dump();
     let result = match cli.command {
-        Command::Watch(args) if !args.files.is_empty() => rewatch::run(&args).map(done),
         Command::Watch(args) => watch::run(&args, verbose).map(done),
         Command::Trace(args) => trace::run(&args, verbose).map(done),
-        Command::Snapshot(args) => snapshot::run(&args).map(done),
-        Command::Hist(args) => hist::run(&args, verbose).map(done),
-        Command::Leaks(args) => leaks::run(&args, verbose).map(found),
-        Command::Doctor(args) => doctor::run(&args, verbose).map(found),
+        Command::Snapshot(args) => snapshot::run(&args).map(Answer::code),
+        Command::Hist(args) => hist::run(&args, verbose).map(Answer::code),
+        Command::Leaks(args) => leaks::run(&args, verbose).map(Answer::code),
+        Command::Doctor(args) => doctor::run(&args, verbose).map(Answer::code),
         Command::Record(args) => record::run(&args, verbose).map(done),
         Command::Report(args) => report::run(&args).map(done),
         Command::Export(args) => export::run(&args).map(done),
@@ -136,7 +156,7 @@ pub fn run(cli: Cli) -> ExitCode {
     code
 }
 
-/// Prints what clap has to say, which is help where that was asked for, and tells how that ended.
+/// Prints clap's message, which is the help if that was requested, and returns the exit status.
 #[must_use]
 pub fn explain(error: &clap::Error) -> ExitCode {
     let is_for_a_program = !error.use_stderr() && !std::io::stdout().is_terminal();
@@ -167,11 +187,10 @@ fn print(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
     }
 }
 
-/// A stream to `sink`, of which so many bytes may wait for the reader.
+/// A stream to `sink`, with a limit on the bytes that wait for the reader.
 fn stream(sink: Sink, most_bytes: usize) -> Result<Stream, Failure> {
-    Stream::start(sink, most_bytes).map_err(|error| {
-        Failure::Other(anyhow::Error::new(error).context("cannot start a thread that writes"))
-    })
+    Stream::start(sink, most_bytes)
+        .map_err(|error| Failure::Other(anyhow::Error::new(error).context("cannot start the writer thread")))
 }
 
 /// How a stream ended is reported where it was not as it should be.
@@ -179,14 +198,14 @@ fn ended(ending: Result<Ending, SinkError>) -> Result<(), Failure> {
     match ending {
         Ok(Ending::Whole | Ending::Closed) => Ok(()),
         Ok(Ending::Stalled(bytes)) => Err(Failure::Other(anyhow::anyhow!(
-            "the last {bytes} bytes of the output are not written\n  it means: whoever reads it has taken nothing since this was to end\n  what to do: read it to its end, or write to a file with -o"
+            "the last {bytes} bytes of the output were not written\n  what it means: the reader has not read anything since the end was requested\n  what to do: read it to its end, or redirect it to a file"
         ))),
-        Err(error) => unless_closed(Err(error)).map(drop),
+        Err(error) => ignore_broken_pipe(Err(error)).map(drop),
     }
 }
 
 /// A reader that went away is a clean end; everything else is not.
-fn unless_closed(result: Result<(), SinkError>) -> Result<bool, Failure> {
+fn ignore_broken_pipe(result: Result<(), SinkError>) -> Result<bool, Failure> {
     match result {
         Ok(()) => Ok(true),
         Err(SinkError::Closed) => Ok(false),
@@ -194,7 +213,22 @@ fn unless_closed(result: Result<(), SinkError>) -> Result<bool, Failure> {
     }
 }
 
-/// The time zone of this host, in which people read times; where it cannot be had, that is said.
+/// Reports selected containers and network namespaces that do not exist yet, for a command that waits for them.
+fn name_absent(filter: &Filter) {
+    for netns in namespaces::absent(&filter.netns) {
+        messages::tell(format_args!(
+            "network namespace {netns}: {}; nothing is shown of it until it has an event",
+            sight::why_not_found()
+        ));
+    }
+    for word in options::absent_containers(filter) {
+        messages::tell(format_args!(
+            "no process runs in a container, pod or unit named {word}: nothing is shown until one does"
+        ));
+    }
+}
+
+/// The time zone of this host, in which text output shows times; a failure is reported.
 fn zone() -> TimeZone {
     let (zone, problem) = source::zone::system();
     if let Some(problem) = problem {

@@ -1,11 +1,11 @@
-//! Where in their programs sockets are made: from what the kernel copies of a stack to names of functions.
+//! Call stacks that open and read sockets: from the kernel's copy of a stack to function names.
 
 pub mod book;
+pub mod call_sites;
+pub mod frames;
 pub mod modules;
 pub mod names;
 pub mod perf_map;
-pub mod places;
-pub mod recorder;
+pub mod reader;
 pub mod sites;
-pub mod taken;
 pub mod unwind;

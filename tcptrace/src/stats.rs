@@ -1,17 +1,16 @@
-//! What was counted and measured: changes, how long states and connections lasted, and for whom. Knows no clock and
+//! Counts and durations: transitions, time in each state, lifetimes, in total and per key. Knows no clock and
 //! no output.
 
+pub mod bins;
 #[cfg(test)]
 mod books_tests;
 pub mod buckets;
-pub mod cells;
-pub mod collector;
 pub mod counts;
 pub mod key;
-pub mod keyed;
 pub mod measure;
 pub mod report;
 pub mod survival;
+pub mod top_k;
 pub mod totals;
 
 pub use counts::Stats;

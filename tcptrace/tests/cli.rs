@@ -1,5 +1,5 @@
-//! What the command says of itself, and of flags that it cannot obey. Needs no privileges: flags are looked at
-//! before the kernel is.
+//! The help of the command, and its errors on invalid flags. Needs no privileges: flags are parsed
+//! before the kernel is accessed.
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
@@ -48,10 +48,10 @@ fn every_command_explains_itself() {
         &["check"],
     ];
     for command in commands {
-        let said = tcptrace(&[command, &["--help"]].concat());
-        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command:?}");
+        let result = tcptrace(&[command, &["--help"]].concat());
+        assert_eq!((result.code, result.err.as_str()), (Some(0), ""), "{command:?}");
         let name = command.first().unwrap_or(&"tcptrace");
-        insta::assert_snapshot!(format!("help-{name}"), said.out);
+        insta::assert_snapshot!(format!("help-{name}"), result.out);
     }
 }
 
@@ -99,10 +99,10 @@ fn a_flag_that_cannot_be_obeyed_is_wrong_usage_and_says_what_would_do() {
     ];
     let mut all = String::new();
     for arguments in table {
-        let said = tcptrace(arguments);
-        assert_eq!(said.code, Some(2), "{arguments:?}");
-        assert_eq!(said.out, "", "{arguments:?}");
-        all.extend(["$ tcptrace ", &arguments.join(" "), "\n", &said.err, "\n"]);
+        let result = tcptrace(arguments);
+        assert_eq!(result.code, Some(2), "{arguments:?}");
+        assert_eq!(result.out, "", "{arguments:?}");
+        all.extend(["$ tcptrace ", &arguments.join(" "), "\n", &result.err, "\n"]);
     }
     insta::assert_snapshot!("wrong-usage", all);
 }

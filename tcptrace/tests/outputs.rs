@@ -54,18 +54,18 @@ fn names_in(folder: &TempDir) -> Vec<String> {
 
 /// Runs what would overwrite `web1.arrows`, and asserts that it does not.
 fn assert_refused(folder: &TempDir, arguments: &[&str], words: &str) {
-    let said = tcptrace(folder, arguments, Stdio::piped());
-    assert_eq!(said.code, Some(1), "{arguments:?}: {}", said.err);
+    let result = tcptrace(folder, arguments, Stdio::piped());
+    assert_eq!(result.code, Some(1), "{arguments:?}: {}", result.err);
     assert!(
-        said.err.contains("cannot write web1.arrows"),
+        result.err.contains("cannot write web1.arrows"),
         "{arguments:?}: {}",
-        said.err
+        result.err
     );
-    assert!(said.err.contains(words), "{arguments:?}: {}", said.err);
+    assert!(result.err.contains(words), "{arguments:?}: {}", result.err);
     assert!(
-        said.err.contains("what was there before is unchanged"),
+        result.err.contains("an existing file is unchanged"),
         "{}",
-        said.err
+        result.err
     );
     assert_eq!(
         fs::read(folder.path().join("web1.arrows")).expect("it is there"),
@@ -117,14 +117,14 @@ fn no_command_overwrites_what_it_reads() {
         ],
         &["hist", "-o", "web1.arrows", "web1.arrows"],
     ] {
-        assert_refused(&folder, arguments, "it is an input too");
+        assert_refused(&folder, arguments, "it is also an input");
     }
     let log = ["hist", "--format", "hlog", "-o", "both.hlog", "web1.arrows"];
     assert_eq!(tcptrace(&folder, &log, Stdio::piped()).code, Some(0));
     let written = fs::read(folder.path().join("both.hlog")).expect("it was written");
     let over_itself = ["hist", "--format", "hlog", "-o", "both.hlog", "both.hlog"];
-    let said = tcptrace(&folder, &over_itself, Stdio::piped());
-    assert_eq!(said.code, Some(1), "{}", said.err);
+    let result = tcptrace(&folder, &over_itself, Stdio::piped());
+    assert_eq!(result.code, Some(1), "{}", result.err);
     assert_eq!(
         fs::read(folder.path().join("both.hlog")).expect("it is there"),
         written
@@ -140,13 +140,13 @@ fn a_file_beside_the_output_that_is_refused_leaves_the_output_as_it_was() {
     );
     fs::write(&all, "before").expect("there is room");
     fs::write(&one, RECORDING).expect("there is room");
-    let said = tcptrace(
+    let result = tcptrace(
         &folder,
         &["hist", "web2.arrows", "--format", "hgrm", "-o", "d.hgrm"],
         Stdio::piped(),
     );
-    assert_eq!(said.code, Some(1), "{}", said.err);
-    assert!(said.err.contains("d.CONNECTION.hgrm"), "{}", said.err);
+    assert_eq!(result.code, Some(1), "{}", result.err);
+    assert!(result.err.contains("d.CONNECTION.hgrm"), "{}", result.err);
     assert_eq!(fs::read(&all).expect("it is there"), b"before");
     assert_eq!(fs::read(&one).expect("it is there"), RECORDING);
 }
@@ -155,13 +155,17 @@ fn a_file_beside_the_output_that_is_refused_leaves_the_output_as_it_was() {
 fn a_report_is_not_one_of_the_files_in_turn() {
     let folder = folder();
     for report in ["r-000007.arrows", "r.arrows"] {
-        let said = tcptrace(
+        let result = tcptrace(
             &folder,
             &["record", "-o", "r.arrows", "--rotate", "1M", "--report", report],
             Stdio::piped(),
         );
-        assert_eq!(said.code, Some(2), "{report}: {}", said.err);
-        assert!(said.err.contains("the recording has this name"), "{}", said.err);
+        assert_eq!(result.code, Some(2), "{report}: {}", result.err);
+        assert!(
+            result.err.contains("it is the name of the recording"),
+            "{}",
+            result.err
+        );
     }
 }
 
@@ -177,8 +181,8 @@ fn a_recording_is_not_appended_to() {
         &["doctor", "--explain", "close-wait-leak"],
     ] {
         let append = File::options().append(true).open(&path).expect("ours");
-        let said = tcptrace(&folder, arguments, append.into());
-        assert_eq!(said.code, Some(1), "{arguments:?}: {}", said.err);
+        let result = tcptrace(&folder, arguments, append.into());
+        assert_eq!(result.code, Some(1), "{arguments:?}: {}", result.err);
         assert_eq!(fs::read(&path).expect("it is there"), RECORDING, "{arguments:?}");
     }
 }
@@ -195,8 +199,8 @@ fn what_fails_leaves_what_was_there() {
         &["hist", "-o", "out.csv", "nosuch.arrows"],
         &["trace", "-o", "out.csv", "--netns", "/nowhere"],
     ] {
-        let said = tcptrace(&folder, arguments, Stdio::piped());
-        assert!(said.code != Some(0), "{arguments:?}");
+        let result = tcptrace(&folder, arguments, Stdio::piped());
+        assert!(result.code != Some(0), "{arguments:?}");
         let left = fs::read_to_string(folder.path().join("out.csv")).expect("it is there");
         assert_eq!(left, "last month's", "{arguments:?}");
     }
@@ -229,8 +233,8 @@ fn what_succeeds_is_for_its_user_alone() {
         let mut old = File::create(&path).expect("ours");
         old.write_all(b"old").expect("there is room");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
-        let said = tcptrace(&folder, arguments, Stdio::piped());
-        assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.err);
+        let result = tcptrace(&folder, arguments, Stdio::piped());
+        assert_eq!(result.code, Some(0), "{arguments:?}: {}", result.err);
         assert!(fs::read(&path).expect("it is there") != b"old", "{arguments:?}");
         for name in names_in(&folder).iter().filter(|name| name.starts_with("out")) {
             let made = fs::metadata(folder.path().join(name)).expect("it is there");
@@ -251,12 +255,12 @@ fn standard_output_has_its_names() {
     assert!(!plain.out.is_empty());
     for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
         let arguments = ["export", "--format", "csv", "-o", name, "web1.arrows"];
-        let said = tcptrace(&folder, &arguments, Stdio::piped());
+        let result = tcptrace(&folder, &arguments, Stdio::piped());
         assert_eq!(
-            (said.code, &said.out),
+            (result.code, &result.out),
             (Some(0), &plain.out),
             "{name}: {}",
-            said.err
+            result.err
         );
         let file = File::create(folder.path().join("redirected")).expect("ours");
         assert_eq!(tcptrace(&folder, &arguments, file.into()).code, Some(0));
@@ -273,46 +277,46 @@ fn the_words_fit_the_error() {
     let long = "n".repeat(300);
     symlink("web1.arrows", folder.path().join("link")).expect("ours");
     for (output, words) in [
-        (".", "name a file"),
-        ("new/", "name a file"),
-        ("nowhere/out.csv", "make the folder first"),
+        (".", "give a file"),
+        ("new/", "give a file"),
+        ("nowhere/out.csv", "create the directory first"),
         ("web1.arrows/out.csv", "a part of this one is a file"),
         (long.as_str(), "choose a shorter name"),
-        ("link", "name the file that it leads to"),
+        ("link", "give the file that it points to"),
         ("/dev/full", "free some space"),
         ("/dev/fd/987", "was not passed to tcptrace"),
     ] {
         let arguments = ["export", "--format", "csv", "-o", output, "web2.arrows"];
-        let said = tcptrace(&folder, &arguments, Stdio::piped());
-        assert_eq!(said.code, Some(1), "{output}: {}", said.err);
-        assert!(said.err.contains(words), "{output}: {}", said.err);
+        let result = tcptrace(&folder, &arguments, Stdio::piped());
+        assert_eq!(result.code, Some(1), "{output}: {}", result.err);
+        assert!(result.err.contains(words), "{output}: {}", result.err);
         let is_full = output == "/dev/full";
         assert_eq!(
-            said.err.contains("free some space"),
+            result.err.contains("free some space"),
             is_full,
             "{output}: {}",
-            said.err
+            result.err
         );
         assert_eq!(
-            said.err.contains("the output is incomplete"),
+            result.err.contains("the output is incomplete"),
             is_full,
             "{}",
-            said.err
+            result.err
         );
     }
     let full = File::options()
         .write(true)
         .open("/dev/full")
         .expect("Linux has it");
-    let said = tcptrace(
+    let result = tcptrace(
         &folder,
         &["export", "--format", "jsonl", "web1.arrows"],
         full.into(),
     );
     assert!(
-        said.err.contains("may end in the middle of a line"),
+        result.err.contains("may end in the middle of a line"),
         "{}",
-        said.err
+        result.err
     );
     assert!(Path::new("/dev/full").exists());
 }

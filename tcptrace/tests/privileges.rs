@@ -22,7 +22,7 @@ fn is_denied<T>(result: io::Result<T>) -> bool {
     result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Whether this kernel confines files at all: where it does not, that is said, and everything else still holds.
+/// Whether this kernel confines files: if not, that is reported, and everything else still holds.
 fn has_landlock(held: &Held) -> bool {
     match &held.landlock {
         Landlock::Enforced { abi } => *abi >= 1,

@@ -1,4 +1,4 @@
-//! Recordings of two hosts, read together by the command: which host is said of every row, and processes are selected
+//! Recordings of two hosts, read together by the command: every row names its host, and processes are selected
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -12,11 +12,10 @@ use std::{
 };
 use tcptrace::{
     event::{
-        Bytes, Ends, Event, Nanos, ProcessKey, SockRef, Task,
-        TcpState::{self, Close, CloseWait, Established, LastAck, SynSent},
-        What,
+        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
+        TcpState::{self, Close, CloseWait, Established, LastAck, Listen, SynSent},
     },
-    kernel::clock::Anchor,
+    kernel::clock::ClockPair,
     record::{
         bounds::MOST_ROWS,
         entry::Entry,
@@ -76,7 +75,7 @@ impl Drop for Folder {
 }
 
 fn origin(host: u32) -> Origin {
-    let clock = Anchor {
+    let clock = ClockPair {
         mono_ns: BEGAN,
         wall_ns: (1_795_300_000 + u64::from(host) * 3_600) * SECOND,
     };
@@ -96,7 +95,15 @@ fn origin(host: u32) -> Origin {
 }
 
 fn record(path: &Path, host: u32) {
-    let mut writer = Writer::create(path, &origin(host)).expect("a new file");
+    record_by(path, host, &origin(host), 60, &[]);
+}
+
+/// The same by a recorder of another origin, for so many seconds, after other entries.
+fn record_by(path: &Path, host: u32, origin: &Origin, seconds: u64, before: &[Entry]) {
+    let mut writer = Writer::create(path, origin).expect("a new file");
+    for entry in before {
+        writer.push(entry).expect("there is room");
+    }
     let mut events: Vec<Event> = [1, 2]
         .into_iter()
         .flat_map(|number| (0..CONNECTIONS).map(move |connection| (number, connection)))
@@ -115,13 +122,13 @@ fn record(path: &Path, host: u32) {
             } else {
                 "/system.slice/nginx.service".to_owned()
             };
-            push(Entry::Place {
+            push(Entry::Location {
                 task,
                 path: path.into(),
             });
         }
     }
-    push(Entry::Stopped(Nanos(BEGAN + 60 * SECOND)));
+    push(Entry::Stopped(Nanos(BEGAN + seconds * SECOND)));
     writer.flush().expect("there is room");
 }
 
@@ -159,13 +166,13 @@ fn event(id: u64, time: u64, old: TcpState, new: TcpState, task: Task) -> Event 
             cookie: id,
             address: 0xffff_8880_0000_0000 + id,
         },
-        ends: Ends::new(
+        endpoints: Endpoints::new(
             ("10.0.0.1".parse().expect("an address"), port),
             ("10.0.0.2".parse().expect("an address"), 443),
         ),
         netns: 4_026_531_840,
         protocol: 6,
-        what: What::State {
+        data: EventData::State {
             old,
             new,
             error: 0,
@@ -230,7 +237,7 @@ fn close_waits(text: &str) -> BTreeSet<(String, u64, u64)> {
         .collect()
 }
 
-fn told(host: &str, processes: u64) -> (String, u64, u64) {
+fn reported(host: &str, processes: u64) -> (String, u64, u64) {
     let finished = (CONNECTIONS - LEAKED) * processes;
     (host.to_owned(), finished, LEAKED * processes)
 }
@@ -263,7 +270,11 @@ fn several_hosts_make_one_report_with_the_host_as_a_column() {
 fn histograms_of_several_hosts_are_told_apart_and_added_up_from_recordings_and_logs() {
     let folder = Folder::new();
     let files = folder.two_hosts();
-    let expected = BTreeSet::from([told("null", 4), told("\"web1\"", 2), told("\"web2\"", 2)]);
+    let expected = BTreeSet::from([
+        reported("null", 4),
+        reported("\"web1\"", 2),
+        reported("\"web2\"", 2),
+    ]);
     let of_recordings = tcptrace(&["hist", "--json"], &files);
     assert_eq!(close_waits(&of_recordings), expected);
     let merged = folder.file("both.hlog");
@@ -312,6 +323,79 @@ fn a_span_finds_older_connections_at_their_age() {
 }
 
 #[test]
+fn what_a_recording_does_not_have_is_not_answered() {
+    let folder = Folder::new();
+    let files = folder.two_hosts();
+    let [first, _] = &files;
+    let beginning = 1_795_300_000 + 3_600;
+    let wall = |seconds: u64| {
+        let time = jiff::Timestamp::from_second(i64::try_from(seconds).expect("small")).expect("a time");
+        time.to_string()
+    };
+    let (before, after) = (wall(beginning - 60), wall(beginning + 600));
+    for span in [
+        &["--at", &before][..],
+        &["--to", &before],
+        &["--at", &after],
+        &["--from", &after],
+        &["--at", "+1000s"],
+        &["--from", "+3s", "--to", "+2s"],
+        &["--from", &after, "--to", "+2s"],
+    ] {
+        for command in ["report", "hist"] {
+            let output = bounded(&[&[command], span].concat(), std::slice::from_ref(first));
+            let (out, error) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(2), "{command} {span:?} {out}{error}");
+            assert_eq!(out, "", "{command} {span:?}");
+        }
+    }
+    // Of two hosts, the one that has the time answers, and the other is named.
+    let output = bounded(&["report", "--json", "--at", &wall(beginning + 5)], &files);
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(out.contains("web1") && !out.contains("web2"), "{out}");
+    assert!(
+        error.contains("web2.arrows: the recording begins later"),
+        "{error}"
+    );
+    // An end beyond the recording is its end.
+    let report = tcptrace(
+        &["report", "--from", "+1s", "--to", "+1000s"],
+        std::slice::from_ref(first),
+    );
+    assert!(report.contains(", where the "), "{report}");
+}
+
+#[test]
+fn a_recording_without_a_row_that_can_be_read_is_a_failure() {
+    let folder = Folder::new();
+    let [whole, other] = folder.two_hosts();
+    let mut bytes = fs::read(&whole).expect("it was written");
+    let header = {
+        let empty = folder.file("empty.arrows");
+        let writer = Writer::create(Path::new(&empty), &origin(1)).expect("a new file");
+        drop(writer);
+        usize::try_from(fs::metadata(&empty).expect("it was written").len()).expect("small")
+    };
+    for byte in &mut bytes[header..] {
+        *byte ^= 0x55;
+    }
+    let damaged = folder.file("damaged.arrows");
+    fs::write(&damaged, &bytes).expect("there is room");
+    for arguments in READERS {
+        let output = bounded(arguments, std::slice::from_ref(&damaged));
+        let (out, error) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {out}{error}");
+        assert!(
+            error.contains("no row could be read"),
+            "{arguments:?} {out}{error}"
+        );
+    }
+    let output = bounded(&["report"], &[damaged, other]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("web2"));
+}
+
+#[test]
 fn processes_are_selected_by_where_they_ran() {
     let folder = Folder::new();
     let files = folder.two_hosts();
@@ -324,7 +408,6 @@ fn processes_are_selected_by_where_they_ran() {
         ("--cgroup", "/system.slice", [2, 2]),
         ("--cgroup", unit_path, [1, 1]),
         ("--cgroup", "4001", [1, 1]),
-        ("--cgroup", "/elsewhere", [0, 0]),
     ] {
         let text = tcptrace(&["hist", "--json", flag, word], &files);
         let [first, second] = counts;
@@ -335,7 +418,7 @@ fn processes_are_selected_by_where_they_ran() {
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)
-        .map(|(host, count)| told(host, count))
+        .map(|(host, count)| reported(host, count))
         .collect();
         assert_eq!(close_waits(&text), expected, "{flag} {word}");
     }
@@ -345,6 +428,21 @@ fn processes_are_selected_by_where_they_ran() {
         .filter_map(|row| row.get("process").cloned())
         .collect();
     assert_eq!(processes.len(), 1, "{report}");
+    // Rates and dwell times are of that process too: ten connections, of which some were closed.
+    let counted: Vec<(u64, u64, u64)> = rows(&report)
+        .iter()
+        .filter_map(|row| row.get("summary"))
+        .map(|summary| {
+            let established = &summary["dwells"]["ESTABLISHED"]["count"];
+            (
+                summary["changes"].as_u64().expect("a count"),
+                summary["selected_changes"].as_u64().expect("a count"),
+                established.as_u64().unwrap_or(0),
+            )
+        })
+        .collect();
+    let all = 2 * (3 * CONNECTIONS + 2 * (CONNECTIONS - LEAKED));
+    assert_eq!(counted, [(all, all / 2, CONNECTIONS), (all, 0, 0)], "{report}");
     assert_eq!(
         (&processes[0]["host"], &processes[0]["pid"]),
         (&"web1".into(), &4_001.into())
@@ -436,24 +534,205 @@ fn a_recording_of_a_run_that_was_killed_is_called_truncated_by_every_command() {
     let within = folder.file("within.arrows");
     fs::write(&within, &bytes[..bytes.len() - 9]).expect("there is room");
     for arguments in READERS {
-        let said = |file: &str| {
+        let printed = |file: &str| {
             let output = bounded(arguments, &[file.to_owned()]);
             (text(&output.stdout), text(&output.stderr))
         };
         for file in [&between, &within] {
-            let (out, error) = said(file);
-            // What has a place for it in its result says it there, the others beside it.
+            let (out, error) = printed(file);
+            // Commands report it in their result if that has a place for it, else on standard error.
             let has_result = ["report", "doctor"].contains(&arguments[0]) || arguments.contains(&"--json");
             let place = if has_result { &out } else { &error };
             assert!(
                 place.contains("truncated at 2026-"),
                 "{arguments:?}: {out}{error}"
             );
-            assert!(!out.contains("nothing is wrong"), "{out}");
+            assert!(
+                !out.contains("no findings")
+                    || out.contains(", but parts of the recording could not be read"),
+                "{out}"
+            );
         }
-        let (out, error) = said(&whole);
+        let (out, error) = printed(&whole);
         assert!(!(out + &error).contains("truncated"), "{arguments:?}");
     }
+}
+
+#[test]
+fn what_no_recording_has_is_named_beside_the_verdict() {
+    let folder = Folder::new();
+    let [file, _] = folder.two_hosts();
+    let output = bounded(&["doctor"], std::slice::from_ref(&file));
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(out.contains("\nnot checked: queues, "), "{out}{error}");
+    let json = text(&bounded(&["doctor", "--json"], &[file]).stdout);
+    let rows = rows(&json);
+    let summary = &rows.last().expect("a summary")["summary"];
+    assert_eq!(
+        (&summary["recorded"], &summary["unseen"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+}
+
+/// What names processes and namespaces that no recording has.
+const NAMING_NOTHING: [[&str; 2]; 5] = [
+    ["-p", "999999"],
+    ["-c", "nosuchname"],
+    ["--container", "nosuch"],
+    ["--cgroup", "/nosuch.slice"],
+    ["-N", "12345"],
+];
+
+#[test]
+fn a_filter_that_names_nothing_in_the_recording_is_refused() {
+    let folder = Folder::new();
+    let files = folder.two_hosts();
+    for command in [
+        &["report"][..],
+        &["doctor"],
+        &["hist"],
+        &["watch", "-b", "--speed", "0", "--delay", "10"],
+    ] {
+        for filter in NAMING_NOTHING {
+            let output = bounded(&[command, &filter].concat(), &files);
+            let (out, error) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{command:?} {filter:?}: {out}{error}"
+            );
+            assert!(error.contains("web1.arrows contains none of them"), "{error}");
+            assert!(
+                !out.contains("no findings") && !out.contains("as soon as"),
+                "{out}"
+            );
+        }
+        let (unit, container) = (["--container", "nginx"], container(2));
+        for filter in [
+            ["-c", "server"],
+            ["-p", "4001"],
+            unit,
+            ["--container", &container],
+            ["-N", "4026531840"],
+        ] {
+            let output = bounded(&[command, &filter].concat(), &files);
+            let error = text(&output.stderr);
+            assert_ne!(output.status.code(), Some(2), "{command:?} {filter:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn doctor_judges_what_a_filter_lets_pass_of_a_recording() {
+    let folder = Folder::new();
+    let file = folder.file("long.arrows");
+    let listener = Event {
+        endpoints: Endpoints::new(
+            ("10.0.0.1".parse().expect("an address"), 80),
+            ("0.0.0.0".parse().expect("an address"), 0),
+        ),
+        ..event(998, BEGAN, Close, Listen, task(PIDS[0]))
+    };
+    record_by(Path::new(&file), 1, &origin(1), 3_600, &[Entry::Event(listener)]);
+    let judged = |filter: &[&str]| {
+        let output = bounded(
+            &[&["doctor", "--json"], filter].concat(),
+            std::slice::from_ref(&file),
+        );
+        let mut rows = rows(&text(&output.stdout));
+        let summary = rows.pop().expect("a summary")["summary"].clone();
+        let pids: Vec<u64> = rows
+            .iter()
+            .map(|row| row["subject"]["pid"].as_u64().expect("of a process"))
+            .collect();
+        let (sockets, matched) = (summary["sockets"].clone(), summary["matched"].clone());
+        (output.status.code(), pids, sockets, matched)
+    };
+    // With the listener, of which nobody is known to be the owner.
+    let all = 2 * LEAKED + 1;
+    assert_eq!(
+        judged(&[]),
+        (Some(3), vec![4_001, 4_002], all.into(), true.into())
+    );
+    let of_one = (Some(3), vec![4_001], LEAKED.into(), true.into());
+    assert_eq!(judged(&["-p", "4001"]), of_one);
+    assert_eq!(judged(&["-L", "80"]), (Some(0), vec![], 1.into(), true.into()));
+    for filter in [["-L", "1"], ["-D", "1"], ["-p", "4001"]] {
+        let filter = [&filter[..], &["-6"]].concat();
+        let nothing = (Some(4), vec![], 0.into(), false.into());
+        assert_eq!(judged(&filter), nothing, "{filter:?}");
+    }
+    let output = bounded(&["doctor", "-L", "1"], std::slice::from_ref(&file));
+    let out = text(&output.stdout);
+    assert!(
+        out.contains(": nothing matched, so nothing was checked\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_a_recording_could_not_see_stands_beside_what_hist_finds() {
+    let folder = Folder::new();
+    let [sighted, _] = folder.two_hosts();
+    let blind = folder.file("blind.arrows");
+    let origin = Origin {
+        shortfalls: vec!["sockets of another namespace".to_owned()],
+        ..origin(3)
+    };
+    record_by(Path::new(&blind), 3, &origin, 60, &[]);
+    let hist = |file: &String, arguments: &[&str]| {
+        let output = bounded(&[&["hist"], arguments].concat(), std::slice::from_ref(file));
+        (output.status.code(), text(&output.stdout))
+    };
+    let sentence = "\nnot seen: sockets of another namespace\n";
+    for (arguments, code) in [(&[][..], 0), (&["-L", "1"], 4)] {
+        let (exited, out) = hist(&blind, arguments);
+        assert_eq!(exited, Some(code), "{out}");
+        assert!(out.ends_with(sentence), "{out}");
+        let (exited, out) = hist(&sighted, arguments);
+        assert_eq!(exited, Some(0), "{out}");
+        assert!(!out.contains("not seen"), "{out}");
+    }
+    for format in ["json", "csv", "hlog", "hgrm"] {
+        let (exited, out) = hist(&blind, &["-L", "1", "--format", format]);
+        assert_eq!(exited, Some(4), "{format}: {out}");
+    }
+    let by_interval = ["--interval", "10", "--format", "hlog"];
+    assert_eq!(hist(&blind, &by_interval).0, Some(0));
+    assert_eq!(
+        hist(&blind, &[&by_interval[..], &["-L", "1"]].concat()).0,
+        Some(4)
+    );
+    let (_, json) = hist(&blind, &["--json"]);
+    let rows = rows(&json);
+    let run = &rows.last().expect("a summary")["summary"]["runs"][0];
+    assert_eq!(run["unseen"][0]["text"], "sockets of another namespace");
+}
+
+#[test]
+fn a_report_says_what_is_of_the_whole_recording_and_where_its_span_ends() {
+    let folder = Folder::new();
+    let file = folder.file("late.arrows");
+    let odd = [(BEGAN, Close, SynSent), (BEGAN + 1, CloseWait, LastAck)]
+        .map(|(time, old, new)| Entry::Event(event(999, time, old, new, task(PIDS[0]))));
+    record_by(Path::new(&file), 1, &origin(1), 60, &odd);
+    let files = [file];
+    let unfiltered = tcptrace(&["report"], &files);
+    assert!(
+        unfiltered.contains("\n1 event was in an impossible order\n"),
+        "{unfiltered}"
+    );
+    let filtered = tcptrace(&["report", "-L", "1"], &files);
+    assert!(
+        filtered.contains("\n1 event was in an impossible order, regardless of the filter\n"),
+        "{filtered}"
+    );
+    let begin = tcptrace(&["report", "--to", "+0s"], &files);
+    assert!(!begin.contains("where the recording"), "{begin}");
+    assert!(
+        unfiltered.contains("where the recording was stopped"),
+        "{unfiltered}"
+    );
 }
 
 #[test]
@@ -467,6 +746,7 @@ fn a_file_that_was_ended_for_another_to_follow_is_not_called_truncated() {
     writer.finish().expect("there is room");
     let report = tcptrace(&["report"], &[file]);
     assert!(!report.contains("truncated"), "{report}");
+    assert!(!report.contains("breaks off"), "{report}");
 }
 
 /// A message whose rows are all zeros.
@@ -500,14 +780,17 @@ fn a_recording_that_unpacks_to_gigabytes_is_read_in_little_memory() {
     fs::write(&file, bytes).expect("there is room");
     for arguments in READERS {
         let output = bounded(arguments, std::slice::from_ref(&file));
-        let said = text(&output.stdout) + &text(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        // Where not all was there to look at, nothing found proves nothing.
+        let is_verdict = ["doctor", "hist"].contains(&arguments[0]);
+        let expected = if is_verdict { 4 } else { 0 };
+        assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {printed}");
         assert_eq!(
-            said.matches("damaged or hostile").count() % 10,
+            printed.matches("damaged or hostile").count() % 10,
             0,
-            "{arguments:?}: {said}"
+            "{arguments:?}: {printed}"
         );
-        assert!(said.contains("damaged or hostile"), "{arguments:?}: {said}");
+        assert!(printed.contains("damaged or hostile"), "{arguments:?}: {printed}");
     }
 }
 
@@ -529,17 +812,13 @@ fn times_that_are_wild_are_skipped_and_said() {
     writer.finish().expect("there is room");
     let files = [file];
     let frames = tcptrace(&["watch", "-b", "--speed", "0"], &files);
-    assert_eq!(
-        frames.matches("in which nothing was recorded").count(),
-        2,
-        "{frames}"
-    );
+    assert_eq!(frames.matches(" without entries").count(), 2, "{frames}");
     assert!(frames.matches("COMMAND").count() < 200, "{frames}");
     let output = bounded(&["hist", "--interval", "1", "--format", "hlog"], &files);
     let (log, error) = (text(&output.stdout), text(&output.stderr));
     assert!(log.lines().count() < 500, "{} lines", log.lines().count());
     assert!(
-        error.contains("intervals without a change are left out"),
+        error.contains("intervals without a change are omitted"),
         "{error}"
     );
     // What is left out is nothing: the log holds what the recording does.
@@ -597,7 +876,7 @@ fn no_text_of_a_recording_reaches_the_terminal_as_a_command() {
             ..event
         }));
     }
-    push(Entry::Place {
+    push(Entry::Location {
         task,
         path: format!("/{hostile}.service").into(),
     });
@@ -611,8 +890,8 @@ fn no_text_of_a_recording_reaches_the_terminal_as_a_command() {
         .chain([&["hist", "--by", "cgroup"][..], &["hist", "--format", "hlog"]])
     {
         let output = bounded(arguments, std::slice::from_ref(&file));
-        let said = text(&output.stdout) + &text(&output.stderr);
+        let printed = text(&output.stdout) + &text(&output.stderr);
         let left: Vec<char> = hostile.chars().filter(|c| !c.is_ascii_graphic()).collect();
-        assert!(!said.contains(&left[..]), "{arguments:?}: {said:?}");
+        assert!(!printed.contains(&left[..]), "{arguments:?}: {printed:?}");
     }
 }

@@ -40,14 +40,14 @@ fn a_panic_gives_the_terminal_back_and_is_read() {
     pty.read_until("on purpose");
     let text = pty.text();
     let left = text.find("\x1b[?1049l").expect("it leaves its screen");
-    let said = text.rfind("on purpose").expect("it was read");
+    let output = text.rfind("on purpose").expect("it was read");
     assert_eq!(
         text.matches("\x1b[?1049l").count(),
         1,
         "a second time would write over the report"
     );
-    assert!(left < said, "the report comes where it can be read: {text:?}");
-    assert!(text[left..said].contains("\x1b[?25h"), "{text:?}");
+    assert!(left < output, "the report comes where it can be read: {text:?}");
+    assert!(text[left..output].contains("\x1b[?25h"), "{text:?}");
     assert!(!pty.is_raw(), "lines are lines again");
     let status = child.wait().expect("it is our own child");
     assert!(!status.success(), "{status}");

@@ -1,4 +1,4 @@
-"""Forgets to close, in the way that its first argument names.
+"""Forgets to close, as its first argument specifies.
 
 read-all, end-unread, blocked: prints its port, accepts, and keeps what its peers leave. pool: connects twelve times to
 the port of its second argument, and uses none.
@@ -8,9 +8,9 @@ import socket
 import sys
 import threading
 
-way = sys.argv[1]
+mode = sys.argv[1]
 kept = []
-if way == "pool":
+if mode == "pool":
     kept = [socket.create_connection(("127.0.0.1", int(sys.argv[2]))) for _ in range(12)]
     print(0, flush=True)
     threading.Event().wait()
@@ -30,7 +30,7 @@ def wait_for_ever(connection):
 while True:
     connection, _ = listener.accept()
     kept.append(connection)
-    if way == "read-all":
+    if mode == "read-all":
         threading.Thread(target=read_all, args=[connection], daemon=True).start()
-    elif way == "blocked":
+    elif mode == "blocked":
         threading.Thread(target=wait_for_ever, args=[connection], daemon=True).start()

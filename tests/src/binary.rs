@@ -1,5 +1,5 @@
-//! Where the `tcptrace` binary under test is: `TCPTRACE_BIN`, or built by the cargo that runs the test. A test that no
-//! cargo runs, or that runs as root for a user who built it, takes what was built beside it and compiles nothing.
+//! The path of the `tcptrace` binary under test: `TCPTRACE_BIN`, or built by the cargo that runs the test. If no cargo
+//! runs the test, or if it runs as root for a user who built it, the binary next to it is used and nothing is compiled.
 
 use nix::unistd::geteuid;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use std::{
 
 const BINARY: &str = "tcptrace";
 
-/// Path of the binary, built at most once in a process.
+/// The path of the binary, which is built at most once per process.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let path = PATH.get_or_init(|| match env::var_os("TCPTRACE_BIN") {
@@ -28,21 +28,20 @@ pub fn path() -> &'static Path {
     path.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// Whether the binary is optimised for speed: cargo puts what the release profile makes into a folder of that
-/// name.
+/// Whether the binary is in cargo's folder for the release profile.
 #[must_use]
 pub fn is_release_build() -> bool {
     let folder = path().parent();
     folder.is_some_and(|folder| folder.ends_with("release"))
 }
 
-/// Whether what is compiled here belongs to the user who compiled the test.
+/// Whether this user compiled the test.
 fn owns_the_products() -> bool {
     let owner = env::current_exe().and_then(fs::metadata);
     owner.is_ok_and(|program| program.uid() == geteuid().as_raw())
 }
 
-/// The binary of the same build: tests lie in a folder below it.
+/// The binary of the same build: tests are in a folder below it.
 fn beside() -> Result<PathBuf, String> {
     let this_test = env::current_exe().map_err(|error| format!("a process has a program: {error}"))?;
     let binary = this_test
@@ -62,8 +61,7 @@ fn build(cargo: &OsStr) -> Result<PathBuf, String> {
     let mut cargo = Command::new(cargo);
     cargo
         .args(["build", "--quiet", "--bin", BINARY])
-        // A test beside it makes cargo take the features that its dependencies have in `cargo test`: nothing is built
-        // twice.
+        // With a test, cargo enables the same features as `cargo test`, so that nothing is built twice.
         .args(["--test", "terminal"])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -89,7 +87,7 @@ fn build(cargo: &OsStr) -> Result<PathBuf, String> {
         .ok_or_else(|| "cargo names no executable".to_owned())
 }
 
-/// The target directory that this test itself was built in, so that nothing is compiled a second time.
+/// The target directory that this test was built in.
 pub(crate) fn target_directory() -> Option<PathBuf> {
     let this_test = env::current_exe().ok()?;
     this_test

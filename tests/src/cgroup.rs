@@ -1,4 +1,4 @@
-//! Control groups of a test's own, in the v2 hierarchy wherever that is mounted.
+//! Control groups for a test, in the v2 hierarchy, wherever it is mounted.
 
 use std::{
     fs, io,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A cgroup that a test made, with the parents that it needed. Dropping it removes them, where they are empty.
+/// A cgroup that a test created, with its parents. Dropping it removes those that are empty.
 #[derive(Debug)]
 pub struct Cgroup {
     mount: PathBuf,
@@ -14,7 +14,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the cgroup of this path, which begins with a slash.
+    /// Creates the cgroup of this path, which begins with a slash.
     pub fn make(path: &str) -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         let mount = mounts.lines().find_map(|line| {
@@ -30,23 +30,23 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Whether this process may make one.
+    /// Whether this process may create a cgroup.
     pub fn probe() -> io::Result<()> {
         Self::make("/tcptrace-probe").map(drop)
     }
 
-    /// Its path in the hierarchy.
+    /// The path in the hierarchy.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Its id: the folder's inode number.
+    /// The id: the folder's inode number.
     pub fn id(&self) -> io::Result<u64> {
         Ok(fs::metadata(self.folder())?.ino())
     }
 
-    /// The file that a process writes its id to in order to join; 0 is itself.
+    /// The file to which a process writes its id, or 0 for itself, to join the cgroup.
     #[must_use]
     pub fn door(&self) -> PathBuf {
         self.folder().join("cgroup.procs")
@@ -59,7 +59,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Best effort: another test may still be in a parent, and removes it.
+        // Best effort: another test may still use a parent, and removes it.
         let mut folder: Option<&Path> = Some(&self.folder());
         while let Some(current) = folder.filter(|current| *current != self.mount) {
             if fs::remove_dir(current).is_err() {

@@ -1,5 +1,5 @@
-//! The script's own clock: `CLOCK_MONOTONIC`, which is also the kernel side's, and the moments that bracket an
-//! action. A moment is two readings, so that being preempted widens a claim and never falsifies it.
+//! `CLOCK_MONOTONIC`, which is also the clock of the kernel side, and the moments before and after an action. A moment
+//! has two readings: preemption widens it, and never makes it wrong.
 
 use nix::time::{ClockId, clock_gettime};
 use std::{fmt, thread, time::Duration};
@@ -11,17 +11,15 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(Duration::from(now).as_nanos()).expect("uptime fits 64 bits")
 }
 
-/// Something happened between these two readings.
+/// The interval in which an action happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Not before this, nanoseconds.
     pub earliest_ns: u64,
-    /// Not after this, nanoseconds.
     pub latest_ns: u64,
 }
 
 impl Moment {
-    /// Performs `action` and says when.
+    /// Performs `action` and returns its moment.
     pub fn of<T>(action: impl FnOnce() -> T) -> (T, Self) {
         let earliest_ns = monotonic_ns();
         let value = action();
@@ -34,14 +32,14 @@ impl Moment {
         )
     }
 
-    /// Whether `time_ns` lies in the moment, give or take `slack`.
+    /// Whether `time_ns` is in the moment, within `slack`.
     #[must_use]
     pub fn contains(self, time_ns: u64, slack: Duration) -> bool {
         let slack = nanoseconds(slack);
         time_ns.saturating_add(slack) >= self.earliest_ns && time_ns <= self.latest_ns.saturating_add(slack)
     }
 
-    /// Whether something that lasted `dwell_ns` can have begun at `start` and ended now, give or take `slack`.
+    /// Whether something of duration `dwell_ns` can have begun at `start` and ended at this moment, within `slack`.
     #[must_use]
     pub fn ends_after(self, start: Self, dwell_ns: u64, slack: Duration) -> bool {
         let (shortest_ns, longest_ns) = self.distance_ns(start);
@@ -49,7 +47,7 @@ impl Moment {
         dwell_ns.saturating_add(slack) >= shortest_ns && dwell_ns <= longest_ns.saturating_add(slack)
     }
 
-    /// Shortest and longest time between `start` and this moment, nanoseconds.
+    /// Minimum and maximum time between `start` and this moment, nanoseconds.
     #[must_use]
     pub fn distance_ns(self, start: Self) -> (u64, u64) {
         (
@@ -70,17 +68,17 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Stays in the present state for `length`: the script's own dwell, not a wait for something to happen.
+/// Stays in the present state for `length`: the dwell time of a script, not a wait for an event.
 pub fn linger(length: Duration) {
     thread::sleep(length);
 }
 
-/// Asks `question` again and again until it has an answer; `None` when `patience` runs out first.
-pub fn poll_until<T>(patience: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `question` repeatedly until it returns an answer; `None` when `timeout` has elapsed.
+pub fn poll_until<T>(timeout: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
     const INTERVAL: Duration = Duration::from_millis(5);
-    let deadline_ns = monotonic_ns() + nanoseconds(patience);
+    let deadline_ns = monotonic_ns() + nanoseconds(timeout);
     loop {
-        // The clock is read first, so that the last question is asked at or after the deadline.
+        // Reads the clock first, so that the last call is at or after the deadline.
         let over = monotonic_ns() >= deadline_ns;
         let answer = question();
         if answer.is_some() || over {
@@ -90,7 +88,6 @@ pub fn poll_until<T>(patience: Duration, mut question: impl FnMut() -> Option<T>
     }
 }
 
-/// A duration in nanoseconds.
 #[must_use]
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! A run of `tcptrace` for its exit status and its words, not for its events.
+//! Runs `tcptrace` for its exit status and its output, without parsing events.
 
 use crate::{binary, clock::poll_until};
 use nix::{
@@ -12,21 +12,19 @@ use std::{
     time::Duration,
 };
 
-/// How long a run may take to end on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// Maximum run time on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// What a run said, and how it ended.
+/// The output and exit status of a run.
 #[derive(Clone, Debug)]
-pub struct Said {
-    /// Exit code; none where a signal ended it.
+pub struct Output {
+    /// Exit code; `None` if a signal ended the process.
     pub code: Option<i32>,
-    /// Standard output.
     pub out: String,
-    /// Standard error.
     pub err: String,
 }
 
-/// The command with its arguments, to be changed before it runs.
+/// The command with its arguments, which may be changed before it runs.
 #[must_use]
 pub fn tcptrace(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary::path());
@@ -38,57 +36,54 @@ pub fn tcptrace(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the command to its end, which must come by itself.
+/// Runs the command until it exits by itself.
 #[must_use]
-pub fn run(mut command: Command) -> Said {
+pub fn run(mut command: Command) -> Output {
     let child = command.spawn().expect("the command can be started");
     let (status, out, err) = Running(child).output();
-    Said {
+    Output {
         code: status.code(),
         out,
         err,
     }
 }
 
-/// A run that has not ended.
+/// A running command.
 pub struct Running(Child);
 
 impl Running {
-    /// Starts the command.
     #[must_use]
     pub fn start(mut command: Command) -> Self {
         Self(command.spawn().expect("the command can be started"))
     }
 
-    /// Its standard output, once.
+    /// Takes its standard output, once.
     pub fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.stdout.take().expect("stdout is piped, and taken once"))
     }
 
-    /// Its standard error, once.
+    /// Takes its standard error, once.
     pub fn stderr(&mut self) -> ChildStderr {
         self.0.stderr.take().expect("stderr is piped, and taken once")
     }
 
-    /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        // It has not been waited for, so that its id cannot be another process's.
+        // It has not been waited for, so its id cannot be that of another process.
         let pid = i32::try_from(self.0.id()).expect("process ids fit i32");
         kill(Pid::from_raw(pid), signal).expect("our own child takes a signal");
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has exited.
     pub fn has_ended(&mut self) -> bool {
         self.0.try_wait().expect("our own child").is_some()
     }
 
-    /// What it has written to standard error; to be asked after its end, and once.
+    /// Its standard error, complete: may be called once, after it has exited.
     pub fn messages(&mut self) -> String {
         let mut text = String::new();
         if let Some(mut stderr) = self.0.stderr.take() {
@@ -97,13 +92,13 @@ impl Running {
         text
     }
 
-    /// Waits for its end, which must come soon.
+    /// Waits for its exit, with a timeout.
     pub fn status(&mut self) -> ExitStatus {
-        poll_until(PATIENCE, || self.0.try_wait().expect("our own child"))
-            .unwrap_or_else(|| panic!("tcptrace has not ended within {PATIENCE:?}"))
+        poll_until(TIMEOUT, || self.0.try_wait().expect("our own child"))
+            .unwrap_or_else(|| panic!("tcptrace has not ended within {TIMEOUT:?}"))
     }
 
-    /// Waits for its end and reads what it says.
+    /// Waits for its exit and returns its output.
     fn output(mut self) -> (ExitStatus, String, String) {
         let out = self.0.stdout.take().map(read_aside);
         let err = self.0.stderr.take().map(read_aside);
@@ -116,7 +111,7 @@ impl Running {
     }
 }
 
-/// Reads a pipe to its end on another thread, so that whoever fills it never waits.
+/// Reads a pipe to its end on another thread, so that the writer never blocks.
 fn read_aside(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();
@@ -128,21 +123,21 @@ fn read_aside(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 impl Drop for Running {
     fn drop(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            // Best effort: it may have ended in between.
+            // Best effort: it may have exited.
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
     }
 }
 
-/// Reads the first line, which tells that the command works.
+/// Reads the first line, after which the command is known to run.
 pub fn first_line(stdout: &mut BufReader<ChildStdout>) -> String {
     let mut line = String::new();
     stdout.read_line(&mut line).expect("the output is text");
     line
 }
 
-/// Reads the lines that are left, to the end.
+/// Reads the remaining lines.
 #[must_use]
 pub fn rest_of(stdout: BufReader<ChildStdout>) -> Vec<String> {
     stdout

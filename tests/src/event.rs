@@ -1,80 +1,70 @@
-//! One line of `tcptrace trace --json`, as the documentation words it. Knows only what is promised there:
-//! a field that is missing is an error, a field that was added is none.
+//! One line of `tcptrace trace --json`, with the documented fields: a missing field is an error, an additional one is
+//! not.
 
 use crate::{sockets::Holder, state::State};
 use serde::Deserialize;
 use std::{fmt, net::SocketAddr};
 
-/// One transition.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
     /// Wall clock, RFC 3339.
     pub time: String,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
-    /// The kernel's socket cookie; 0 where it made none.
+    /// The kernel's socket cookie; 0 if it has none.
     pub cookie: u64,
-    /// How often the socket was connected before.
+    /// The number of earlier connections of the same socket.
     pub incarnation: u32,
     /// `ipv4` or `ipv6`.
     pub family: String,
-    /// The end on this host.
     pub local: End,
-    /// The other end.
     pub remote: End,
-    /// Inode number of the network namespace.
-    pub netns: u64,
-    /// State before.
+    /// Inode number of the network namespace; `None` if the hook does not report it.
+    pub netns: Option<u64>,
     pub old: State,
-    /// State after.
     pub new: State,
-    /// How long `old` lasted.
+    /// Dwell time in `old`.
     pub dwell_ns: Option<u64>,
-    /// Whether `dwell_ns` is the whole truth or a lower bound.
+    /// Whether `dwell_ns` is exact; it is a lower bound otherwise.
     pub dwell_exact: bool,
-    /// Why the connection ended.
+    /// The cause of the connection's end.
     pub reason: Option<String>,
-    /// Who holds the socket.
     pub owner: Option<Owner>,
-    /// Everyone who has it open, where that is more than one process.
+    /// All holders, if several processes have the socket open.
     #[serde(default)]
     pub holders: Vec<Holder>,
-    /// Whether it is a socket of the kernel's own.
+    /// Whether it is a socket of the kernel itself.
     #[serde(default)]
     pub kernel: bool,
-    /// Whether the connection came without a request, by a SYN cookie.
+    /// Whether the connection was established by a SYN cookie, without a request sock.
     #[serde(default)]
     pub syn_cookie: bool,
 }
 
-/// One end of a connection.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
 pub struct End {
-    /// IP address.
     pub addr: std::net::IpAddr,
-    /// Port.
     pub port: u16,
 }
 
-/// The process that a socket belongs to.
+/// The owner of a socket.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Owner {
-    /// Process id.
     pub pid: u32,
     /// Start of the process since boot.
     pub start_ns: u64,
-    /// Name of its leading thread.
+    /// Name of the thread group leader.
     pub comm: String,
-    /// How this is known.
+    /// The kind of evidence.
     pub evidence: String,
-    /// Since when, `CLOCK_MONOTONIC`; a snapshot does not say.
+    /// Time of the evidence, `CLOCK_MONOTONIC`; absent in snapshots.
     pub since_ns: Option<u64>,
 }
 
 impl Event {
-    /// Both ends, local first.
+    /// Both endpoints, local first.
     #[must_use]
-    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+    pub fn endpoints(&self) -> (SocketAddr, SocketAddr) {
         (self.local.into(), self.remote.into())
     }
 }
@@ -87,7 +77,7 @@ impl From<End> for SocketAddr {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (local, remote) = self.ends();
+        let (local, remote) = self.endpoints();
         let dwell = self.dwell_ns.map_or("-".to_owned(), |ns| ns.to_string());
         write!(
             f,

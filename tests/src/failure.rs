@@ -1,4 +1,5 @@
-//! What is printed of a failure: the beginning and the end of a long message, and the file that has all of it.
+//! Shortens the messages of failures: prints the beginning and the end of a long message, and writes all of it to a
+//! file.
 
 use std::{
     any::Any,
@@ -7,13 +8,13 @@ use std::{
     path::PathBuf,
 };
 
-/// How much is printed of a message, in bytes.
+/// Maximum length of a printed message, bytes.
 const LIMIT: usize = 16 << 10;
 
-/// How much is printed at once, when a thread panics: the test's failure repeats it.
+/// Maximum length printed when a thread panics, bytes: the test's failure repeats the message.
 const LIMIT_AT_ONCE: usize = 1 << 10;
 
-/// Makes panics with a long message print its beginning and its end.
+/// Makes panics print the beginning and the end of a long message.
 pub fn shorten_panics() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -25,7 +26,7 @@ pub fn shorten_panics() {
     }));
 }
 
-/// The message of a panic, shortened where it is long; all of it is then in a file, which the message names.
+/// The message of a panic. A long one is shortened, and ends with the path of a file with the whole message.
 #[must_use]
 pub fn message(panic: &(dyn Any + Send)) -> String {
     let message = panic
@@ -42,7 +43,7 @@ pub fn message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Beginning and end of a text, `None` where it is no longer than the limit.
+/// Beginning and end of a text, `None` if it is within the limit.
 fn shortened(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;

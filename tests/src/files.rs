@@ -1,4 +1,4 @@
-//! How many files this process may have open: a test with thousands of sockets asks for more than the usual.
+//! The limit of open files of this process, which tests with thousands of sockets raise.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
@@ -12,7 +12,7 @@ pub fn allow(count: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Allows `count` open files, or as many of them as this user may have, and returns how many that is.
+/// Allows `count` open files, or as many as this user may have, and returns the limit.
 pub fn allow_up_to(count: u64) -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if allow(count).is_ok() {

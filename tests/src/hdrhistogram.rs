@@ -1,4 +1,4 @@
-//! HdrHistogram's own readers, in Java: what they find in a log. Knows nothing of who wrote it.
+//! Reads histogram logs with HdrHistogram's own library, in Java.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where Debian's `libhdrhistogram-java` puts the library.
+/// Path of the library in Debian's `libhdrhistogram-java`.
 const LIBRARY: &str = "/usr/share/java/hdrhistogram.jar";
 
-/// Why logs cannot be read by it here, `None` where they can.
+/// The reason why logs cannot be read here, `None` if they can.
 #[must_use]
 pub fn missing() -> Option<String> {
     if !fs::exists(LIBRARY).unwrap_or(false) {
@@ -24,16 +24,16 @@ pub fn missing() -> Option<String> {
     compiler.err().map(|error| format!("no Java compiler: {error}"))
 }
 
-/// A histogram as Java sees it, nanoseconds.
+/// A histogram as read by Java, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// How many values.
+    /// The number of values.
     pub count: u64,
     /// Minimum, percentiles 50, 90, 99 and 99.9, maximum.
     pub values: [u64; 6],
 }
 
-/// All intervals of a log, added up by tag; `-` is what has none.
+/// The sums of all intervals of a log, by tag; `-` stands for no tag.
 #[must_use]
 pub fn by_tag(log: &Path) -> BTreeMap<String, Seen> {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/ReadHlog.java");
@@ -53,7 +53,7 @@ pub fn by_tag(log: &Path) -> BTreeMap<String, Seen> {
         .collect()
 }
 
-/// What HistogramLogProcessor prints of a log: the percentile distribution of what has no tag.
+/// The output of HistogramLogProcessor: the percentile distribution of the intervals without a tag.
 #[must_use]
 pub fn processed(log: &Path) -> String {
     run(Command::new("java")

@@ -1,5 +1,5 @@
-//! Kernel sockets on the host's side of a script: opened without blocking, so that one thread can play the host
-//! and its peer in turn, and with the socket options that the usual crates leave out.
+//! Kernel sockets on the host's side of a script: non-blocking, so that one thread can act as host and as peer, and
+//! with socket options that the usual crates do not have.
 
 use crate::clock::poll_until;
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// A TCP socket that never blocks and may take an address in TIME_WAIT.
+/// A non-blocking TCP socket with `SO_REUSEADDR`.
 pub fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -19,7 +19,7 @@ pub fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A blocking listener whose accept queue holds `queue` connections, as far as the namespace allows.
+/// A blocking listener whose accept queue holds `queue` connections, up to the limit of the namespace.
 pub fn listen(address: SocketAddr, queue: i32) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_nonblocking(false)?;
@@ -28,7 +28,7 @@ pub fn listen(address: SocketAddr, queue: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Starts to connect: the SYN has been sent when this returns.
+/// Begins to connect: the SYN has been sent when this returns.
 pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     match socket.connect(&SockAddr::from(to)) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
@@ -36,10 +36,10 @@ pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Takes the next connection from the accept queue.
+/// Accepts the next connection.
 pub fn accept(listener: &Socket) -> io::Result<Socket> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let accepted = poll_until(PATIENCE, || match listener.accept() {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let accepted = poll_until(TIMEOUT, || match listener.accept() {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
         other => Some(other),
     });
@@ -48,7 +48,7 @@ pub fn accept(listener: &Socket) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The end that the kernel gave this socket.
+/// The local endpoint of this socket.
 pub fn local_end(socket: &Socket) -> io::Result<SocketAddr> {
     socket
         .local_addr()?
@@ -56,7 +56,7 @@ pub fn local_end(socket: &Socket) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("not an internet socket"))
 }
 
-/// Sets an option of level `IPPROTO_TCP` that takes a number.
+/// Sets an integer option of level `IPPROTO_TCP`.
 pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
     // SAFETY: the kernel reads `length` bytes of a live number.

@@ -1,4 +1,4 @@
-//! Brings a network interface up and gives it addresses, by the classic ioctls: no `ip` command is needed.
+//! Brings up a network interface and adds addresses by ioctls, without the `ip` command.
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 use socket2::{Domain, Socket, Type};
@@ -8,14 +8,14 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-/// Marks the interface up.
+/// Brings up the interface.
 pub fn bring_up(name: &str) -> io::Result<()> {
     let mut request = request(name);
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
     ioctl(Domain::IPV4, libc::SIOCSIFFLAGS, &mut request)
 }
 
-/// Gives the interface an address; the rest of its prefix (24 bits, 64 bits for IPv6) is then routed to it.
+/// Adds an address to the interface; the rest of its prefix (24 bits, 64 bits for IPv6) is then routed to it.
 pub fn add_address(name: &str, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(address) => {
@@ -45,7 +45,7 @@ struct In6Ifreq {
     index: i32,
 }
 
-/// A request that names the interface, everything else zero.
+/// A request for the interface, with all other fields zero.
 pub(crate) fn request(name: &str) -> libc::ifreq {
     // SAFETY: all-zero bytes are a valid `ifreq`: integers, and a union of such.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

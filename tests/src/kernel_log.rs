@@ -1,4 +1,4 @@
-//! What the kernel logs while tests run: a warning means that something damaged it, and fails the run.
+//! Reads the kernel's log while tests run: a warning of a kernel fault fails the run.
 
 use nix::{
     errno::Errno,
@@ -10,8 +10,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
 };
 
-/// How the kernel's reports of its own faults begin or what they contain: `WARN`, `BUG`, oopses, stalls, and
-/// `refcount_warn_saturate`.
+/// Prefixes and parts of the kernel's fault reports: `WARN`, `BUG`, oopses, stalls, and `refcount_warn_saturate`.
 const ALARMS: [&str; 7] = [
     "WARNING: ",
     "BUG: ",
@@ -25,16 +24,16 @@ const ALARMS: [&str; 7] = [
 /// A record of `/dev/kmsg` is shorter than this (`PRINTK_MESSAGE_MAX`).
 const RECORD_BYTES: usize = 2048 + 4096;
 
-/// The log from the moment of opening on.
+/// The log from the time of opening.
 pub struct KernelLog {
     file: File,
 }
 
 impl KernelLog {
-    /// Skips what was logged before.
+    /// Skips earlier messages.
     ///
     /// # Errors
-    /// Where `/dev/kmsg` cannot be read.
+    /// `/dev/kmsg` cannot be read.
     pub fn open() -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -44,10 +43,10 @@ impl KernelLog {
         Ok(Self { file })
     }
 
-    /// The messages since the last call that report a fault of the kernel.
+    /// The messages since the last call that report a kernel fault.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// The log cannot be read.
     pub fn alarms(&mut self) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
         let mut record = [0; RECORD_BYTES];
@@ -56,7 +55,7 @@ impl KernelLog {
                 Ok(0) => return Ok(found),
                 Ok(length) => found.extend(alarm(&String::from_utf8_lossy(&record[..length]))),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
-                // Older records were overwritten; the next read goes on with the oldest that is left.
+                // Older records were overwritten; the next read continues with the oldest that remains.
                 Err(error) if error.raw_os_error() == Some(Errno::EPIPE as i32) => {}
                 Err(error) => return Err(error),
             }
@@ -64,7 +63,7 @@ impl KernelLog {
     }
 }
 
-/// The text of a record, where it reports a fault: behind priority, sequence number, time and flags
+/// The text of a record that reports a fault, after priority, sequence number, time and flags
 /// (Documentation/ABI/testing/dev-kmsg).
 fn alarm(record: &str) -> Option<String> {
     let (_, text) = record.split_once(';')?;

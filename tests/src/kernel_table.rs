@@ -1,6 +1,6 @@
-//! What the kernel itself says of a connection, read from `/proc/thread-self/net/tcp`: every full, timewait and
-//! request sock of the thread's namespace. Unlike `sock_diag`, reading it gives no socket a cookie, so that
-//! looking does not change what the tracer sees.
+//! The state of a connection in the kernel, from `/proc/thread-self/net/tcp`, which has all full, timewait and request
+//! socks of the thread's namespace. Unlike `sock_diag`, it assigns no cookie, so that reading it does not change what
+//! the tracer reports.
 
 use crate::state::State;
 use std::{
@@ -9,12 +9,12 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// The connection's state, `None` where the kernel holds no such socket. A timewait sock counts as what it
-/// stands for, `FIN_WAIT2` or `TIME_WAIT`.
+/// The connection's state, `None` if the kernel has no such socket. For a timewait sock, the state that it stands for:
+/// `FIN_WAIT2` or `TIME_WAIT`.
 pub fn state_of(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<State>> {
     let found = find(table_of(local), local, remote)?;
     match (found, local.ip(), remote.ip()) {
-        // An IPv6 socket that speaks IPv4 is in the other table.
+        // An IPv6 socket with an IPv4-mapped address is in the other table.
         (None, IpAddr::V4(here), IpAddr::V4(there)) => find(
             IPV6_TABLE,
             SocketAddr::new(here.to_ipv6_mapped().into(), local.port()),
@@ -40,14 +40,14 @@ fn find(table: &str, local: SocketAddr, remote: SocketAddr) -> io::Result<Option
     Ok(lines.lines().find_map(|line| state_in(line, &wanted)))
 }
 
-/// The state in a line such as `   0: 0100007F:0016 00000000:0000 0A …`, where it speaks of `wanted`.
+/// The state in a line such as `   0: 0100007F:0016 00000000:0000 0A …`, if it has the `wanted` endpoints.
 fn state_in(line: &str, wanted: &str) -> Option<State> {
-    let (_, ends) = line.split_once(": ")?;
-    let rest = ends.strip_prefix(wanted)?;
+    let (_, endpoints) = line.split_once(": ")?;
+    let rest = endpoints.strip_prefix(wanted)?;
     State::from_kernel_number(u8::from_str_radix(rest.split_whitespace().next()?, 16).ok()?)
 }
 
-/// An address as the table prints it: 32-bit words in the machine's byte order, then the port.
+/// An address in the table's format: 32-bit words in the machine's byte order, then the port.
 fn end(end: SocketAddr) -> String {
     let octets = match end.ip() {
         IpAddr::V4(address) => address.octets().to_vec(),

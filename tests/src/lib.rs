@@ -1,13 +1,14 @@
-//! Drives the real `tcptrace` binary against the running kernel: network namespaces of a test's own, real
-//! sockets, a scripted peer at the other end of a TUN device, and the kernel's own tables as the truth.
-//! Everything that waits has a deadline; everything that moves traffic stays inside the namespace it made.
+//! Runs the `tcptrace` binary on the running kernel: in network namespaces of the tests, with real sockets, a scripted peer
+//! on a TUN device, and the kernel's tables to compare with. Every wait has a timeout, and all traffic stays inside of the
+//! namespaces that the tests create.
 #![expect(
+    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
-    reason = "an error is the operating system's answer, and a harness panics to fail the test that called it"
+    reason = "only tests use it, errors are the operating system's, and a panic fails the calling test"
 )]
 
-pub mod analysts;
+pub mod arrow_readers;
 pub mod binary;
 pub mod cgroup;
 pub mod clock;
@@ -21,9 +22,13 @@ pub mod interface;
 pub mod kernel_log;
 pub mod kernel_table;
 pub mod live;
+pub mod model_table;
 pub mod netns;
+pub mod nginx;
 pub mod path;
 pub mod peer;
+pub mod program;
+pub mod protected;
 pub mod pty;
 pub mod random;
 pub mod recording;
@@ -33,7 +38,6 @@ pub mod small_disk;
 pub mod sockets;
 pub mod ss;
 pub mod state;
-pub mod told;
 pub mod tracer;
 pub mod user;
 pub mod workload;

@@ -1,14 +1,14 @@
-//! Runs tests that need a real kernel and real privileges. A test states what it needs; where that is missing it
-//! is reported as ignored, with the reason, and counted, or fails under `TCPTRACE_REQUIRE_LIVE=1`; under
-//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests that nothing is installed in, unless a program or speed is missing.
-//! `TCPTRACE_EMULATED` says that the processor is emulated. Prints in libtest's form.
+//! Runs tests that need a real kernel and privileges. A test whose requirements are not met is reported as ignored,
+//! with the reason, and counted. Under `TCPTRACE_REQUIRE_LIVE=1` it fails instead, and under
+//! `TCPTRACE_REQUIRE_LIVE=kernel`, for guests in which nothing is installed, unless it needs a program or speed.
+//! `TCPTRACE_EMULATED` marks an emulated processor. The output has libtest's format.
 //!
-//! Some kernels protect a process by running no BPF program while it is current, and so none in a softirq that
-//! interrupts it (docs/architecture.md). What such a kernel withholds no tracer can tell: there, and only there, a test
-//! that traces and fails is tried once more, and both outcomes are printed.
+//! A test that fails while the kernel withholds events from every tracer (`protected`) proves nothing: it is reported as
+//! ignored, with its failure and with what was withheld.
 
 use crate::{
-    analysts, cgroup::Cgroup, failure, hdrhistogram, kernel_log::KernelLog, netns::Netns, small_disk,
+    arrow_readers, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, kernel_log::KernelLog,
+    netns::Netns, protected, small_disk,
 };
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -18,19 +18,17 @@ use std::{
     collections::BTreeMap,
     env,
     fs::{self, OpenOptions},
-    io::ErrorKind,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
-    sync::LazyLock,
 };
 
-/// Something that a live test cannot do without.
+/// A requirement of a live test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Requirement {
     /// Effective user 0.
     Root,
-    /// The kernel's own type information.
+    /// BTF of the kernel.
     Btf,
     /// The `bpf` system call.
     Bpf,
@@ -43,12 +41,14 @@ pub enum Requirement {
     /// The `ss` command.
     Ss,
     /// pyarrow, DuckDB and ClickHouse's engine.
-    Analysts,
-    /// Mounts of a thread's own.
+    ArrowReaders,
+    /// Mounts in a mount namespace of a thread.
     Mounts,
+    /// User namespaces, which cannot be created in a chroot, and which kernel settings may forbid.
+    UserNamespaces,
     /// A Java compiler and HdrHistogram's own library (Debian: `default-jdk-headless`, `libhdrhistogram-java`).
     HdrHistogram,
-    /// cgroup v2, in which cgroups can be made.
+    /// cgroup v2, with permission to create cgroups.
     Cgroups,
     /// Java, with the compiler that runs a source file.
     Java,
@@ -62,24 +62,24 @@ pub enum Requirement {
     Nginx,
     /// The `wrk` HTTP benchmark.
     Wrk,
-    /// The PostgreSQL server and `pgbench` (Debian: `postgresql`), which is part of it there.
+    /// The PostgreSQL server and `pgbench` (Debian: `postgresql`).
     Postgresql,
     /// The `ip` command.
     Ip,
     /// The tmux terminal multiplexer.
     Tmux,
-    /// io_uring with slots for descriptors, which many kernels refuse.
+    /// io_uring with sparse direct descriptors, which many kernels do not allow.
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
     Mptcp,
-    /// A processor that is not emulated: the test wants a rate.
+    /// A processor that is not emulated: the test needs a rate.
     Speed,
 }
 
-/// What `TCPTRACE_REQUIRE_LIVE` is in guests.
+/// The value of `TCPTRACE_REQUIRE_LIVE` in guests.
 const KERNEL_ONLY: &str = "kernel";
 
-/// What nearly every live test needs.
+/// The requirements of nearly every live test.
 pub const TRACING: &[Requirement] = &[
     Requirement::Root,
     Requirement::Btf,
@@ -88,7 +88,7 @@ pub const TRACING: &[Requirement] = &[
 ];
 
 impl Requirement {
-    /// Why the requirement is not met here, `None` where it is.
+    /// The reason why the requirement is not met, `None` if it is.
     #[must_use]
     pub fn unmet(self) -> Option<String> {
         match self {
@@ -111,12 +111,12 @@ impl Requirement {
             Self::Node => unmet_command("node", &["--version"]),
             Self::Python => unmet_command("python3", &["--version"]),
             Self::Nginx => unmet_command("nginx", &["-v"]),
-            // It has no way to say its version and succeed.
+            // wrk has no option that prints its version and succeeds.
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::Tmux => unmet_command("tmux", &["-V"]),
-            // Slots that are empty at first came with Linux 5.19.
+            // Sparse tables: Linux 5.19.
             Self::IoUring => IoUring::new(1)
                 .and_then(|ring| ring.submitter().register_files_sparse(1))
                 .err()
@@ -128,11 +128,13 @@ impl Requirement {
                     .map(|error| format!("the kernel has no multipath TCP: {error}"))
             }
             Self::Speed => env::var_os("TCPTRACE_EMULATED")
-                .map(|_| "the speed of an emulated processor says nothing".to_owned()),
-            Self::Analysts => analysts::unmet(),
+                .map(|_| "measurements on an emulated processor are meaningless".to_owned()),
+            Self::ArrowReaders => arrow_readers::unmet(),
             Self::Mounts => small_disk::probe()
                 .err()
                 .map(|error| format!("no mounts of its own: {error}")),
+            Self::UserNamespaces => unmet_command("unshare", &["--user", "--map-root-user", "true"])
+                .map(|error| format!("no user namespace of its own: {error}")),
             Self::HdrHistogram => hdrhistogram::missing(),
             Self::Cgroups => Cgroup::probe()
                 .err()
@@ -140,13 +142,13 @@ impl Requirement {
         }
     }
 
-    /// Whether a guest, which nothing is installed in and which is emulated, lacks it by its nature.
+    /// Whether a guest never meets it, since it is emulated and nothing is installed in it.
     const fn is_not_for_guests(self) -> bool {
         matches!(
             self,
             Self::Speed
                 | Self::Ss
-                | Self::Analysts
+                | Self::ArrowReaders
                 | Self::HdrHistogram
                 | Self::Java
                 | Self::Go
@@ -160,19 +162,19 @@ impl Requirement {
         )
     }
 
-    /// Whether it is the kernel that decides, which no package can change: such tests are skipped even where live
-    /// tests are required.
+    /// Whether it depends on the kernel alone, and not on packages: such tests are skipped even where live tests are
+    /// required.
     const fn is_the_kernel_s_choice(self) -> bool {
         matches!(self, Self::IoUring | Self::Mptcp)
     }
 }
 
-/// What must not be skipped.
+/// The live tests that must not be skipped.
 fn wanted() -> String {
     env::var("TCPTRACE_REQUIRE_LIVE").unwrap_or_default()
 }
 
-/// The folder of PostgreSQL's programs, as Debian lays them out: a version each.
+/// The folder of PostgreSQL's programs in Debian, of the highest version.
 #[must_use]
 pub fn postgresql() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
@@ -182,7 +184,7 @@ pub fn postgresql() -> Option<PathBuf> {
     folders.pop()
 }
 
-/// Why a command cannot be used; it must succeed with these arguments.
+/// The reason why a command cannot be used; it must succeed with these arguments.
 fn unmet_command(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).stdin(Stdio::null()).output();
     match output {
@@ -192,7 +194,7 @@ fn unmet_command(name: &str, arguments: &[&str]) -> Option<String> {
     }
 }
 
-/// A test and what it needs.
+/// A test and its requirements.
 pub struct LiveTest {
     name: String,
     requirements: Vec<Requirement>,
@@ -214,19 +216,19 @@ impl LiveTest {
     }
 }
 
-/// How many tests run side by side where the command line does not say.
+/// The number of tests that run at the same time, unless the command line sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parallelism {
-    /// One at a time: they load the machine.
+    /// One: they load the machine.
     One,
-    /// As many as there are processors.
+    /// One for each processor.
     Processors,
     /// All: they mostly wait.
     All,
 }
 
-/// Runs the tests as the command line says, then `finish`, which may still fail the run, as does a fault that the kernel
-/// has logged meanwhile.
+/// Runs the tests as the command line requires, then `finish`, which may still fail the run, as does a fault in the
+/// kernel's log.
 pub fn run(
     tests: Vec<LiveTest>,
     parallelism: Parallelism,
@@ -246,9 +248,12 @@ pub fn run(
     }
     failure::shorten_panics();
     let trials = tests.into_iter().map(|test| trial(test, &missing)).collect();
-    // Without the right to read it there is none to trace either.
+    // A user who may not read the log may not trace either.
     let mut log = KernelLog::open().ok();
+    // Where tracefs cannot be mounted, every failure counts.
+    let watch = protected::watch();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(watch);
     let finished = finish().and_then(|()| log.as_mut().map_or(Ok(()), require_no_alarm));
     if let Err(failure) = finished {
         eprintln!("{}", failure::message(&failure));
@@ -267,7 +272,7 @@ fn require_no_alarm(log: &mut KernelLog) -> Result<(), String> {
     Err(format!("the kernel has logged faults:\n{}", alarms.join("\n")))
 }
 
-/// Every requirement of these tests that is not met, and why.
+/// The requirements of these tests that are not met, and the reasons.
 fn missing(tests: &[LiveTest]) -> BTreeMap<Requirement, String> {
     let mut asked: Vec<Requirement> = tests.iter().flat_map(|test| test.requirements.clone()).collect();
     asked.sort_unstable();
@@ -278,7 +283,7 @@ fn missing(tests: &[LiveTest]) -> BTreeMap<Requirement, String> {
         .collect()
 }
 
-/// Says how many tests cannot run, by reason, before libtest's own lines, which stay the last ones.
+/// Prints the number of tests that cannot run, by reason, before libtest's output, whose last lines stay the last.
 fn announce(tests: &[LiveTest], missing: &BTreeMap<Requirement, String>) {
     let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in tests.iter().filter_map(|test| reason_to_skip(test, missing)) {
@@ -311,7 +316,6 @@ fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
         _ => false,
     });
     let reason = first.map(|(_, reason)| reason.to_owned());
-    let name = test.name.clone();
     let traces = test.requirements.contains(&Requirement::Bpf);
     Trial::ignorable_test(test.name, move || match reason {
         Some(reason) if required => Err(Failed::from(format!(
@@ -319,39 +323,30 @@ fn trial(test: LiveTest, missing: &BTreeMap<Requirement, String>) -> Trial {
         ))),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => {
-            let attempt = || panic::catch_unwind(AssertUnwindSafe(&test.body));
-            let mut outcome = attempt();
-            if let (Err(_), Some(process)) = (&outcome, PROTECTED.as_ref().filter(|_| traces)) {
-                println!(
-                    "{name} has failed and is tried once more: this kernel protects process {process}, and may have withheld what it was about"
-                );
-                outcome = attempt();
+            let begun_ns = monotonic_ns();
+            let Err(panic) = panic::catch_unwind(AssertUnwindSafe(&test.body)) else {
+                return Ok(Completion::Completed);
+            };
+            let failure = failure::message(panic.as_ref());
+            let withheld = protected::withheld_since(begun_ns);
+            if !traces || withheld.is_empty() {
+                return Err(Failed::from(failure));
             }
-            outcome
-                .map(|()| Completion::Completed)
-                .map_err(|panic| Failed::from(failure::message(panic.as_ref())))
+            let withheld = format!(
+                "the kernel withheld {} events from BPF programs meanwhile:\n{}",
+                withheld.len(),
+                withheld.join("\n")
+            );
+            if wanted.is_empty() {
+                println!("{failure}\n{withheld}");
+                return Ok(Completion::ignored_with("failed while events were withheld"));
+            }
+            Err(Failed::from(format!("{failure}\n{withheld}")))
         }
     })
 }
 
-/// A process that even root may not look into, if there is one.
-static PROTECTED: LazyLock<Option<String>> = LazyLock::new(|| {
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut names = processes.filter_map(|process| process.file_name().into_string().ok());
-    names.find(|name| {
-        name.bytes().all(|byte| byte.is_ascii_digit())
-            && fs::read_link(format!("/proc/{name}/exe"))
-                .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
-    })
-});
-
-/// Whether this kernel protects a process, and so may withhold what happens while it is current.
-#[must_use]
-pub fn may_withhold() -> bool {
-    PROTECTED.is_some()
-}
-
-/// The kernel's answer to a `bpf` call that asks for nothing but the right to call it.
+/// The kernel's result for a `bpf` call that only checks permission.
 fn bpf_refusal() -> Option<Errno> {
     /// `BPF_PROG_GET_NEXT_ID` of `enum bpf_cmd`: needs `CAP_SYS_ADMIN` and changes nothing.
     const PROG_GET_NEXT_ID: libc::c_long = 11;
@@ -366,7 +361,7 @@ fn bpf_refusal() -> Option<Errno> {
         )
     };
     match Errno::result(result) {
-        // There is simply no program yet.
+        // There is no program yet.
         Ok(_) | Err(Errno::ENOENT) => None,
         Err(error) => Some(error),
     }

@@ -1,21 +1,21 @@
-//! A network namespace of a test's own. The test's body runs on a thread that has left the old namespace; what
-//! that thread spawns, threads and processes, is inside as well. Mounts are untouched: tracefs and bpffs stay.
+//! A network namespace for a test. The test's body runs on a thread that has entered it, and the threads and processes
+//! that it spawns are in it too. Mounts do not change: tracefs and bpffs stay.
 
 use crate::{clock::monotonic_ns, interface};
 use nix::sched::{CloneFlags, unshare};
 use std::{fs, io, os::unix::fs::MetadataExt as _, panic, thread};
 
-/// A namespace that a test made.
+/// A namespace that a test created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Netns {
-    /// Its inode number, by which the kernel and `tcptrace` name it.
+    /// The inode number, which identifies it for the kernel and `tcptrace`.
     pub inode: u64,
-    /// When it was made, `CLOCK_MONOTONIC`: an older namespace may have had the same number.
+    /// Time of creation, `CLOCK_MONOTONIC`: an earlier namespace may have had the same number.
     pub made_ns: u64,
 }
 
 impl Netns {
-    /// Runs `body` on a new thread in a new namespace whose loopback interface is up. A panic passes through.
+    /// Runs `body` on a new thread in a new namespace whose loopback interface is up. A panic is propagated.
     pub fn run<T: Send>(body: impl FnOnce(Netns) -> T + Send) -> T {
         let outcome = thread::scope(|scope| {
             thread::Builder::new()
@@ -30,7 +30,7 @@ impl Netns {
         outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
-    /// Whether this process may make a namespace and set its sysctls.
+    /// Whether this process may create a namespace and set its sysctls.
     pub fn probe() -> io::Result<()> {
         thread::spawn(|| {
             let netns = Self::enter_new()?;
@@ -58,7 +58,7 @@ impl Netns {
             inode: inode_of_this_thread()?,
             made_ns: monotonic_ns(),
         };
-        // A container may switch IPv6 off for every new namespace.
+        // Containers may disable IPv6 in new namespaces.
         for scope in ["all", "default"] {
             let name = format!("ipv6/conf/{scope}/disable_ipv6");
             if fs::exists(format!("/proc/sys/net/{name}"))? {

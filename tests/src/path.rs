@@ -1,5 +1,5 @@
-//! What a script made a connection go through, and whether a tracer's events tell the same: states in order,
-//! the time of each within the script's own moments, dwell times, reason, ends, owner.
+//! The states that a script led a connection through, and the comparison with a tracer's events: states in order, times
+//! within the script's moments, dwell times, reason, endpoints, owner.
 
 use crate::{clock::Moment, event::Event, state::State};
 use std::{
@@ -9,50 +9,43 @@ use std::{
     time::Duration,
 };
 
-/// How far a reported time may lie outside the script's own.
+/// Maximum distance of a reported time from the script's moment.
 pub const SLACK: Duration = Duration::from_millis(5);
 
-/// One connection, or one listener, as it was played.
+/// One connection, or one listener, of a script.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// What to call it in a failure.
+    /// The name in failures.
     pub name: String,
-    /// The end on this host.
     pub local: SocketAddr,
-    /// The other end.
     pub remote: SocketAddr,
-    /// CLOSE for a socket of its own, LISTEN for a child.
+    /// CLOSE for a socket that the script made, LISTEN for a child.
     pub start: State,
-    /// The transitions.
     pub steps: Vec<Step>,
-    /// Whose socket it is.
     pub maker: Maker,
 }
 
 /// One transition of a path.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// The state entered.
     pub state: State,
-    /// When.
     pub moment: Moment,
-    /// Why, where it ended the connection.
+    /// The reason, if it ended the connection.
     pub reason: Option<&'static str>,
-    /// The kernel passes the state without stopping: it may be told or left out.
+    /// The kernel passes through the state without stopping, so that its event is optional.
     pub fleeting: bool,
 }
 
-/// The process that made a socket.
+/// The process that opened a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maker {
-    /// Process id.
     pub pid: u32,
-    /// Name of its leading thread.
+    /// Name of the thread group leader.
     pub comm: String,
 }
 
 impl Maker {
-    /// The process of this id, which still runs.
+    /// The running process with this id.
     pub fn of(pid: u32) -> io::Result<Self> {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm"))?;
         Ok(Self {
@@ -65,19 +58,18 @@ impl Maker {
 /// The events of one connection, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Story<'a> {
-    /// At least one.
+    /// Never empty.
     pub events: Vec<&'a Event>,
 }
 
-/// Compares what was played with all that was told in the script's namespace: everything played must be told,
-/// and nothing else.
+/// Compares the script with all events in its namespace: each transition must be reported, and no other.
 pub fn compare(paths: &[Path], events: &[Event]) -> Result<(), Mismatch> {
     let mut stories = stories(events);
     let mut faults = Vec::new();
     for path in paths {
         let position = stories
             .iter()
-            .position(|story| story.ends() == (path.local, path.remote));
+            .position(|story| story.endpoints() == (path.local, path.remote));
         match position {
             Some(position) => faults.extend(
                 path.faults(&stories.remove(position))
@@ -91,7 +83,7 @@ pub fn compare(paths: &[Path], events: &[Event]) -> Result<(), Mismatch> {
         }
     }
     for story in stories {
-        let (local, remote) = story.ends();
+        let (local, remote) = story.endpoints();
         faults.push(format!(
             "never played: {} events of {local} {remote}",
             story.events.len()
@@ -108,7 +100,7 @@ pub fn compare(paths: &[Path], events: &[Event]) -> Result<(), Mismatch> {
     }
 }
 
-/// Sorts events into connections: by cookie and incarnation, and by ends where the kernel made no cookie.
+/// Groups events by connection: by cookie and incarnation, or by endpoints if there is no cookie.
 #[must_use]
 pub fn stories<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Story<'a>> {
     let mut stories: Vec<Story<'a>> = Vec::new();
@@ -124,13 +116,13 @@ pub fn stories<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Story<'a>
 }
 
 impl<'a> Story<'a> {
-    /// Both ends: those of the last event, for `connect` learns its own port late.
+    /// Both endpoints of the last event: `connect` binds the local port late.
     #[must_use]
-    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
-        self.last().ends()
+    pub fn endpoints(&self) -> (SocketAddr, SocketAddr) {
+        self.last().endpoints()
     }
 
-    /// The cookie, 0 where no event has one.
+    /// The cookie, 0 if no event has one.
     #[must_use]
     pub fn cookie(&self) -> u64 {
         self.events
@@ -140,7 +132,7 @@ impl<'a> Story<'a> {
             .unwrap_or(0)
     }
 
-    /// The states, the one before the first event included.
+    /// The states, beginning with the one before the first event.
     #[must_use]
     pub fn states(&self) -> Vec<State> {
         let first = self.events.first().map(|event| event.old);
@@ -158,17 +150,17 @@ impl<'a> Story<'a> {
         event.cookie != 0 && self.cookie() == event.cookie && self.last().incarnation == event.incarnation
     }
 
-    /// Whether the event is the same connection's next, where one of the two has no cookie.
+    /// Whether the event is the same connection's next, if one of the two has no cookie.
     fn continues_with(&self, event: &Event) -> bool {
         (event.cookie == 0 || self.cookie() == 0)
-            && self.ends() == event.ends()
+            && self.endpoints() == event.endpoints()
             && self.last().new == event.old
             && self.last().new != State::Close
     }
 }
 
 impl Path {
-    /// Everything in which the story differs.
+    /// All differences from the story.
     fn faults(&self, story: &Story<'_>) -> Vec<String> {
         let mut faults = Vec::new();
         let mut steps = self.steps.iter().peekable();
@@ -185,7 +177,7 @@ impl Path {
             let old = before.map_or(self.start, |step| step.state);
             if (event.old, event.new) != (old, step.state) {
                 faults.push(format!(
-                    "{} -> {} told for {old} -> {}",
+                    "{} -> {} reported for {old} -> {}",
                     event.old, event.new, step.state
                 ));
                 return faults;
@@ -198,7 +190,7 @@ impl Path {
         faults.extend(
             steps
                 .filter(|step| !step.fleeting)
-                .map(|step| format!("-> {} was not told", step.state)),
+                .map(|step| format!("-> {} was not reported", step.state)),
         );
         faults
     }
@@ -210,7 +202,7 @@ impl Path {
         match &event.owner {
             None => Some(format!("{transition} has no owner")),
             Some(owner) if owner.pid != self.maker.pid || owner.comm != self.maker.comm => Some(format!(
-                "{transition} is said to be {} {}'s",
+                "{transition} is reported as {} {}'s",
                 owner.pid, owner.comm
             )),
             Some(_) => None,
@@ -233,7 +225,7 @@ impl Step {
                 event.mono_ns.saturating_sub(self.moment.latest_ns),
             );
             faults.push(format!(
-                "{transition} told {early} ns too early or {late} ns too late"
+                "{transition} reported {early} ns too early or {late} ns too late"
             ));
         }
         if let Some(before) = before {
@@ -261,7 +253,7 @@ impl Step {
     }
 }
 
-/// What differs, and all that was played and told.
+/// The differences, the script's transitions and the events.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
     faults: Vec<String>,
@@ -287,7 +279,7 @@ impl fmt::Display for Mismatch {
                 writeln!(f, "{line}")?;
             }
         }
-        writeln!(f, "told:")?;
+        writeln!(f, "reported:")?;
         for event in &self.events {
             writeln!(f, "    {event}")?;
         }
@@ -317,7 +309,7 @@ mod tests {
                 addr: [127, 0, 0, 1].into(),
                 port: 5000,
             },
-            netns: 1,
+            netns: Some(1),
             old,
             new,
             dwell_ns: Some(dwell_ms * MILLISECOND),
@@ -371,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleeting_state_may_be_told_or_not() {
+    fn a_fleeting_state_is_optional() {
         let played = path(&[
             (State::FinWait1, 100, false),
             (State::FinWait2, 200, true),
@@ -393,19 +385,19 @@ mod tests {
     #[test]
     fn a_dwell_six_milliseconds_off_is_a_fault() {
         let played = path(&[(State::SynRecv, 100, false), (State::Established, 200, false)]);
-        let told = |dwell_ms| {
+        let reported = |dwell_ms| {
             [
                 event(7, State::Listen, State::SynRecv, 100, 0),
                 event(7, State::SynRecv, State::Established, 200, dwell_ms),
             ]
         };
-        compare(std::slice::from_ref(&played), &told(105)).unwrap();
-        compare(&[played], &told(106)).unwrap_err();
+        compare(std::slice::from_ref(&played), &reported(105)).unwrap();
+        compare(&[played], &reported(106)).unwrap_err();
     }
 
     #[test]
-    fn an_event_that_was_not_played_is_a_fault() {
-        let told = [event(7, State::Listen, State::SynRecv, 100, 0)];
-        compare(&[], &told).unwrap_err();
+    fn an_unexpected_event_is_a_fault() {
+        let reported = [event(7, State::Listen, State::SynRecv, 100, 0)];
+        compare(&[], &reported).unwrap_err();
     }
 }

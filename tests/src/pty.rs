@@ -1,4 +1,4 @@
-//! A program on a terminal that can be taken away from it.
+//! A program on a terminal that can be closed.
 
 use nix::{errno::Errno, unistd::setsid};
 use std::{
@@ -20,7 +20,7 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// Starts the command on a new terminal. Where it `is_controlling`, the program is sent SIGHUP when it goes.
+    /// Starts the command on a new terminal. If the terminal `is_controlling`, closing it sends SIGHUP.
     pub fn spawn(command: &mut Command, is_controlling: bool) -> (Self, Child) {
         let (mut master, mut slave) = (-1, -1);
         let size = libc::winsize {
@@ -40,7 +40,7 @@ impl Pty {
             )
         };
         Errno::result(result).expect("a pseudoterminal can be had");
-        // SAFETY: the call has just opened both, and nobody else has them.
+        // SAFETY: the call has just opened both, and nothing else owns them.
         let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
         let copy = || Stdio::from(slave.try_clone().expect("a descriptor can be had"));
         command.stdin(copy()).stdout(copy()).stderr(copy());
@@ -51,13 +51,13 @@ impl Pty {
                 if is_controlling {
                     Errno::result(libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
                 }
-                // The terminal must go when the test lets go of it.
+                // The terminal must close when the test drops it.
                 libc::close_range(3, libc::c_uint::MAX, 0);
                 Ok(())
             });
         }
         let child = command.spawn().expect("the command can be started");
-        // The command still holds the other side.
+        // The command still has the other side open.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -71,7 +71,7 @@ impl Pty {
         )
     }
 
-    /// Reads until the program has written this.
+    /// Reads until the program has written this text.
     pub fn read_until(&mut self, text: &str) {
         let mut chunk = [0; 4096];
         while !String::from_utf8_lossy(&self.read).contains(text) {
@@ -85,7 +85,7 @@ impl Pty {
         }
     }
 
-    /// Whether the program reads single bytes and not lines.
+    /// Whether the terminal is in noncanonical mode.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         // SAFETY: a termios of zeros is one, and outlives the call, which fills it.
@@ -98,7 +98,7 @@ impl Pty {
         settings.c_lflag & libc::ICANON == 0
     }
 
-    /// Everything that was read.
+    /// All output so far.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.read).into_owned()

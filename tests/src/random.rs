@@ -1,5 +1,4 @@
-//! Numbers that look random and come again with the same seed, which is printed: a failure can be repeated by
-//! `TCPTRACE_TEST_SEED`.
+//! Pseudorandom numbers from a seed, which is printed: `TCPTRACE_TEST_SEED` repeats a failure.
 
 use crate::clock::monotonic_ns;
 use std::env;
@@ -9,7 +8,7 @@ use std::env;
 pub struct Random(u64);
 
 impl Random {
-    /// Seeded by `TCPTRACE_TEST_SEED`, or by the clock where that is not set. Says so.
+    /// Seeds it by `TCPTRACE_TEST_SEED`, or else by the clock, and prints the seed.
     #[must_use]
     pub fn announced(who: &str) -> Self {
         let seed = match env::var("TCPTRACE_TEST_SEED") {
@@ -20,7 +19,7 @@ impl Random {
         Self::seeded(seed)
     }
 
-    /// The same numbers for the same seed.
+    /// Returns the same numbers for the same seed.
     #[must_use]
     pub const fn seeded(seed: u64) -> Self {
         match seed ^ 0x9e37_79b9_7f4a_7c15 {
@@ -30,13 +29,13 @@ impl Random {
         }
     }
 
-    /// A number below `bound`, which is not zero.
+    /// A number below `bound`, which must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a number of things");
         usize::try_from(self.next() % bound).expect("less than a number of things")
     }
 
-    /// Yes in one of `times` cases.
+    /// True in one of `times` cases.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -45,7 +44,7 @@ impl Random {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        // The low bits are the weak ones.
+        // The low bits are of lower quality.
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 }

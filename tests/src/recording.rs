@@ -1,8 +1,8 @@
-//! A running `tcptrace record`: started, waited for until its file is there, stopped or killed.
+//! A running `tcptrace record`, from the header of its file until it is stopped or killed.
 
 use crate::{
     clock::poll_until,
-    command::{self, Running, Said, tcptrace},
+    command::{self, Output, Running, tcptrace},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -13,26 +13,26 @@ use std::{
     time::Duration,
 };
 
-/// How long loading and attaching may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time to load and attach on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The process, and its first file.
+/// The process and its first file.
 pub struct Recording {
     running: Running,
-    /// Where it writes first.
+    /// Path of the first file.
     pub file: PathBuf,
 }
 
 impl Recording {
-    /// Starts `tcptrace record -o output` with more `arguments`; `file` is what it makes first. Returns when the file
-    /// has its header: from then on everything is seen.
+    /// Starts `tcptrace record -o output` with additional `arguments`; `file` is the first file that it creates.
+    /// Returns when the file has its header: from then on everything is recorded.
     #[must_use]
     pub fn start(output: &Path, file: &Path, arguments: &[&str]) -> Self {
         let output = output.to_str().expect("a test's path is text");
         let mut all = vec!["record", "-o", output];
         all.extend(arguments);
         let mut running = Running::start(tcptrace(&all));
-        let has_begun = poll_until(PATIENCE, || {
+        let has_begun = poll_until(TIMEOUT, || {
             assert!(
                 !running.has_ended(),
                 "tcptrace record has ended: {}",
@@ -47,25 +47,24 @@ impl Recording {
         }
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
 
-    /// Ends it in order, which must succeed.
+    /// Stops it, which must succeed.
     pub fn stop(mut self) {
         self.running.signal(Signal::SIGINT);
         let status = self.running.status();
         assert!(status.success(), "{status}: {}", self.running.messages());
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(mut self) {
         self.running.signal(Signal::SIGKILL);
         let _signalled = self.running.status();
     }
 
-    /// Waits until it ends by itself, and returns what it said on standard error.
+    /// Waits until it exits by itself, and returns its standard error.
     #[must_use]
     pub fn ending(mut self) -> (ExitStatus, String) {
         let status = self.running.status();
@@ -75,23 +74,23 @@ impl Recording {
 
 /// Runs a command that reads recordings, which must succeed.
 #[must_use]
-pub fn read(arguments: &[&str], files: &[&Path]) -> Said {
+pub fn read(arguments: &[&str], files: &[&Path]) -> Output {
     let mut all: Vec<&str> = arguments.to_vec();
     all.extend(
         files
             .iter()
             .map(|file| file.to_str().expect("a test's path is text")),
     );
-    let said = command::run(tcptrace(&all));
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    said
+    let result = command::run(tcptrace(&all));
+    assert_eq!(result.code, Some(0), "{}", result.err);
+    result
 }
 
-/// What `report --json` says under `summary`, of one run.
+/// The `summary` of `report --json` for one run.
 #[must_use]
 pub fn summary(files: &[&Path]) -> Value {
-    let said = read(&["report", "--json"], files);
-    let last = said.out.lines().last().expect("a report has lines");
+    let result = read(&["report", "--json"], files);
+    let last = result.out.lines().last().expect("a report has lines");
     let line: Value = serde_json::from_str(last).expect("a line is JSON");
     line["summary"].clone()
 }

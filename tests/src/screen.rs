@@ -1,4 +1,4 @@
-//! A terminal that tmux plays: keys go in, and what a person would see is read back.
+//! A terminal in tmux: sends keys, and reads the screen.
 
 use crate::{binary, clock::poll_until};
 use nix::unistd::Pid;
@@ -11,34 +11,33 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long anything may take to be seen on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time until a text appears on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A terminal with one program, which has a folder of its own to work in.
+/// A terminal with one program, which runs in a folder of its own.
 pub struct Screen {
     server: String,
     folder: TempDir,
 }
 
-/// What a program can ask of a terminal.
+/// Modes that a program sets on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modes {
-    /// The alternate screen.
     pub has_screen_of_its_own: bool,
-    /// Whether the cursor is to be seen.
+    /// Whether the cursor is visible.
     pub shows_cursor: bool,
-    /// Whether clicks go to the program.
+    /// Whether the program receives mouse events.
     pub takes_mouse: bool,
 }
 
 impl Modes {
-    /// As a shell wants it.
+    /// The modes of a shell.
     pub const SHELL: Self = Self {
         has_screen_of_its_own: false,
         shows_cursor: true,
         takes_mouse: false,
     };
-    /// As the live view wants it.
+    /// The modes of the live view.
     pub const LIVE_VIEW: Self = Self {
         has_screen_of_its_own: true,
         shows_cursor: false,
@@ -47,8 +46,8 @@ impl Modes {
 }
 
 impl Screen {
-    /// Runs `tcptrace` with these arguments on a terminal of this size, in the network namespace of this thread. When it
-    /// has ended, `ended with STATUS` stands on the screen.
+    /// Runs `tcptrace` with these arguments on a terminal of this size, in the network namespace of this thread. When
+    /// it has exited, the screen shows `ended with STATUS`.
     #[must_use]
     pub fn tcptrace(arguments: &str, width: u16, height: u16) -> Self {
         let program = binary::path().display();
@@ -56,14 +55,14 @@ impl Screen {
         Self::start(&line, width, height)
     }
 
-    /// Runs it as the terminal's only program, with no shell that could resume it.
+    /// Runs it as the terminal's only program, without a shell that could resume it.
     #[must_use]
     pub fn alone(arguments: &str, width: u16, height: u16) -> Self {
         let program = binary::path().display();
         Self::start(&format!("exec {program} {arguments} 2>messages"), width, height)
     }
 
-    /// Runs an interactive shell instead, into which [`Self::write`] types; its prompt is `$ `.
+    /// Runs an interactive shell with the prompt `$ `, into which [`Self::write`] types.
     #[must_use]
     pub fn shell(width: u16, height: u16) -> Self {
         let screen = Self::start("ENV= PS1='$ ' exec sh -i", width, height);
@@ -95,7 +94,7 @@ impl Screen {
         screen
     }
 
-    /// Types keys, each by tmux's name of it (`Enter`, `Escape`, `j`).
+    /// Types keys by their names in tmux (`Enter`, `Escape`, `j`).
     pub fn press(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
@@ -105,7 +104,7 @@ impl Screen {
         self.tmux(&["send-keys", "-l", "--", text]);
     }
 
-    /// Gives the terminal another size.
+    /// Resizes the terminal.
     pub fn resize(&self, width: u16, height: u16) {
         self.tmux(&[
             "resize-window",
@@ -116,13 +115,13 @@ impl Screen {
         ]);
     }
 
-    /// What is to be seen.
+    /// The text on the screen.
     #[must_use]
     pub fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// The program that a shell on this terminal has started.
+    /// The program that the shell has started.
     #[must_use]
     pub fn program(&self) -> Pid {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
@@ -132,12 +131,12 @@ impl Screen {
         Pid::from_raw(children.trim().parse().expect("it is the only child"))
     }
 
-    /// How the program has set the terminal up.
+    /// The modes that the program has set.
     #[must_use]
     pub fn modes(&self) -> Modes {
         let format = "#{alternate_on} #{cursor_flag} #{mouse_any_flag}";
-        let said = self.tmux(&["display-message", "-p", format]);
-        let flags: Vec<bool> = said.split_whitespace().map(|flag| flag == "1").collect();
+        let result = self.tmux(&["display-message", "-p", format]);
+        let flags: Vec<bool> = result.split_whitespace().map(|flag| flag == "1").collect();
         Modes {
             has_screen_of_its_own: flags[0],
             shows_cursor: flags[1],
@@ -148,25 +147,25 @@ impl Screen {
     /// Waits until the screen gives an answer.
     pub fn wait_for<T>(&self, what: &str, mut question: impl FnMut(&str) -> Option<T>) -> T {
         let mut last = String::new();
-        let answer = poll_until(PATIENCE, || {
+        let answer = poll_until(TIMEOUT, || {
             last = self.text();
             question(&last)
         });
         answer.unwrap_or_else(|| panic!("no {what} on the screen:\n{last}\n{}", self.messages()))
     }
 
-    /// Waits until a text is to be seen.
+    /// Waits until the screen shows a text.
     pub fn wait_for_text(&self, text: &str) {
         self.wait_for(text, |screen| screen.contains(text).then_some(()));
     }
 
-    /// What the program has written to standard error.
+    /// Standard error of the program.
     #[must_use]
     pub fn messages(&self) -> String {
         fs::read_to_string(self.folder.path().join("messages")).unwrap_or_default()
     }
 
-    /// The files that the program has made.
+    /// The files that the program has created.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.folder.path()).expect("it is the test's own");
@@ -200,7 +199,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Best effort: the server may have ended with its program.
+        // Best effort: the server exits with its program.
         let _ = Command::new("tmux")
             .args(["-L", &self.server, "kill-server"])
             .stdin(Stdio::null())
@@ -209,7 +208,7 @@ impl Drop for Screen {
     }
 }
 
-/// The numbers of a table on a screen: those below `title`, by the first word of their row.
+/// The numbers in a table on the screen: the rows below `title`, by their first word.
 #[must_use]
 pub fn cell(screen: &str, row: &str, title: &str) -> Option<String> {
     let mut lines = screen.lines();

@@ -1,5 +1,5 @@
-//! A disk that is soon full: a tmpfs of some kilobytes, mounted in a mount namespace of the calling thread's own, which
-//! what that thread spawns shares. It goes away with the thread.
+//! A small disk: a tmpfs of some kilobytes, in a mount namespace of the calling thread and of what it spawns. It is
+//! removed with the thread.
 
 use nix::{
     errno::Errno,
@@ -8,7 +8,7 @@ use nix::{
 };
 use std::{io, path::Path, thread};
 
-/// Mounts one of `kilobytes` on `folder`, for the calling thread and what it spawns.
+/// Mounts a tmpfs of `kilobytes` on `folder`, for the calling thread and what it spawns.
 pub fn mount_on(folder: &Path, kilobytes: u32) -> io::Result<()> {
     leave_the_mounts_of_others()?;
     let size = format!("size={kilobytes}k");
@@ -22,15 +22,15 @@ pub fn mount_on(folder: &Path, kilobytes: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process may have mounts of its own.
+/// Whether this process may create mounts.
 pub fn probe() -> io::Result<()> {
     thread::spawn(leave_the_mounts_of_others)
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the probing thread panicked")))
 }
 
-/// What the calling thread mounts from here on does not reach the rest of the system.
-fn leave_the_mounts_of_others() -> io::Result<()> {
+/// From here on, mounts of the calling thread do not affect the rest of the system.
+pub(crate) fn leave_the_mounts_of_others() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing: Option<&str> = None;
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

@@ -1,4 +1,4 @@
-//! What `tcptrace snapshot --json` lists, as the documentation words it. Knows only what is promised there.
+//! The lines of `tcptrace snapshot --json`, with the documented fields.
 
 use crate::{
     command::{self, tcptrace},
@@ -10,78 +10,71 @@ use crate::{
 use serde::Deserialize;
 use std::net::SocketAddr;
 
-/// One line.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Listed {
-    /// The socket cookie.
     pub cookie: u64,
-    /// The end on this host.
     pub local: End,
-    /// The other end.
     pub remote: End,
     /// Inode number of the network namespace.
     pub netns: u64,
-    /// Its state.
     pub state: State,
-    /// Age of the state, where the kernel keeps it.
+    /// Age of the state, if the kernel keeps it.
     pub age_ns: Option<u64>,
-    /// Whether `age_ns` is the whole truth.
+    /// Whether `age_ns` is exact; it is a lower bound otherwise.
     pub age_exact: bool,
-    /// Bytes that nobody has read.
+    /// Bytes in the receive queue.
     pub unread_bytes: Option<u32>,
     /// Bytes that the peer has not acknowledged.
     pub unsent_bytes: Option<u32>,
-    /// Connections that wait to be accepted, of a listener.
+    /// Length of a listener's accept queue.
     pub accept_queue: Option<u32>,
-    /// How many may wait, of a listener.
+    /// Limit of a listener's accept queue.
     pub backlog: Option<u32>,
-    /// Whether a process has accepted it, where that is a question.
+    /// Whether a process has accepted it; absent for a socket that is not accepted.
     pub accepted: Option<bool>,
-    /// Its owner.
     pub owner: Option<Owner>,
-    /// Who has it open.
+    /// All holders.
     pub holders: Vec<Holder>,
-    /// Whether it is a socket of the kernel's own.
+    /// Whether it is a socket of the kernel itself.
     #[serde(default)]
     pub kernel: bool,
 }
 
-/// An open file that is the socket.
+/// An open file of the socket.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Holder {
-    /// Process id.
     pub pid: u32,
-    /// Name of its leading thread.
+    /// Name of the thread group leader.
     pub comm: String,
-    /// File descriptor.
     pub fd: i32,
 }
 
-/// Every socket of the namespace that passes the `filters`.
+/// Lists the sockets of the namespace that match the `filters`.
 #[must_use]
 pub fn list(netns: Netns, filters: &[&str]) -> Vec<Listed> {
     let inode = netns.inode.to_string();
     let mut arguments = vec!["snapshot", "--json", "--netns", &inode];
     arguments.extend(filters);
-    let said = command::run(tcptrace(&arguments));
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    said.out
+    let output = command::run(tcptrace(&arguments));
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    output
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 
 impl Listed {
-    /// Both ends, local first.
+    /// Both endpoints, local first.
     #[must_use]
-    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+    pub fn endpoints(&self) -> (SocketAddr, SocketAddr) {
         (self.local.into(), self.remote.into())
     }
 
-    /// The line as `ss` would have it.
+    /// The socket as `ss` would list it.
     #[must_use]
     pub fn as_ss(&self) -> SsSocket {
-        let (local, remote) = self.ends();
+        let (local, remote) = self.endpoints();
         SsSocket {
             state: self.state,
             local,

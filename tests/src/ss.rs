@@ -1,4 +1,4 @@
-//! The oracle that is not ours: `ss -tanoe`, parsed to state, ends, cookie and queues.
+//! An independent oracle: `ss -tanoe`, parsed to state, endpoints, cookie and queues.
 
 use crate::state::State;
 use std::{
@@ -7,16 +7,13 @@ use std::{
     process::Command,
 };
 
-/// One socket as `ss` lists it.
+/// One socket in the output of `ss`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SsSocket {
-    /// Its state.
     pub state: State,
-    /// The end on this host; v4-mapped addresses as IPv4.
+    /// The local endpoint; IPv4-mapped addresses as IPv4.
     pub local: SocketAddr,
-    /// The other end.
     pub remote: SocketAddr,
-    /// The socket cookie.
     pub cookie: u64,
     /// Recv-Q: bytes unread; of a listener, the length of its accept queue.
     pub received: u32,
@@ -24,7 +21,7 @@ pub struct SsSocket {
     pub sent: u32,
 }
 
-/// Every TCP socket of the current thread's namespace.
+/// Lists every TCP socket of the current thread's namespace.
 pub fn list() -> io::Result<Vec<SsSocket>> {
     let output = Command::new("ss").arg("-tanoeH").output()?;
     if !output.status.success() {
@@ -39,7 +36,7 @@ pub fn list() -> io::Result<Vec<SsSocket>> {
         .collect()
 }
 
-/// Reads a line such as
+/// Parses a line such as
 /// `TIME-WAIT 0 0 127.0.0.1:80 127.0.0.1:5000 timer:(timewait,55sec,0) ino:0 sk:1a`.
 fn parse(line: &str) -> Option<SsSocket> {
     let mut words = line.split_whitespace();
@@ -58,7 +55,7 @@ fn parse(line: &str) -> Option<SsSocket> {
     })
 }
 
-/// An end such as `127.0.0.1:80`, `[::1]:80`, `*:80`, `0.0.0.0:*`, with or without `%interface`.
+/// Parses an endpoint such as `127.0.0.1:80`, `[::1]:80`, `*:80`, `0.0.0.0:*`, with or without `%interface`.
 fn end(word: &str) -> Option<SocketAddr> {
     let (address, port) = word.rsplit_once(':')?;
     let address = address.split('%').next()?;

@@ -1,9 +1,8 @@
-//! The TCP states in the kernel's spelling, and the other spellings that the kernel's own tables use.
+//! The TCP states, by their names and numbers in the kernel and by their names in `ss`.
 
 use serde::Deserialize;
 use std::fmt;
 
-/// A TCP state.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are RFC 9293's")]
 pub enum State {
@@ -32,7 +31,7 @@ pub enum State {
 }
 
 impl State {
-    /// Every state, in the kernel's numbering from 1.
+    /// All states, in the order of the kernel's numbers from 1.
     pub const ALL: [Self; 11] = [
         Self::Established,
         Self::SynSent,
@@ -47,13 +46,13 @@ impl State {
         Self::Closing,
     ];
 
-    /// The state with this number in the kernel's `enum`, which `/proc/net/tcp` prints in hexadecimal.
+    /// The state of this number in the kernel's `enum`, which `/proc/net/tcp` prints in hexadecimal.
     #[must_use]
     pub fn from_kernel_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
-    /// The state that `ss` prints so.
+    /// The state of this name in `ss`.
     #[must_use]
     pub fn from_ss(word: &str) -> Option<Self> {
         Some(match word {
@@ -72,7 +71,7 @@ impl State {
         })
     }
 
-    /// The kernel's spelling.
+    /// The kernel's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! A running `tcptrace trace --json`: started, waited for until its header says that it sees everything, its
-//! events collected by namespace while the test works, stopped by SIGINT, its summary read.
+//! A running `tcptrace trace --json`: started until its header, its events collected by namespace while the test runs,
+//! stopped by SIGINT, its summary parsed.
 
 use crate::{binary, event::Event, netns::Netns};
 use nix::{
@@ -19,57 +19,55 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long loading, attaching and the first snapshot may take on a busy machine.
-const START_PATIENCE: Duration = Duration::from_mins(1);
-/// Eight times the default: other tests load the machine, and these are not about losses.
+/// Maximum time to load, attach and take the first snapshot on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// Eight times the default: other tests load the machine, and these do not test losses.
 const BUFFER: &str = "64M";
-/// How long the tracer may take to end after SIGINT.
-const STOP_PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time to exit after SIGINT.
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The process and what it has said so far.
+/// The process and its output so far.
 pub struct Tracer {
     child: Mutex<Child>,
     readers: Mutex<Vec<JoinHandle<()>>>,
     log: Arc<Log>,
 }
 
-/// How the tracer ended.
+/// The exit status and the output at the end.
 #[derive(Clone, Debug)]
 pub struct Ending {
-    /// Exit status.
     pub status: ExitStatus,
-    /// What stands below `summary` in the last line.
+    /// The `summary` of the last line.
     pub summary: Value,
-    /// Standard error.
     pub messages: String,
 }
 
 #[derive(Default)]
 struct Log {
-    said: Mutex<Said>,
+    received: Mutex<Received>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Said {
+struct Received {
     header: Option<Value>,
-    events: HashMap<u64, Vec<Event>>,
+    events: HashMap<Option<u64>, Vec<Event>>,
     summary: Option<Value>,
     messages: String,
-    /// The first line that is none of the promised objects.
+    /// The first line that is not one of the documented objects.
     nonsense: Option<String>,
     ended: bool,
 }
 
 impl Tracer {
-    /// Starts `tcptrace trace --json` with more `arguments`, in the namespace of the current thread, and returns
-    /// when it sees everything.
+    /// Starts `tcptrace trace --json` with additional `arguments`, in the namespace of the current thread, and returns
+    /// when it reports everything.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
         Self::try_start(arguments).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
-    /// Like `start`, with the tracer's own words where it does not come that far.
+    /// Like `start`, but returns the tracer's messages if it does not start.
     pub fn try_start(arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(binary::path())
             .args(["trace", "--json"])
@@ -107,14 +105,14 @@ impl Tracer {
         };
         match tracer
             .log
-            .wait(START_PATIENCE, |said| said.header.is_some().then_some(()))
+            .wait(START_TIMEOUT, |received| received.header.is_some().then_some(()))
         {
             Some(()) => Ok(tracer),
             None => Err(tracer.why_there_is_no_header()),
         }
     }
 
-    /// What stands below `header` in the first line.
+    /// The `header` of the first line.
     pub fn header(&self) -> Value {
         self.log
             .lock()
@@ -123,67 +121,69 @@ impl Tracer {
             .expect("a started tracer has sent its header")
     }
 
-    /// What the tracer has written to standard error.
+    /// Standard error of the tracer so far.
     pub fn messages(&self) -> String {
         self.log.lock().messages.clone()
     }
 
-    /// The events of a namespace so far, in the order in which they were printed.
+    /// The events of a namespace so far, in the order of the output.
     pub fn events(&self, netns: Netns) -> Vec<Event> {
         self.log.lock().of(netns).to_vec()
     }
 
-    /// Everything so far, of all namespaces, each one's in the order in which it was printed.
+    /// The events of all namespaces so far, in the order of the output for each namespace.
     pub fn all_events(&self) -> Vec<Event> {
         self.log.lock().events.values().flatten().cloned().collect()
     }
 
-    /// Waits until the namespace's events give an answer; `None` when `patience` or the tracer ends first.
+    /// Waits until the namespace's events give an answer; `None` if `timeout` elapses or the tracer exits first.
     pub fn wait_until<T>(
         &self,
         netns: Netns,
-        patience: Duration,
+        timeout: Duration,
         mut question: impl FnMut(&[Event]) -> Option<T>,
     ) -> Option<T> {
-        self.log.wait(patience, |said| question(said.of(netns)))
+        self.log.wait(timeout, |received| question(received.of(netns)))
     }
 
-    /// Interrupts the tracer and waits for its end.
+    /// Sends SIGINT to the tracer and waits for its exit.
     pub fn stop(&self) -> Ending {
         self.interrupt();
         self.ending()
     }
 
-    /// Waits for the tracer to end by itself.
+    /// Waits until the tracer exits by itself.
     pub fn ending(&self) -> Ending {
-        let ended = self.log.wait(STOP_PATIENCE, |said| said.ended.then_some(()));
+        let ended = self
+            .log
+            .wait(STOP_TIMEOUT, |received| received.ended.then_some(()));
         assert!(
             ended.is_some(),
-            "tcptrace did not end within {STOP_PATIENCE:?}:\n{}",
+            "tcptrace did not end within {STOP_TIMEOUT:?}:\n{}",
             self.messages()
         );
         let status = lock(&self.child).wait().expect("the tracer is our child");
         self.join_readers();
-        let said = self.log.lock();
+        let received = self.log.lock();
         assert!(
-            said.nonsense.is_none(),
+            received.nonsense.is_none(),
             "tcptrace printed a line that is not promised: {:?}",
-            said.nonsense
+            received.nonsense
         );
         Ending {
             status,
-            summary: said
+            summary: received
                 .summary
                 .clone()
-                .unwrap_or_else(|| panic!("no summary:\n{}", said.messages)),
-            messages: said.messages.clone(),
+                .unwrap_or_else(|| panic!("no summary:\n{}", received.messages)),
+            messages: received.messages.clone(),
         }
     }
 
     fn why_there_is_no_header(&self) -> String {
         if !self.log.lock().ended {
             return format!(
-                "no header from tcptrace within {START_PATIENCE:?}:\n{}",
+                "no header from tcptrace within {START_TIMEOUT:?}:\n{}",
                 self.messages()
             );
         }
@@ -199,9 +199,13 @@ impl Tracer {
     }
 
     fn interrupt(&self) {
-        // The child has not been waited for, so that its id cannot be another process's.
+        self.signal(Signal::SIGINT);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        // The child has not been waited for, so its id cannot be that of another process.
         let pid = i32::try_from(lock(&self.child).id()).expect("process ids fit i32");
-        kill(Pid::from_raw(pid), Signal::SIGINT).expect("our own child takes a signal");
+        kill(Pid::from_raw(pid), signal).expect("our own child takes a signal");
     }
 }
 
@@ -209,22 +213,22 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         let mut child = lock(&self.child);
         if !matches!(child.try_wait(), Ok(Some(_))) {
-            // Best effort: it may have ended in between.
+            // Best effort: it may have exited.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-impl Said {
+impl Received {
     fn of(&self, netns: Netns) -> &[Event] {
-        let events = self.events.get(&netns.inode).map_or(&[][..], Vec::as_slice);
-        // The kernel gives out a number again only after everything has happened in the namespace that had it.
+        let events = self.events.get(&Some(netns.inode)).map_or(&[][..], Vec::as_slice);
+        // The kernel reuses an inode number only after the last event of the earlier namespace.
         &events[events.partition_point(|event| event.mono_ns < netns.made_ns)..]
     }
 }
 
-/// Takes the lines from the pipe faster than they can be understood, so that the tracer never waits for the test.
+/// Reads the pipe faster than the lines are parsed, so that the tracer never waits for the test.
 fn read_ahead(stdout: ChildStdout, lines: &Sender<String>) {
     let mut stdout = BufReader::new(stdout);
     let mut line = String::new();
@@ -239,7 +243,7 @@ impl Log {
     fn collect(&self, lines: &Receiver<String>) {
         while let Ok(line) = lines.recv() {
             self.take(line.trim_end());
-            // Whoever waits looks at all events again: once for all that came together.
+            // Every waiting test reads all events again: notify once for all lines that are available.
             for line in lines.try_iter() {
                 self.take(line.trim_end());
             }
@@ -252,16 +256,16 @@ impl Log {
     fn take(&self, line: &str) {
         if line.starts_with("{\"header\"") || line.starts_with("{\"summary\"") {
             let object: Value = serde_json::from_str(line).unwrap_or_default();
-            let mut said = self.lock();
+            let mut received = self.lock();
             if let Some(header) = object.get("header") {
-                said.header = Some(header.clone());
+                received.header = Some(header.clone());
             }
             if let Some(summary) = object.get("summary") {
-                said.summary = Some(summary.clone());
+                received.summary = Some(summary.clone());
             }
             return;
         }
-        // What is missing is in the summary too.
+        // Losses are in the summary too.
         if line.starts_with("{\"loss\"") {
             return;
         }
@@ -284,29 +288,29 @@ impl Log {
         }
     }
 
-    fn wait<T>(&self, patience: Duration, mut question: impl FnMut(&Said) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + patience;
-        let mut said = self.lock();
+    fn wait<T>(&self, timeout: Duration, mut question: impl FnMut(&Received) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut received = self.lock();
         loop {
-            let answer = question(&said);
+            let answer = question(&received);
             let left = deadline.saturating_duration_since(Instant::now());
-            if answer.is_some() || said.ended || left.is_zero() {
+            if answer.is_some() || received.ended || left.is_zero() {
                 return answer;
             }
-            said = self
+            received = self
                 .changed
-                .wait_timeout(said, left)
+                .wait_timeout(received, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Said> {
-        lock(&self.said)
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        lock(&self.received)
     }
 }
 
-/// A test that panicked with the lock held has only read: the others may go on.
+/// A test that panicked with the lock held has only read: others may continue.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Runs the binary as an ordinary user who has exactly some capabilities, as a service manager or a file's
-//! capabilities would start it.
+//! Runs the binary as an unprivileged user with exactly some capabilities, as a service manager does, or file
+//! capabilities.
 
 use crate::binary;
 use caps::{CapSet, Capability, CapsHashSet};
@@ -18,11 +18,10 @@ use tempfile::TempDir;
 /// The user and group `nobody`.
 pub const NOBODY: u32 = 65_534;
 
-/// A folder of that user's, with a copy of the binary: where that was built may be closed to others.
+/// A folder of that user, with a copy of the binary: the build folder may not be accessible to other users.
 pub struct Home(TempDir);
 
 impl Home {
-    /// Makes it.
     #[must_use]
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -49,7 +48,7 @@ impl Home {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let wanted: CapsHashSet = capabilities.iter().copied().collect();
-        // SAFETY: the child makes system calls alone, on what was put together before.
+        // SAFETY: the child only makes system calls, on values prepared before.
         unsafe { command.pre_exec(move || become_nobody(&wanted)) };
         command
     }

@@ -1,5 +1,5 @@
-//! Random connections on loopback, over IPv4 and IPv6, with every kind of ending and every state that can be
-//! held: which ones and in which order depends on the seed alone. Knows nothing of who watches.
+//! Random connections on loopback, over IPv4 and IPv6, with every kind of ending and every state that can be kept. The
+//! seed alone determines which and in which order.
 
 use crate::{host, random::Random};
 use socket2::Socket;
@@ -9,38 +9,38 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of a connection.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// The client closes, then the server.
     Active,
     /// The server closes, then the client.
     Passive,
-    /// As `Passive`, and then the client's port connects again while the server's end is in TIME_WAIT.
+    /// As `Passive`, and then the client's port connects again while the server's socket is in TIME_WAIT.
     Reused,
     /// The client closes, the server does not: CLOSE_WAIT, and FIN_WAIT2 in a timewait sock.
     LeakedCloseWait,
     /// The client shuts down and keeps its socket: FIN_WAIT2 in a full sock.
     HalfClosed,
-    /// Nobody closes, data is left unread.
+    /// Neither closes, and data is left unread.
     Kept,
-    /// One end closes over unread data, which resets.
+    /// One side closes with unread data, which sends a RST.
     ClosedUnread,
-    /// `SO_LINGER` of 0 resets.
+    /// `SO_LINGER` of 0 sends a RST.
     Lingering,
-    /// No listener.
+    /// There is no listener.
     Refused,
-    /// A listener closes over children that nobody accepted.
+    /// A listener closes with children that were not accepted.
     ListenerClosed,
-    /// A listener that stays, and a child that nobody accepts.
+    /// A listener stays open, with a child that is not accepted.
     NeverAccepted,
     /// The accept queue is full: SYN_SENT.
     QueueFull,
-    /// The listener waits for data: SYN_RECV.
+    /// The listener defers the accept until there is data: SYN_RECV.
     Deferred,
-    /// The FIN waits behind data that nobody reads: FIN_WAIT1.
+    /// The FIN is queued behind data that is not read: FIN_WAIT1.
     StuckFinWait1,
-    /// The same after the server shut down: LAST_ACK.
+    /// The same after the server has shut down: LAST_ACK.
     StuckLastAck,
     /// The same, and the server shuts down: CLOSING.
     StuckClosing,
@@ -50,7 +50,7 @@ enum Ending {
     Reconnected,
 }
 
-/// Each ending and its share.
+/// Each ending and its weight.
 const ENDINGS: [(Ending, usize); 18] = [
     (Ending::Active, 300),
     (Ending::Passive, 200),
@@ -72,7 +72,7 @@ const ENDINGS: [(Ending, usize); 18] = [
     (Ending::Reconnected, 20),
 ];
 
-/// A longer queue than any round fills.
+/// A backlog longer than any round fills.
 const LONG_QUEUE: i32 = 4096;
 
 /// The listeners, and the sockets that are kept for a later round.
@@ -84,10 +84,10 @@ pub struct Workload {
 
 /// The listeners of one IP version.
 struct Stand {
-    /// Loopback, port 0.
+    /// The loopback address with port 0.
     any: SocketAddr,
     plain: Listener,
-    /// Its children take few bytes before somebody reads.
+    /// Its children have a small receive buffer.
     narrow: Listener,
     unattended: Listener,
     full: Listener,
@@ -110,7 +110,7 @@ impl Workload {
         })
     }
 
-    /// Plays `count` endings, after some of what was held before has been let go.
+    /// Creates `count` connections and ends them, after dropping some sockets of earlier rounds.
     pub fn round(&mut self, count: usize) -> io::Result<()> {
         self.let_go_of_some();
         for _ in 0..count {
@@ -157,7 +157,7 @@ impl Workload {
 
 impl Stand {
     fn new(any: SocketAddr) -> io::Result<Self> {
-        /// How long a request may wait for data, seconds: longer than a test looks.
+        /// Seconds that a request waits for data: longer than a test.
         const DEFERRED_SECS: i32 = 120;
         let narrow = host::socket(any)?;
         narrow.set_recv_buffer_size(4096)?;
@@ -172,12 +172,12 @@ impl Stand {
             full,
             deferring: Listener::on(deferring, any, LONG_QUEUE)?,
         };
-        // A queue of no length takes one.
+        // A backlog of 0 holds one.
         drop(stand.full.connect()?);
         Ok(stand)
     }
 
-    /// Plays one ending and returns the sockets that are to be kept, in the order in which to close them.
+    /// Creates and ends one connection; returns the sockets that are to be kept, in the order in which to close them.
     fn play(&self, ending: Ending, random: &mut Random) -> io::Result<Vec<Socket>> {
         Ok(match ending {
             Ending::Active => {
@@ -276,7 +276,7 @@ impl Stand {
         drop(client);
         let client = host::socket(self.any)?;
         match client.bind(&end.into()) {
-            // Another connection has taken the port in the meantime.
+            // Another connection has bound the port in the meantime.
             Err(error) if error.kind() == ErrorKind::AddrInUse => return Ok(vec![]),
             bound => bound?,
         }
@@ -285,7 +285,7 @@ impl Stand {
     }
 
     fn refused(&self) -> io::Result<Vec<Socket>> {
-        // Bound and not listening: nobody else gets the port.
+        // Bound but not listening, so that no other socket gets the port.
         let closed = host::socket(self.any)?;
         closed.set_reuse_address(false)?;
         closed.bind(&self.any.into())?;
@@ -311,16 +311,16 @@ impl Listener {
         Ok(client)
     }
 
-    /// Both ends of a connection, the client's first.
+    /// A connected pair, the client first.
     fn pair(&self) -> io::Result<(Socket, Socket)> {
         let client = self.connect()?;
         Ok((client, host::accept(&self.socket)?))
     }
 
-    /// As `pair`, and the client has more to send than the server's buffer takes.
+    /// Like `pair`, and the client sends more than the server's buffer holds.
     fn filled_pair(&self) -> io::Result<(Socket, Socket)> {
         let client = host::socket(self.address)?;
-        // Much more than the receiver's: what is queued here can never leave.
+        // Much more than the receive buffer: the rest stays in the send queue.
         client.set_send_buffer_size(64 << 10)?;
         host::connect(&client, self.address)?;
         let server = host::accept(&self.socket)?;

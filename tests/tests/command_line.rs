@@ -1,5 +1,4 @@
-//! How `tcptrace` begins and ends: what it takes, when it stops, its exit status, and its words when it cannot
-//! do what it was asked.
+//! Arguments, exit status, stopping, and error messages of `tcptrace`.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -8,11 +7,13 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     process::{Command, ExitCode},
+    thread,
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
     binary,
-    command::{self, Running, Said},
+    clock::poll_until,
+    command::{self, Output, Running},
     live::{self, LiveTest, Parallelism},
     netns::Netns,
 };
@@ -35,14 +36,18 @@ fn main() -> ExitCode {
             head_gets_its_line_and_the_shell_sees_success,
         ),
         live(
-            "an_unprivileged_user_is_told_the_remedy",
-            an_unprivileged_user_is_told_the_remedy,
+            "an_unprivileged_user_gets_the_remedy",
+            an_unprivileged_user_gets_the_remedy,
         ),
         live("a_count_ends_the_run", a_count_ends_the_run),
         live("a_duration_ends_the_run", a_duration_ends_the_run),
         live(
             "sigterm_and_sigint_end_with_the_summary",
             sigterm_and_sigint_end_with_the_summary,
+        ),
+        live(
+            "sigusr1_ends_no_command_that_has_nothing_to_write",
+            sigusr1_ends_no_command_that_has_nothing_to_write,
         ),
         live("a_full_disk_is_a_failure", a_full_disk_is_a_failure),
         live(
@@ -65,28 +70,34 @@ fn a_wrong_flag_is_wrong_usage() {
         &["trace", "-4", "-6"],
         &["trace", "--pid", "4194304000"],
         &["trace", "--netns", "/nowhere"],
+        &["trace", "--netns", ""],
+        &["leaks", "--once", "--netns", "/etc/passwd"],
+        &["doctor", "--once", "--netns", "/proc/self/ns/mnt"],
+        &["leaks", "--once", "--container", ""],
+        &["report", "--from", "+2s", "--to", "+1s", "no-such-file"],
+        &["watch", "no-such-file", "--dump", "x.hlog"],
         &["nonsense"],
         &[],
     ] {
-        let said = command::run(command::tcptrace(arguments));
-        assert_eq!(said.code, Some(2), "{arguments:?} {said:?}");
-        assert!(said.out.is_empty(), "{arguments:?} {said:?}");
-        assert!(!said.err.is_empty(), "{arguments:?} {said:?}");
+        let output = command::run(command::tcptrace(arguments));
+        assert_eq!(output.code, Some(2), "{arguments:?} {output:?}");
+        assert!(output.out.is_empty(), "{arguments:?} {output:?}");
+        assert!(!output.err.is_empty(), "{arguments:?} {output:?}");
     }
 }
 
 fn help_and_version_go_to_standard_output() {
     for arguments in [&["--help"][..], &["trace", "--help"], &["--version"]] {
-        let said = command::run(command::tcptrace(arguments));
-        assert_eq!(said.code, Some(0), "{arguments:?} {said:?}");
+        let output = command::run(command::tcptrace(arguments));
+        assert_eq!(output.code, Some(0), "{arguments:?} {output:?}");
         assert!(
-            said.out.contains("tcptrace") && said.err.is_empty(),
-            "{arguments:?} {said:?}"
+            output.out.contains("tcptrace") && output.err.is_empty(),
+            "{arguments:?} {output:?}"
         );
     }
 }
 
-/// No connection is made: the tracer has nothing to write when its reader goes away.
+/// Without connections, the tracer has nothing to write when its reader exits.
 fn a_closed_pipe_is_a_clean_end() {
     for form in ["--json", "--csv"] {
         Netns::run(|netns| {
@@ -116,17 +127,17 @@ fn head_gets_its_line_and_the_shell_sees_success() {
         .args(["-c", &script])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let said = command::run(shell);
-    let lines: Vec<&str> = said.out.lines().collect();
+    let output = command::run(shell);
+    let lines: Vec<&str> = output.out.lines().collect();
     let [header, statuses] = lines[..] else {
-        panic!("{said:?}")
+        panic!("{output:?}")
     };
-    assert!(header.starts_with("{\"header\""), "{said:?}");
-    assert_eq!((statuses, said.err.as_str()), ("0 0", ""), "{said:?}");
+    assert!(header.starts_with("{\"header\""), "{output:?}");
+    assert_eq!((statuses, output.err.as_str()), ("0 0", ""), "{output:?}");
 }
 
-fn an_unprivileged_user_is_told_the_remedy() {
-    // The folder that the binary was built in may be closed to others.
+fn an_unprivileged_user_gets_the_remedy() {
+    // The build folder may not be accessible to other users.
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
     let copy = folder.path().join("tcptrace");
@@ -137,14 +148,14 @@ fn an_unprivileged_user_is_told_the_remedy() {
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        let said = command::run(command);
-        assert_eq!(said.code, Some(4), "{said:?}");
-        assert!(said.err.contains("sudo"), "the remedy is missing: {said:?}");
+        let output = command::run(command);
+        assert_eq!(output.code, Some(4), "{output:?}");
+        assert!(output.err.contains("sudo"), "the remedy is missing: {output:?}");
         assert!(
-            said.err.lines().count() <= 4,
-            "that is more than a user reads: {said:?}"
+            output.err.lines().count() <= 4,
+            "that is more than a user reads: {output:?}"
         );
-        assert!(said.out.is_empty(), "{said:?}");
+        assert!(output.out.is_empty(), "{output:?}");
     }
 }
 
@@ -171,14 +182,14 @@ fn a_count_ends_the_run() {
 
 fn a_duration_ends_the_run() {
     let started = Instant::now();
-    let said = command::run(command::tcptrace(&["trace", "--json", "--duration", "1.5"]));
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = command::run(command::tcptrace(&["trace", "--json", "--duration", "1.5"]));
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
         started.elapsed() >= Duration::from_millis(1500),
         "after {:?}",
         started.elapsed()
     );
-    let summary = summary_of(said.out.lines().last().unwrap_or_default());
+    let summary = summary_of(output.out.lines().last().unwrap_or_default());
     assert!(summary["watched_ns"].as_u64() >= Some(1_500_000_000), "{summary}");
 }
 
@@ -194,6 +205,34 @@ fn sigterm_and_sigint_end_with_the_summary() {
     }
 }
 
+fn sigusr1_ends_no_command_that_has_nothing_to_write() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for command in ["trace", "hist", "leaks", "doctor"] {
+        let mut tracer = command::tcptrace(&[command, "--json", "--duration", "1.5"]);
+        tracer.current_dir(folder.path());
+        let mut run = Running::start(tracer);
+        let stdout = run.stdout();
+        // What is ignored may arrive at any time.
+        let status = format!("/proc/{}/status", run.id());
+        let usr1 = 1 << (Signal::SIGUSR1 as u64 - 1);
+        let is_ignored = poll_until(Duration::from_secs(20), || {
+            let text = fs::read_to_string(&status).ok()?;
+            let set = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+            let set = u64::from_str_radix(set.trim(), 16).ok()?;
+            (set & usr1 != 0).then_some(())
+        });
+        assert!(is_ignored.is_some(), "{command}");
+        for _ in 0..10 {
+            run.signal(Signal::SIGUSR1);
+            thread::sleep(Duration::from_millis(100));
+        }
+        let lines = command::rest_of(stdout);
+        assert!(run.status().code().is_some(), "{command}: {}", run.messages());
+        summary_of(lines.last().map_or("", String::as_str));
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("our own").count(), 0);
+}
+
 fn a_full_disk_is_a_failure() {
     let mut command = command::tcptrace(&["trace", "--json"]);
     command.stdout(
@@ -202,16 +241,16 @@ fn a_full_disk_is_a_failure() {
             .open("/dev/full")
             .expect("Linux has /dev/full"),
     );
-    let said = command::run(command);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("No space left"), "{said:?}");
+    let output = command::run(command);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.err.contains("No space left"), "{output:?}");
 }
 
 fn output_to_a_file_is_the_same_stream() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("events");
     let path = file.to_str().expect("a plain name");
-    let Said { code, out, err } = command::run(command::tcptrace(&[
+    let Output { code, out, err } = command::run(command::tcptrace(&[
         "trace",
         "--json",
         "--duration",
@@ -225,7 +264,7 @@ fn output_to_a_file_is_the_same_stream() {
     summary_of(text.lines().last().unwrap_or_default());
 }
 
-/// Two connections, one over each IP version: each filter leaves what it says.
+/// Two connections, one over each IP version: each filter selects the right one.
 fn filters_select_lines() {
     type Keeps = fn(&Value, u16) -> bool;
     let filters: [(&str, Keeps); 6] = [

@@ -1,5 +1,5 @@
-//! Processes in control groups that are named as container runtimes and systemd name them: every output says where
-//! each runs, and each filter selects exactly those that it names, on `snapshot`, `trace` and `watch`.
+//! Processes in control groups with the names that container runtimes and systemd use: every output reports where each
+//! runs, and each filter selects exactly the right ones, in `snapshot`, `trace` and `watch`.
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -23,7 +23,7 @@ use tcptrace_tests::{
     netns::Netns,
 };
 
-/// Set in a process that is to play the server.
+/// Set in a process that is to run as the server.
 const PART: &str = "TCPTRACE_TEST_PART";
 
 const DOCKER: &str = "d0c8e40123456789d0c8e40123456789d0c8e40123456789d0c8e40123456789";
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     let test = |name: &str, body: fn(Netns)| LiveTest::new(name, &requirements, move || Netns::run(body));
     let tests = vec![
         test(
-            "every_process_is_said_to_run_where_it_does",
-            every_process_is_said_to_run_where_it_does,
+            "every_process_is_reported_in_its_cgroup",
+            every_process_is_reported_in_its_cgroup,
         ),
         test(
             "each_filter_selects_exactly_what_it_names",
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
-/// The cgroups of one host, below a folder of this test's own; the last two are none of a container.
+/// The cgroups of one host, below a folder of this test; the last two are not of a container.
 fn paths(test: &str) -> [String; 6] {
     [
         format!("/tcptrace-{test}/docker/{DOCKER}"),
@@ -81,14 +81,14 @@ fn paths(test: &str) -> [String; 6] {
     ]
 }
 
-/// Runtime and id, pod, and how the unit begins.
+/// Runtime and id, pod, and prefix of the unit.
 type Told = (
     Option<(&'static str, &'static str)>,
     Option<&'static str>,
     Option<&'static str>,
 );
 
-fn every_process_is_said_to_run_where_it_does(netns: Netns) {
+fn every_process_is_reported_in_its_cgroup(netns: Netns) {
     let cgroups = paths("places").map(|path| Cgroup::make(&path).expect("a cgroup can be made"));
     let servers: Vec<Server> = cgroups
         .iter()
@@ -114,15 +114,18 @@ fn every_process_is_said_to_run_where_it_does(netns: Netns) {
             .find(|holder| holder["pid"] == server.pid())
             .unwrap_or_else(|| panic!("{} holds sockets", server.pid()));
         assert_eq!(holder["cgroup_path"], cgroup.path());
-        let told = &holder["container"];
+        let reported = &holder["container"];
         match container {
-            Some((runtime, id)) => assert_eq!((&told["runtime"], &told["id"]), (&runtime.into(), &id.into())),
-            None => assert!(told.is_null(), "{holder}"),
+            Some((runtime, id)) => assert_eq!(
+                (&reported["runtime"], &reported["id"]),
+                (&runtime.into(), &id.into())
+            ),
+            None => assert!(reported.is_null(), "{holder}"),
         }
         assert_eq!(holder["pod"].as_str(), pod);
         let is_unit = match (holder["unit"].as_str(), unit) {
-            (Some(told), Some(unit)) => told.starts_with(unit),
-            (told, unit) => told == unit,
+            (Some(reported), Some(unit)) => reported.starts_with(unit),
+            (reported, unit) => reported == unit,
         };
         assert!(is_unit, "{holder}");
     }
@@ -140,7 +143,7 @@ fn each_filter_selects_exactly_what_it_names(netns: Netns) {
     let [docker, containerd, _, podman, unit_path, other] = cgroups.each_ref().map(Cgroup::path);
     let above_podman = podman.trim_end_matches("/container");
     let system = unit_path.trim_end_matches("/leaky.service");
-    let table: [(&[&str], &[usize]); 15] = [
+    let table: [(&[&str], &[usize]); 14] = [
         (&["--cgroup", docker], &[0]),
         (&["--cgroup", containerd], &[1]),
         (&["--cgroup", above_podman], &[3]),
@@ -150,7 +153,6 @@ fn each_filter_selects_exactly_what_it_names(netns: Netns) {
         (&["--cgroup", "/tcptrace-filters/"], &[0, 1, 2, 3, 4, 5]),
         (&["--cgroup", other, "--cgroup", docker], &[0, 5]),
         (&["--container", &DOCKER[..4]], &[0]),
-        (&["--container", &DOCKER[..3]], &[]),
         (&["--container", POD], &[1, 2]),
         (&["--container", &unit], &[2]),
         (&["--container", "leaky"], &[4]),
@@ -167,9 +169,25 @@ fn each_filter_selects_exactly_what_it_names(netns: Netns) {
         assert_eq!(found, wanted, "snapshot {filter:?}");
         assert_eq!(watched(netns, filter), wanted, "watch {filter:?}");
     }
-    let refused = command::run(tcptrace(&["snapshot", "--cgroup", "/tcptrace-filters/none"]));
-    assert_eq!(refused.code, Some(2), "{}", refused.err);
-    assert!(refused.err.contains("what to do"), "{}", refused.err);
+    let too_short = &DOCKER[..3];
+    for arguments in [
+        &["snapshot", "--cgroup", "/tcptrace-filters/none"][..],
+        &["snapshot", "--container", too_short],
+        &["leaks", "--once", "--container", "no-such-unit"],
+        &["doctor", "--once", "--container", "no-such-unit"],
+    ] {
+        let refused = command::run(tcptrace(arguments));
+        assert_eq!(refused.code, Some(2), "{arguments:?} {}", refused.err);
+        assert!(
+            refused.err.contains("what to do"),
+            "{arguments:?} {}",
+            refused.err
+        );
+    }
+    // Commands that trace wait for a container to start, and report it.
+    let waiting = command::run(tcptrace(&["watch", "-b", "-n", "1", "--container", too_short]));
+    assert_eq!(waiting.code, Some(0), "{}", waiting.err);
+    assert!(waiting.err.contains("no process runs in"), "{}", waiting.err);
 }
 
 fn a_change_names_the_container_and_the_namespace(netns: Netns) {
@@ -195,7 +213,7 @@ fn a_change_names_the_container_and_the_namespace(netns: Netns) {
     let mut stdout = running.stdout();
     let header = command::first_line(&mut stdout);
     assert!(header.starts_with("{\"header\""), "{header}");
-    // The other one first: a filter that lets it pass is found out.
+    // The other one first, so that a filter that passes it is detected.
     other.hang_up();
     wanted.hang_up();
     let lines = command::rest_of(stdout);
@@ -243,21 +261,21 @@ fn histograms_by_cgroup_name_its_path(netns: Netns) {
         measured("open", &|| servers.iter().for_each(Server::hang_up)),
         expected
     );
-    // Now nothing changes any more.
+    // From here on nothing changes.
     assert_eq!(measured("open_lower_bounds", &|| ()), expected);
 }
 
 fn a_process_in_pid_and_network_namespaces_of_its_own_is_found(_: Netns) {
     let [docker, ..] = paths("namespaces").map(|path| Cgroup::make(&path).expect("a cgroup can be made"));
     let server = Server::start(Some(&docker), true);
-    let said = command::run(tcptrace(&["snapshot", "--json", "--cgroup", docker.path()]));
-    let sockets: Vec<Value> = lines_of(&said);
-    assert_eq!(sockets.len(), 3, "a listener and both ends: {}", said.out);
+    let output = command::run(tcptrace(&["snapshot", "--json", "--cgroup", docker.path()]));
+    let sockets: Vec<Value> = lines_of(&output);
+    assert_eq!(sockets.len(), 3, "a listener and both ends: {}", output.out);
     let own = fs::metadata("/proc/thread-self/ns/net").expect("a namespace");
     for socket in &sockets {
         assert_ne!(socket["netns"], std::os::unix::fs::MetadataExt::ino(&own));
         let holder = &socket["holders"][0];
-        // Its id as this namespace has it, not the 1 that it is in its own.
+        // Its id in this namespace, not the 1 in its own.
         assert_ne!(holder["pid"], 1);
         assert_eq!(holder["container"]["id"], DOCKER, "{socket}");
     }
@@ -272,9 +290,10 @@ fn snapshot(netns: Netns, filter: &[&str]) -> Vec<Value> {
     lines_of(&command::run(tcptrace(&arguments)))
 }
 
-fn lines_of(said: &command::Said) -> Vec<Value> {
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    said.out
+fn lines_of(output: &command::Output) -> Vec<Value> {
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    output
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
@@ -289,20 +308,20 @@ fn watched(netns: Netns, filter: &[&str]) -> BTreeSet<u32> {
     let inode = netns.inode.to_string();
     let mut arguments = vec!["watch", "-b", "-n", "1", "-N", &inode];
     arguments.extend(filter);
-    let said = command::run(tcptrace(&arguments));
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    let lines = said.out.lines().skip_while(|line| !line.contains("PID"));
+    let output = command::run(tcptrace(&arguments));
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    let lines = output.out.lines().skip_while(|line| !line.contains("PID"));
     lines
         .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect()
 }
 
-/// A process that listens, connects to itself, accepts, and hangs up on its own server when told to: three sockets,
-/// of which it leaks one.
+/// A process that listens, connects to itself, accepts, and on request closes the client: three sockets, one of which
+/// it leaks.
 struct Server(Child);
 
 impl Server {
-    /// In the cgroup; in namespaces of its own where `is_apart`.
+    /// Starts in the cgroup; in namespaces of its own if `is_apart`.
     fn start(cgroup: Option<&Cgroup>, is_apart: bool) -> Self {
         let door: Option<PathBuf> = cgroup.map(Cgroup::door);
         let mut command = Command::new(env::current_exe().expect("a process has a program"));
@@ -325,7 +344,7 @@ impl Server {
         self.0.id()
     }
 
-    /// Lets its client close; its server's end stays in CLOSE_WAIT.
+    /// Closes its client; its server's socket stays in CLOSE_WAIT.
     fn hang_up(&self) {
         let mut stdin = self.0.stdin.as_ref().expect("stdin is piped");
         stdin.write_all(b"\n").expect("it reads");
@@ -347,11 +366,11 @@ impl Drop for Server {
     }
 }
 
-/// The other process. In a pid namespace of its own only its children can be: it starts itself again.
+/// The server process. Only its children can be in a pid namespace of its own: it starts itself again.
 fn serve() -> ExitCode {
     if env::var(PART).as_deref() == Ok("apart") {
         let status = Netns::run(|_| {
-            // Last, as a thread whose children are elsewhere can start no other threads.
+            // Last, since a thread whose children are in another pid namespace cannot create threads.
             unshare(CloneFlags::CLONE_NEWPID).expect("a pid namespace can be made");
             Command::new(env::current_exe().expect("a process has a program"))
                 .env(PART, "here")
@@ -376,7 +395,7 @@ fn serve() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// This thread's network namespace under a name, as `ip netns` gives one: mounted on a file of `/run/netns`.
+/// A name for this thread's network namespace, as of `ip netns`: mounted on a file of `/run/netns`.
 struct NamedNetns(String);
 
 impl NamedNetns {

@@ -1,5 +1,5 @@
-//! `hist` and the dumps of `watch`: what they count is what happened, in every form, and HdrHistogram's own programs
-//! read the same in them.
+//! `hist` and the dumps of `watch`: their counts are right in every format, and HdrHistogram's own programs read the
+//! same values.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use std::{
 };
 use tcptrace_tests::{
     clock::poll_until,
-    command::{self, Running, Said},
+    command::{self, Output, Running},
     hdrhistogram,
     kernel_table::state_of,
     live::{self, LiveTest, Parallelism, Requirement},
@@ -24,13 +24,13 @@ use tcptrace_tests::{
 };
 use tempfile::TempDir;
 
-/// Connections of one round, and how many of them the server leaks.
+/// Connections of a round, and how many of them the server leaks.
 const CONNECTIONS: u64 = 20;
 const LEAKED: u64 = 5;
 const CLOSED: u64 = CONNECTIONS - LEAKED;
 
-/// How long the kernel and the tracer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for the kernel and the tracer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let live = |name: &str, body: fn(Netns)| LiveTest::new(name, live::TRACING, move || Netns::run(body));
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             "what_finished_and_what_stays_are_all_that_was_seen",
             what_finished_and_what_stays_are_all_that_was_seen,
         ),
-        live("each_is_told_apart", each_is_told_apart),
+        live("each_is_distinguished", each_is_distinguished),
         live(
             "what_was_there_before_gives_lower_bounds",
             what_was_there_before_gives_lower_bounds,
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     live::run(tests, Parallelism::Processors, || Ok(()))
 }
 
-/// A server that closes all but a few of its connections, after their clients have.
+/// A server that closes all but a few of its connections after their clients have.
 struct Round {
     server: SocketAddr,
     leaked: Vec<TcpStream>,
@@ -102,10 +102,10 @@ fn wait_for(local: SocketAddr, remote: SocketAddr, wanted: Option<State>) {
         let state = state_of(local, remote).expect("the kernel's table can be read");
         (state == wanted).then_some(())
     };
-    poll_until(PATIENCE, reached).unwrap_or_else(|| panic!("{local} is never {wanted:?}"));
+    poll_until(TIMEOUT, reached).unwrap_or_else(|| panic!("{local} is never {wanted:?}"));
 }
 
-/// A `hist` or `watch` that sees everything from now on.
+/// A running `hist` or `watch`, which from now on reports everything.
 struct Measuring {
     running: Running,
     stdout: BufReader<ChildStdout>,
@@ -127,7 +127,7 @@ impl Measuring {
         }
     }
 
-    /// Stops it; all of its output.
+    /// Stops it and returns all of its output.
     fn stop(mut self) -> String {
         self.running.signal(Signal::SIGINT);
         let mut rest = String::new();
@@ -145,17 +145,17 @@ fn rows(output: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The row of everybody in a state; `CONNECTION` is the lifetime.
+/// The row of all processes in a state; `CONNECTION` is the lifetime.
 fn of_all<'a>(rows: &'a [Value], state: &str) -> &'a Value {
     let found = rows.iter().find(|row| row["group"] == "all" && is_of(row, state));
     found.unwrap_or_else(|| panic!("no row of {state} in {rows:?}"))
 }
 
 fn is_of(row: &Value, state: &str) -> bool {
-    row["state"] == state || (state == "CONNECTION" && row["what"] == "lifetime")
+    row["state"] == state || (state == "CONNECTION" && row["measure"] == "lifetime")
 }
 
-/// Finished, still open, and lower bounds of both.
+/// Ended, still open, and lower bounds of both.
 fn counts(row: &Value) -> [u64; 4] {
     [
         &row["count"],
@@ -168,24 +168,24 @@ fn counts(row: &Value) -> [u64; 4] {
 
 /// Runs `hist` over logs, to its end.
 fn read(files: &[&Path], arguments: &[&str]) -> String {
-    let said = hist_of(files, arguments);
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
-    said.out
+    let result = hist_of(files, arguments);
+    assert_eq!((result.code, result.err.as_str()), (Some(0), ""), "{result:?}");
+    result.out
 }
 
-/// Runs `hist` over recordings, to its end: standard error says how much was read.
+/// Runs `hist` over recordings, to its end: standard error reports how much was read.
 fn replayed(files: &[&Path], arguments: &[&str]) -> String {
-    let said = hist_of(files, arguments);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let lines = said.err.lines().count();
+    let result = hist_of(files, arguments);
+    assert_eq!(result.code, Some(0), "{result:?}");
+    let lines = result.err.lines().count();
     assert!(
-        lines > 0 && lines == said.err.matches(" changes in ").count(),
-        "{said:?}"
+        lines > 0 && lines == result.err.matches(" changes in ").count(),
+        "{result:?}"
     );
-    said.out
+    result.out
 }
 
-fn hist_of(files: &[&Path], arguments: &[&str]) -> Said {
+fn hist_of(files: &[&Path], arguments: &[&str]) -> Output {
     let mut command = command::tcptrace(&["hist"]);
     command.args(files).args(arguments);
     command::run(command)
@@ -197,16 +197,16 @@ fn what_finished_and_what_stays_are_all_that_was_seen(netns: Netns) {
     let output = hist.stop();
     drop(round.leaked);
     let rows = rows(&output);
-    let told = |state| counts(of_all(&rows, state));
-    assert_eq!(told("SYN_SENT"), [CONNECTIONS, 0, 0, 0]);
-    assert_eq!(told("SYN_RECV"), [CONNECTIONS, 0, 0, 0]);
-    assert_eq!(told("ESTABLISHED"), [2 * CONNECTIONS, 0, 0, 0]);
-    assert_eq!(told("CLOSE_WAIT"), [CLOSED, LEAKED, 0, 0]);
-    assert_eq!(told("LAST_ACK"), [CLOSED, 0, 0, 0]);
-    assert_eq!(told("FIN_WAIT2"), [CLOSED, LEAKED, 0, 0]);
-    assert_eq!(told("TIME_WAIT"), [0, CLOSED, 0, 0]);
-    // Both ends of each connection are here; the server's of those that it closed are over.
-    assert_eq!(told("CONNECTION"), [CLOSED, 2 * CONNECTIONS - CLOSED, 0, 0]);
+    let reported = |state| counts(of_all(&rows, state));
+    assert_eq!(reported("SYN_SENT"), [CONNECTIONS, 0, 0, 0]);
+    assert_eq!(reported("SYN_RECV"), [CONNECTIONS, 0, 0, 0]);
+    assert_eq!(reported("ESTABLISHED"), [2 * CONNECTIONS, 0, 0, 0]);
+    assert_eq!(reported("CLOSE_WAIT"), [CLOSED, LEAKED, 0, 0]);
+    assert_eq!(reported("LAST_ACK"), [CLOSED, 0, 0, 0]);
+    assert_eq!(reported("FIN_WAIT2"), [CLOSED, LEAKED, 0, 0]);
+    assert_eq!(reported("TIME_WAIT"), [0, CLOSED, 0, 0]);
+    // Both sockets of each connection are here; the server's have ended if it closed them.
+    assert_eq!(reported("CONNECTION"), [CLOSED, 2 * CONNECTIONS - CLOSED, 0, 0]);
     let leak = of_all(&rows, "CLOSE_WAIT");
     let share = leak["survival"].as_array().expect("points");
     let last = share.last().and_then(|point| point["share"].as_f64());
@@ -224,7 +224,7 @@ fn what_finished_and_what_stays_are_all_that_was_seen(netns: Netns) {
     assert!(header && summary, "{output}");
 }
 
-fn each_is_told_apart(netns: Netns) {
+fn each_is_distinguished(netns: Netns) {
     let kinds = ["process", "endpoint", "tuple", "cgroup"];
     let running = kinds.map(|by| Measuring::start(netns, &["hist", "--json", "--by", by]));
     let round = Round::play();
@@ -295,16 +295,16 @@ fn watch_dumps_on_a_signal_and_goes_on(netns: Netns) {
     let round = Round::play();
     watch.running.signal(Signal::SIGUSR1);
     let written = || file.exists().then_some(());
-    poll_until(PATIENCE, written).expect("a dump comes");
+    poll_until(TIMEOUT, written).expect("a dump comes");
     let first = rows(&read(&[&file], &["--json"]));
     assert_eq!(counts(of_all(&first, "CLOSE_WAIT")), [CLOSED, LEAKED, 0, 0]);
     let mode = fs::metadata(&file).expect("it is there").mode();
-    assert_eq!(mode & 0o777, 0o600, "others may not read who talks to whom");
-    // Dumps begin with the run: the second has what the first has.
+    assert_eq!(mode & 0o777, 0o600, "only the user may read the file");
+    // Dumps begin with the run: the second contains the first.
     drop(round.leaked);
     fs::remove_file(&file).expect("ours");
     watch.running.signal(Signal::SIGUSR1);
-    poll_until(PATIENCE, written).expect("a second dump comes");
+    poll_until(TIMEOUT, written).expect("a second dump comes");
     let second = rows(&read(&[&file], &["--json"]));
     let [finished, open, ..] = counts(of_all(&second, "CLOSE_WAIT"));
     assert_eq!(finished + open, CONNECTIONS);
@@ -375,7 +375,7 @@ fn a_recording_gives_the_histograms_of_its_run(netns: Netns) {
         .collect();
     assert_eq!(keyed.len(), 1, "{keyed:?}");
     assert_eq!(counts(keyed[0]), [CLOSED, LEAKED, 0, 0]);
-    // A log is the same however the recording is cut into intervals, and merges with itself on another host.
+    // A log does not depend on the intervals of the recording, and merges with its copy of another host.
     let logs = [&["--interval", "0.05"][..], &[]].map(|more| {
         let log = folder.path().join(format!("{}.hlog", more.len()));
         let name = log.to_str().expect("UTF-8");
@@ -402,7 +402,7 @@ fn a_recording_gives_the_histograms_of_its_run(netns: Netns) {
     );
     let hosts = merged.iter().filter(|row| is_of(row, "CLOSE_WAIT")).count();
     assert_eq!(hosts, 3, "two hosts and their sum: {merged:?}");
-    // What a span does not hold is not counted, and a log no longer knows its connections.
+    // Connections outside of a span are not counted, and a log does not have their number.
     let before = rows(&replayed(&[&file], &["--json", "-N", &inode, "--at", "+0s"]));
     assert!(before.iter().all(|row| row["count"] == 0), "{before:?}");
     let refused = hist_of(&[&logs[0]], &["--pid", "1"]);
@@ -433,7 +433,7 @@ fn java_shows_our_p99_in_the_log_of_a_recording(netns: Netns) {
         };
         let [_, _, _, theirs, ..] = java.values;
         let difference = (Duration::from_nanos(theirs).as_secs_f64() - ours).abs() / ours;
-        // Text has three digits, cut off and not rounded.
+        // Text has three digits, truncated.
         assert!(difference < 0.01, "{state}: {theirs} ns in Java, {p99} here");
         compared += 1;
     }
@@ -441,7 +441,7 @@ fn java_shows_our_p99_in_the_log_of_a_recording(netns: Netns) {
     same_distribution(&hdrhistogram::processed(&log), &with(&["--format", "hgrm"]));
 }
 
-/// What a duration with its unit means, seconds; `None` where it is none.
+/// The seconds of a duration with its unit; `None` for anything else.
 fn seconds(text: &str) -> Option<f64> {
     let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
     units.iter().find_map(|(unit, size)| {
@@ -491,8 +491,8 @@ fn java_reads_the_same_in_a_log(netns: Netns) {
     assert!(compared >= 6, "{seen:?}");
     let tagged = seen.keys().filter(|tag| tag.contains("/client:")).count();
     assert!(tagged > 0, "{seen:?}");
-    // What has no tag is the sum, and HistogramLogProcessor shows it as we do.
-    let states = ours.iter().filter(|row| row["what"] == "dwell");
+    // Intervals without a tag are the sum, and HistogramLogProcessor prints the same percentiles.
+    let states = ours.iter().filter(|row| row["measure"] == "dwell");
     let sum: u64 = states.map(|row| row["count"].as_u64().expect("a count")).sum();
     assert_eq!(seen["-"].count, sum);
     same_distribution(
@@ -501,7 +501,7 @@ fn java_reads_the_same_in_a_log(netns: Netns) {
     );
 }
 
-/// Two percentile distributions, to the two decimals that they are printed with.
+/// Compares two percentile distributions to the two decimals that they are printed with.
 fn same_distribution(theirs: &str, mine: &str) {
     let numbers = |text: &str| -> Vec<Vec<f64>> {
         text.lines()
@@ -520,7 +520,7 @@ fn same_distribution(theirs: &str, mine: &str) {
         "{mine:?}\n{theirs:?}"
     );
     for (mine, theirs) in mine.iter().zip(&theirs) {
-        // They print values to two decimals.
+        // Values are printed with two decimals.
         let is_same = mine.len() == theirs.len()
             && mine
                 .iter()

@@ -1,5 +1,5 @@
-//! A flood of connections beside as many snapshots as the machine can take, without a word of complaint from the kernel.
-//! Reading sockets through the `tcp` iterator fails here on a kernel with the fault of CVE-2026-74714.
+//! A flood of connections with as many snapshots as the machine can take, without a warning in the kernel's log.
+//! Reading sockets through the `tcp` iterator fails this test on a kernel with the fault of CVE-2026-74714.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use tcptrace_tests::{
     netns::Netns,
 };
 
-/// Seconds that the flood lasts where `TCPTRACE_FLOOD_SECONDS` does not say.
+/// Duration of the flood in seconds, unless `TCPTRACE_FLOOD_SECONDS` sets it.
 const FLOOD_SECONDS: u64 = 15;
 
 fn main() -> ExitCode {
@@ -41,8 +41,8 @@ fn snapshots_beside_a_flood_leave_the_kernel_unharmed() {
         thread::scope(|scope| {
             scope.spawn(|| flood(&listener, &is_over, &connections));
             while Instant::now() < end {
-                let said = command::run(tcptrace(&["snapshot", "-N", &netns.inode.to_string()]));
-                assert_eq!(said.code, Some(0), "{}", said.err);
+                let output = command::run(tcptrace(&["snapshot", "-N", &netns.inode.to_string()]));
+                assert_eq!(output.code, Some(0), "{}", output.err);
                 snapshots += 1;
             }
             is_over.store(true, Ordering::Relaxed);
@@ -58,7 +58,7 @@ fn snapshots_beside_a_flood_leave_the_kernel_unharmed() {
     });
 }
 
-/// Connects and closes with a reset, so that no port stays in TIME_WAIT.
+/// Connects and closes with a RST, so that no port stays in TIME_WAIT.
 fn flood(listener: &TcpListener, is_over: &AtomicBool, connections: &AtomicU64) {
     let server = listener.local_addr().expect("a listener has an address");
     while !is_over.load(Ordering::Relaxed) {

@@ -1,5 +1,4 @@
-//! `trace --lifetimes`: one line for each connection that has ended, with its side, its bytes, its states and its
-//! owner as the test knows them.
+//! `trace --lifetimes`: one line for each connection that has ended, with its side, bytes, states and owner.
 
 use serde_json::Value;
 use std::{
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
-/// Who closes first, and what each side sends.
+/// Which side closes first, and how much each side sends.
 struct Case {
     client_closes: bool,
     sent_by_client: usize,
@@ -54,7 +53,7 @@ const CASES: [Case; 4] = [
 ];
 
 fn each_life_has_its_side_bytes_states_and_owner(netns: Netns) {
-    // Without room for timewait socks every life ends at once.
+    // Without timewait socks every connection ends at once.
     netns
         .set("ipv4/tcp_max_tw_buckets", "0")
         .expect("a namespace takes its sysctls");
@@ -72,7 +71,7 @@ fn each_life_has_its_side_bytes_states_and_owner(netns: Netns) {
     assert!(first_line(&mut stdout).starts_with("{\"header\""));
     let played: Vec<(SocketAddr, SocketAddr)> = CASES.iter().map(play).collect();
     let lines = rest_of(stdout);
-    let told: Vec<Value> = lines
+    let reported: Vec<Value> = lines
         .iter()
         .map(|line| serde_json::from_str(line).expect("every line is JSON"))
         .collect();
@@ -81,8 +80,8 @@ fn each_life_has_its_side_bytes_states_and_owner(netns: Netns) {
             &["ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2"][..],
             &["CLOSE_WAIT", "ESTABLISHED", "LAST_ACK"][..],
         );
-        let of_client = life(&told, *client, *server);
-        let of_server = life(&told, *server, *client);
+        let of_client = life(&reported, *client, *server);
+        let of_server = life(&reported, *server, *client);
         judge(
             of_client,
             "client",
@@ -100,12 +99,12 @@ fn each_life_has_its_side_bytes_states_and_owner(netns: Netns) {
     }
 }
 
-/// Lets one connection live; returns the client's end and the server's.
+/// Opens and closes one connection; returns the client's endpoint and the server's.
 fn play(case: &Case) -> (SocketAddr, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
     let (mut server, _) = listener.accept().expect("a client waits");
-    let ends = (
+    let endpoints = (
         client.local_addr().expect("connected"),
         client.peer_addr().expect("connected"),
     );
@@ -120,7 +119,7 @@ fn play(case: &Case) -> (SocketAddr, SocketAddr) {
     let mut rest = Vec::new();
     second.read_to_end(&mut rest).expect("the end comes");
     assert!(rest.is_empty());
-    ends
+    endpoints
 }
 
 fn exchange(from: &mut TcpStream, to: &mut TcpStream, count: usize) {
@@ -139,8 +138,8 @@ fn life(lives: &[Value], local: SocketAddr, remote: SocketAddr) -> &Value {
         .filter(|life| is(&life["local"], local) && is(&life["remote"], remote));
     let life = found
         .next()
-        .unwrap_or_else(|| panic!("{local} {remote} is not told"));
-    assert!(found.next().is_none(), "{local} {remote} is told twice");
+        .unwrap_or_else(|| panic!("{local} {remote} is not reported"));
+    assert!(found.next().is_none(), "{local} {remote} is reported twice");
     life
 }
 
@@ -149,7 +148,7 @@ fn judge(life: &Value, role: &str, sent: usize, received: usize, passed: &[&str]
     assert_eq!(life["bytes_sent"], sent, "{life}");
     assert_eq!(life["bytes_received"], received, "{life}");
     assert_eq!(life["owner"]["pid"], process::id(), "{life}");
-    assert_eq!(life["life_exact"], true, "{life}");
+    assert_eq!(life["lifetime_exact"], true, "{life}");
     let states = life["states"].as_object().expect("an object");
     for state in passed {
         assert!(states.contains_key(*state), "{state} is missing: {life}");
@@ -164,5 +163,5 @@ fn judge(life: &Value, role: &str, sent: usize, received: usize, passed: &[&str]
             span["ns"].as_u64().expect("a number")
         })
         .sum();
-    assert_eq!(life["life_ns"], total, "{life}");
+    assert_eq!(life["lifetime_ns"], total, "{life}");
 }

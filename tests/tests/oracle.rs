@@ -1,6 +1,6 @@
-//! An oracle that is not ours: after rounds of random connections with every kind of ending, `ss -tanoe`, the
-//! snapshot, the table that follows from the events, and the tracer's own audit have the same sockets in the
-//! same states. Compared at moments when nothing changes.
+//! An independent oracle: after rounds of random connections with every kind of ending, `ss -tanoe`, the snapshot, the
+//! table that follows from the events, and the tracer's own audit have the same sockets in the same states. Compared
+//! while nothing changes.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,28 +13,28 @@ use tcptrace_tests::{
     event::Event,
     files,
     live::{self, LiveTest, Parallelism, Requirement},
+    model_table::ModelTable,
     netns::Netns,
     random::Random,
     sockets,
     ss::{self, SsSocket},
     state::State,
-    told::Told,
     tracer::Tracer,
     workload::Workload,
 };
 
 /// Endings before the tracer starts.
 const BEFORE: usize = 500;
-/// Endings in a round.
+/// Endings per round.
 const ROUND: usize = 4_000;
 const ROUNDS: usize = 4;
-/// Sockets that the events must have told of.
+/// Minimum number of sockets with events.
 const AT_LEAST: usize = 20_000;
-/// How long a quiet moment, and the tracer's last line before it, may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the tracer may take to print what happened before a moment.
+/// Maximum time until a quiet moment, and until the tracer's last line before it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum time until the tracer has printed the events before a moment.
 const A_WHILE: Duration = Duration::from_secs(3);
-/// How many differences a failure shows.
+/// Maximum number of differences in a failure.
 const SHOWN: usize = 12;
 
 fn main() -> ExitCode {
@@ -81,17 +81,17 @@ fn ss_the_snapshot_the_events_and_the_audit_agree() {
 
 struct Oracle {
     netns: Netns,
-    /// Cookies of the sockets that were there before the tracer.
+    /// Cookies of the sockets that existed before the tracer.
     before: HashSet<u64>,
-    /// How many sockets `ss` listed in each state, at most.
+    /// Maximum number of sockets that `ss` listed in each state.
     seen: BTreeMap<State, usize>,
 }
 
 impl Oracle {
-    /// A list of `ss` during which no event happened is what the events before it say.
+    /// The list of `ss`, while no event happened, agrees with the events before it.
     fn the_events_agree(&mut self, tracer: &Tracer) {
         let mut last = Vec::new();
-        let agreed = poll_until(PATIENCE, || {
+        let agreed = poll_until(TIMEOUT, || {
             let (listed, moment) = Moment::of(|| ss::list().expect("ss lists sockets"));
             self.note(&listed);
             let is_quiet = tracer.wait_until(self.netns, A_WHILE, |events| {
@@ -101,9 +101,10 @@ impl Oracle {
                 {
                     return Some(false);
                 }
-                let told = Told::by(events.iter().filter(|event| event.mono_ns < moment.earliest_ns));
-                last = told.differences(&listed, &self.before);
-                last.extend(told.gaps.iter().map(|gap| format!("gap: {gap}")));
+                let table =
+                    ModelTable::from_events(events.iter().filter(|event| event.mono_ns < moment.earliest_ns));
+                last = table.differences(&listed, &self.before);
+                last.extend(table.gaps.iter().map(|gap| format!("gap: {gap}")));
                 last.is_empty().then_some(true)
             });
             is_quiet.filter(|is_quiet| *is_quiet)
@@ -117,10 +118,10 @@ impl Oracle {
         );
     }
 
-    /// The snapshot is what `ss` lists before and after it.
+    /// The snapshot agrees with the lists of `ss` before and after it.
     fn the_snapshot_agrees(&mut self) {
         let mut last = vec!["no quiet moment".to_owned()];
-        let agreed = poll_until(PATIENCE, || {
+        let agreed = poll_until(TIMEOUT, || {
             let earlier = ss::list().expect("ss lists sockets");
             let snapshot: Vec<SsSocket> = sockets::list(self.netns, &[])
                 .iter()
@@ -172,7 +173,7 @@ impl Oracle {
             .iter()
             .map(|event| event.cookie)
             .collect();
-        println!("{} sockets told of, {compared} audited", sockets.len());
+        println!("{} sockets reported, {compared} audited", sockets.len());
         assert!(sockets.len() >= AT_LEAST, "only {} sockets", sockets.len());
     }
 
@@ -187,7 +188,7 @@ impl Oracle {
         }
     }
 
-    /// CLOSE is hashed nowhere: `ss` cannot list it.
+    /// CLOSE is in no hash table: `ss` cannot list it.
     fn every_state_was_there(&self) {
         println!("most at a time: {:?}", self.seen);
         for state in State::ALL {
@@ -228,12 +229,12 @@ fn shown(differences: &[String]) -> String {
     differences[..differences.len().min(SHOWN)].join("\n")
 }
 
-/// Every event of the sockets that the differences shown are about.
+/// All events of the sockets in the differences shown.
 fn stories_of(differences: &[String], events: &[Event]) -> String {
     let shown = &differences[..differences.len().min(SHOWN)];
     let mut stories = String::new();
     for event in events {
-        // As a `SsSocket` and as an `Event` print it.
+        // As printed by `SsSocket` and by `Event`.
         let names = [
             format!("cookie: {},", event.cookie),
             format!("cookie {} ", event.cookie),

@@ -1,5 +1,5 @@
-//! Outputs where others could lay traps: in folders that they can write to, by links, files and pipes of theirs; and
-//! files that lose their names while they are written.
+//! Outputs in folders where other users prepare traps, by their links, files and pipes; and output files that are
+//! renamed or deleted while they are written.
 
 use nix::{
     sys::{signal::Signal, stat::Mode},
@@ -22,11 +22,11 @@ use tcptrace_tests::{
 };
 use tempfile::TempDir;
 
-/// The user who lays the traps.
+/// The user who prepares the traps.
 const NOBODY: u32 = 65_534;
 
-/// How long something that has to come may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time until an expected event.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 const RECORDING: &[u8] = include_bytes!("../../tcptrace/src/record/fixtures/format-2.arrows");
 
@@ -80,7 +80,7 @@ fn allow(folder: &Path, mode: u32) {
     fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("our own folder");
 }
 
-/// A folder in it like /tmp.
+/// A sticky, world-writable folder in it, like /tmp.
 fn shared(folder: &TempDir) -> PathBuf {
     let shared = folder.path().join("shared");
     fs::create_dir(&shared).expect("ours");
@@ -88,7 +88,7 @@ fn shared(folder: &TempDir) -> PathBuf {
     shared
 }
 
-/// All that writes `output`, in the folder of the recording.
+/// Every command that writes `output`, in the folder of the recording.
 fn commands(output: &str) -> [Vec<&str>; 10] {
     [
         vec!["export", "--format", "csv", "-o", output, "web.arrows"],
@@ -112,16 +112,16 @@ fn commands(output: &str) -> [Vec<&str>; 10] {
     ]
 }
 
-/// Runs all of them, which must be refused in these words.
+/// Runs all of them, which must be refused with this message.
 fn assert_refused(folder: &TempDir, output: &str, words: &str) {
     for arguments in commands(output) {
         let mut command = tcptrace(&arguments);
         command.current_dir(folder.path());
-        let said = command::run(command);
-        assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+        let result = command::run(command);
+        assert_eq!(result.code, Some(1), "{arguments:?}: {result:?}");
         assert!(
-            said.err.contains(words) && said.err.contains("what to do: "),
-            "{arguments:?}: {said:?}"
+            result.err.contains(words) && result.err.contains("what to do: "),
+            "{arguments:?}: {result:?}"
         );
     }
 }
@@ -138,14 +138,14 @@ fn links_in_shared_folders_are_not_followed() {
         for arguments in commands("shared/out") {
             let mut command = tcptrace(&arguments);
             command.current_dir(folder.path());
-            let said = command::run(command);
-            assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+            let result = command::run(command);
+            assert_eq!(result.code, Some(1), "{arguments:?}: {result:?}");
         }
         fs::remove_file(&link).expect("it is still there");
     }
     assert_eq!(fs::read_to_string(&precious).expect("it is there"), "precious");
     assert!(!folder.path().join("nowhere").exists());
-    // A file of each state stands beside that of all.
+    // Each state has a file in addition to that of all states.
     symlink(&precious, shared.join("dwell.CONNECTION.hgrm")).expect("ours");
     let arguments = [
         "hist",
@@ -157,8 +157,8 @@ fn links_in_shared_folders_are_not_followed() {
     ];
     let mut command = tcptrace(&arguments);
     command.current_dir(folder.path());
-    let said = command::run(command);
-    assert!(said.err.contains("symbolic link"), "{said:?}");
+    let result = command::run(command);
+    assert!(result.err.contains("symbolic link"), "{result:?}");
     assert_eq!(fs::read_to_string(&precious).expect("it is there"), "precious");
 }
 
@@ -170,16 +170,20 @@ fn folders_are_not_found_by_way_of_others_links() {
     let link = shared.join("way");
     symlink(&private, &link).expect("ours");
     lchown(&link, Some(NOBODY), None).expect("root gives files away");
-    assert_refused(&folder, "shared/way/out", "is a symbolic link of user 65534's");
+    assert_refused(
+        &folder,
+        "shared/way/out",
+        "is a symbolic link owned by user 65534",
+    );
     let mut ring = tcptrace(&["record", "--flight-recorder", "1", "-o", "shared/way/ring"]);
     ring.current_dir(folder.path());
-    let said = command::run(ring);
+    let result = command::run(ring);
     assert!(
-        said.err.contains("is a symbolic link of user 65534's"),
-        "{said:?}"
+        result.err.contains("is a symbolic link owned by user 65534"),
+        "{result:?}"
     );
     assert_eq!(fs::read_dir(&private).expect("it is there").count(), 0);
-    // Our own link may lead there.
+    // A link of the same user may lead there.
     fs::remove_file(&link).expect("it is there");
     symlink(&private, &link).expect("ours");
     let mut command = tcptrace(&commands("shared/way/out")[0]);
@@ -194,28 +198,28 @@ fn others_files_and_pipes_are_refused_in_shared_folders() {
     let out = shared.join("out");
     fs::write(&out, "bait").expect("there is room");
     chown(&out, Some(NOBODY), None).expect("root gives files away");
-    let words = "is in a folder that others can write to";
+    let words = "in a directory that others can write to";
     for arguments in commands("shared/out") {
         let mut command = tcptrace(&arguments);
         command.current_dir(folder.path());
-        let said = command::run(command);
-        // A recording must not be there, whosever it is.
+        let result = command::run(command);
+        // A recording must not exist, whoever owns it.
         let is_recording = arguments.ends_with(&["-o", "shared/out"]) && arguments[0] == "record";
-        assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+        assert_eq!(result.code, Some(1), "{arguments:?}: {result:?}");
         assert!(
-            is_recording || said.err.contains(words),
-            "{arguments:?}: {said:?}"
+            is_recording || result.err.contains(words),
+            "{arguments:?}: {result:?}"
         );
     }
     assert_eq!(fs::read_to_string(&out).expect("it is there"), "bait");
     fs::remove_file(&out).expect("it is there");
-    // Who reads from a pipe would get what is for its user alone.
+    // The reader of a pipe would receive what only its user may read.
     mkfifo(&out, Mode::from_bits_truncate(0o666)).expect("ours");
     chown(&out, Some(NOBODY), None).expect("root gives files away");
     let mut command = tcptrace(&commands("shared/out")[0]);
     command.current_dir(folder.path());
-    let said = command::run(command);
-    assert!(said.err.contains(words), "{said:?}");
+    let result = command::run(command);
+    assert!(result.err.contains(words), "{result:?}");
 }
 
 fn others_folders_that_all_can_write_to_are_refused() {
@@ -224,13 +228,13 @@ fn others_folders_that_all_can_write_to_are_refused() {
     fs::create_dir(&open).expect("ours");
     chown(&open, Some(NOBODY), None).expect("root gives folders away");
     allow(&open, 0o777);
-    let words = "belongs to user 65534, and everybody can write to it";
+    let words = "is owned by user 65534 and world-writable";
     assert_refused(&folder, "open/out", words);
     let mut ring = tcptrace(&["record", "--flight-recorder", "1", "-o", "open"]);
     ring.current_dir(folder.path());
-    let said = command::run(ring);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains(words), "{said:?}");
+    let result = command::run(ring);
+    assert_eq!(result.code, Some(1), "{result:?}");
+    assert!(result.err.contains(words), "{result:?}");
     assert_eq!(fs::read_dir(&open).expect("it is there").count(), 0);
     allow(&open, 0o755);
     let mut command = tcptrace(&commands("open/out")[0]);
@@ -279,7 +283,7 @@ fn each_dump_that_is_reported_is_there(_netns: Netns) {
     let frames = thread::spawn(move || command::rest_of(stdout));
     for _ in 0..26 {
         watch.signal(Signal::SIGUSR1);
-        // The signals' pace is what is tested.
+        // The rate of the signals is what is tested.
         thread::sleep(Duration::from_millis(75));
     }
     watch.signal(Signal::SIGINT);
@@ -309,7 +313,7 @@ fn each_dump_that_is_reported_is_there(_netns: Netns) {
 fn stream(folder: &TempDir) -> (Running, PathBuf) {
     let path = folder.path().join("events");
     let mut trace = Running::start(tcptrace(&["trace", "--json", "-o", path.to_str().expect("text")]));
-    let begun = poll_until(PATIENCE, || {
+    let begun = poll_until(TIMEOUT, || {
         assert!(!trace.has_ended(), "{}", trace.messages());
         fs::metadata(&path).is_ok_and(|file| file.len() > 0).then_some(())
     });
@@ -327,7 +331,7 @@ fn a_stream_that_is_removed_is_reported_and_ends(_netns: Netns) {
         messages.contains("it was removed while it was being written"),
         "{messages}"
     );
-    assert!(messages.contains("what was written is lost"), "{messages}");
+    assert!(messages.contains("the output is lost"), "{messages}");
 }
 
 fn a_stream_that_is_renamed_is_reported_and_goes_on(_netns: Netns) {
@@ -335,14 +339,14 @@ fn a_stream_that_is_renamed_is_reported_and_goes_on(_netns: Netns) {
     let (mut trace, path) = stream(&folder);
     let renamed = folder.path().join("renamed");
     fs::rename(&path, &renamed).expect("it is there");
-    // It looks once a second.
+    // It checks once per second.
     thread::sleep(Duration::from_secs(2));
     trace.signal(Signal::SIGINT);
     assert!(trace.status().success());
     let messages = trace.messages();
     assert_eq!(
         messages
-            .matches("was renamed, or another file has its name")
+            .matches("was renamed or replaced: further output goes to the original file")
             .count(),
         1,
         "{messages}"

@@ -1,5 +1,5 @@
-//! What `tcptrace` may do once it has attached, or before it reads a recording; and what an ordinary user gets for each
-//! capability: the tables of docs/safety.md.
+//! The privileges of `tcptrace` after it has attached, or before it reads a recording; and what an unprivileged user
+//! can do with each capability: the tables of docs/safety.md.
 
 use caps::Capability;
 use nix::sys::signal::Signal;
@@ -15,16 +15,16 @@ use std::{
 };
 use tcptrace_tests::{
     clock::poll_until,
-    command::{self, Running, Said, tcptrace},
+    command::{self, Output, Running, tcptrace},
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
     recording::Recording,
     user::Home,
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Kept after attaching by every thread but the one that looks into other processes.
+/// Kept after attaching by every thread except the one that inspects other processes.
 const KEPT: &[Capability] = &[
     Capability::CAP_DAC_READ_SEARCH,
     Capability::CAP_NET_ADMIN,
@@ -33,13 +33,17 @@ const KEPT: &[Capability] = &[
     Capability::CAP_BPF,
 ];
 
-/// Kept by that one.
-const SCOUT: &[Capability] = &[Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE];
+/// Kept by that thread.
+const SCOUT: &[Capability] = &[
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_SYS_PTRACE,
+];
 
-/// Threads that only write to what is open.
+/// Threads that only write to open files.
 const WRITING: [&str; 3] = ["messages", "output", "screen"];
 
-/// With which everything that traces works.
+/// The capabilities with which every command that traces works.
 const TRACING: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 fn main() -> ExitCode {
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
             "after_attaching_every_thread_has_the_documented_capabilities_alone",
             after_attaching_every_thread_has_the_documented_capabilities_alone,
         ),
-        live("check_says_what_is_kept", check_says_what_is_kept),
+        live(
+            "check_reports_the_capabilities_kept",
+            check_reports_the_capabilities_kept,
+        ),
         live("a_replay_holds_nothing", a_replay_holds_nothing),
         live(
             "root_still_writes_into_the_folder_of_a_user",
@@ -77,12 +84,29 @@ fn main() -> ExitCode {
             "all_of_them_leave_nothing_to_report",
             all_of_them_leave_nothing_to_report,
         ),
+        root(
+            "an_empty_answer_names_what_could_not_be_seen",
+            an_empty_answer_names_what_could_not_be_seen,
+        ),
+        root(
+            "outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported",
+            outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported,
+        ),
+        LiveTest::new(
+            "capabilities_of_a_user_namespace_are_not_called_enough",
+            &[Requirement::Root, Requirement::UserNamespaces],
+            capabilities_of_a_user_namespace_are_not_called_enough,
+        ),
+        live(
+            "a_namespace_that_only_sockets_keep_alive_is_read_or_named",
+            a_namespace_that_only_sockets_keep_alive_is_read_or_named,
+        ),
     ];
-    // A program that is being copied cannot be run, and whatever is forked meanwhile has it open.
+    // A program that is being copied cannot be executed, and processes forked meanwhile have it open.
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
-/// What `/proc/PID/task/TID/status` says of a thread's privileges.
+/// The privileges of a thread in `/proc/PID/task/TID/status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Thread {
     name: String,
@@ -124,7 +148,7 @@ fn mask(capabilities: &[Capability]) -> u64 {
     capabilities.iter().map(Capability::bitmask).sum()
 }
 
-/// Whether every thread has exactly what is documented.
+/// Whether every thread has exactly the documented privileges.
 fn is_confined(threads: &[Thread], kept: &[Capability], scout: &[Capability]) -> bool {
     !threads.is_empty()
         && threads.iter().all(|thread| {
@@ -141,7 +165,7 @@ fn is_confined(threads: &[Thread], kept: &[Capability], scout: &[Capability]) ->
 }
 
 fn wait_until_confined(run: &Running, kept: &[Capability], scout: &[Capability]) {
-    let confined = poll_until(PATIENCE, || {
+    let confined = poll_until(TIMEOUT, || {
         is_confined(&threads(run.id()), kept, scout).then_some(())
     });
     assert!(confined.is_some(), "{:#?}", threads(run.id()));
@@ -160,7 +184,8 @@ fn after_attaching_every_thread_has_the_documented_capabilities_alone() {
         &["doctor", "--duration", "60"],
     ] {
         let mut command = tcptrace(arguments);
-        // `watch` dumps histograms where it runs, and keeps what it needs for that in a folder of somebody else.
+        // `watch` dumps histograms to its working directory, and keeps the capabilities for that in another user's
+        // folder.
         command.current_dir(folder.path());
         let mut run = Running::start(command);
         wait_until_confined(&run, KEPT, SCOUT);
@@ -171,20 +196,20 @@ fn after_attaching_every_thread_has_the_documented_capabilities_alone() {
     }
 }
 
-fn check_says_what_is_kept() {
-    let said = command::run(tcptrace(&["check"]));
-    assert_eq!(said.code, Some(0), "{said:?}");
+fn check_reports_the_capabilities_kept() {
+    let output = command::run(tcptrace(&["check"]));
+    assert_eq!(output.code, Some(0), "{output:?}");
     for line in [
         "  capabilities kept: DAC_READ_SEARCH NET_ADMIN SYS_ADMIN PERFMON BPF\n",
-        "  in the one thread that looks into other processes: DAC_READ_SEARCH SYS_PTRACE\n",
+        "  in the scout thread, which inspects other processes: DAC_READ_SEARCH NET_ADMIN SYS_PTRACE\n",
         "  no_new_privs: yes\n",
         "  Landlock: ",
     ] {
-        assert!(said.out.contains(line), "{line:?} is missing in {}", said.out);
+        assert!(output.out.contains(line), "{line:?} is missing in {}", output.out);
     }
 }
 
-/// A recording of a connection.
+/// A recording of one connection.
 fn recording(folder: &Path) -> String {
     let file = folder.join("run.arrows");
     let recording = Recording::start(&file, &file, &[]);
@@ -198,7 +223,7 @@ fn connect_and_close() {
     let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
     let (server, _) = listener.accept().expect("a connection waits");
     drop(server);
-    // The FIN has come.
+    // The FIN has arrived.
     assert_eq!(client.read(&mut [0]).expect("it is open"), 0);
 }
 
@@ -215,12 +240,12 @@ fn a_replay_holds_nothing() {
         &["-v", "watch", "--speed", "0"],
     ] {
         let arguments = [arguments, &[&file]].concat();
-        let said = command::run(tcptrace(&arguments));
-        assert!(matches!(said.code, Some(0 | 3)), "{arguments:?} {said:?}");
+        let output = command::run(tcptrace(&arguments));
+        assert!(matches!(output.code, Some(0 | 3)), "{arguments:?} {output:?}");
         let held = "capabilities kept: none; Landlock: ";
-        assert!(said.err.contains(held), "{arguments:?} {said:?}");
+        assert!(output.err.contains(held), "{arguments:?} {output:?}");
     }
-    // Between two frames there is time to look.
+    // Between two frames there is time to read them.
     let mut run = Running::start(tcptrace(&["watch", "-d", "60", &file]));
     wait_until_confined(&run, &[], &[]);
     run.signal(Signal::SIGKILL);
@@ -231,23 +256,24 @@ fn root_still_writes_into_the_folder_of_a_user() {
     let home = Home::new();
     let out = home.path().join("out.json");
     let out = out.to_str().expect("a test's path is text");
-    let said = command::run(tcptrace(&["trace", "--json", "--duration", "0.2", "-o", out]));
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = command::run(tcptrace(&["trace", "--json", "--duration", "0.2", "-o", out]));
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(fs::read_to_string(out).is_ok_and(|text| text.contains("\"header\"")));
     let file = recording(home.path());
     std::os::unix::fs::chown(&file, Some(tcptrace_tests::user::NOBODY), None).expect("root gives it away");
-    let said = command::run(tcptrace(&["report", &file]));
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = command::run(tcptrace(&["report", &file]));
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// What a user with these capabilities sees. `arguments` follow the copy's name.
-fn as_user(home: &Home, capabilities: &[Capability], arguments: &[&str]) -> Said {
+/// The output for a user with these capabilities. `arguments` follow the name of the copy.
+fn as_user(home: &Home, capabilities: &[Capability], arguments: &[&str]) -> Output {
     command::run(home.tcptrace(capabilities, arguments))
 }
 
-/// Sockets that listen on this port, in the lines of `snapshot --json`.
-fn listeners(said: &Said, port: u16) -> Vec<Value> {
-    said.out
+/// Listeners of this port, in the lines of `snapshot --json`.
+fn listeners(output: &Output, port: u16) -> Vec<Value> {
+    output
+        .out
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"))
         .filter(|line| line["state"] == "LISTEN" && line["local"]["port"] == port)
@@ -259,14 +285,14 @@ fn without_capabilities_a_user_sees_his_own_sockets() {
         let home = Home::new();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        let said = as_user(&home, &[], &["snapshot", "--json"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert_eq!(listeners(&said, port).len(), 1, "{said:?}");
-        assert!(said.err.contains("CAP_BPF, CAP_PERFMON"), "{said:?}");
-        assert!(said.err.contains("CAP_SYS_PTRACE"), "{said:?}");
+        let output = as_user(&home, &[], &["snapshot", "--json"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert_eq!(listeners(&output, port).len(), 1, "{output:?}");
+        assert!(output.err.contains("CAP_BPF, CAP_PERFMON"), "{output:?}");
+        assert!(output.err.contains("CAP_SYS_PTRACE"), "{output:?}");
         for arguments in [&["doctor", "--once"][..], &["leaks", "--once"]] {
-            let said = as_user(&home, &[], arguments);
-            assert!(matches!(said.code, Some(0 | 3)), "{arguments:?} {said:?}");
+            let output = as_user(&home, &[], arguments);
+            assert!(matches!(output.code, Some(3 | 4)), "{arguments:?} {output:?}");
         }
         for command in ["trace", "watch", "record", "hist", "leaks", "doctor", "check"] {
             let out = ["record", "-o", "x.arrows"];
@@ -276,17 +302,17 @@ fn without_capabilities_a_user_sees_his_own_sockets() {
             } else {
                 arguments.to_vec()
             };
-            let said = as_user(&home, &[], &arguments);
-            assert_eq!(said.code, Some(4), "{command} {said:?}");
+            let output = as_user(&home, &[], &arguments);
+            assert_eq!(output.code, Some(4), "{command} {output:?}");
             assert!(
-                said.err.contains("missing CAP_BPF, CAP_PERFMON"),
-                "{command} {said:?}"
+                output.err.contains("missing CAP_BPF, CAP_PERFMON"),
+                "{command} {output:?}"
             );
         }
     });
 }
 
-/// The header of `trace --json`, the states that a connection enters while it runs, and what it says.
+/// The header of `trace --json`, the states that a connection enters while it runs, and its messages.
 fn trace(home: &Home, capabilities: &[Capability], kept: &[Capability], scout: &[Capability]) -> Traced {
     let mut run = Running::start(home.tcptrace(capabilities, &["trace", "--json"]));
     let mut stdout = run.stdout();
@@ -294,7 +320,7 @@ fn trace(home: &Home, capabilities: &[Capability], kept: &[Capability], scout: &
         .unwrap_or_else(|error| panic!("{error}: {}", run.messages()));
     wait_until_confined(&run, kept, scout);
     connect_and_close();
-    // The shortest of the states is over once the client's end is.
+    // The shortest of the states has ended when the client's socket has.
     std::thread::sleep(Duration::from_millis(100));
     run.signal(Signal::SIGINT);
     let lines = command::rest_of(stdout);
@@ -323,14 +349,17 @@ fn bpf_and_perfmon_trace_and_find_holders() {
         for state in ["SYN_SENT", "ESTABLISHED", "CLOSE_WAIT", "CLOSE"] {
             assert!(traced.states.contains(state), "{state}: {:?}", traced.states);
         }
-        // Other namespaces are not even found, so that there is none that cannot be entered.
-        let said = &traced.messages;
-        assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
+        // Other namespaces are not found, so that there is none that cannot be entered.
+        let output = &traced.messages;
+        assert!(output.contains("CAP_SYS_PTRACE"), "{output}");
+        let unseen = &traced.header["header"]["unseen"];
+        let mut kinds = unseen.as_array().into_iter().flatten();
+        assert!(kinds.any(|unseen| unseen["kind"] == "processes"), "{unseen}");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        let said = as_user(&home, &TRACING, &["snapshot", "--json"]);
-        let rows = listeners(&said, port);
-        let [row] = &rows[..] else { panic!("{said:?}") };
+        let output = as_user(&home, &TRACING, &["snapshot", "--json"]);
+        let rows = listeners(&output, port);
+        let [row] = &rows[..] else { panic!("{output:?}") };
         let holder = &row["holders"][0]["pid"];
         assert_eq!(*holder, std::process::id(), "root's process is found: {row}");
     });
@@ -352,60 +381,222 @@ fn syslog_adds_time_wait() {
             traced.header
         );
         let without = trace(&home, &TRACING, &TRACING, &[]);
-        let way = &without.header["header"]["hooks"]["timewait"];
-        if *way == "missing" {
+        let mechanism = &without.header["header"]["hooks"]["timewait"];
+        if *mechanism == "missing" {
             assert!(without.messages.contains("CAP_SYSLOG"), "{}", without.messages);
         } else {
-            assert!(without.states.contains("TIME_WAIT"), "{way} {:?}", without.states);
+            assert!(
+                without.states.contains("TIME_WAIT"),
+                "{mechanism} {:?}",
+                without.states
+            );
         }
     });
 }
 
-/// A listener in a namespace of root's, seen from another with the given capabilities.
-fn seen_from_elsewhere(capabilities: &[Capability], inside: impl Fn(&Said, u16) + Sync) {
+/// A listener in a namespace of root, traced from another one with the given capabilities.
+fn seen_from_elsewhere(capabilities: &[Capability], inside: impl Fn(&Output, u16) + Sync) {
     Netns::run(|_| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        let said = Netns::run(|_| as_user(&Home::new(), capabilities, &["snapshot", "--json"]));
-        inside(&said, port);
+        let output = Netns::run(|_| as_user(&Home::new(), capabilities, &["snapshot", "--json"]));
+        inside(&output, port);
     });
 }
 
 fn sys_admin_adds_sockets_of_other_namespaces() {
-    // Its processes are root's, so that they are found with one more capability alone.
+    // Its processes are root's, so that only one more capability finds them.
     let found = [Capability::CAP_SYS_PTRACE];
     let all = [&TRACING[..], &found].concat();
-    seen_from_elsewhere(&all, |said, port| {
-        assert_eq!(listeners(said, port), [] as [Value; 0], "{said:?}");
-        assert!(said.err.contains("CAP_SYS_ADMIN"), "{said:?}");
+    seen_from_elsewhere(&all, |output, port| {
+        assert_eq!(listeners(output, port), [] as [Value; 0], "{output:?}");
+        assert!(output.err.contains("CAP_SYS_ADMIN"), "{output:?}");
     });
     let all = [&TRACING[..], &found, &[Capability::CAP_SYS_ADMIN]].concat();
-    seen_from_elsewhere(&all, |said, port| {
-        assert_eq!(listeners(said, port).len(), 1, "{said:?}");
+    seen_from_elsewhere(&all, |output, port| {
+        assert_eq!(listeners(output, port).len(), 1, "{output:?}");
     });
 }
 
 fn sys_ptrace_adds_namespaces_of_other_users() {
     let all = [&TRACING[..], &[Capability::CAP_SYS_ADMIN]].concat();
-    seen_from_elsewhere(&all, |said, port| {
-        assert_eq!(listeners(said, port), [] as [Value; 0], "{said:?}");
-        assert!(said.err.contains("CAP_SYS_PTRACE"), "{said:?}");
+    seen_from_elsewhere(&all, |output, port| {
+        assert_eq!(listeners(output, port), [] as [Value; 0], "{output:?}");
+        assert!(output.err.contains("CAP_SYS_PTRACE"), "{output:?}");
     });
 }
 
 fn all_of_them_leave_nothing_to_report() {
     Netns::run(|_| {
         let home = Home::new();
-        let all = [KEPT, SCOUT, &[Capability::CAP_NET_ADMIN, Capability::CAP_SYSLOG]].concat();
-        let said = as_user(&home, &all, &["check"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let all = [KEPT, SCOUT, &[Capability::CAP_SYSLOG]].concat();
+        let output = as_user(&home, &all, &["check"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         assert!(
-            said.out.contains("capabilities: all that are needed\n"),
-            "{said:?}"
+            output.out.contains("capabilities: all required ones are held\n"),
+            "{output:?}"
         );
         let traced = trace(&home, &all, KEPT, SCOUT);
-        assert!(!traced.messages.contains("not traced"), "{}", traced.messages);
-        let said = as_user(&home, &all, &["snapshot"]);
-        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+        assert!(!traced.messages.contains("not seen"), "{}", traced.messages);
+        let output = as_user(&home, &all, &["snapshot"]);
+        assert_eq!((output.code, output.err.as_str()), (Some(0), ""), "{output:?}");
+    });
+}
+
+/// The `unseen` entries of the summary: kinds and ids.
+fn unseen(output: &Output) -> Vec<(String, Vec<u64>)> {
+    let summary = output
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"))
+        .find_map(|line| line.get("summary").cloned())
+        .unwrap_or_else(|| panic!("no summary: {output:?}"));
+    let list = summary["unseen"].as_array().cloned().unwrap_or_default();
+    list.iter()
+        .map(|unseen| {
+            let ids = unseen["ids"].as_array().into_iter().flatten();
+            let kind = unseen["kind"].as_str().unwrap_or_default().to_owned();
+            (kind, ids.filter_map(Value::as_u64).collect())
+        })
+        .collect()
+}
+
+fn an_empty_answer_names_what_could_not_be_seen() {
+    Netns::run(|netns| {
+        let inode = netns.inode.to_string();
+        let own = ["-N", inode.as_str()];
+        // Everything selected is seen.
+        let asked = |command: &[&str]| command::run(tcptrace(&[command, &own].concat()));
+        let output = asked(&["leaks", "--once"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.out.contains("\nno leaks found\n"), "{output:?}");
+        let output = asked(&["snapshot", "--json"]);
+        assert_eq!((output.code, output.out.as_str()), (Some(0), ""), "{output:?}");
+        // From another namespace, without permission to enter it or to search for it.
+        let home = Home::new();
+        Netns::run(|_| {
+            // What nobody may search for is not reported as nonexistent.
+            let output = as_user(&home, &[], &["snapshot", "-N", &inode]);
+            assert_eq!(output.code, Some(4), "{output:?}");
+            assert!(output.out.contains("CAP_SYS_PTRACE is missing"), "{output:?}");
+            let of_init = as_user(&home, &[], &["snapshot", "-N", "/proc/1/ns/net"]);
+            assert_eq!(of_init.code, Some(2), "{of_init:?}");
+            assert!(of_init.err.contains("CAP_SYS_PTRACE is missing"), "{of_init:?}");
+            for arguments in [&["leaks", "--once"][..], &["doctor", "--once"]] {
+                let output = as_user(&home, &[], arguments);
+                assert_eq!(output.code, Some(4), "{output:?}");
+                assert!(output.out.contains("\nnot seen: "), "{output:?}");
+                for clean in ["\nno leaks found\n", " sockets\n"] {
+                    assert!(!output.out.contains(clean), "{output:?}");
+                }
+                let output = as_user(&home, &[], &[arguments, &["--json"]].concat());
+                assert_eq!(output.code, Some(4), "{output:?}");
+                let kinds: BTreeSet<String> = unseen(&output).into_iter().map(|(kind, _)| kind).collect();
+                assert!(
+                    kinds.contains("processes") && kinds.contains("holders"),
+                    "{output:?}"
+                );
+            }
+            // Histograms are read from files later, so that the files have what could not be seen, too.
+            let nothing = ["hist", "--duration", "0.2", "-s", "close-wait", "-L", "1"];
+            let output = as_user(&home, &TRACING, &nothing);
+            assert_eq!(output.code, Some(4), "{output:?}");
+            assert!(output.out.contains("nothing matched\nnot seen: "), "{output:?}");
+            for command in [&["snapshot", "--json"][..], &["leaks", "--once", "--json"]] {
+                let output = as_user(&home, &[], &[command, &own].concat());
+                assert_eq!(output.code, Some(4), "{output:?}");
+                let whole = ("network-namespaces".to_owned(), vec![netns.inode]);
+                assert!(unseen(&output).contains(&whole), "{output:?}");
+            }
+        });
+    });
+}
+
+/// `tcptrace` in new namespaces, by `unshare`.
+fn unshared(flags: &[&str], arguments: &[&str]) -> Output {
+    let program = tcptrace(arguments);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(flags)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    command::run(command)
+}
+
+fn outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported() {
+    Netns::run(|_| {
+        let flags = ["--mount", "--pid", "--fork", "--mount-proc"];
+        for arguments in [&["leaks", "--once"][..], &["doctor", "--once"], &["snapshot"]] {
+            let output = unshared(&flags, arguments);
+            assert_eq!(output.code, Some(4), "{output:?}");
+            assert!(output.out.contains("not the host's PID namespace"), "{output:?}");
+        }
+        let output = unshared(&flags, &["check"]);
+        assert!(
+            output
+                .out
+                .contains("  NOT seen: processes outside of this PID namespace"),
+            "{output:?}"
+        );
+    });
+}
+
+fn capabilities_of_a_user_namespace_are_not_called_enough() {
+    let flags = ["--user", "--map-root-user"];
+    let check = unshared(&flags, &["check"]);
+    assert_eq!(check.code, Some(4), "{check:?}");
+    for section in [
+        "capabilities: none outside of this user namespace\n",
+        "\ntracing: NOT possible: ",
+        "\nexisting sockets by netlink",
+        "\nholders: ",
+        "\nprivileges after attaching\n",
+    ] {
+        assert!(check.out.contains(section), "{section:?}: {check:?}");
+    }
+    let trace = unshared(&flags, &["trace", "--duration", "1"]);
+    assert_eq!(trace.code, Some(4), "{trace:?}");
+    assert!(trace.err.contains("this is a user namespace"), "{trace:?}");
+    assert!(!trace.err.contains("missing"), "{trace:?}");
+}
+
+fn a_namespace_that_only_sockets_keep_alive_is_read_or_named() {
+    let home = Home::new();
+    Netns::run(|_| {
+        let outside = fs::File::open("/proc/thread-self/ns/net").expect("a thread has one");
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace can be made");
+        tcptrace_tests::interface::bring_up("lo").expect("it has one");
+        let inside = fs::metadata("/proc/thread-self/ns/net").expect("a thread has one");
+        let inode = std::os::unix::fs::MetadataExt::ino(&inside);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        drop(TcpStream::connect(address).expect("it listens"));
+        let (forgotten, _) = listener.accept().expect("a connection waits");
+        nix::sched::setns(outside, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter it");
+
+        let [pid, netns] = [u64::from(std::process::id()), inode].map(|number| number.to_string());
+        let output = command::run(tcptrace(&["snapshot", "--json", "-N", &netns]));
+        assert_eq!(
+            (output.code, listeners(&output, address.port()).len()),
+            (Some(0), 1),
+            "{output:?}"
+        );
+        for span in [&["--once"][..], &["--duration", "0.2"]] {
+            let more = ["--json", "--older-than", "0", "-p", &pid, "-N", &netns];
+            let output = command::run(tcptrace(&[&["leaks"][..], span, &more].concat()));
+            assert_eq!(output.code, Some(3), "{output:?}");
+        }
+        // A user who may not inspect the process gets a message about the namespace.
+        let blind = [&TRACING[..], &[Capability::CAP_SYS_ADMIN]].concat();
+        let output = as_user(&home, &blind, &["leaks", "--once", "--json", "-N", &netns]);
+        assert_eq!(output.code, Some(4), "{output:?}");
+        assert!(
+            unseen(&output).iter().any(|(_, ids)| ids.contains(&inode)),
+            "{output:?}"
+        );
+        drop(forgotten);
     });
 }

@@ -1,5 +1,5 @@
-//! Recordings on the running kernel: a replay says what the live run said, a kill and a full disk cost what they may,
-//! files in turn are played as one, and other people's tools read the same rows.
+//! Recordings on the running kernel: a replay reports the same as the live run, a kill and a full disk lose no more
+//! than documented, rotated files are replayed as one, and third-party tools read the same rows.
 
 use nix::sys::signal::Signal;
 use socket2::Socket;
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tcptrace_tests::{
-    analysts,
+    arrow_readers,
     clock::poll_until,
     command::{self, tcptrace},
     files,
@@ -25,14 +25,14 @@ use tcptrace_tests::{
     workload::Workload,
 };
 
-/// How long something that has to come may take.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How late a busy machine may do what is due.
+/// Maximum time until an expected event.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum delay of scheduled work on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// Reads what docs/postmortem.md asks, in DuckDB and in ClickHouse, and compares every form of the export.
+/// Runs the queries of docs/postmortem.md in DuckDB and in ClickHouse, and compares all formats of the export.
 const POSTMORTEM: &str = include_str!("record/postmortem.py");
-/// Reads the stream itself with pyarrow, up to its last whole batch.
+/// Reads the stream with pyarrow, up to its last whole batch.
 const STREAM: &str = include_str!("record/stream.py");
 
 fn main() -> ExitCode {
@@ -57,14 +57,14 @@ fn main() -> ExitCode {
             a_full_disk_stops_the_recording_and_leaves_what_was_written,
         ),
         test(
-            "files_in_turn_are_played_as_one_and_a_missing_one_is_said",
+            "rotated_files_are_replayed_as_one_and_a_missing_one_is_reported",
             &[],
-            files_in_turn_are_played_as_one_and_a_missing_one_is_said,
+            rotated_files_are_replayed_as_one_and_a_missing_one_is_reported,
         ),
         test(
-            "rotation_goes_on_after_a_kill_and_keeps_what_it_is_told",
+            "rotation_continues_after_a_kill_and_keeps_as_many_files_as_set",
             &[],
-            rotation_goes_on_after_a_kill_and_keeps_what_it_is_told,
+            rotation_continues_after_a_kill_and_keeps_as_many_files_as_set,
         ),
         test(
             "a_full_disk_at_a_rotation_leaves_the_files_before",
@@ -108,12 +108,12 @@ fn main() -> ExitCode {
         ),
         test(
             "other_tools_read_the_same_rows_and_answer_the_postmortem",
-            &[Requirement::Analysts],
+            &[Requirement::ArrowReaders],
             other_tools_read_the_same_rows_and_answer_the_postmortem,
         ),
         test(
             "pyarrow_reads_a_killed_recording_up_to_its_last_batch",
-            &[Requirement::Analysts],
+            &[Requirement::ArrowReaders],
             pyarrow_reads_a_killed_recording_up_to_its_last_batch,
         ),
     ];
@@ -164,11 +164,11 @@ fn a_kill_costs_at_most_the_stated_interval(_netns: Netns) {
         let killed = SystemTime::now();
         run.kill();
         stop.stop();
-        let said = recording::read(&["report", "--json"], &[&file]);
+        let result = recording::read(&["report", "--json"], &[&file]);
         let line: serde_json::Value =
-            serde_json::from_str(said.out.lines().next().expect("a header")).expect("JSON");
+            serde_json::from_str(result.out.lines().next().expect("a header")).expect("JSON");
         let header = &line["header"];
-        assert_eq!(header["stopped"], false);
+        assert_eq!(header["clean_end"], false);
         let to = header["to"].as_str().expect("a time");
         let lost = seconds_between(to, killed);
         println!("killed {lost:.3} s after the last that is there");
@@ -180,7 +180,7 @@ fn a_kill_costs_at_most_the_stated_interval(_netns: Netns) {
     }
 }
 
-/// From an RFC 3339 time with nanoseconds, of today or yesterday, to `later`.
+/// The seconds from an RFC 3339 time with nanoseconds, of today or yesterday, to `later`.
 fn seconds_between(time: &str, later: SystemTime) -> f64 {
     let clock = time.split(['T', 'Z']).nth(1).expect("a time of day");
     let mut parts = clock
@@ -207,10 +207,10 @@ fn a_full_disk_stops_the_recording_and_leaves_what_was_written(_netns: Netns) {
     assert_eq!(status.code(), Some(1));
     assert!(messages.contains("the recording has stopped"), "{messages}");
     assert!(messages.contains("what to do: free some space"), "{messages}");
-    let said = recording::read(&["report", "--json"], &[&file]);
-    assert!(!said.err.contains("not read"), "{}", said.err);
+    let result = recording::read(&["report", "--json"], &[&file]);
+    assert!(!result.err.contains("not read"), "{}", result.err);
     let summary = recording::summary(&[&file]);
-    // Half a batch was taken back, so nothing is damaged; what came after is not there.
+    // Half a batch was truncated, so that nothing is damaged; later events are missing.
     let remarks = summary["remarks"].as_array().expect("a list");
     let is_truncated =
         |remark: &serde_json::Value| remark.as_str().is_some_and(|text| text.contains("truncated at"));
@@ -221,7 +221,7 @@ fn a_full_disk_stops_the_recording_and_leaves_what_was_written(_netns: Netns) {
     assert!(summary["changes"].as_u64() > Some(0), "{summary}");
 }
 
-fn files_in_turn_are_played_as_one_and_a_missing_one_is_said(_netns: Netns) {
+fn rotated_files_are_replayed_as_one_and_a_missing_one_is_reported(_netns: Netns) {
     let folder = folder();
     let part = |number: u32| folder.path().join(format!("run-{number:06}.arrows"));
     let live = folder.path().join("live.txt");
@@ -231,7 +231,7 @@ fn files_in_turn_are_played_as_one_and_a_missing_one_is_said(_netns: Netns) {
         &["--rotate", "1s", "--report", live.to_str().expect("text")],
     );
     let stop = Traffic::start();
-    let fourth = poll_until(PATIENCE, || part(3).exists().then_some(()));
+    let fourth = poll_until(TIMEOUT, || part(3).exists().then_some(()));
     assert!(fourth.is_some(), "the files do not follow each other");
     stop.stop();
     run.stop();
@@ -242,19 +242,19 @@ fn files_in_turn_are_played_as_one_and_a_missing_one_is_said(_netns: Netns) {
     let without: Vec<&Path> = paths.iter().copied().filter(|path| **path != *part(1)).collect();
     let report = recording::read(&["report"], &without).out;
     assert!(report.contains("part 1 is missing"), "{report}");
-    assert!(report.contains("the recording has 1 gaps"), "{report}");
+    assert!(report.contains("the recording has 1 gap;"), "{report}");
     let last = recording::summary(&[paths[0]]);
     assert_eq!(last["gaps"], 0, "each part is understood alone: {last}");
 }
 
-/// Waits until the file of this number is there.
+/// Waits until the file of this number exists.
 fn await_part(folder: &Path, name: &str, number: u32) {
     let path = folder.join(format!("{name}-{number:06}.arrows"));
-    let has_come = poll_until(PATIENCE, || path.exists().then_some(()));
+    let has_come = poll_until(TIMEOUT, || path.exists().then_some(()));
     assert!(has_come.is_some(), "{} does not come", path.display());
 }
 
-fn rotation_goes_on_after_a_kill_and_keeps_what_it_is_told(_netns: Netns) {
+fn rotation_continues_after_a_kill_and_keeps_as_many_files_as_set(_netns: Netns) {
     let folder = folder();
     let output = folder.path().join("run.arrows");
     let part = |number: u32| folder.path().join(format!("run-{number:06}.arrows"));
@@ -264,7 +264,7 @@ fn rotation_goes_on_after_a_kill_and_keeps_what_it_is_told(_netns: Netns) {
     run.kill();
     assert_eq!(parts(folder.path()), [part(0), part(1)]);
     let run = Recording::start(&output, &part(2), &arguments);
-    // A name that is taken while it records is not its own.
+    // A file of that name that appears during the recording is not overwritten.
     fs::write(part(3), "a user's").expect("there is room");
     await_part(folder.path(), "run", 5);
     run.stop();
@@ -282,14 +282,14 @@ fn rotation_goes_on_after_a_kill_and_keeps_what_it_is_told(_netns: Netns) {
 
 fn a_full_disk_at_a_rotation_leaves_the_files_before(_netns: Netns) {
     let folder = folder();
-    // Room for what a busy host does in the second before the first rotation.
+    // Space for the events of a busy host in the second before the first rotation.
     small_disk::mount_on(folder.path(), 8 << 10).expect("a disk of its own");
     let output = folder.path().join("run.arrows");
     let arguments = ["--rotate", "1s", "--keep", "1", "--sync", "0.1"];
     let run = Recording::start(&output, &folder.path().join("run-000000.arrows"), &arguments);
     await_part(folder.path(), "run", 1);
     let mut filler = fs::File::create(folder.path().join("filler")).expect("ours");
-    let full = poll_until(PATIENCE, || {
+    let full = poll_until(TIMEOUT, || {
         let mut errors = (0..16 << 10).filter_map(|_| io::Write::write_all(&mut filler, &[0; 512]).err());
         errors.find(|error| error.kind() == io::ErrorKind::StorageFull)
     });
@@ -298,15 +298,20 @@ fn a_full_disk_at_a_rotation_leaves_the_files_before(_netns: Netns) {
     println!("{messages}");
     assert_eq!(status.code(), Some(1));
     assert!(messages.contains("the recording has stopped"), "{messages}");
-    assert!(messages.contains("is whole and can be read"), "{messages}");
+    assert!(messages.contains("is complete and readable"), "{messages}");
     assert!(messages.contains("what to do: free some space"), "{messages}");
     let left = parts(folder.path());
     assert!(!left.is_empty());
     for path in &left {
-        let said = recording::read(&["report", "--json"], &[path]);
-        assert!(!said.err.contains("not read"), "{}: {}", path.display(), said.err);
+        let name = path.to_str().expect("text");
+        let result = command::run(tcptrace(&["report", "--json", name]));
+        assert!(!result.err.contains("not read"), "{name}: {}", result.err);
+        // A file without space for events has no row.
+        let is_without_rows =
+            result.code == Some(1) && result.err.contains("no row could be read: it has none");
+        assert!(result.code == Some(0) || is_without_rows, "{result:?}");
     }
-    // Started again by its unit: nothing is deleted, and nothing half is made.
+    // Restarted by its unit: nothing is deleted, and no incomplete file is made.
     let again = command::run(tcptrace(
         &[&["record", "-o", output.to_str().expect("text")][..], &arguments].concat(),
     ));
@@ -343,9 +348,9 @@ fn a_file_that_is_removed_is_reported_when_it_happens(_netns: Netns) {
         messages.contains("run.arrows was removed while it was being written"),
         "{messages}"
     );
-    assert!(messages.contains("what was recorded is lost"), "{messages}");
-    assert!(!messages.contains("can be read"), "{messages}");
-    // Where files follow each other, the next one is begun.
+    assert!(messages.contains("the recording is lost"), "{messages}");
+    assert!(!messages.contains("is complete and readable"), "{messages}");
+    // With rotation, the next file is begun.
     let ring = folder.path().join("ring");
     let first = ring.join("ring-000000.arrows");
     let run = Recording::start(&ring, &first, &["--flight-recorder", "10", "--sync", "0.1"]);
@@ -363,7 +368,7 @@ fn the_flight_recorder_starts_again_in_its_folder_after_a_kill(_netns: Netns) {
     let run = Recording::start(&ring, &part(0), &arguments);
     await_part(&ring, "ring", 1);
     run.kill();
-    // As a unit that restarts.
+    // Like a unit that restarts.
     let run = Recording::start(&ring, &part(2), &arguments);
     let second = command::run(tcptrace(
         &[&["record", "-o", ring.to_str().expect("text")][..], &arguments].concat(),
@@ -384,7 +389,7 @@ fn the_flight_recorder_starts_again_in_its_folder_after_a_kill(_netns: Netns) {
         names.starts_with(&["ring-000000.arrows", "ring-000001.arrows", "ring-000002.arrows"]),
         "the minutes before the kill are saved too: {names:?}"
     );
-    let turned = poll_until(PATIENCE, || (!part(1).exists()).then_some(()));
+    let turned = poll_until(TIMEOUT, || (!part(1).exists()).then_some(()));
     assert!(turned.is_some(), "old files are not counted");
     run.stop();
     assert!(parts(&ring).len() <= 6);
@@ -399,7 +404,7 @@ fn histograms_are_not_written_over_the_recording(_netns: Netns) {
     let run = Recording::start(&file, &file, &[]);
     run.signal(Signal::SIGUSR1);
     let histograms = folder.path().join("run.states.hlog");
-    let written = poll_until(PATIENCE, || histograms.exists().then_some(()));
+    let written = poll_until(TIMEOUT, || histograms.exists().then_some(()));
     assert!(written.is_some(), "the histograms are nowhere");
     run.stop();
     assert_eq!(recording::summary(&[&file])["gaps"], 0);
@@ -425,7 +430,7 @@ fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
         &["--flight-recorder", "0.05"],
     );
     let stop = Traffic::start();
-    let turned = poll_until(PATIENCE, || {
+    let turned = poll_until(TIMEOUT, || {
         (!ring.join("ring-000000.arrows").exists()).then_some(())
     });
     assert!(turned.is_some(), "the ring keeps everything");
@@ -445,9 +450,9 @@ fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
     assert!(summary["changes"].as_u64() > Some(0), "{summary}");
 }
 
-/// The folder of the ring's files that were saved first.
+/// The folder of the files that the ring saved first.
 fn saved(ring: &Path) -> PathBuf {
-    let saved = poll_until(PATIENCE, || {
+    let saved = poll_until(TIMEOUT, || {
         let whole = |folder: &PathBuf| folder.join("states.hlog").exists();
         folders(ring).into_iter().find(whole)
     });
@@ -480,14 +485,14 @@ fn the_flight_recorder_fires_when_a_rule_finds_something_new(_netns: Netns) {
         })
         .collect();
     let saved = saved(&ring);
-    let findings = poll_until(PATIENCE, || fs::read_to_string(saved.join("findings.txt")).ok());
+    let findings = poll_until(TIMEOUT, || fs::read_to_string(saved.join("findings.txt")).ok());
     let findings = findings.expect("the findings are written");
     let me = std::process::id().to_string();
     assert!(
         findings.contains("reset-not-closed") && findings.contains(&me),
         "{findings}"
     );
-    // What it found is still there when it judges the next time.
+    // What it found persists at the next evaluation.
     thread::sleep(Duration::from_secs(12));
     run.stop();
     drop(kept);
@@ -511,7 +516,7 @@ fn a_recording_that_goes_on_writes_histograms_when_asked(_netns: Netns) {
     let stop = Traffic::start();
     thread::sleep(Duration::from_millis(500));
     run.signal(Signal::SIGUSR1);
-    let written = poll_until(PATIENCE, || {
+    let written = poll_until(TIMEOUT, || {
         fs::read_to_string(folder.path().join("run.hlog")).ok()
     });
     stop.stop();
@@ -575,13 +580,13 @@ fn other_tools_read_the_same_rows_and_answer_the_postmortem(_netns: Netns) {
         let _said = recording::read(&["export", "--format", format, "-o", output], &[&file]);
     }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/postmortem.md");
-    let said = analysts::ask(
+    let result = arrow_readers::run(
         folder.path(),
         POSTMORTEM,
         &[page.to_str().expect("text"), "record"],
     );
-    println!("{}", said.out);
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    println!("{}", result.out);
+    assert_eq!(result.code, Some(0), "{}", result.err);
 }
 
 fn pyarrow_reads_a_killed_recording_up_to_its_last_batch(_netns: Netns) {
@@ -593,25 +598,25 @@ fn pyarrow_reads_a_killed_recording_up_to_its_last_batch(_netns: Netns) {
     run.kill();
     stop.stop();
     let whole = fs::read(&file).expect("it is there");
-    // A write that a crash has cut in two.
+    // A write that was interrupted by a crash.
     let cut = folder.path().join("cut.arrows");
     fs::write(&cut, &whole[..whole.len() - 100]).expect("there is room");
     for path in [&file, &cut] {
         let events = recording::summary(&[path])["events"].to_string();
         let name = path.to_str().expect("text");
-        let said = analysts::ask(folder.path(), STREAM, &[name]);
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        assert_eq!(said.out.trim(), events, "{}", said.err);
+        let result = arrow_readers::run(folder.path(), STREAM, &[name]);
+        assert_eq!(result.code, Some(0), "{}", result.err);
+        assert_eq!(result.out.trim(), events, "{}", result.err);
     }
-    let said = command::run(tcptrace(&["report", cut.to_str().expect("text")]));
-    assert!(said.out.contains("cut off at byte"), "{}", said.out);
+    let result = command::run(tcptrace(&["report", cut.to_str().expect("text")]));
+    assert!(result.out.contains("truncated at byte"), "{}", result.out);
 }
 
 fn mode(file: &Path) -> u32 {
     fs::metadata(file).expect("it is there").permissions().mode() & 0o777
 }
 
-/// Connections that are opened and closed, one after the other, until told.
+/// Connections that are opened and closed, one after the other, until `stop`.
 struct Traffic {
     thread: thread::JoinHandle<()>,
     stop: std::sync::mpsc::Sender<()>,
@@ -637,7 +642,7 @@ impl Traffic {
     }
 
     fn stop(self) {
-        // It may have ended by a panic, which `join` tells.
+        // It may have panicked, which `join` reports.
         let _ = self.stop.send(());
         self.thread.join().expect("the connections are made");
     }

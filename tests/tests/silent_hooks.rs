@@ -1,5 +1,6 @@
-//! Hooks that attach and never fire, as where a compiler has inlined what they hook: the tracer finds out, goes on
-//! without them and says so. Where a hidden state is skipped for a good reason, it accuses no hook.
+//! Hooks that attach and never fire, for example because a compiler has inlined the function: the tracer detects it,
+//! continues without them and reports it. If a hidden state is skipped for a known reason, no hook is reported as
+//! silent.
 
 use std::{
     io::Read as _,
@@ -16,24 +17,24 @@ use tcptrace_tests::{
     tracer::Tracer,
 };
 
-/// How long finding out may take: it needs tens of connections and two looks at the counters.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Longer than the tracer waits for what explains an end, and than it leaves events in the buffer.
+/// Maximum time until a silent hook is detected: that takes tens of connections and two reads of the counters.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Longer than the tracer waits for the cause of an end, and than events stay in the buffer.
 const LATE_FIN: Duration = Duration::from_millis(40);
-/// What the tracer says once.
-const FAREWELL: &str = "do not fire on this kernel";
+/// The message that the tracer prints once.
+const SILENT: &str = "never fire on this kernel";
 
 fn main() -> ExitCode {
     let tests = vec![
         LiveTest::new(
-            "silent_hooks_of_timewait_socks_are_found_out",
+            "silent_hooks_of_timewait_socks_are_detected",
             live::TRACING,
-            silent_hooks_of_timewait_socks_are_found_out,
+            silent_hooks_of_timewait_socks_are_detected,
         ),
         LiveTest::new(
-            "silent_hooks_of_requests_are_found_out",
+            "silent_hooks_of_requests_are_detected",
             live::TRACING,
-            silent_hooks_of_requests_are_found_out,
+            silent_hooks_of_requests_are_detected,
         ),
         LiveTest::new(
             "hooks_that_the_user_insists_on_are_not_replaced",
@@ -52,68 +53,73 @@ fn main() -> ExitCode {
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
-/// How this kernel serves the hidden states, and the programs that make it silent about one of them.
+/// The mechanism for the hidden states on this kernel, and the programs without which one of them is silent.
 struct Served {
-    way: String,
+    mechanism: String,
     timewait: &'static str,
     requests: &'static str,
 }
 
 fn served() -> Served {
     let tracer = Tracer::start(&[]);
-    let way = tracer.header()["hooks"]["timewait"].as_str().map(str::to_owned);
-    let (timewait, requests) = match way.as_deref() {
+    let mechanism = tracer.header()["hooks"]["timewait"].as_str().map(str::to_owned);
+    let (timewait, requests) = match mechanism.as_deref() {
         Some("fentry") => ("inet_twsk_alloc", "inet_csk_reqsk_queue_hash_add"),
         Some("timers" | "timers+poll") => ("timer_start", "timer_start"),
         other => panic!("timewait socks are not traced here: {other:?}"),
     };
     Served {
-        way: way.unwrap_or_default(),
+        mechanism: mechanism.unwrap_or_default(),
         timewait,
         requests,
     }
 }
 
-fn silent_hooks_of_timewait_socks_are_found_out() {
+fn silent_hooks_of_timewait_socks_are_detected() {
     let served = served();
     Netns::run(|netns| {
         let tracer = Tracer::start(&["--silent-hook", served.timewait]);
         let pair = Pair::listen();
-        pair.connect_until_found_out(&tracer);
-        if served.way == "fentry" {
-            // From now on by the timers: one more connection is told in full.
+        pair.connect_until_detected(&tracer);
+        if served.mechanism == "fentry" {
+            // From now on with the timers: one more connection is reported completely.
             let client = pair.connect();
-            let told = tracer.wait_until(netns, PATIENCE, |events| {
+            let reported = tracer.wait_until(netns, TIMEOUT, |events| {
                 events
                     .iter()
                     .any(|event| event.local.port == client && event.new == TimeWait)
                     .then_some(())
             });
-            assert!(told.is_some(), "no TIME_WAIT is told:\n{}", tracer.messages());
+            assert!(
+                reported.is_some(),
+                "no TIME_WAIT is reported:\n{}",
+                tracer.messages()
+            );
         }
-        let to = if served.way == "fentry" {
+        let to = if served.mechanism == "fentry" {
             "timers"
         } else {
             "missing"
         };
-        assert_given_up(&tracer, "timewait", &served.way, to);
+        assert_switched(&tracer, "timewait", &served.mechanism, to);
     });
 }
 
-fn silent_hooks_of_requests_are_found_out() {
+fn silent_hooks_of_requests_are_detected() {
     let served = served();
     Netns::run(|netns| {
         let tracer = Tracer::start(&["--silent-hook", served.requests]);
-        // With data unread the server's close is a reset: no timewait sock is made, and its hooks are not missed.
+        // With unread data the server's close is a RST: no timewait sock is made, and its hooks are not expected to
+        // fire.
         let pair = Pair::listen();
-        let found = poll_until(PATIENCE, || {
+        let found = poll_until(TIMEOUT, || {
             pair.reset();
-            tracer.messages().contains(FAREWELL).then_some(())
+            tracer.messages().contains(SILENT).then_some(())
         });
         assert!(found.is_some(), "not found out:\n{}", tracer.messages());
-        if served.way == "fentry" {
+        if served.mechanism == "fentry" {
             let client = pair.reset();
-            let told = tracer.wait_until(netns, PATIENCE, |events| {
+            let reported = tracer.wait_until(netns, TIMEOUT, |events| {
                 let of_server = |event: &&Event| event.remote.port == client;
                 events
                     .iter()
@@ -121,36 +127,40 @@ fn silent_hooks_of_requests_are_found_out() {
                     .any(|event| (event.old, event.new) == (Listen, SynRecv))
                     .then_some(())
             });
-            assert!(told.is_some(), "no SYN_RECV is told:\n{}", tracer.messages());
+            assert!(
+                reported.is_some(),
+                "no SYN_RECV is reported:\n{}",
+                tracer.messages()
+            );
         }
-        let to = if served.way == "fentry" {
+        let to = if served.mechanism == "fentry" {
             "timers"
         } else {
             "missing"
         };
-        assert_given_up(&tracer, "requests", &served.way, to);
+        assert_switched(&tracer, "requests", &served.mechanism, to);
     });
 }
 
 fn hooks_that_the_user_insists_on_are_not_replaced() {
     let served = served();
-    let insisted = if served.way == "fentry" {
+    let insisted = if served.mechanism == "fentry" {
         "fentry"
     } else {
         "timers"
     };
     Netns::run(|_| {
         let tracer = Tracer::start(&["--hooks", insisted, "--silent-hook", served.timewait]);
-        Pair::listen().connect_until_found_out(&tracer);
-        assert_given_up(&tracer, "timewait", &served.way, "missing");
+        Pair::listen().connect_until_detected(&tracer);
+        assert_switched(&tracer, "timewait", &served.mechanism, "missing");
     });
 }
 
 fn accuses_no_hook(sysctl: (&str, &str)) {
-    /// Two looks at the counters at least, and as many connections as two verdicts need.
+    /// Time for at least two reads of the counters, and connections for two verdicts.
     const ROUNDS: usize = 3;
     const CONNECTIONS: usize = 20;
-    /// Longer than the tracer lets pass between two looks.
+    /// Longer than the tracer's interval between two reads.
     const PAUSE: Duration = Duration::from_millis(300);
 
     Netns::run(|netns| {
@@ -163,34 +173,34 @@ fn accuses_no_hook(sysctl: (&str, &str)) {
             for _ in 0..CONNECTIONS {
                 pair.connect();
             }
-            let told = tracer.wait_until(netns, PATIENCE, |events| {
+            let reported = tracer.wait_until(netns, TIMEOUT, |events| {
                 let begun = events
                     .iter()
                     .filter(|event| event.old == Listen && event.new != Close);
                 (begun.count() >= round * CONNECTIONS).then_some(())
             });
-            assert!(told.is_some(), "not all connections are told");
+            assert!(reported.is_some(), "not all connections are reported");
             linger(PAUSE);
         }
         let ending = tracer.stop();
-        assert!(!ending.messages.contains(FAREWELL), "{}", ending.messages);
-        assert!(ending.summary.get("given_up").is_none(), "{}", ending.summary);
+        assert!(!ending.messages.contains(SILENT), "{}", ending.messages);
+        assert!(ending.summary.get("silent_hooks").is_none(), "{}", ending.summary);
     });
 }
 
-fn assert_given_up(tracer: &Tracer, purpose: &str, from: &str, to: &str) {
+fn assert_switched(tracer: &Tracer, feature: &str, from: &str, to: &str) {
     let ending = tracer.stop();
-    let expected = ending.messages.matches(FAREWELL).count();
+    let expected = ending.messages.matches(SILENT).count();
     assert_eq!(expected, 1, "{}", ending.messages);
     assert!(ending.status.success(), "{}", ending.messages);
-    let given_up = &ending.summary["given_up"];
-    assert_eq!(given_up.as_array().map(Vec::len), Some(1), "{}", ending.summary);
-    for (key, value) in [("purpose", purpose), ("from", from)] {
-        assert_eq!(given_up[0][key], value, "{given_up}");
+    let silent = &ending.summary["silent_hooks"];
+    assert_eq!(silent.as_array().map(Vec::len), Some(1), "{}", ending.summary);
+    for (key, value) in [("feature", feature), ("from", from)] {
+        assert_eq!(silent[0][key], value, "{silent}");
     }
-    // Which kind of timers is another test's matter.
-    let found = given_up[0]["to"].as_str().unwrap_or_default();
-    assert!(found.starts_with(to), "{given_up}");
+    // Which kind of timers is tested elsewhere.
+    let found = silent[0]["to"].as_str().unwrap_or_default();
+    assert!(found.starts_with(to), "{silent}");
 }
 
 /// A server, and clients that connect to it one after the other.
@@ -211,8 +221,8 @@ impl Pair {
         (client, accepted)
     }
 
-    /// The client closes, and the server some time after it: the client's end waits in FIN_WAIT2, then in
-    /// TIME_WAIT. Returns the client's port.
+    /// The client closes, and the server some time after it: the client's socket passes FIN_WAIT2 and TIME_WAIT.
+    /// Returns the client's port.
     fn connect(&self) -> u16 {
         let (client, mut accepted) = self.open();
         let port = client.local_addr().expect("connected").port();
@@ -222,12 +232,12 @@ impl Pair {
         port
     }
 
-    /// The server closes with data unread, which resets the connection. Returns the client's port.
+    /// The server closes with unread data, which resets the connection. Returns the client's port.
     fn reset(&self) -> u16 {
         use std::io::Write as _;
         let (mut client, accepted) = self.open();
         client.write_all(b"unread").expect("connected");
-        let arrived = poll_until(PATIENCE, || {
+        let arrived = poll_until(TIMEOUT, || {
             let count = accepted.peek(&mut [0; 8]).expect("connected");
             (count > 0).then_some(())
         });
@@ -237,10 +247,10 @@ impl Pair {
         client.local_addr().expect("connected").port()
     }
 
-    fn connect_until_found_out(&self, tracer: &Tracer) {
-        let found = poll_until(PATIENCE, || {
+    fn connect_until_detected(&self, tracer: &Tracer) {
+        let found = poll_until(TIMEOUT, || {
             self.connect();
-            tracer.messages().contains(FAREWELL).then_some(())
+            tracer.messages().contains(SILENT).then_some(())
         });
         assert!(found.is_some(), "not found out:\n{}", tracer.messages());
     }

@@ -1,5 +1,5 @@
-//! `tcptrace snapshot` lists what `ss -tan` lists, sooner, and with what `ss` shows of each socket: queues,
-//! holders, age, by state and by port.
+//! `tcptrace snapshot` lists the sockets of `ss -tan`, faster, and with the same details: queues, holders, age, by
+//! state and by port.
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::Socket;
@@ -23,16 +23,14 @@ use tcptrace_tests::{
     state::State,
 };
 
-/// Sockets in TIME_WAIT.
 const TIME_WAITS: usize = 100_000;
-/// Sockets in other states.
 const OTHERS: usize = 1_000;
-/// How long the kernel may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How much younger than it is a timewait sock may seem: its timer counts in ticks, of at most 10 ms.
+/// Maximum time for the kernel.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum error of the age of a timewait sock: its timer counts in ticks of at most 10 ms.
 const TIMER_SLACK: Duration = Duration::from_millis(25);
 
-/// What one test does in its namespace.
+/// The body of a test in its namespace.
 type Test = fn(Netns);
 
 fn main() -> ExitCode {
@@ -58,7 +56,7 @@ fn main() -> ExitCode {
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
-/// State and ends, as text.
+/// State and endpoints, as text.
 type Line = (String, String, String);
 
 fn a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner(netns: Netns) {
@@ -67,7 +65,7 @@ fn a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner(netns: Netns) {
         ("ipv4/tcp_max_tw_buckets", "1000000"),
         ("ipv4/ip_local_port_range", "1024 65535"),
         ("core/somaxconn", "4096"),
-        // On loopback the kernel would give the port of a TIME_WAIT out again after a second.
+        // On loopback the kernel would reuse the port of a TIME_WAIT after a second.
         ("ipv4/tcp_tw_reuse", "0"),
     ] {
         netns.set(name, value).expect("a namespace takes its sysctls");
@@ -112,7 +110,7 @@ fn a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner(netns: Netns) {
     drop(kept);
 }
 
-/// From two processors to several servers, so that the ports suffice: every client closes first.
+/// From two threads to several servers, so that the ports suffice: every client closes first.
 fn fill_with_time_waits() {
     const SERVERS: usize = 4;
     thread::scope(|scope| {
@@ -149,7 +147,7 @@ fn lines_of_snapshot(inode: &str) -> (BTreeSet<Line>, Duration) {
     lines_of(command, |state| Some(state.to_owned()))
 }
 
-/// Both print state, two queues, and two ends. The time is that of the whole run.
+/// Both print state, two queues, and two endpoints. The time is that of the whole run.
 fn lines_of(mut command: Command, state_of: impl Fn(&str) -> Option<String>) -> (BTreeSet<Line>, Duration) {
     let begun = Instant::now();
     let output = command.output().expect("the command can be started");
@@ -161,8 +159,8 @@ fn lines_of(mut command: Command, state_of: impl Fn(&str) -> Option<String>) -> 
         .map(|line| {
             let mut words = line.split_whitespace();
             let state = words.next().and_then(&state_of);
-            let ends = words.nth(2).zip(words.next());
-            let (local, remote) = ends.unwrap_or_else(|| panic!("two ends: {line:?}"));
+            let endpoints = words.nth(2).zip(words.next());
+            let (local, remote) = endpoints.unwrap_or_else(|| panic!("two ends: {line:?}"));
             (
                 state.unwrap_or_else(|| panic!("a state: {line:?}")),
                 without_wildcard(local),
@@ -181,7 +179,7 @@ fn without_wildcard(end: &str) -> String {
     end.replace(":*", ":0")
 }
 
-/// Whether a filter with this port leaves the socket.
+/// Whether a filter with this port matches the socket.
 type Keeps = fn(&Listed, u16) -> bool;
 
 fn filters_leave_what_they_say(netns: Netns) {
@@ -256,7 +254,7 @@ fn queues_are_those_of_ss(netns: Netns) {
     let unaccepted: Vec<Socket> = (0..3).map(|_| connect()).collect();
 
     let mut differences = Vec::new();
-    let agreed = poll_until(PATIENCE, || {
+    let agreed = poll_until(TIMEOUT, || {
         let theirs = ss::list().expect("ss lists sockets");
         let ours = sockets::list(netns, &[]);
         differences = theirs
@@ -283,7 +281,7 @@ fn queues_are_those_of_ss(netns: Netns) {
             host::local_end(socket).expect("bound")
         };
         let found = ours.iter().find(|listed| {
-            let (local, remote) = listed.ends();
+            let (local, remote) = listed.endpoints();
             if is_accepted {
                 remote == end
             } else {
@@ -301,14 +299,14 @@ fn queues_are_those_of_ss(netns: Netns) {
     assert_eq!(of(&accepted, true).unread_bytes, Some(1234));
     assert_eq!(of(&accepted, true).accepted, Some(true));
     assert!(of(&stuck, false).unsent_bytes > Some(0));
-    // The FIN is counted as a byte that nobody has read.
+    // The FIN counts as a byte in the receive queue.
     assert_eq!(of(&reads_late, true).unread_bytes, Some(6));
     let first = host::local_end(&unaccepted[0]).expect("bound");
-    let child = ours.iter().find(|listed| listed.ends().1 == first);
+    let child = ours.iter().find(|listed| listed.endpoints().1 == first);
     assert_eq!(child.and_then(|child| child.accepted), Some(false), "{child:?}");
 }
 
-/// A socket that a child process has inherited is held by both; one that was given up in between, by one.
+/// A socket inherited by a child process is held by both, or by one after the other has closed it.
 fn every_holder_is_named(netns: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let (client, server) = pair_on(&listener);
@@ -333,7 +331,9 @@ fn every_holder_is_named(netns: Netns) {
     );
     let holders = |local: SocketAddr, remote: SocketAddr| {
         let listed = sockets::list(netns, &[]);
-        let found = listed.into_iter().find(|socket| socket.ends() == (local, remote));
+        let found = listed
+            .into_iter()
+            .find(|socket| socket.endpoints() == (local, remote));
         let mut holders = found.expect("an open connection is listed").holders;
         holders.sort_by_key(|holder| (holder.pid, holder.fd));
         holders
@@ -353,18 +353,18 @@ fn every_holder_is_named(netns: Netns) {
     drop(server);
     assert_eq!(holders(server_end, client_end), vec![its]);
     drop(heir);
-    let nobody = poll_until(PATIENCE, || {
+    let nobody = poll_until(TIMEOUT, || {
         let listed = sockets::list(netns, &[]);
         listed
             .iter()
-            .find(|socket| socket.ends() == (server_end, client_end))
+            .find(|socket| socket.endpoints() == (server_end, client_end))
             .is_none_or(|socket| socket.holders.is_empty())
             .then_some(())
     });
     assert!(nobody.is_some(), "a process that has ended holds nothing");
 }
 
-/// A process that does nothing, with what it inherited, until it is dropped.
+/// A process that only keeps its inherited descriptors, until it is dropped.
 struct Heir(Child);
 
 impl Drop for Heir {
@@ -382,8 +382,8 @@ fn spawn_heir(socket: &TcpStream) -> Heir {
         .spawn()
         .expect("cat is everywhere");
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("our own descriptor");
-    // `exec` closes what says that it went well before it gives the process its new name.
-    let is_named = poll_until(PATIENCE, || (comm_of(heir.id()) == "cat").then_some(()));
+    // `exec` closes the pipe that reports its success before it sets the new name of the process.
+    let is_named = poll_until(TIMEOUT, || (comm_of(heir.id()) == "cat").then_some(()));
     assert!(is_named.is_some(), "it is still called {}", comm_of(heir.id()));
     Heir(heir)
 }
@@ -396,7 +396,7 @@ fn comm_of(pid: u32) -> String {
 fn the_age_of_time_wait_is_what_its_timer_shows(netns: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let (client, server) = pair_on(&listener);
-    let ends = (
+    let endpoints = (
         client.local_addr().expect("bound"),
         server.local_addr().expect("bound"),
     );
@@ -409,7 +409,7 @@ fn the_age_of_time_wait_is_what_its_timer_shows(netns: Netns) {
     ] {
         linger(stay);
         let (listed, looked) = Moment::of(|| sockets::list(netns, &["-s", "time-wait"]));
-        let socket = listed.iter().find(|socket| socket.ends() == ends);
+        let socket = listed.iter().find(|socket| socket.endpoints() == endpoints);
         let socket = socket.expect("the client's end is in TIME_WAIT");
         let age = socket.age_ns.expect("the kernel keeps it");
         assert!(!socket.age_exact, "{socket:?}");

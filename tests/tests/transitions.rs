@@ -1,8 +1,9 @@
-//! Real clients and servers on loopback: what `tcptrace trace --json` tells is what was done, in IPv4, in IPv6
-//! and in IPv4 spoken by IPv6 sockets, and each socket is said to be its own process's.
+//! Real clients and servers on loopback: `tcptrace trace --json` reports exactly what happened, over IPv4, over IPv6
+//! and over IPv4 with IPv6 sockets, with the right owner of each socket.
 
+use socket2::{Domain, Socket, Type};
 use std::{
-    env,
+    env, fs,
     io::{self, BufRead as _, BufReader, Read as _},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{self, Child, Command, ExitCode, Stdio},
@@ -10,7 +11,8 @@ use std::{
 };
 use tcptrace_tests::{
     clock::{Moment, linger, monotonic_ns, poll_until},
-    kernel_table,
+    event::Event,
+    host, kernel_table,
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
     path::{self, Maker, Path, Step},
@@ -20,12 +22,12 @@ use tcptrace_tests::{
 
 /// Set in a process that is to be the client of this address.
 const CLIENT_OF: &str = "TCPTRACE_TEST_CLIENT_OF";
-/// How long a state is held.
+/// How long a state is kept.
 const HOLD: Duration = Duration::from_millis(50);
-/// How long the kernel and the tracer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for the kernel and the tracer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What one test does.
+/// The body of a test.
 type Test = fn(&mut Stage);
 
 fn main() -> ExitCode {
@@ -59,18 +61,80 @@ fn main() -> ExitCode {
             }));
         }
     }
-    // A process that is being started has all of this one's descriptors open until its `exec`, and may be the last to
+    live_tests.push(LiveTest::new(
+        "fast_open_is_no_syn_cookie_however_quick",
+        live::TRACING,
+        || Netns::run(fast_open_is_no_syn_cookie_however_quick),
+    ));
+    // A process that is being started has all descriptors of this one open until its `exec`, and may be the last to
     // close one of another test's.
     live::run(live_tests, Parallelism::One, shared::stop)
 }
 
-/// Which addresses a test uses.
+/// On loopback the ACK of a Fast Open child arrives within microseconds, as does that of a SYN cookie.
+fn fast_open_is_no_syn_cookie_however_quick(netns: Netns) {
+    const CONNECTIONS: usize = 4;
+    netns
+        .set("ipv4/tcp_fastopen", "3")
+        .expect("a namespace takes its sysctls");
+    let tracer = shared::tracer();
+    let listener = host::socket(IPV4).expect("a socket");
+    listener.bind(&IPV4.into()).expect("loopback");
+    host::set_tcp_option(&listener, libc::TCP_FASTOPEN, 16).expect("a listener can take Fast Open");
+    listener.listen(16).expect("a bound socket can listen");
+    listener.set_nonblocking(false).expect("a socket can wait");
+    let server = host::local_end(&listener).expect("bound");
+    let exchange = || {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let sent = client.send_to_with_flags(b"request", &server.into(), libc::MSG_FASTOPEN);
+        assert_eq!(sent.expect("the listener takes a connection"), 7);
+        let (mut accepted, _) = listener.accept().expect("a client connects");
+        accepted.read_exact(&mut [0; 7]).expect("the request comes");
+    };
+    let children = |count: usize| {
+        let reported = tracer.wait_until(netns, TIMEOUT, |events| {
+            let is_child = |event: &&Event| {
+                event.local.port == server.port()
+                    && event.old != State::Close
+                    && event.new == State::Established
+            };
+            let all: Vec<Event> = events.iter().filter(is_child).cloned().collect();
+            (all.len() >= count).then_some(all)
+        });
+        reported.expect("every connection is reported")
+    };
+    for _ in 0..CONNECTIONS {
+        exchange();
+    }
+    let counters = fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel counts");
+    let names = counters.lines().find(|line| line.starts_with("TcpExt:"));
+    let values = counters.lines().filter(|line| line.starts_with("TcpExt:")).nth(1);
+    let passive = names
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .zip(values.into_iter().flat_map(str::split_whitespace))
+        .find_map(|(name, value)| (name == "TCPFastOpenPassive").then_some(value));
+    // The first one requests the cookie.
+    assert_eq!(passive, Some("3"), "the kernel has opened no connection fast");
+    for child in children(CONNECTIONS) {
+        assert_eq!((child.old, child.syn_cookie), (State::SynRecv, false), "{child}");
+    }
+    netns
+        .set("ipv4/tcp_syncookies", "2")
+        .expect("a namespace takes its sysctls");
+    drop(TcpStream::connect(server).expect("the listener takes a connection"));
+    drop(listener.accept().expect("a client connects"));
+    let last = children(CONNECTIONS + 1).pop().expect("there are some");
+    assert_eq!((last.old, last.syn_cookie), (State::Listen, true), "{last}");
+}
+
+/// The addresses of a test.
 #[derive(Clone, Copy)]
 struct Wires {
     name: &'static str,
-    /// What the server listens on.
+    /// The server's address.
     listen: SocketAddr,
-    /// What the client connects to, less the port.
+    /// The address to which the client connects, without the port.
     connect: SocketAddr,
     needs_ipv6: bool,
 }
@@ -103,11 +167,11 @@ impl Wires {
     ];
 }
 
-/// A namespace, and the record of what was done in it.
+/// A namespace, and the record of what happened in it.
 struct Stage {
     wires: Wires,
     paths: Vec<Path>,
-    /// Kept, so that a test may leave it to `play` to close it.
+    /// Kept, so that `play` can close the sockets that a test leaves open.
     listener: Option<(TcpListener, usize)>,
 }
 
@@ -126,7 +190,7 @@ impl Stage {
             test(&mut stage);
             stage.close_listener();
             let mut mismatch = None;
-            let agreed = tracer.wait_until(netns, PATIENCE, |events| {
+            let agreed = tracer.wait_until(netns, TIMEOUT, |events| {
                 mismatch = path::compare(&stage.paths, events).err();
                 mismatch.is_none().then_some(())
             });
@@ -184,7 +248,7 @@ impl Stage {
         self.paths.len() - 1
     }
 
-    /// A connection whose two ends are both this process's.
+    /// A connection of which this process has both sockets.
     fn connection(&mut self) -> Connection {
         let server = self.listen(self.wires.listen);
         let earliest_ns = monotonic_ns();
@@ -213,7 +277,7 @@ impl Stage {
         }
     }
 
-    /// Records both ends' way to ESTABLISHED within `moment`.
+    /// Records the states of both sockets up to ESTABLISHED within `moment`.
     fn handshake(
         &mut self,
         client: SocketAddr,
@@ -230,14 +294,14 @@ impl Stage {
         [client_track, server_track]
     }
 
-    /// Does something, waits until the kernel's own table shows what it led to, and records that.
+    /// Performs an action, waits until the kernel's table shows its result, and records that.
     fn act(&mut self, action: impl FnOnce(), outcome: &[(Track, State, Option<&'static str>)]) {
         linger(HOLD);
         let earliest_ns = monotonic_ns();
         action();
         for &(track, state, _) in outcome {
             let wanted = (state != State::Close).then_some(state);
-            let seen = poll_until(PATIENCE, || (self.in_kernel(track) == wanted).then_some(()));
+            let seen = poll_until(TIMEOUT, || (self.in_kernel(track) == wanted).then_some(()));
             assert!(
                 seen.is_some(),
                 "the kernel has {:?}, not {state}",
@@ -253,7 +317,7 @@ impl Stage {
         }
     }
 
-    /// The state that what follows in the same moment leads through.
+    /// A state that the next recorded one passes within the same moment.
     fn passes(&mut self, track: Track, state: State, after: usize) {
         let steps = &mut self.paths[track].steps;
         let moment = steps[after].moment;
@@ -321,7 +385,7 @@ fn half_closed_and_then_closed(stage: &mut Stage) {
     closes_second(stage, || drop(server.take()), server_track, client_track);
 }
 
-/// One end sends its FIN, the other acknowledges it.
+/// One side sends its FIN, the other acknowledges it.
 fn closes_first(stage: &mut Stage, close: impl FnOnce(), first: Track, second: Track) {
     stage.act(
         close,
@@ -330,7 +394,7 @@ fn closes_first(stage: &mut Stage, close: impl FnOnce(), first: Track, second: T
     stage.passes(first, State::FinWait1, stage.last_step(first));
 }
 
-/// The other end sends its FIN, the first acknowledges it.
+/// The other side sends its FIN, the first acknowledges it.
 fn closes_second(stage: &mut Stage, close: impl FnOnce(), second: Track, first: Track) {
     stage.act(
         close,
@@ -360,15 +424,15 @@ fn linger_of_zero_resets_both_ends(stage: &mut Stage) {
 }
 
 fn a_connection_to_no_listener_is_refused(stage: &mut Stage) {
-    // A port that was just free, and that nobody else in the namespace will take.
+    // A port that was free a moment ago, and that nothing else in the namespace binds.
     let server = stage.listen(stage.wires.listen);
     stage.close_listener();
     let from = SocketAddr::new(stage.wires.connect.ip(), 0);
-    let socket = tcptrace_tests::host::socket(from).expect("a socket");
-    // Bound, because a refused socket forgets the port that the kernel chose for it.
+    let socket = host::socket(from).expect("a socket");
+    // Bound, because a refused socket loses the port that the kernel chose for it.
     socket.bind(&from.into()).expect("loopback has free ports");
     socket.set_nonblocking(false).expect("a socket can block");
-    let local = tcptrace_tests::host::local_end(&socket).expect("a bound socket has an address");
+    let local = host::local_end(&socket).expect("a bound socket has an address");
     let (result, moment) = Moment::of(|| socket.connect(&server.into()));
     assert_eq!(
         result.expect_err("nobody listens").kind(),
@@ -381,7 +445,7 @@ fn a_connection_to_no_listener_is_refused(stage: &mut Stage) {
     ]);
 }
 
-/// The client is another process, which ends without closing its socket: the kernel does.
+/// The client is another process, which exits without closing its socket: the kernel does.
 fn each_end_is_its_own_process_s(stage: &mut Stage) {
     let server = stage.listen(stage.wires.listen);
     let earliest_ns = monotonic_ns();
@@ -426,7 +490,7 @@ fn wait_for_a_line(client: &mut Child) {
     let stdout = client.stdout.as_mut().expect("stdout is piped");
     BufReader::new(stdout)
         .read_line(&mut line)
-        .expect("the client says that it is connected");
+        .expect("the client reports that it is connected");
     assert_eq!(line, "connected\n");
 }
 
@@ -436,12 +500,12 @@ fn be_the_client_of(server: &str) -> ExitCode {
     io::stdin()
         .read_to_end(&mut Vec::new())
         .expect("the pipe is closed in time");
-    // The connection is the kernel's to close.
+    // The connection is closed by the kernel.
     std::mem::forget(connection);
     ExitCode::SUCCESS
 }
 
-/// IPv4 spoken by an IPv6 socket is IPv4.
+/// IPv4 of an IPv6 socket is reported as IPv4.
 fn canonical(end: SocketAddr) -> SocketAddr {
     SocketAddr::new(end.ip().to_canonical(), end.port())
 }

@@ -1,10 +1,10 @@
-//! Installs Debian's packages. Knows nothing of what they are for.
+//! Installs Debian packages.
 
 use crate::command;
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 
-/// Installs those that are missing, as root.
+/// Installs the packages that are missing, as root.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages
         .iter()
@@ -16,9 +16,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
     let list = missing.join(" ");
     if command::find("apt-get").is_none() {
-        bail!(
-            "only Debian's packages can be installed by this command, and there is no apt-get; missing: {list}"
-        );
+        bail!("apt-get is not installed, and this command can only install Debian packages; missing: {list}");
     }
     let apt_get = || -> Result<Command> {
         let mut command = command::as_root("env")?;

@@ -1,5 +1,5 @@
-//! Drops from a `.BTF` section every string that no type names. What is left over are lines of source, copied in
-//! where the compiler could open the file, which depends on the machine. Knows no ELF.
+//! Drops from a `.BTF` section every string that no type refers to: lines of source, which LLVM copies where it can open
+//! the file, and so depend on the machine.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ const HEADER_LEN: usize = 24;
 /// Length of `struct btf_type`.
 const TYPE_LEN: usize = 12;
 
-/// The same types, with only their own strings. The layout is that of the kernel's `uapi/linux/btf.h`.
+/// Returns the section with the same types and only the strings that they refer to. Layout: the kernel's `uapi/linux/btf.h`.
 pub(crate) fn without_unused_strings(btf: &[u8]) -> Result<Vec<u8>> {
     ensure!(
         btf.len() >= HEADER_LEN && btf[..2] == MAGIC.to_le_bytes(),
@@ -20,7 +20,7 @@ pub(crate) fn without_unused_strings(btf: &[u8]) -> Result<Vec<u8>> {
     let part = |offset, len| {
         let start = header_len + word(btf, offset)?;
         btf.get(start..start + word(btf, len)?)
-            .context("the BTF section is cut short")
+            .context("the BTF section is truncated")
     };
     let mut types = part(8, 12)?.to_vec();
     let mut strings = Strings {
@@ -46,7 +46,7 @@ pub(crate) fn without_unused_strings(btf: &[u8]) -> Result<Vec<u8>> {
             15 => (12 * members, false),
             // Pointer, forward, typedef, volatile, const, restrict, function, float, type tag.
             2 | 7..=12 | 16 | 18 => (0, false),
-            kind => bail!("BTF kind {kind} is not known here: add it, with its length"),
+            kind => bail!("unknown BTF kind {kind}: add it, with its length"),
         };
         if is_named && members > 0 {
             for member in (at..at + member_len).step_by(member_len / members) {
@@ -69,12 +69,12 @@ pub(crate) fn without_unused_strings(btf: &[u8]) -> Result<Vec<u8>> {
 struct Strings<'a> {
     old: &'a [u8],
     new: Vec<u8>,
-    /// Old offset to new.
+    /// New offsets by old offsets.
     places: BTreeMap<usize, usize>,
 }
 
 impl Strings<'_> {
-    /// Takes over the string whose offset stands at `at`, and writes the new offset there.
+    /// Copies the string whose offset is at `at`, and writes its new offset there.
     fn carry(&mut self, types: &mut [u8], at: usize) -> Result<()> {
         let old = word(types, at)?;
         let new = if let Some(&new) = self.places.get(&old) {
@@ -83,7 +83,7 @@ impl Strings<'_> {
             let tail = self
                 .old
                 .get(old..)
-                .context("a BTF type names a string outside of the section")?;
+                .context("a BTF type refers to a string outside of the section")?;
             let text = tail.split_inclusive(|&byte| byte == 0).next().unwrap_or_default();
             let new = self.new.len();
             self.new.extend(text);
@@ -99,7 +99,7 @@ fn word(bytes: &[u8], at: usize) -> Result<usize> {
     let word = bytes
         .get(at..)
         .and_then(|tail| tail.first_chunk())
-        .context("the BTF section is cut short")?;
+        .context("the BTF section is truncated")?;
     Ok(u32::from_le_bytes(*word) as usize)
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: compiles the kernel side and writes the object that a plain build embeds.
+//! `cargo xtask build-ebpf`: compiles the kernel side and writes the object that `cargo build` embeds.
 
 use crate::{
     compile, provenance,
@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Result, bail};
 
-/// Compiles, and writes the object with its record.
+/// Compiles the object and writes it with its record.
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root()?;
     let toolchain = Toolchain::find()?;
@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<()> {
     let sources = Sources::read(&root)?;
     let object = compile::object(&toolchain, &root, &workspace::target(&root).join("ebpf"))?;
     if Sources::read(&root)?.digest() != sources.digest() {
-        bail!("the sources changed while they were compiled, so nothing was written: run it again");
+        bail!("the sources changed during compilation, nothing was written: run it again");
     }
     provenance::write(&root, &object, &sources, &versions)?;
     println!("{OBJECT}: {} bytes, by {versions}", object.len());

@@ -1,5 +1,5 @@
-//! `cargo xtask check-ebpf`: the committed object is what its sources make. Byte for byte with the recorded tool
-//! chain; with another one, whose bytes differ rightly, the fresh object has to pass the live tests instead.
+//! `cargo xtask check-ebpf`: checks that the committed object is compiled from its sources. With the recorded tool chain it
+//! must be identical byte for byte; with another one, the fresh object must pass the live tests.
 
 use crate::{
     compile, provenance,
@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{ffi::OsStr, fs};
 
-/// Compiles in a temporary folder and compares, or tests.
+/// Compiles in a temporary folder, and compares or tests the object.
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root()?;
     let record = provenance::read(&root)?;
@@ -29,13 +29,13 @@ pub(crate) fn run() -> Result<()> {
     let fresh = compile::object(&toolchain, &root, folder.path())?;
 
     if fresh == committed {
-        println!("{OBJECT} is what its sources make, byte for byte, by {installed}");
+        println!("{OBJECT} is identical to what its sources compile to with {installed}");
         return Ok(());
     }
     if installed == recorded {
         let kept = folder.keep().join("tcptrace.bpf.o");
         bail!(
-            "{OBJECT} is not what its sources make, by the very tool chain that it records ({installed})\n\
+            "{OBJECT} differs from what its sources compile to with the recorded tool chain ({installed})\n\
              committed {}, fresh {} in {}\n\
              run `cargo xtask build-ebpf` and commit what it writes",
             sha256(&committed),
@@ -44,10 +44,10 @@ pub(crate) fn run() -> Result<()> {
         );
     }
     println!(
-        "{OBJECT} was made by {recorded}; here are {installed}: the bytes differ, testing the fresh object"
+        "{OBJECT} was compiled with {recorded}, this machine has {installed}: the bytes differ, testing the fresh object"
     );
     let object = folder.path().join("tcptrace.bpf.o");
-    // What no package is needed for: this compares kernel sides, and leaves the machine as it is.
+    // Only tests that need no installed package: this command leaves the machine as it is.
     test::with([
         ("TCPTRACE_BPF_OBJECT", object.as_os_str()),
         ("TCPTRACE_REQUIRE_LIVE", OsStr::new("kernel")),

@@ -1,4 +1,4 @@
-//! Runs a program and turns its failure into a sentence. Knows nothing of what the program is for.
+//! Runs programs and reports their failures.
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
@@ -9,19 +9,19 @@ use std::{
     process::Command,
 };
 
-/// Runs it with this process's terminal.
+/// Runs the command with the standard streams of this process.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
     let status = command
         .status()
         .with_context(|| format!("cannot start `{line}`"))?;
     if !status.success() {
-        bail!("`{line}` failed ({status}); its own words are above");
+        bail!("`{line}` failed ({status}); its messages are above");
     }
     Ok(())
 }
 
-/// Runs it and returns what it printed, trimmed.
+/// Runs the command and returns its standard output, trimmed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = shown(command);
     let output = command
@@ -37,7 +37,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The file that `name` means in PATH, or in the folder where `cargo install` puts programs.
+/// The executable `name` in PATH, or in the folder of `cargo install`.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -46,13 +46,13 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Cargo's own folder.
+/// `CARGO_HOME`, or its default.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
     let of_user = || Some(Path::new(&env::var_os("HOME")?).join(".cargo"));
     env::var_os("CARGO_HOME").map(PathBuf::from).or_else(of_user)
 }
 
-/// `program`, by `sudo` where this user is not root. Errors say what to run instead.
+/// A command that runs `program` as root, with `sudo` unless this user is root.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     let program = program.as_ref();
     if geteuid().is_root() {
@@ -60,7 +60,7 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     }
     if find("sudo").is_none() {
         bail!(
-            "`{}` needs root, and there is no sudo to ask for it: run the same `cargo xtask` command as root",
+            "`{}` needs root, and sudo is not installed: run the same `cargo xtask` command as root",
             program.display()
         );
     }

@@ -1,5 +1,5 @@
-//! From the kernel side's sources to the object's bytes: the same bytes in whatever folder and home this runs,
-//! with one tool chain. Decides nothing about where they go.
+//! Compiles the kernel side to the bytes of the object, which depend on the sources and the tool chain, and not on the
+//! folder or the user.
 
 use crate::{
     btf, command,
@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use std::{env, ffi::OsString, fs, path::Path, process::Command};
 
-/// The profile, whatever the workspace or the user's own configuration says.
+/// The profile, which overrides that of the workspace and of the user's configuration.
 const PROFILE: [&str; 9] = [
     "profile.release.opt-level=3",
     "profile.release.lto='fat'",
@@ -21,12 +21,12 @@ const PROFILE: [&str; 9] = [
     "profile.release.incremental=false",
 ];
 
-/// Cut from the object beside the debug sections. aya reads none of them: line information (for the verifier's
+/// Removed from the object in addition to the debug sections. aya reads none of them: line information (for the verifier's
 /// log only) and relocations of BTF. Kernel callbacks (`bpf_loop`, `bpf_timer`) would need `.BTF.ext` back:
 /// `check_ld_imm` refuses them without function information.
 const CUT: [&str; 3] = [".BTF.ext", ".rel.BTF.ext", ".rel.BTF"];
 
-/// Compiles into `target`, and leaves the object with its debug sections there.
+/// Compiles into `target`, where the object with its debug sections remains.
 pub(crate) fn object(toolchain: &Toolchain, root: &Path, target: &Path) -> Result<Vec<u8>> {
     let mut cargo = Command::new(&toolchain.cargo);
     scrub(&mut cargo);
@@ -92,8 +92,8 @@ fn section(option: &str, file: &Path) -> OsString {
     option
 }
 
-/// Takes away what `cargo run` and the user's shell tell cargo and rustc, save where cargo's home and its
-/// network settings are.
+/// Removes the variables by which `cargo run` and the user's shell configure cargo and rustc, except for cargo's home and
+/// its network settings.
 fn scrub(cargo: &mut Command) {
     const KEPT: [&str; 6] = [
         "CARGO_HOME",
@@ -112,8 +112,8 @@ fn scrub(cargo: &mut Command) {
     }
 }
 
-/// In cargo's encoding. Every folder is given a name that exists nowhere: LLVM copies source lines into BTF
-/// from the files that it can open.
+/// Compiler flags in cargo's encoding. They map every folder to a name that does not exist: LLVM copies source lines into
+/// BTF from the files that it can open.
 fn rust_flags(toolchain: &Toolchain, root: &Path) -> Result<OsString> {
     let mut flags: Vec<OsString> = ["--cfg", "bpf_target_arch=\"x86_64\"", "-C", "link-arg=--btf"]
         .map(OsString::from)
@@ -125,7 +125,7 @@ fn rust_flags(toolchain: &Toolchain, root: &Path) -> Result<OsString> {
         flag.push(to);
         flags.push(flag);
     };
-    // Later ones win: a vendored package lies in the checkout.
+    // The last match wins: a vendored package is inside of the checkout.
     for folder in [
         root,
         &root
@@ -142,12 +142,12 @@ fn rust_flags(toolchain: &Toolchain, root: &Path) -> Result<OsString> {
 }
 
 struct Package {
-    /// Name and version.
+    /// `name-version`.
     name: String,
     folder: String,
 }
 
-/// Every package from outside of the workspace, wherever cargo keeps it.
+/// Every package from outside of the workspace.
 fn packages(toolchain: &Toolchain, root: &Path) -> Result<Vec<Package>> {
     let mut cargo = Command::new(&toolchain.cargo);
     scrub(&mut cargo);
@@ -166,7 +166,7 @@ fn packages(toolchain: &Toolchain, root: &Path) -> Result<Vec<Package>> {
             let text = |key: &str| {
                 package[key]
                     .as_str()
-                    .with_context(|| format!("`cargo metadata` gives no {key}"))
+                    .with_context(|| format!("`cargo metadata` has no {key}"))
             };
             let manifest = text("manifest_path")?;
             Ok(Package {

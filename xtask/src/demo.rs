@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: for someone with no sick server at hand. Starts one on loopback, bounded in count and time,
-//! and `tcptrace watch` beside it.
+//! `cargo xtask demo`: starts a server on loopback that leaks sockets, bounded in number and time, its clients, and
+//! `tcptrace watch`.
 
 use crate::{command, demo_client::Role, workspace};
 use anyhow::{Context as _, Result, bail};
@@ -18,25 +18,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What `timeout` ends with when the time is up.
-const TIME_IS_UP: i32 = 124;
+/// Exit status of `timeout` when the time has elapsed.
+const TIMED_OUT: i32 = 124;
 
-/// How long `watch` may take to end once it was told to.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time until `watch` exits after a signal.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long it runs, in seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Passed on to `tcptrace watch`
+    /// Arguments for `tcptrace watch`
     #[arg(last = true)]
     watch: Vec<OsString>,
 }
 
-/// Builds tcptrace, starts the service and its clients, watches, and ends them all.
+/// Builds tcptrace, runs it with the server and the clients, and ends them all.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let tcptrace = build(&workspace::root()?)?;
     let mut watch = watch_command(&tcptrace, args)?;
@@ -47,21 +47,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let short = start_client(Role::Short, port, seconds)?;
     let stuck = start_client(Role::Stuck, port, seconds)?;
     println!(
-        "leaky-server ({}, port {port}) forgets to close (CLOSE_WAIT), short-client ({}) comes and goes (TIME_WAIT), \
-         stuck-reader ({}) never reads; ends in {seconds} s, or with Ctrl-C",
+        "leaky-server ({}, port {port}) does not close its sockets (CLOSE_WAIT), short-client ({}) opens and closes \
+         connections (TIME_WAIT), stuck-reader ({}) never reads; ends in {seconds} s, or with Ctrl-C",
         server.0.id(),
         short.0.id(),
         stuck.0.id()
     );
     let mut watch = Part(watch.spawn().context("cannot start tcptrace")?);
     let status = wait(&mut watch.0)?;
-    if status.success() || status.code() == Some(TIME_IS_UP) || INTERRUPTED.load(Ordering::Relaxed) {
+    if status.success() || status.code() == Some(TIMED_OUT) || INTERRUPTED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    bail!("`tcptrace watch` ended with {status}; its own words are above")
+    bail!("`tcptrace watch` exited with {status}; its messages are above")
 }
 
-/// Builds tcptrace; returns where it is.
+/// Builds tcptrace and returns the path of the program.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     command::run(Command::new(cargo).current_dir(root).args([
@@ -73,7 +73,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     Ok(workspace::target(root).join("release/tcptrace"))
 }
 
-/// `timeout` bounds it from the inside of `sudo`: this user could not signal root's process.
+/// `timeout` runs inside of `sudo`, since this user cannot signal root's process.
 fn watch_command(tcptrace: &Path, args: &Args) -> Result<Command> {
     let mut command = command::as_root("timeout")?;
     command
@@ -85,12 +85,12 @@ fn watch_command(tcptrace: &Path, args: &Args) -> Result<Command> {
     Ok(command)
 }
 
-/// One process of the demo, ended with this value, by its id.
+/// A process of the demo, which is killed on drop.
 pub(crate) struct Part(pub(crate) Child);
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Both fail only where it has ended and been waited for.
+        // Both fail only if the process has been waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -108,7 +108,7 @@ pub(crate) fn start_server(seconds: u64) -> Result<(Part, u16)> {
     let port = line
         .trim()
         .parse()
-        .context("the demo's server did not say its port; its own words are above")?;
+        .context("the demo's server did not print its port; its messages are above")?;
     Ok((server, port))
 }
 
@@ -130,8 +130,8 @@ fn this_program(task: &str, seconds: u64) -> Result<Command> {
     Ok(command)
 }
 
-/// Until `watch` ends by itself, or a signal came and its patience is over. The terminal sends Ctrl-C to every
-/// process of the demo; a signal to this one alone is passed on.
+/// Waits until `watch` exits, or until its time to exit after a signal has elapsed. The terminal sends Ctrl-C to every
+/// process of the demo; a signal to this process alone is forwarded.
 fn wait(watch: &mut Child) -> Result<ExitStatus> {
     let mut told = None;
     loop {
@@ -141,10 +141,10 @@ fn wait(watch: &mut Child) -> Result<ExitStatus> {
         match told {
             None if INTERRUPTED.load(Ordering::Relaxed) => {
                 told = Some(Instant::now());
-                // Refused where it is sudo's: then the terminal or `timeout` ends it.
+                // Not permitted if the process is sudo: then the terminal or `timeout` ends it.
                 let _ = nix::sys::signal::kill(Pid::from_raw(watch.id().cast_signed()), Signal::SIGTERM);
             }
-            Some(at) if at.elapsed() > PATIENCE => {
+            Some(at) if at.elapsed() > EXIT_TIMEOUT => {
                 watch
                     .kill()
                     .context("`tcptrace watch` does not end; end it by hand")?;

@@ -1,5 +1,4 @@
-//! The demo's clients: `short-client` opens and closes connections all the time, `stuck-reader` asks for data and
-//! never reads it.
+//! The demo's clients: `short-client` opens and closes connections, `stuck-reader` requests data and never reads it.
 
 use crate::demo_server::{begin, request};
 use anyhow::{Context as _, Result};
@@ -10,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two connections.
+/// Interval between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Every so many connections, one that the server forgets.
+/// One in this many connections is leaked by the server.
 const FORGOTTEN_EVERY: u32 = 10;
 
 #[derive(clap::Args)]
@@ -33,7 +32,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// As on the command line.
+    /// The value on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Short => "short",
@@ -42,7 +41,7 @@ impl Role {
     }
 }
 
-/// Plays the role until the time is up or the demo ends.
+/// Runs until the time has elapsed or the demo ends.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.role {
         Role::Short => {
@@ -78,10 +77,10 @@ fn ask(port: u16, what: u8) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads the answer, then closes first.
+/// Reads the response, then closes before the server does.
 fn visit(port: u16, what: u8) -> Result<()> {
     let mut answer = [0; 3];
     ask(port, what)?
         .read_exact(&mut answer)
-        .context("the demo's server does not answer")
+        .context("the demo's server does not respond")
 }

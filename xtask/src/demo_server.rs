@@ -1,4 +1,4 @@
-//! The demo's server, `leaky-server`: answers every connection, closes most, and forgets the rest, as real ones do.
+//! The demo's server, `leaky-server`: responds on every connection, closes most, and leaks the rest.
 
 use anyhow::{Context as _, Result};
 use nix::sys::{prctl, signal::Signal};
@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Never more forgotten connections than this.
+/// Maximum number of leaked connections.
 const FORGOTTEN_MAX: usize = 256;
 
-/// What a client asks for, in its first byte.
+/// The request of a client: its first byte.
 pub(crate) mod request {
-    /// An answer, and a connection closed properly.
+    /// Respond, then close the connection.
     pub(crate) const ANSWER: u8 = b'a';
-    /// An answer, after which the server forgets the connection.
+    /// Respond, and never close the connection.
     pub(crate) const FORGET: u8 = b'f';
-    /// As much data as the connection takes.
+    /// Send until both buffers are full.
     pub(crate) const FLOOD: u8 = b'd';
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
-/// Serves until the time is up or the demo ends; prints its port first.
+/// Prints the port, then serves until the time has elapsed or the demo ends.
 pub(crate) fn run(args: &Args) -> Result<()> {
     begin(c"leaky-server", args.seconds)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
     println!("{}", listener.local_addr()?.port());
     let mut forgotten = Vec::new();
     for stream in listener.incoming() {
-        // A client that went away is no reason to stop.
+        // A client may have exited.
         if let Ok(Some(stream)) = stream.and_then(serve)
             && forgotten.len() < FORGOTTEN_MAX
         {
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Names this process, and makes it end with the demo, or a little after the demo's time at the latest.
+/// Sets the name of this process, and makes it end with the demo, or soon after the demo's time has elapsed.
 pub(crate) fn begin(name: &CStr, seconds: u64) -> Result<Instant> {
     prctl::set_name(name).context("cannot set the process's name")?;
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to the demo")?;
@@ -58,7 +58,7 @@ pub(crate) fn begin(name: &CStr, seconds: u64) -> Result<Instant> {
     Ok(end)
 }
 
-/// Returns the connection where it is one to forget.
+/// Returns the connection if it is to be leaked.
 fn serve(mut stream: TcpStream) -> io::Result<Option<TcpStream>> {
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut byte = [0];
@@ -70,13 +70,13 @@ fn serve(mut stream: TcpStream) -> io::Result<Option<TcpStream>> {
         }
         request::FLOOD => {
             stream.set_nonblocking(true)?;
-            // Ends where the buffers of both ends are full.
+            // Ends when the buffers of both endpoints are full.
             while stream.write(&[b'.'; 4096]).is_ok() {}
             Ok(Some(stream))
         }
         _ => {
             stream.write_all(b"ok\n")?;
-            // The client closes first, so that TIME_WAIT is the client's.
+            // The client closes first and so has the TIME_WAIT.
             stream.read_to_end(&mut Vec::new())?;
             Ok(None)
         }

@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: feeds the readers of recordings, of logs of histograms and of the kernel's records with bytes that
-//! libFuzzer makes up, within little memory. Builds fuzz/, which is no part of the workspace, with the stable compiler:
-//! of what cargo-fuzz passes to it only the instrumentation is needed, since safe code has no use for a sanitizer.
+//! `cargo xtask fuzz`: runs libFuzzer on the readers of recordings, of histogram logs and of the kernel's records, with a
+//! memory limit. Builds fuzz/, which is not part of the workspace, with the stable compiler: of the flags of cargo-fuzz only
+//! the instrumentation is needed, since safe code needs no sanitizer.
 
 use crate::{command, workspace};
 use anyhow::{Context as _, Result, bail};
@@ -13,45 +13,45 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Each a file of fuzz/fuzz_targets, with a folder of seeds.
+/// Files of fuzz/fuzz_targets; each has a folder of seeds.
 const TARGETS: [&str; 3] = ["recording", "hlog", "records"];
 
-/// Coverage that libFuzzer is led by, as cargo-fuzz asks for it.
+/// Coverage instrumentation for libFuzzer, as in cargo-fuzz.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
-/// What a target may take in all, and at once, in MiB. A batch of a recording takes up to 48, and its file as much.
-const MOST_MEMORY: u32 = 512;
-const MOST_AT_ONCE: u32 = 128;
+/// Limits of a target's memory and of a single allocation, MiB. The columns of a batch take up to 48, and its body, which is
+/// held twice, up to 64.
+const MEMORY_LIMIT_MIB: u32 = 512;
+const ALLOCATION_LIMIT_MIB: u32 = 128;
 
-/// How long one input may take: a hostile one must not cost more than an honest one of its length.
-const SECONDS_AN_INPUT: u32 = 20;
+/// Time limit for one input, seconds.
+const INPUT_TIMEOUT_S: u32 = 20;
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// How long each target is fed; all of them are at the same time
+    /// Duration in seconds; all targets run at the same time
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// What the bytes are made from, 0 for other ones in each run: of the same number, the same sources and as many inputs
-    /// come the same bytes
+    /// Seed of the random numbers, 0 for a different one in each run
     #[arg(long, default_value_t = 0)]
     seed: u32,
-    /// Which of them, all unless named
+    /// Targets to run [default: all]
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
 }
 
-/// Builds and feeds them. Inputs that fail are left in fuzz/artifacts, what was found on the way in fuzz/corpus.
+/// Builds and runs the targets. Inputs that fail remain in fuzz/artifacts, and inputs that add coverage in fuzz/corpus.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root()?;
     let fuzz = root.join("fuzz");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let host = host()?;
     let target = workspace::target(&root).join("fuzz");
-    // The same versions as everywhere, and what only the fuzzer needs.
+    // The workspace's versions; cargo adds the packages that only the fuzzer needs.
     fs::copy(root.join("Cargo.lock"), fuzz.join("Cargo.lock")).context("cannot copy Cargo.lock")?;
-    // A target is named so that build scripts and macros are not instrumented.
+    // With --target, build scripts and macros are not instrumented.
     command::run(
         Command::new(cargo)
             .current_dir(&fuzz)
@@ -82,14 +82,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !failed.is_empty() {
         bail!(
-            "{} failed on an input, which is in fuzz/artifacts; its own words are above",
+            "{} failed on an input, which is in fuzz/artifacts; its messages are above",
             failed.join(" and ")
         );
     }
     Ok(())
 }
 
-/// What libFuzzer ends with, in a line.
+/// The last lines of libFuzzer's output, as one line.
 fn summary(said: &str) -> String {
     let figure = |name: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(name));
@@ -112,9 +112,9 @@ fn start(program: &Path, fuzz: &Path, name: &str, args: &Args) -> Result<Child> 
     Command::new(program)
         .arg(format!("-max_total_time={}", args.seconds))
         .arg(format!("-seed={}", args.seed))
-        .arg(format!("-rss_limit_mb={MOST_MEMORY}"))
-        .arg(format!("-malloc_limit_mb={MOST_AT_ONCE}"))
-        .arg(format!("-timeout={SECONDS_AN_INPUT}"))
+        .arg(format!("-rss_limit_mb={MEMORY_LIMIT_MIB}"))
+        .arg(format!("-malloc_limit_mb={ALLOCATION_LIMIT_MIB}"))
+        .arg(format!("-timeout={INPUT_TIMEOUT_S}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-max_len=65536", "-print_final_stats=1", "-verbosity=0"])
         .arg(&found)
@@ -124,11 +124,10 @@ fn start(program: &Path, fuzz: &Path, name: &str, args: &Args) -> Result<Child> 
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-/// The triple that the compiler makes programs for.
+/// The target triple of this machine.
 fn host() -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     let about = command::output(Command::new(rustc).arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned)
-        .context("`rustc -vV` does not say which host it is on")
+    host.map(str::to_owned).context("`rustc -vV` prints no host")
 }

@@ -1,7 +1,7 @@
-//! The chores of this repository that cargo has no word for: `cargo xtask --help` lists them.
+//! Development tasks beyond cargo's own commands: `cargo xtask --help` lists them.
 
-mod analysts;
 mod apt;
+mod arrow_readers;
 mod btf;
 mod build_ebpf;
 mod check_ebpf;
@@ -17,7 +17,6 @@ mod provenance;
 mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
 mod sources;
-mod svg;
 mod test;
 mod toolchain;
 mod vm_test;
@@ -26,7 +25,7 @@ mod workspace;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Chores of the tcptrace repository
+/// Development tasks of the tcptrace repository
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -38,23 +37,23 @@ struct Cli {
 enum Task {
     /// Run all tests, those on the running kernel as root
     Test,
-    /// Install the tool chain that compiles the kernel side, or what the tests need
+    /// Install the tool chain that compiles the kernel side, or the packages that the tests need
     Setup(setup::Args),
-    /// Make the Python environment of the tests that read recordings by other tools
-    Analysts,
+    /// Create the Python environment of the tests that read recordings with other tools
+    ArrowReaders,
     /// Compile the kernel side and write tcptrace/bpf
     BuildEbpf,
-    /// Compile the kernel side anew and compare it with tcptrace/bpf
+    /// Compile the kernel side and compare it with tcptrace/bpf
     CheckEbpf,
     /// Run the live tests in guests with other kernels
     VmTest(vm_test::Args),
-    /// Feed the readers of files and of the kernel's records with bytes that a fuzzer makes up
+    /// Fuzz the readers of files and of the kernel's records
     Fuzz(fuzz::Args),
-    /// Watch a small service that leaks, on this machine
+    /// Run tcptrace next to a small service that leaks sockets
     Demo(demo::Args),
-    /// Measure what tracing costs on this machine, beside a flood of loopback connections
+    /// Measure the cost of tracing on this machine during a flood of loopback connections
     Measure(measure::Args),
-    /// Make the pictures of the live view anew
+    /// Update the pictures of the live view
     Pictures(pictures::Args),
     #[command(hide = true)]
     DemoServer(demo_server::Args),
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test => test::run(),
         Task::Setup(args) => setup::run(&args),
-        Task::Analysts => analysts::run(),
+        Task::ArrowReaders => arrow_readers::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::CheckEbpf => check_ebpf::run(),
         Task::VmTest(args) => vm_test::run(&args),

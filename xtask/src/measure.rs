@@ -1,5 +1,5 @@
-//! `cargo xtask measure`: what tracing costs, beside a flood of loopback connections: connections a second with and
-//! without it, records lost by size of the buffer, and the kernel's own account of each program.
+//! `cargo xtask measure`: the cost of tracing during a flood of loopback connections: connections per second with and
+//! without it, records lost by buffer size, and the run time of each program by the kernel's statistics.
 
 use crate::{command, workspace};
 use anyhow::{Context as _, Result};
@@ -18,30 +18,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Measure what tracing costs on this machine
+/// Measure the cost of tracing on this machine
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Seconds for each flood
+    /// Duration of each flood in seconds
     #[arg(long, default_value = "4")]
     seconds: u64,
-    /// Times that each pair of rates is taken
+    /// Number of measurements of each pair of rates
     #[arg(long, default_value = "3")]
     rounds: u32,
-    /// Sizes of the buffer
+    /// Buffer sizes
     #[arg(long, value_delimiter = ',', default_value = "256K,1M,4M,8M,16M")]
     buffers: Vec<String>,
-    /// Measure what --stacks costs instead
+    /// Measure the cost of --stacks instead
     #[arg(long)]
     stacks: bool,
 }
 
-/// The environment variable that names the program to measure, instead of a release build.
+/// The environment variable with the path of the program to measure, instead of a release build.
 const BINARY: &str = "TCPTRACE_BIN";
 
-/// Where the kernel switches its own account of BPF programs on and off.
+/// The sysctl that enables the kernel's statistics of BPF programs.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// Destinations, so that the ephemeral ports of one do not run out.
+/// Number of destinations: one would run out of ephemeral ports.
 const DESTINATIONS: u8 = 32;
 
 /// Measures and prints.
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             told.number("lost")
         );
     }
-    println!("records lost by size of the buffer, with twice as many busy threads as cores");
+    println!("records lost by buffer size, with two busy threads per core");
     for buffer in &args.buffers {
         let tracer = Tracer::start(&program, buffer)?;
         let rate = flood(span, thread::available_parallelism()?.get())?;
@@ -88,12 +88,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     })
 }
 
-/// What `leaks` costs without and with stacks: connections, and system calls that have nothing to do with sockets.
+/// Measures the cost of `leaks` without and with stacks, for connections and for system calls unrelated to sockets.
 fn stacks(program: &Path, span: Duration, rounds: u32) -> Result<()> {
     let ways: [&[&str]; 3] = [&[], &["--stacks"], &["--stacks=read"]];
-    println!(
-        "connections a second and ns a getppid(2), beside nothing and beside `leaks` with …, {span:?} each"
-    );
+    println!("connections per second and ns per getppid(2), alone and with `leaks` and …, {span:?} each");
     for _ in 0..rounds {
         print!("  nothing: {:>6} {:>4}", flood(span, 1)?, system_call()?);
         for more in ways {
@@ -114,9 +112,9 @@ fn stacks(program: &Path, span: Duration, rounds: u32) -> Result<()> {
     })
 }
 
-/// `leaks` at work, once all its programs are attached.
+/// Starts `leaks` and waits until all its programs are attached.
 fn leaks(program: &Path, more: &[&str]) -> Result<Child> {
-    // No port passes the filter, so that what it reports at the end is next to nothing.
+    // No port passes the filter, so that the report at the end is short.
     let child = Command::new(program)
         .args(["leaks", "--duration", "3600", "--localport", "1"])
         .args(more)
@@ -142,7 +140,7 @@ fn leaks(program: &Path, more: &[&str]) -> Result<Child> {
     }
 }
 
-/// Ends it as Ctrl-C does, and returns what it said on standard error.
+/// Sends SIGINT and returns its standard error.
 fn end(child: Child) -> Result<String> {
     Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -151,7 +149,7 @@ fn end(child: Child) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Nanoseconds that the cheapest system call takes.
+/// Duration of the cheapest system call in nanoseconds.
 fn system_call() -> Result<u64> {
     const CALLS: u32 = 2_000_000;
     let began = Instant::now();
@@ -178,16 +176,18 @@ fn percent(part: u64, whole: u64) -> f64 {
     ratio * 100.0
 }
 
-/// Runs `body` while the kernel keeps account of its programs.
+/// Runs `body` with the kernel's statistics of BPF programs enabled.
 fn with_account(body: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("nanoseconds a run, by the kernel's account (bpf_stats_enabled), its own overhead included");
-    fs::write(STATS, "1").with_context(|| format!("cannot switch on {STATS}"))?;
+    println!(
+        "nanoseconds per run, by the kernel's statistics (bpf_stats_enabled), whose overhead is included"
+    );
+    fs::write(STATS, "1").with_context(|| format!("cannot enable {STATS}"))?;
     let result = body();
-    fs::write(STATS, "0").with_context(|| format!("cannot switch off {STATS}"))?;
+    fs::write(STATS, "0").with_context(|| format!("cannot disable {STATS}"))?;
     result
 }
 
-/// Prints the kernel's account of a process's programs.
+/// Prints the kernel's statistics of a process's programs.
 fn account_of(child: &Child) -> Result<()> {
     for descriptor in fs::read_dir(format!("/proc/{}/fdinfo", child.id()))?.flatten() {
         let info = fs::read_to_string(descriptor.path()).unwrap_or_default();
@@ -205,7 +205,7 @@ fn account_of(child: &Child) -> Result<()> {
     Ok(())
 }
 
-/// A tracer at work, its output thrown away but for the summary.
+/// A running tracer, of whose output only the summary is kept.
 struct Tracer {
     child: Child,
     output: tempfile::NamedTempFile,
@@ -215,7 +215,7 @@ struct Tracer {
 struct Summary(String);
 
 impl Summary {
-    /// The first number under this name.
+    /// The first number with this key.
     fn number(&self, name: &str) -> u64 {
         let key = format!("\"{name}\":");
         let digits = self.0.split_once(&key).map_or("", |(_, rest)| rest);
@@ -230,7 +230,7 @@ impl Summary {
 impl Tracer {
     fn start(program: &Path, buffer: &str) -> Result<Self> {
         let output = tempfile::NamedTempFile::new()?;
-        // No state passes the filter, so only header and summary are written.
+        // No state passes the filter, so that only header and summary are written.
         let mut child = Command::new(program)
             .args([
                 "trace",
@@ -271,12 +271,12 @@ impl Tracer {
     }
 }
 
-/// Opens and closes connections for `span` by this many clients, and returns how many a second.
+/// Opens and closes connections for `span` with this many clients, and returns the rate per second.
 fn flood(span: Duration, clients: usize) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicU64::new(0));
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // With the standard library's 128 a busy machine drops SYNs, and the flood waits for their repetition.
+    // With the standard library's backlog of 128 a busy machine drops SYNs, and the flood waits for retransmissions.
     socket::listen(&listener, Backlog::new(4096)?)?;
     let port = listener.local_addr()?.port();
     let began = Instant::now();
@@ -303,7 +303,7 @@ fn flood(span: Duration, clients: usize) -> Result<u64> {
         }
         thread::sleep(span);
         stop.store(true, Ordering::Relaxed);
-        // One more connection, so that the server looks up.
+        // One more connection, to wake the server from accept.
         while !server.is_finished() {
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
         }

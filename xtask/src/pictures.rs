@@ -1,12 +1,14 @@
-//! `cargo xtask pictures`: the pictures of the live view in docs/pictures, from what a terminal really shows of it beside
-//! the demo.
+//! `cargo xtask pictures`: the pictures of the live view in docs/pictures, rendered from what a terminal shows of it while
+//! the demo runs.
 
 use crate::{
     command,
     demo::{self, Part},
     demo_client::Role,
-    svg, workspace,
+    workspace,
 };
+use anstyle::{Color, RgbColor};
+use anstyle_svg::{Palette, Term};
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
@@ -16,17 +18,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Cells of the terminal.
+/// Columns and rows of the terminal.
 const WIDTH: usize = 120;
 const HEIGHT: usize = 30;
 
-/// How long the demo runs at most.
+const BACKGROUND: u32 = 0x16_181d;
+const FOREGROUND: u32 = 0xd5_d8de;
+
+/// The sixteen ANSI colours, legible on the background.
+const COLOURS: [u32; 16] = [
+    0x3b_4048, 0xe0_6c75, 0x98_c379, 0xe5_c07b, 0x61_afef, 0xc6_78dd, 0x56_b6c2, 0xab_b2bf, 0x5c_6370,
+    0xff_7a85, 0xb5_e890, 0xff_d68a, 0x82_c7ff, 0xde_9cf0, 0x7f_dbe6, 0xff_ffff,
+];
+
+/// Maximum run time of the demo.
 const SECONDS: u64 = 300;
 
-/// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time until the screen shows an expected text.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A picture: its name, the keys that lead to it from the one before, and what is to be seen then.
+/// Each picture's name, the keys that lead to it from the one before, and a text that its screen contains.
 const PICTURES: [(&str, &[&str], &str); 4] = [
     ("processes", &[], "in CLOSE_WAIT"),
     ("connections", &["Enter"], "connections of"),
@@ -39,12 +50,12 @@ pub(crate) struct Args {
     /// Use this tcptrace instead of building it
     #[arg(long, value_name = "FILE")]
     tcptrace: Option<PathBuf>,
-    /// How long the demo has run when the first picture is taken, in seconds
+    /// Take the first picture after the demo has run for this many seconds
     #[arg(long, default_value_t = 75)]
     after: u64,
 }
 
-/// Starts the demo and a terminal with the live view, and writes what it shows.
+/// Starts the demo and a terminal with the live view, and writes its screens.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root()?;
     let tcptrace = match &args.tcptrace {
@@ -52,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => demo::build(&root)?,
     };
     if command::find("tmux").is_none() {
-        bail!("there is no tmux, which plays the terminal: apt-get install tmux");
+        bail!("tmux, which provides the terminal, is not installed: apt-get install tmux");
     }
     let (_server, port) = demo::start_server(SECONDS)?;
     let _clients = [
@@ -64,21 +75,39 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     thread::sleep(Duration::from_secs(args.after));
     let folder = root.join("docs/pictures");
     fs::create_dir_all(&folder)?;
-    for (name, keys, seen) in PICTURES {
+    for (name, keys, expected) in PICTURES {
         if !keys.is_empty() {
             terminal.tmux(&[&["send-keys"], keys].concat())?;
         }
-        let shown = terminal
-            .wait_for(seen)
+        terminal
+            .wait_for(expected)
             .with_context(|| format!("no picture of {name}"))?;
+        // The rest of the frame may not have arrived yet.
+        thread::sleep(Duration::from_millis(300));
+        let screen = terminal.tmux(&["capture-pane", "-e", "-p"])?;
         let path = folder.join(format!("{name}.svg"));
-        fs::write(&path, svg::draw(&shown, WIDTH, HEIGHT))?;
+        fs::write(&path, render(&screen))?;
         println!("{}", path.display());
     }
     Ok(())
 }
 
-/// A terminal of tmux.
+fn render(screen: &str) -> String {
+    let term = Term::new()
+        .palette(Palette(COLOURS.map(rgb)))
+        .fg_color(Color::Rgb(rgb(FOREGROUND)))
+        .bg_color(Color::Rgb(rgb(BACKGROUND)));
+    // By SVG 2, `opacity` does not apply to a `tspan`, and `fill-opacity` does.
+    term.render_svg(screen)
+        .replace(".dimmed { opacity: 0.4; }", ".dimmed { fill-opacity: 0.6; }")
+}
+
+fn rgb(colour: u32) -> RgbColor {
+    let [_, red, green, blue] = colour.to_be_bytes();
+    RgbColor(red, green, blue)
+}
+
+/// A tmux server with one session.
 struct Terminal {
     server: String,
     program: Part,
@@ -88,7 +117,7 @@ impl Terminal {
     fn start(line: &str) -> Result<Self> {
         let server = format!("tcptrace-pictures-{}", process::id());
         let mut tmux = command::as_root("tmux")?;
-        // In the foreground the server is a child of ours, which ends with us.
+        // In the foreground (-D) the server is a child process, which is killed on drop.
         tmux.args(["-u", "-L", &server, "-f", "/dev/null", "-D"])
             .env_remove("NO_COLOR");
         let program = Part(tmux.spawn().context("cannot start tmux")?);
@@ -97,7 +126,7 @@ impl Terminal {
         let begun = Instant::now();
         let new = ["new-session", "-d", "-x", &width, "-y", &height, line];
         while let Err(error) = terminal.tmux(&new) {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 return Err(error);
             }
             thread::sleep(Duration::from_millis(100));
@@ -105,18 +134,15 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// What is shown, with its colours, once this is part of it.
-    fn wait_for(&self, text: &str) -> Result<String> {
+    fn wait_for(&self, text: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let shown = self.tmux(&["capture-pane", "-e", "-p"])?;
-            if svg::text(&shown).contains(text) {
-                // The rest of the frame may not have come yet.
-                thread::sleep(Duration::from_millis(300));
-                return self.tmux(&["capture-pane", "-e", "-p"]);
+            let screen = self.tmux(&["capture-pane", "-p"])?;
+            if screen.contains(text) {
+                return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("the screen does not show \"{text}\":\n{}", svg::text(&shown));
+            if begun.elapsed() > TIMEOUT {
+                bail!("the screen does not show \"{text}\":\n{screen}");
             }
             thread::sleep(Duration::from_millis(200));
         }
@@ -134,7 +160,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Fails only where it has ended.
+        // Fails only if the server has already exited.
         let _ = self.tmux(&["kill-server"]);
         let _ = self.program.0.wait();
     }

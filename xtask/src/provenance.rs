@@ -1,5 +1,4 @@
-//! The record beside the committed object: what it was made from, and by what. One key a line, read by
-//! `sources::recorded`.
+//! The record of the committed object: its sources and the tool chain. One key per line, read by `sources::recorded`.
 
 use crate::{
     sources::{Sources, recorded, sha256},
@@ -12,7 +11,7 @@ use std::{fmt::Write as _, fs, path::Path};
 /// Writes the object and its record.
 pub(crate) fn write(root: &Path, object: &[u8], sources: &Sources, versions: &Versions) -> Result<()> {
     let mut text = format!(
-        "# What tcptrace.bpf.o was made from, and by what. `cargo xtask build-ebpf` writes it; do not edit.\n\
+        "# Sources and tool chain of tcptrace.bpf.o. `cargo xtask build-ebpf` writes it; do not edit.\n\
          object = \"{}\"\nsources = \"{}\"\nrustc = \"{}\"\nlinker = \"{}\"\nllvm = \"{}\"\npackages = \"{}\"\n\n[files]\n",
         sha256(object),
         sources.digest(),
@@ -30,7 +29,6 @@ pub(crate) fn write(root: &Path, object: &[u8], sources: &Sources, versions: &Ve
     Ok(())
 }
 
-/// The record's text.
 pub(crate) fn read(root: &Path) -> Result<String> {
     fs::read_to_string(root.join(RECORD))
         .with_context(|| format!("cannot read {RECORD}: `cargo xtask build-ebpf` writes it"))

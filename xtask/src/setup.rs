@@ -1,14 +1,14 @@
-//! `cargo xtask setup`: installs the tool chain that compiles the kernel side, or what the tests need. Does nothing
-//! where it is there.
+//! `cargo xtask setup`: installs the tool chain that compiles the kernel side, or the packages that the tests need, unless
+//! they are installed.
 
 use crate::{
-    analysts, apt, command,
+    apt, arrow_readers, command,
     toolchain::{LLVM, Toolchain},
 };
 use anyhow::{Context as _, Result};
 use std::{env, ffi::OsString, path::Path, process::Command};
 
-/// Debian's compiler with `core` for the target, and what bpf-linker is built with.
+/// Debian's compiler with `core` for the target, and the build dependencies of bpf-linker.
 const PACKAGES: [&str; 8] = [
     "rustc-web",
     "cargo-web",
@@ -22,7 +22,7 @@ const PACKAGES: [&str; 8] = [
 
 const BPF_LINKER: &str = "=0.13.0";
 
-/// What the live tests run, and what they compare with.
+/// Programs that the live tests run or compare with.
 const PACKAGES_OF_TESTS: [&str; 13] = [
     "default-jdk-headless",
     "gcc",
@@ -39,41 +39,39 @@ const PACKAGES_OF_TESTS: [&str; 13] = [
     "wrk",
 ];
 
-/// Install the tool chain that compiles the kernel side, where it is missing
+/// Install the tool chain that compiles the kernel side, unless it is installed
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Install what the tests need instead, so that none is ignored
+    /// Install the packages that the tests need instead, so that none is ignored
     #[arg(long)]
     tests: bool,
 }
 
-/// Installs what is missing.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.tests {
         apt::install(&PACKAGES_OF_TESTS)?;
-        analysts::run()
+        arrow_readers::run()
     } else {
         install_toolchain()
     }
 }
 
-/// Installs, then looks again.
 fn install_toolchain() -> Result<()> {
     if Toolchain::find().is_err() {
         apt::install(&PACKAGES).context(
-            "this system's packages do not make the tool chain (Debian 12 and later have them)\n\
-             by hand: `rustup toolchain install nightly --component rust-src,llvm-tools`, and bpf-linker 0.13",
+            "the tool chain cannot be installed from this system's packages (Debian 12 and later have them)\n\
+             instead: `rustup toolchain install nightly --component rust-src,llvm-tools`, and bpf-linker 0.13",
         )?;
         if Toolchain::find().is_err() {
             install_linker()?;
         }
     }
     let versions = Toolchain::find()?.versions()?;
-    println!("the kernel side can be compiled here, by {versions}");
+    println!("the kernel side can be compiled on this machine with {versions}");
     Ok(())
 }
 
-/// Without `LLVM_PREFIX` its build script does not find libLLVM.
+/// Installs bpf-linker, whose build script finds libLLVM by `LLVM_PREFIX`.
 fn install_linker() -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let llvm = Path::new("/usr/lib").join(format!("llvm-{LLVM}"));

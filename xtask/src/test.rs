@@ -1,5 +1,5 @@
-//! `cargo xtask test`: all tests, those on the running kernel included. cargo builds and runs them as this user; only
-//! the programs of the live tests run as root, by sudo. A failure ends its own program alone, and the end names it.
+//! `cargo xtask test`: all tests, including those on the running kernel. cargo builds and runs them as this user; only the
+//! programs of the live tests run as root, with sudo. All programs run even if one fails; the last lines list the failures.
 
 use crate::{apt, command};
 use anyhow::{Context as _, Result, bail};
@@ -11,22 +11,22 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Runs the programs of the live tests by sudo, with the variables that steer them, and all others as they are.
+/// A cargo runner that runs the programs of the live tests with sudo and their environment variables, and others directly.
 const RUNNER: &str = "target.'cfg(unix)'.runner = ['sh', '-c', '''
 if [ \"$CARGO_PKG_NAME\" = tcptrace-tests ]; then
     exec sudo --preserve-env=TCPTRACE_BIN,TCPTRACE_BPF_OBJECT,TCPTRACE_REQUIRE_LIVE,RUST_BACKTRACE \"$0\" \"$@\"
 fi
 exec \"$0\" \"$@\"''']";
 
-/// Installs what nearly all live tests need, and tests.
+/// Installs iproute2 if it is missing, and runs the tests.
 pub(crate) fn run() -> Result<()> {
     if command::find("ss").is_none() {
-        apt::install(&["iproute2"]).context("most live tests compare with `ss`, which is missing")?;
+        apt::install(&["iproute2"]).context("most live tests compare with `ss`, which is not installed")?;
     }
     with([])
 }
 
-/// Tests, with these variables.
+/// Runs the tests with these environment variables.
 pub(crate) fn with<const N: usize>(variables: [(&str, &OsStr); N]) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo
@@ -37,31 +37,31 @@ pub(crate) fn with<const N: usize>(variables: [(&str, &OsStr); N]) -> Result<()>
         if command::find("sudo").is_some() {
             cargo.args(["--config", RUNNER]);
         } else {
-            println!("there is no sudo: without root, no live test can run");
+            println!("sudo is not installed, and live tests need root: they are ignored");
         }
     }
     let mut child = cargo.spawn().context("cannot start cargo")?;
     let mut tally = Tally::default();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
-        let line = line.context("cannot read what the tests print")?;
+        let line = line.context("cannot read the output of the tests")?;
         println!("{line}");
         tally.read(&line);
     }
     let status = child.wait().context("cannot wait for cargo")?;
     println!(
-        "\nall programs together: {} passed, {} failed, {} ignored",
+        "\ntotal: {} passed, {} failed, {} ignored",
         tally.passed, tally.failed, tally.ignored
     );
     for name in &tally.failures {
         println!("    {name} failed");
     }
     if !status.success() {
-        bail!("not all tests have passed; what is above names them, and the programs that they are in");
+        bail!("tests failed; they are listed above");
     }
     Ok(())
 }
 
-/// What libtest's lines add up to.
+/// The sum of libtest's results.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Tally {
     passed: u64,
@@ -72,7 +72,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Before its result a program lists the tests that failed: after the last `failures:`, each indented.
+    /// A program lists the failed tests before its result: after the last `failures:`, indented.
     fn read(&mut self, line: &str) {
         if line == "failures:" {
             self.listed.clear();
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tests_that_failed_are_named_whatever_they_print() {
+    fn failed_tests_are_listed_whatever_they_print() {
         let printed = "running 2 tests
 test a ... 
     a says something

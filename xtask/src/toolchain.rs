@@ -1,4 +1,4 @@
-//! Finds the programs that compile the kernel side, and asks them their versions. Installs nothing.
+//! Finds the programs that compile the kernel side, and their versions.
 
 use crate::command;
 use anyhow::{Result, bail};
@@ -11,7 +11,7 @@ use std::{
 /// The target that the kernel side is compiled for.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// LLVM's major version, in the names of Debian's packages and programs.
+/// LLVM's major version, in the names of Debian packages and their programs.
 pub(crate) const LLVM: &str = "22";
 
 /// A complete tool chain.
@@ -20,29 +20,27 @@ pub(crate) struct Toolchain {
     pub(crate) cargo: PathBuf,
     /// rustc itself.
     pub(crate) rustc: PathBuf,
-    /// Where rustc has its libraries.
+    /// The folder with rustc's libraries.
     pub(crate) sysroot: PathBuf,
-    /// Whether `core` comes as source and has to be compiled too.
+    /// Whether `core` must be compiled from source.
     pub(crate) builds_core: bool,
-    /// bpf-linker.
     pub(crate) linker: PathBuf,
-    /// llvm-objcopy.
     pub(crate) objcopy: PathBuf,
 }
 
-/// What tells one tool chain from another.
+/// The versions that identify a tool chain.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Versions {
     /// `rustc --version`.
     pub(crate) rustc: String,
     /// `bpf-linker --version`.
     pub(crate) linker: String,
-    /// LLVM's, as llvm-objcopy tells it.
+    /// LLVM's version, from `llvm-objcopy --version`.
     pub(crate) llvm: String,
 }
 
 impl Toolchain {
-    /// rustup's nightly with the sources of `core`, else Debian's. The error names what is missing.
+    /// Finds rustup's nightly with the sources of `core`, else Debian's packages. The error lists what is missing.
     pub(crate) fn find() -> Result<Self> {
         let compiler = rustup_nightly().or_else(debian);
         let linker = command::find("bpf-linker").filter(|linker| answers(linker));
@@ -72,15 +70,15 @@ impl Toolchain {
                     missing.push("llvm-objcopy".to_owned());
                 }
                 bail!(
-                    "the kernel side cannot be compiled here, missing: {}\n\
-                     plain `cargo build` and `cargo test` do not need this; `cargo xtask setup` installs it",
+                    "the kernel side cannot be compiled on this machine, missing: {}\n\
+                     `cargo build` and `cargo test` do not need this; `cargo xtask setup` installs it",
                     missing.join("; ")
                 )
             }
         }
     }
 
-    /// Asks each program.
+    /// Runs each program for its version.
     pub(crate) fn versions(&self) -> Result<Versions> {
         let objcopy = command::output(Command::new(&self.objcopy).arg("--version"))?;
         let llvm = objcopy
@@ -107,7 +105,7 @@ struct Compiler {
     builds_core: bool,
 }
 
-/// Its files, by their own paths: rustup's proxies heed the override that this process runs under.
+/// rustup's nightly, without rustup's proxies, which would obey the override that this process runs under.
 fn rustup_nightly() -> Option<Compiler> {
     let which = |program| {
         let mut rustup = Command::new("rustup");
@@ -140,7 +138,7 @@ fn debian() -> Option<Compiler> {
     (has_core && answers(&compiler.cargo) && answers(&compiler.rustc)).then_some(compiler)
 }
 
-/// Debian's, one in PATH, or rustup's component llvm-tools.
+/// llvm-objcopy of rustup's component llvm-tools, of Debian, or in PATH.
 fn llvm_objcopy(sysroot: &Path) -> Option<PathBuf> {
     let of_rustup = || {
         let hosts = fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
@@ -154,7 +152,7 @@ fn llvm_objcopy(sysroot: &Path) -> Option<PathBuf> {
         .or_else(of_rustup)
 }
 
-/// Whether it runs at all: a program can outlive the library that it is linked to.
+/// Whether the program runs: the library that it is linked to may have been removed.
 fn answers(program: &Path) -> bool {
     command::output(Command::new(program).arg("--version")).is_ok()
 }

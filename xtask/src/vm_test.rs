@@ -1,5 +1,5 @@
-//! `cargo xtask vm-test [KERNEL…]`: the live tests in guests with other kernels, by every plan that each allows, and
-//! one table of what came of it. The guests run under qemu's own emulation, which needs no privileges.
+//! `cargo xtask vm-test [KERNEL…]`: runs the live tests in guests with other kernels, with every mechanism that each
+//! supports, and prints a table of the results. The guests run under qemu's emulation, which needs no privileges.
 
 mod boot;
 mod image;
@@ -22,50 +22,58 @@ use std::{
 };
 use table::{Row, Verdict};
 
-/// The test programs that a guest runs. The flood measures a machine's speed, which an emulated one does not have.
+/// The test programs that a guest runs. The flood needs the speed of a machine that is not emulated.
 const TESTS: [&str; 5] = ["transitions", "scripted", "silent_hooks", "classic", "owners"];
 
-/// The program that floods a guest with connections beside snapshots.
+/// The program that takes snapshots in a guest during a flood of connections.
 const FLOOD: &str = "kernel_log";
 
 /// The program under test.
 const TRACER: &str = "tcptrace";
 
-/// The program that runs them under all plans at once, and compares.
-const DRIVER: &str = "plans";
+/// The program that runs the test programs while all mechanisms trace, and compares their reports.
+const DRIVER: &str = "compare_mechanisms";
 
-/// The name of this machine's own kernel on the command line and in the table.
+/// The name of this machine's kernel on the command line and in the table.
 const HOST: &str = "host";
 
 /// Run the live tests in guests with other kernels
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which: 5.10, 6.1, 6.12, 6.12.100, 7.2, or host for this machine's own [default: all]
+    /// Kernels to test: 5.10, 6.1, 6.12, 6.12.100, 7.2, or host for this machine's [default: all]
     kernels: Vec<String>,
 }
 
-/// Fetches, builds, boots, and prints the table.
+/// Builds the programs, fetches and boots the kernels, and prints the table.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let known = |name: &String| name == HOST || KERNELS.iter().any(|kernel| kernel.name == name);
     if let Some(unknown) = args.kernels.iter().find(|name| !known(name)) {
-        bail!("no kernel {unknown} is known here; `cargo xtask vm-test --help` lists them");
+        bail!("unknown kernel {unknown}: `cargo xtask vm-test --help` lists them");
     }
     let is_wanted = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
 
     let root = workspace::root()?;
     let folder = workspace::target(&root).join("vm-test");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let programs = Programs::build(&root)?;
+    let wanted: Vec<_> = KERNELS.iter().filter(|kernel| is_wanted(kernel.name)).collect();
+    // The downloads wait for the network while the compiler works.
+    let (programs, fetched) = thread::scope(|scope| {
+        let fetching = scope.spawn(|| {
+            if !wanted.is_empty() {
+                boot::install_qemu()?;
+            }
+            kernels::fetch(&wanted, &folder)
+        });
+        let programs = Programs::build(&root);
+        (programs, fetching.join().expect("fetching does not panic"))
+    });
+    let (programs, fetched) = (programs?, fetched?);
     let mut rows = Vec::new();
     if is_wanted(HOST) {
         rows.push(on_this_machine(&programs, &folder)?);
     }
-    let wanted: Vec<_> = KERNELS.iter().filter(|kernel| is_wanted(kernel.name)).collect();
-    if !wanted.is_empty() {
-        boot::install_qemu()?;
-    }
-    rows.extend(in_guests(&kernels::fetch(&wanted, &folder)?, &programs, &folder)?);
+    rows.extend(in_guests(&fetched, &programs, &folder)?);
     println!("\n{}", table::table(&rows));
     println!("{} kernels in {} s", rows.len(), begun.elapsed().as_secs());
     let failed: Vec<String> = rows
@@ -75,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect();
     if !failed.is_empty() {
         bail!(
-            "{} of {} kernels failed (all that they said is in {}):\n{}",
+            "{} of {} kernels failed (their output is in {}):\n{}",
             failed.len(),
             rows.len(),
             folder.display(),
@@ -85,14 +93,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The programs that run in a guest, as the host's own tests use them.
+/// The programs that run in a guest.
 pub(crate) struct Programs {
-    /// `tcptrace`.
     tracer: PathBuf,
     driver: PathBuf,
-    /// What the driver runs.
+    /// The programs that the driver runs.
     tests: Vec<PathBuf>,
-    /// The flood.
     flood: PathBuf,
 }
 
@@ -113,7 +119,6 @@ impl Programs {
         })
     }
 
-    /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Path> {
         [&self.tracer, &self.driver, &self.flood]
             .into_iter()
@@ -122,17 +127,17 @@ impl Programs {
     }
 }
 
-/// What this machine's own programs are compiled for.
+/// The target triple of this machine.
 fn host_target() -> Result<String> {
     let version = command::output(Command::new("rustc").arg("--version").arg("--verbose"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host
-        .context("rustc does not say for what it compiles")?
+        .context("`rustc --version --verbose` prints no host")?
         .to_owned())
 }
 
-/// What cargo says it built, linked to no library: target and file. Naming the platform keeps what runs during the
-/// build, such as macros, as it is.
+/// Builds statically linked programs; returns each target's name and file. With --target, the flags do not apply to build
+/// scripts and macros.
 fn static_executables(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let messages = command::output(
@@ -157,7 +162,7 @@ fn static_executables(root: &Path) -> Result<Vec<(String, PathBuf)>> {
         .collect())
 }
 
-/// Boots every guest, as many at once as there are processors: each uses one.
+/// Boots every guest, one at a time for each processor.
 fn in_guests(kernels: &[(&Kernel, Fetched)], programs: &Programs, folder: &Path) -> Result<Vec<Row>> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -206,7 +211,7 @@ fn on_this_machine(programs: &Programs, folder: &Path) -> Result<Row> {
         .args(&programs.tests)
         .output()
         .context("cannot run the tests on this machine")?;
-    // Kept like a guest's console.
+    // Kept, as a guest's console is.
     fs::write(folder.join("host.log"), &output.stdout)?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(Row::new(HOST, release, Verdict::of_output(&text)))

@@ -1,4 +1,4 @@
-//! Where things lie in the checkout.
+//! Paths in the checkout.
 
 use anyhow::{Context as _, Result};
 use std::{
@@ -9,20 +9,20 @@ use std::{
 /// The committed object, relative to the root.
 pub(crate) const OBJECT: &str = "tcptrace/bpf/tcptrace.bpf.o";
 
-/// The record beside it.
+/// The record of the object, relative to the root.
 pub(crate) const RECORD: &str = "tcptrace/bpf/tcptrace.bpf.toml";
 
-/// The checkout that cargo runs this in.
+/// The root of the checkout.
 pub(crate) fn root() -> Result<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR")
         .context("not started by cargo, so the checkout is unknown: run it as `cargo xtask …`")?;
     Path::new(&package)
         .parent()
         .map(Path::to_owned)
-        .context("xtask lies in no workspace")
+        .context("xtask is not in a workspace")
 }
 
-/// The folder of build products.
+/// The target directory.
 pub(crate) fn target(root: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }

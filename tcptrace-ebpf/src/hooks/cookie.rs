@@ -1,5 +1,5 @@
-//! `cgroup/sock_create` and `sock_ops`, for kernels whose tracing programs may not ask for a socket's cookie (before
-//! Linux 5.12): asking here, once for each socket that is made, gives it the cookie that the tracing programs read.
+//! `cgroup/sock_create` and `sock_ops`, for kernels whose tracing programs cannot request a socket's cookie (before
+//! Linux 5.12): a request here, once for each new socket, assigns the cookie that the tracing programs read.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::{SockContext, SockOpsContext},
 };
 
-/// Both kinds of program answer whether the kernel may go on.
+/// The return value of both kinds of program: the kernel may continue.
 const GO_ON: i32 = 1;
 
 #[cgroup_sock(sock_create)]

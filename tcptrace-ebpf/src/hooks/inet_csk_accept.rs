@@ -7,7 +7,7 @@ use crate::{
     task,
 };
 use aya_ebpf::{macros::fexit, programs::FExitContext};
-use tcptrace_common::{Loss, kind};
+use tcptrace_common::{EventKind, Loss};
 
 #[fexit(function = "inet_csk_accept")]
 fn inet_csk_accept(ctx: FExitContext) -> i32 {
@@ -18,7 +18,7 @@ fn inet_csk_accept(ctx: FExitContext) -> i32 {
     let Some(counters) = emit::counters() else {
         return 0;
     };
-    emit::record(counters, kind::ACCEPT, Loss::Other, |record| {
+    emit::record(counters, EventKind::Accept, Loss::Other, |record| {
         sock::fill_ends::<Direct>(record, sk);
         record.cookie = sock::cookie(sk);
         task::fill(record);

@@ -1,4 +1,4 @@
-//! `tp_btf/inet_sock_set_state(sk, oldstate, newstate)`: every transition of a full socket, twice attached so that
+//! `tp_btf/inet_sock_set_state(sk, oldstate, newstate)`: every transition of a full socket, attached twice so that
 //! none is skipped.
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use tcptrace_common::{Counters, Field, Loss, REPORTED, flag, kind, state, transition_index};
+use tcptrace_common::{Counters, EventKind, Field, Loss, REPORTED, flag, state, transition_index};
 
 /// `SOCK_DEAD` and `SOCK_DONE` of `enum sock_flags`, `include/net/sock.h`.
 const SOCK_DEAD: u64 = 1 << 0;
@@ -17,10 +17,11 @@ const SOCK_DONE: u64 = 1 << 1;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if let Some(counters) = emit::counters() {
-        // Nobody takes back the mark of a transition that interrupts the second program.
+        set(&mut counters.first, 1);
+        // The second program does not clear the mark of a transition that interrupts it.
         if counters.again == 0 {
             let (slot, mark) = mark(&ctx, &mut counters.numbers[0]);
-            let slot = if counters.reported[slot] == 0 {
+            let slot = if counters.reported[slot] == 0 || counters.reported[slot] == mark {
                 slot
             } else {
                 slot ^ 1
@@ -28,41 +29,47 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             counters.reported[slot] = mark;
         }
         report(&ctx, counters);
+        set(&mut counters.first, 0);
     }
     0
 }
 
 /// The kernel skips a program that is running on this CPU already, so a transition in a softirq that interrupts
 /// the one above is not reported by it (`__bpf_trace_run`, `prog->active`). This second program, attached after
-/// it, reports what it did not.
+/// it, reports what the first one did not.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
     if let Some(counters) = emit::counters() {
-        set_again(counters, 1);
+        set(&mut counters.again, 1);
         let (slot, mark) = mark(&ctx, &mut counters.numbers[1]);
-        if counters.reported[slot] == mark {
-            counters.reported[slot] = 0;
-        } else if counters.reported[slot ^ 1] == mark {
-            counters.reported[slot ^ 1] = 0;
-        } else {
+        let mut is_marked = false;
+        for slot in [slot, slot ^ 1] {
+            if counters.reported[slot] == mark {
+                counters.reported[slot] = 0;
+                is_marked = true;
+            }
+        }
+        // If this interrupts the first program, that was skipped. A mark is an old one then: a softirq between the start
+        // or the end of the second program and its flag leaves its marks.
+        if counters.first != 0 || !is_marked {
             report(&ctx, counters);
         }
-        set_again(counters, 0);
+        set(&mut counters.again, 0);
     }
     0
 }
 
-/// Says that the second program is running on this CPU, or that it is done.
+/// Notes that a program is running on this CPU, or that it has ended.
 #[inline(always)]
-fn set_again(counters: &mut Counters, running: u64) {
+fn set(flag: &mut u64, running: u64) {
     // SAFETY: the word is this CPU's own; volatile, because a program that interrupts this one reads it.
-    unsafe { (&raw mut counters.again).write_volatile(running) };
+    unsafe { (&raw mut *flag).write_volatile(running) };
 }
 
-/// What tells this transition from others that may be under way on this CPU, and where it is noted: there or, where
-/// the transition that this one interrupts has that slot, in its neighbour. Socks are aligned to 64 bytes at least,
-/// so the states fit below their address; they lie at the same few places of each slab, so the slot is taken from the
-/// slab's address as well.
+/// Identifies this transition among others in progress on this CPU, and the slot of its mark: that one or, if
+/// the interrupted transition has that slot, its neighbour. Sockets are aligned to at least 64 bytes,
+/// so the states fit below their address; they have the same few offsets in each slab, so the slot also depends on the
+/// slab's address.
 #[inline(always)]
 fn mark(ctx: &BtfTracePointContext, number: &mut u64) -> (usize, u64) {
     // The verifier forbids arithmetic on a pointer; what is read back from a map is a number to it.
@@ -88,13 +95,13 @@ fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
     if protocol == IPPROTO_TCP {
         counters.transitions[transition_index(old, new)] += 1;
     }
-    emit::record(counters, kind::STATE, Loss::Transition, |record| {
+    emit::record(counters, EventKind::State, Loss::Transition, |record| {
         record.old = old;
         record.new = new;
         record.protocol = protocol;
         sock::fill_ends::<Direct>(record, sk);
-        // A child carries no cookie of its own yet, `inet_csk_clone_lock` gives it the request's after this:
-        // asking now would make one that is overwritten.
+        // A child has no cookie of its own yet, `inet_csk_clone_lock` gives it the request's after this:
+        // a request now would assign one that is overwritten.
         if old != state::LISTEN || new != state::SYN_RECV {
             record.cookie = sock::cookie(sk);
         }
@@ -122,7 +129,7 @@ fn report(ctx: &BtfTracePointContext, counters: &mut Counters) {
     debug!(ctx, "state {} -> {}", old, new);
 }
 
-/// Whether `close` makes this end, which no state tells: it has shut down both directions before, which a RST and a
+/// Whether `close` causes this end, which no state shows: it has shut down both directions before, which a RST and a
 /// timeout do after (`__tcp_close`, `tcp_done_with_error`).
 #[inline(always)]
 fn is_closed_by_the_owner(sk: *const u8, old: u8, new: u8) -> bool {

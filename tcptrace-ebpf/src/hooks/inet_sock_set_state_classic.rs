@@ -1,4 +1,4 @@
-//! `tracepoint/sock/inet_sock_set_state`, for kernels without BTF: slower, and it knows neither cookie nor
+//! `tracepoint/sock/inet_sock_set_state`, for kernels without BTF: slower, and without cookie and
 //! namespace. Its record's layout is read from the event's `format` file.
 
 use crate::{
@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::tracepoint,
     programs::TracePointContext,
 };
-use tcptrace_common::{Loss, flag, kind, transition_index};
+use tcptrace_common::{EventKind, Loss, flag, transition_index};
 
 /// The field's value, or zeroes.
 #[inline(always)]
@@ -43,7 +43,7 @@ fn inet_sock_set_state_classic(ctx: TracePointContext) -> u32 {
     if protocol == IPPROTO_TCP {
         counters.transitions[transition_index(old, new)] += 1;
     }
-    emit::record(counters, kind::STATE, Loss::Transition, |record| {
+    emit::record(counters, EventKind::State, Loss::Transition, |record| {
         record.old = old;
         record.new = new;
         record.protocol = protocol;

@@ -1,5 +1,5 @@
 //! `fexit/inet_twsk_alloc(sk, dr, state) → tw`, `fentry/inet_twsk_kill(tw)` and `fentry/tw_timer_handler(timer)`:
-//! a timewait sock's beginning, its end, and whether its timer ended it.
+//! the start of a timewait socket, its end, and whether its timer ended it.
 
 use crate::{
     config::offset,
@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use tcptrace_common::{Field, Loss, how, kind};
+use tcptrace_common::{EndCause, EventKind, Field, Loss};
 
 #[fexit(function = "inet_twsk_alloc")]
 fn inet_twsk_alloc(ctx: FExitContext) -> i32 {
@@ -22,9 +22,9 @@ fn inet_twsk_alloc(ctx: FExitContext) -> i32 {
         return 0;
     };
     let kind = if timewait == 0 {
-        kind::TIMEWAIT_FULL
+        EventKind::TimewaitFull
     } else {
-        kind::TIMEWAIT_START
+        EventKind::TimewaitStart
     };
     emit::record(counters, kind, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, sk);
@@ -51,20 +51,20 @@ fn inet_twsk_kill(ctx: FEntryContext) -> i32 {
     };
     let cause = if counters.expiring == timewait as u64 {
         counters.expiring = 0;
-        how::EXPIRED
+        EndCause::Expired as u8
     } else if counters.segment == timewait as u64 {
         counters.segment = 0;
         counters.segment_how as u8
     } else {
-        how::OTHER
+        EndCause::Other as u8
     };
-    emit::record(counters, kind::TIMEWAIT_END, Loss::Timewait, |record| {
+    emit::record(counters, EventKind::TimewaitEnd, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, timewait);
         record.cookie = sock::stored_cookie(timewait);
         record.detail = cause;
         // SAFETY: the verifier knows `timewait` as a `struct inet_timewait_sock`.
         record.new = unsafe { Direct::load(timewait, offset(Field::TwSubstate)) };
-        if cause == how::OTHER {
+        if cause == EndCause::Other as u8 {
             task::fill(record);
         }
     });

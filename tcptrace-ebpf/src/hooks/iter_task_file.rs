@@ -1,8 +1,8 @@
-//! `iter/task_file`: one row for every open file of every task that is a TCP socket: who holds it.
+//! `iter/task_file`: one row for every open file of every task that is a TCP or MPTCP socket: its holders.
 
 use crate::{
     config::{has, has_sock_from_file, offset, socket_file_ops},
-    sock::{self, Direct, IPPROTO_TCP, Load, Probe},
+    sock::{self, Direct, IPPROTO_MPTCP, IPPROTO_TCP, Load, Probe},
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -65,12 +65,14 @@ unsafe fn report<L: Load>(
         }
         let family: u16 = L::load(sk, offset(Field::Family));
         let protocol: u16 = L::load(sk, offset(Field::Protocol));
-        if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
+        if (family != AF_INET && family != AF_INET6) || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
+        {
             return;
         }
         let mut row: HolderRow = MaybeUninit::zeroed().assume_init();
         row.cookie = cookie(sk);
         row.family = family;
+        row.protocol = protocol;
         row.state = L::load(sk, offset(Field::State));
         row.version = HOLDER_VERSION;
         row.fd = (*ctx).fd;
@@ -85,8 +87,8 @@ unsafe fn report<L: Load>(
         ];
         row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
         row.cgroup = cgroup(task);
-        if row.state == state::CLOSE {
-            fill_closed::<L>(&mut row, sk);
+        if row.state == state::CLOSE || protocol == IPPROTO_MPTCP {
+            fill_ends::<L>(&mut row, sk);
         }
         let seq = *(*ctx).meta;
         bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);
@@ -110,9 +112,9 @@ unsafe fn cgroup(task: *const u8) -> u64 {
     }
 }
 
-/// What the `tcp` iterator does not show, because a socket that is CLOSE is in no table.
+/// What the `tcp` iterator does not show: a socket in CLOSE is in no table, and an MPTCP socket is in another.
 #[inline(always)]
-unsafe fn fill_closed<L: Load>(row: &mut HolderRow, sk: *const u8) {
+unsafe fn fill_ends<L: Load>(row: &mut HolderRow, sk: *const u8) {
     // SAFETY: all-zero bytes are a valid `Record`; `L` suits `sk`, and `Probe` survives any address.
     unsafe {
         let mut record: Record = MaybeUninit::zeroed().assume_init();

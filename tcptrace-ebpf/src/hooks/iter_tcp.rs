@@ -1,4 +1,4 @@
-//! `iter/tcp`: one row for every TCP sock of a network namespace, timewait and request socks included.
+//! `iter/tcp`: one row for every TCP socket of a network namespace, including timewait and request sockets.
 
 use crate::{
     config::{has, offset},
@@ -12,7 +12,7 @@ use aya_ebpf::{
     },
 };
 use core::mem::MaybeUninit;
-use tcptrace_common::{Field, ROW_VERSION, Record, SockRow, flag, row_kind, state};
+use tcptrace_common::{Field, ROW_VERSION, Record, SockKind, SockRow, flag, state};
 
 /// `struct bpf_iter__tcp`.
 #[repr(C)]
@@ -78,7 +78,7 @@ unsafe fn fill_timewait(row: &mut SockRow, sock: *const u8) -> bool {
         if timewait.is_null() {
             return false;
         }
-        row.kind = row_kind::TIMEWAIT;
+        row.kind = SockKind::Timewait as u8;
         row.state = Direct::load(timewait, offset(Field::TwSubstate));
         row.expires_jiffies = Direct::load(timewait, offset(Field::TwTimer) + offset(Field::TimerExpires));
         if has(Field::TwEntryStamp) {
@@ -96,7 +96,7 @@ unsafe fn fill_request(row: &mut SockRow, sock: *const u8) -> bool {
         if request.is_null() {
             return false;
         }
-        row.kind = row_kind::REQUEST;
+        row.kind = SockKind::Request as u8;
         row.state = state::SYN_RECV;
         row.expires_jiffies = Direct::load(request, offset(Field::ReqTimer) + offset(Field::TimerExpires));
         let listener: *const u8 = Direct::load(sock, offset(Field::Listener));
@@ -113,7 +113,7 @@ unsafe fn fill_full(row: &mut SockRow, sock: *const u8) -> bool {
         if tcp.is_null() {
             return false;
         }
-        row.kind = row_kind::FULL;
+        row.kind = SockKind::Full as u8;
         if row.state == state::LISTEN {
             row.unread = Direct::load(tcp, offset(Field::AcceptQueue));
             row.unsent = Direct::load(tcp, offset(Field::Backlog));

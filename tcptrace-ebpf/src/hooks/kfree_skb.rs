@@ -1,16 +1,14 @@
-//! `tp_btf/kfree_skb(skb, location, reason, rx_sk)`: every segment that a timewait sock handled is freed with
-//! that sock as `rx_sk` (`tcp_v4_rcv` and `tcp_v6_rcv`, Linux 6.11 on), after the substate was written.
+//! `tp_btf/kfree_skb(skb, location, reason, rx_sk)`: every segment that a timewait socket handled is freed with
+//! that socket as `rx_sk` (`tcp_v4_rcv` and `tcp_v6_rcv`, Linux 6.11 on), after the substate was written.
 
+use super::segment;
 use crate::{
     config::offset,
     emit,
     sock::{self, Direct, Load, Probe},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcptrace_common::{Field, Loss, kind, state};
-
-/// Offset of the flags in a TCP header, RFC 9293 section 3.1.
-const TCP_FLAGS: usize = 13;
+use tcptrace_common::{EventKind, Field, Loss, state};
 
 #[btf_tracepoint(function = "kfree_skb")]
 fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
@@ -18,7 +16,7 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     if sock.is_null() {
         return 0;
     }
-    // SAFETY: the verifier knows `sock` as a `struct sock`, whose head a timewait sock shares.
+    // SAFETY: the verifier knows `sock` as a `struct sock`, with which a timewait socket begins.
     let sock_state: u8 = unsafe { Direct::load(sock, offset(Field::State)) };
     if sock_state != state::TIME_WAIT {
         return 0;
@@ -27,7 +25,7 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let Some(counters) = emit::counters() else {
         return 0;
     };
-    emit::record(counters, kind::TIMEWAIT_SEGMENT, Loss::Timewait, |record| {
+    emit::record(counters, EventKind::TimewaitSegment, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, sock);
         record.cookie = sock::stored_cookie(sock);
         // SAFETY: `skb` is a `struct sk_buff`; what it points to is read by `Probe`.
@@ -35,7 +33,7 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
             record.new = Probe::load(sock, offset(Field::TwSubstate));
             let head: u64 = Direct::load(skb, offset(Field::SkbHead));
             let transport: u16 = Direct::load(skb, offset(Field::SkbTransport));
-            record.detail = Probe::load((head + u64::from(transport)) as *const u8, TCP_FLAGS);
+            record.flags = segment::flags((head + u64::from(transport)) as *const u8);
         }
     });
     0

@@ -1,4 +1,4 @@
-//! One file a hook, named after what it attaches to. A hook reports; it decides nothing.
+//! One file per hook, named after what it attaches to. A hook reports; it decides nothing.
 
 mod cookie;
 mod inet_csk_accept;
@@ -12,6 +12,7 @@ mod kfree_skb;
 mod reqsk_timer_handler;
 mod reset;
 mod returned;
+mod segment;
 mod stacks;
 mod task_rename;
 mod tcp_timewait_state_process;

@@ -5,23 +5,23 @@ use crate::{
     sock::{self, Direct},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcptrace_common::{Loss, kind};
+use tcptrace_common::{EventKind, Loss};
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    report(kind::RESET_RECEIVED, ctx.arg(0));
+    report(EventKind::ResetReceived, ctx.arg(0));
     0
 }
 
 #[btf_tracepoint(function = "tcp_send_reset")]
 fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    report(kind::RESET_SENT, ctx.arg(0));
+    report(EventKind::ResetSent, ctx.arg(0));
     0
 }
 
-/// A reset that answers a segment of no socket has none.
+/// A reset for a segment without a socket has none.
 #[inline(always)]
-fn report(kind: u8, sk: *const u8) {
+fn report(kind: EventKind, sk: *const u8) {
     if sk.is_null() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a traced function returned: the word behind its arguments, however many this kernel's function takes.
+//! The return value of a traced function: the word after its arguments, whose number depends on the kernel.
 //! (`bpf_get_func_ret` needs Linux 5.17.)
 
 use aya_ebpf::programs::FExitContext;

@@ -1,4 +1,4 @@
-//! The user stacks of `connect`, `accept` and reads, for `--stacks` alone: without it none of these is loaded.
+//! The user stacks of `connect`, `accept` and reads, for `--stacks` only: without it, none of these is loaded.
 
 use super::returned::returned;
 use crate::{
@@ -17,7 +17,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 use core::ffi::c_void;
-use tcptrace_common::{Field, STACK_BYTES, STACK_CHAIN, STACK_VERSION, stack_kind, state};
+use tcptrace_common::{Call, Field, STACK_BYTES, STACK_CHAIN, STACK_VERSION, state};
 
 /// `__USER_CS` of `arch/x86/include/asm/segment.h`.
 const USER_CS: u16 = 0x33;
@@ -36,7 +36,7 @@ fn stack_connect(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the verifier knows `sk` as a `struct sock`.
     let is_tcp = unsafe { Direct::load::<u16>(sk, offset(Field::Protocol)) } == IPPROTO_TCP;
     if is_tcp && old == i32::from(state::CLOSE) && new == i32::from(state::SYN_SENT) {
-        report(ctx.as_ptr(), stack_kind::CONNECT, sock::cookie(sk));
+        report(ctx.as_ptr(), Call::Connect, sock::cookie(sk));
     }
     0
 }
@@ -46,12 +46,12 @@ fn stack_connect(ctx: BtfTracePointContext) -> i32 {
 fn stack_accept(ctx: FExitContext) -> i32 {
     let sk = returned(&ctx, config::accept_arguments) as *const u8;
     if !sk.is_null() {
-        report(ctx.as_ptr(), stack_kind::ACCEPT, sock::cookie(sk));
+        report(ctx.as_ptr(), Call::Accept, sock::cookie(sk));
     }
     0
 }
 
-/// `tp_btf/sys_exit(regs, ret)`, where trampolines are refused: the file descriptor that `accept` returns leads to the
+/// `tp_btf/sys_exit(regs, ret)`, if trampolines are rejected: the file descriptor that `accept` returns identifies the
 /// socket.
 #[btf_tracepoint(function = "sys_exit")]
 fn stack_accept_syscall(ctx: BtfTracePointContext) -> i32 {
@@ -69,7 +69,7 @@ fn stack_accept_syscall(ctx: BtfTracePointContext) -> i32 {
         && descriptor >= 0
         && let Some(cookie) = cookie_of_file(descriptor as usize)
     {
-        report(ctx.as_ptr(), stack_kind::ACCEPT, cookie);
+        report(ctx.as_ptr(), Call::Accept, cookie);
     }
     0
 }
@@ -91,13 +91,13 @@ fn stack_read(ctx: BtfTracePointContext) -> i32 {
         )
     };
     if (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP {
-        report(ctx.as_ptr(), stack_kind::READ, sock::cookie(sk));
+        report(ctx.as_ptr(), Call::Read, sock::cookie(sk));
     }
     0
 }
 
-/// The cookie of the TCP socket that is the running task's file of this number. Another thread may have closed it and
-/// opened something else meanwhile: nothing that is read is trusted to be what it should be.
+/// The cookie of the TCP socket with this file descriptor in the current task. Another thread may have closed it and
+/// opened something else meanwhile, so nothing that is read is trusted.
 #[inline(always)]
 fn cookie_of_file(descriptor: usize) -> Option<u64> {
     // SAFETY: the helper returns the running task, the verifier checks the loads of its parts, and `Probe` survives any
@@ -119,9 +119,9 @@ fn cookie_of_file(descriptor: usize) -> Option<u64> {
     }
 }
 
-/// Sends the running task's user stack.
+/// Sends the current task's user stack.
 #[inline(always)]
-fn report(ctx: *mut c_void, kind: u8, cookie: u64) {
+fn report(ctx: *mut c_void, call: Call, cookie: u64) {
     // SAFETY: the helper returns the running task; the verifier checks the loads.
     let (task, flags, tgid, start_ns) = unsafe {
         let task: *const u8 = bpf_get_current_task_btf().cast();
@@ -147,7 +147,7 @@ fn report(ctx: *mut c_void, kind: u8, cookie: u64) {
         record.cookie = cookie;
         record.start_ns = start_ns;
         record.tgid = tgid;
-        record.kind = kind;
+        record.kind = call as u8;
         record.version = STACK_VERSION;
         record.padding = 0;
         let regs: *const u8 = bpf_task_pt_regs(task.cast_mut().cast()) as *const u8;
@@ -174,7 +174,7 @@ fn report(ctx: *mut c_void, kind: u8, cookie: u64) {
     emit::submit_stack(entry);
 }
 
-/// Copies `BYTES` from the stack, or nothing where its end is nearer than that or a page of it is not in memory.
+/// Copies `BYTES` from the stack, or nothing if the stack is shorter or a page of it is not in memory.
 #[inline(always)]
 unsafe fn copy<const BYTES: usize>(to: &mut [u8; STACK_BYTES], sp: u64) -> u16 {
     // SAFETY: no caller asks for more than there is room for; the helper fails cleanly on a bad address.

@@ -1,4 +1,4 @@
-//! `tp_btf/task_rename(task, comm)`: `exec` and `prctl(PR_SET_NAME)`. A process that owns sockets may do either and then
+//! `tp_btf/task_rename(task, comm)`: `exec` and `prctl(PR_SET_NAME)`. A process that owns sockets may do either and
 //! never touch them again.
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use aya_ebpf::{
     helpers::bpf_probe_read_kernel_str_bytes, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
-use tcptrace_common::{Field, Loss, kind};
+use tcptrace_common::{EventKind, Field, Loss};
 
 #[btf_tracepoint(function = "task_rename")]
 fn task_rename(ctx: BtfTracePointContext) -> i32 {
@@ -26,7 +26,7 @@ fn task_rename(ctx: BtfTracePointContext) -> i32 {
     let Some(counters) = emit::counters() else {
         return 0;
     };
-    emit::record(counters, kind::TASK_RENAME, Loss::Other, |record| {
+    emit::record(counters, EventKind::TaskRename, Loss::Other, |record| {
         // SAFETY: as above.
         unsafe { task::fill_from::<Direct>(record, task) };
         record.comm = [0; 16];

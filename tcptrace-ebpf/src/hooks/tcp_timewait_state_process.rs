@@ -1,21 +1,17 @@
 //! `fentry` and `fexit` of `tcp_timewait_state_process(tw, skb, th, …) → status`: each segment that a timewait
-//! sock handles, and what it does to it.
+//! socket handles, and its effect.
 
-use super::returned::returned;
+use super::{returned::returned, segment};
 use crate::{
     config::{offset, timewait_process_arguments},
     emit,
-    sock::{self, Direct, Load as _, Probe},
+    sock::{self, Direct, Load as _},
 };
 use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use tcptrace_common::{Field, Loss, how, kind};
-
-/// Offset of the flags in a TCP header, RFC 9293 section 3.1, and RST among them.
-const TCP_FLAGS: usize = 13;
-const RST: u8 = 0x04;
+use tcptrace_common::{EndCause, EventKind, Field, Loss, flag};
 
 /// `TCP_TW_RST` and `TCP_TW_SYN` of `enum tcp_tw_status`, `include/net/tcp.h`.
 const STATUS_RST: u32 = 1;
@@ -25,9 +21,12 @@ const STATUS_SYN: u32 = 3;
 fn tcp_timewait_state_process_entry(ctx: FEntryContext) -> i32 {
     if let Some(counters) = emit::counters() {
         counters.segment = ctx.arg(0);
-        // SAFETY: `Probe` survives any address.
-        let flags: u8 = unsafe { Probe::load(ctx.arg(2), TCP_FLAGS) };
-        counters.segment_how = u64::from(if flags & RST != 0 { how::RESET } else { how::OTHER });
+        let flags = segment::flags(ctx.arg(2));
+        counters.segment_how = if flags & flag::RESET != 0 {
+            EndCause::Reset
+        } else {
+            EndCause::Other
+        } as u64;
     }
     0
 }
@@ -40,18 +39,16 @@ fn tcp_timewait_state_process_exit(ctx: FExitContext) -> i32 {
     };
     let status = returned(&ctx, timewait_process_arguments) as u32;
     match status {
-        STATUS_SYN => counters.segment_how = u64::from(how::REUSED_BY_SYN),
-        STATUS_RST => counters.segment_how = u64::from(how::ANSWERED_BY_RESET),
+        STATUS_SYN => counters.segment_how = EndCause::ReusedBySyn as u64,
+        STATUS_RST => counters.segment_how = EndCause::AnsweredByReset as u64,
         _ => counters.segment = 0,
     }
-    emit::record(counters, kind::TIMEWAIT_SEGMENT, Loss::Timewait, |record| {
+    emit::record(counters, EventKind::TimewaitSegment, Loss::Timewait, |record| {
         sock::fill_ends::<Direct>(record, timewait);
         record.cookie = sock::stored_cookie(timewait);
-        // SAFETY: the verifier knows `timewait` as a `struct inet_timewait_sock`; `Probe` survives any address.
-        unsafe {
-            record.new = Direct::load(timewait, offset(Field::TwSubstate));
-            record.detail = Probe::load(ctx.arg(2), TCP_FLAGS);
-        }
+        record.flags = segment::flags(ctx.arg(2));
+        // SAFETY: the verifier knows `timewait` as a `struct inet_timewait_sock`.
+        record.new = unsafe { Direct::load(timewait, offset(Field::TwSubstate)) };
     });
     0
 }

@@ -1,11 +1,10 @@
-//! Finds rows by their socket's key. Keeps the rows' places alone: the keys are in the rows, which whoever finds one
-//! reads anyway.
+//! Finds rows by their socket's key. Stores positions only: the keys are in the rows, which a caller reads anyway.
 
-use super::table::Connection;
+use super::row::Connection;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
-/// So many places are remembered without a hash: events of one socket come in bursts, and those of a replay are
+/// Number of positions cached without a hash: events of one socket come in bursts, and those of a replay are
 /// foreseen. A power of two.
 const RECENT: usize = 64;
 
@@ -36,15 +35,15 @@ impl KeyIndex {
         self.slots.find(hash, |slot| has_key(rows, *slot, key)).copied()
     }
 
-    /// The same, and remembers it.
+    /// The same, and caches it.
     #[inline]
     pub(super) fn find(&mut self, key: u64, rows: &[Connection]) -> Option<u32> {
-        let recent = self.recent[recent_place(key)];
+        let recent = self.recent[recent_index(key)];
         if rows.get(recent as usize).is_some_and(|row| row.key == key) {
             return Some(recent);
         }
         let found = self.get(key, rows)?;
-        self.recent[recent_place(key)] = found;
+        self.recent[recent_index(key)] = found;
         Some(found)
     }
 
@@ -57,7 +56,7 @@ impl KeyIndex {
         } = self;
         let key = key_at(rows, slot);
         let hash = hasher.hash_one(key);
-        recent[recent_place(key)] = slot;
+        recent[recent_index(key)] = slot;
         match slots.find_mut(hash, |slot| has_key(rows, *slot, key)) {
             Some(known) => *known = slot,
             None => {
@@ -76,7 +75,7 @@ impl KeyIndex {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
-const fn recent_place(key: u64) -> usize {
+const fn recent_index(key: u64) -> usize {
     key as usize % RECENT
 }
 

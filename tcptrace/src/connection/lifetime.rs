@@ -1,12 +1,9 @@
-//! Whole lives: how long a connection was in each state, what it carried, which side it was. Kept beside the table's
-//! rows, and only where somebody asks for it.
+//! Lifetimes: time in each state, bytes and role of a connection. Kept separately from the table's rows, and only if
+//! requested.
 
-use super::{
-    since::Since,
-    table::{Change, Connection},
-};
+use super::change::Change;
 use crate::{
-    event::{Age, Bytes, ConnectionId, EndReason, Ends, Nanos, TcpState},
+    event::{Age, Bytes, ConnectionId, EndReason, Endpoints, Nanos, TcpState},
     owner::policy::Owner,
 };
 use serde::Serialize;
@@ -35,27 +32,27 @@ impl Role {
 /// A connection that has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lifetime {
-    /// Which.
+    /// Cookie and incarnation.
     pub id: ConnectionId,
-    /// Its ends.
-    pub ends: Ends,
+    /// The endpoints of the connection.
+    pub endpoints: Endpoints,
     /// Network namespace.
     pub netns: u32,
     /// Which side this host was. Of a connection from before the tracer: whether anything listens on its port.
     pub role: Role,
-    /// When it ended.
+    /// Time of the last transition.
     pub ended: Nanos,
     /// From the first SYN to the end.
-    pub life: Age,
+    pub total: Age,
     /// Time in each state that it was in; several stays in one are added up.
     pub spans: [Option<Age>; TcpState::COUNT],
     /// What its programs sent and the peer acknowledged, bytes; `None` where the end of the socket was not seen.
     pub sent: Option<u64>,
     /// What came for its programs in order, bytes.
     pub received: Option<u64>,
-    /// Why it ended, where the kernel's evidence tells.
+    /// Why it ended, as far as the kernel's evidence shows.
     pub reason: Option<EndReason>,
-    /// Who owned it.
+    /// The owner at the end; `None` if unknown.
     pub owner: Option<Owner>,
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
@@ -63,7 +60,7 @@ pub struct Lifetime {
 
 /// What is gathered of one row.
 #[derive(Clone, Copy, Debug, Default)]
-struct Gathered {
+struct OpenLifetime {
     spans: [u64; TcpState::COUNT],
     /// States that it was in, and those of which a stay is a lower bound: bits by [`TcpState::index`].
     visited: u16,
@@ -73,7 +70,7 @@ struct Gathered {
     fin_received: bool,
 }
 
-impl Gathered {
+impl OpenLifetime {
     const fn was_in(&self, state: TcpState) -> bool {
         self.visited & 1 << state.index() != 0
     }
@@ -91,17 +88,17 @@ impl Gathered {
     }
 }
 
-/// One entry for each slot of the table, and the lives that have ended since they were last taken.
+/// One entry for each slot of the table, and the lifetimes that have ended since they were last taken.
 #[derive(Debug, Default)]
-pub struct Lives {
-    slots: Vec<Gathered>,
+pub struct LifetimeTracker {
+    slots: Vec<OpenLifetime>,
     ended: Vec<Lifetime>,
 }
 
-impl Lives {
+impl LifetimeTracker {
     /// A row begins in `slot`.
     pub fn begin(&mut self, slot: u32) {
-        *self.entry(slot) = Gathered::default();
+        *self.entry(slot) = OpenLifetime::default();
     }
 
     /// The row in `slot` has changed its state.
@@ -129,16 +126,13 @@ impl Lives {
         gathered.fin_received = fin_received;
     }
 
-    /// The row in `slot` has ended by `change`, which has been passed. `has_listener`: whether anything listens on
-    /// its port.
-    pub fn end(&mut self, slot: u32, row: &Connection, change: &Change, has_listener: bool) {
+    /// The row in `slot` has ended by `change`, which has been passed.
+    pub fn end(&mut self, slot: u32, change: &Change) {
         let gathered = *self.entry(slot);
         if change.old == TcpState::Listen {
             return;
         }
-        let role = gathered
-            .role
-            .unwrap_or(if has_listener { Role::Server } else { Role::Client });
+        let role = gathered.role.unwrap_or(change.role);
         let was_in = |state| gathered.was_in(state);
         // The kernel counts SYN and FIN as a byte each where they are acknowledged or come in order.
         let syn = u64::from(role == Role::Client && was_in(TcpState::Established));
@@ -148,11 +142,11 @@ impl Lives {
         let overhead = syn + u64::from(fin_acknowledged);
         self.ended.push(Lifetime {
             id: change.id,
-            ends: change.ends,
+            endpoints: change.endpoints,
             netns: change.netns,
             role,
             ended: change.time,
-            life: life(row.began, change),
+            total: lifetime(change),
             spans: gathered.ages(),
             sent: gathered.bytes.map(|bytes| bytes.acked.saturating_sub(overhead)),
             received: gathered
@@ -171,23 +165,23 @@ impl Lives {
         gathered.ages()
     }
 
-    /// Hands over the lives that have ended since it was last asked.
+    /// Takes the lifetimes that have ended since the previous call.
     pub fn take(&mut self, each: impl FnMut(Lifetime)) {
         self.ended.drain(..).for_each(each);
     }
 
-    fn entry(&mut self, slot: u32) -> &mut Gathered {
+    fn entry(&mut self, slot: u32) -> &mut OpenLifetime {
         let slot = slot as usize;
         if slot >= self.slots.len() {
-            self.slots.resize(slot + 1, Gathered::default());
+            self.slots.resize(slot + 1, OpenLifetime::default());
         }
         &mut self.slots[slot]
     }
 }
 
-/// An end that nobody saw makes the whole a lower bound.
-fn life(began: Since, change: &Change) -> Age {
-    let age = began.age(change.time);
+/// An end that was not seen makes the lifetime a lower bound.
+fn lifetime(change: &Change) -> Age {
+    let age = change.began.age(change.time);
     if change.reason == Some(EndReason::Unseen) {
         Age::AtLeast(age.span())
     } else {

@@ -1,151 +1,71 @@
-//! Decides a connection's next state: (life, input, time) → what changed. Knows no clock, no output, no kernel,
+//! Decides a connection's next state: (state, input, time) → what changed. Knows no clock, no output, no kernel,
 //! and no other connection.
 
-use super::since::Since;
-use crate::event::{Age, EndReason, How, Nanos, TcpState, TimerStep};
+use super::{
+    since::Since,
+    state::{ConnectionState, PendingEnd},
+};
+use crate::event::{Age, EndCause, EndReason, EventData, Nanos, TcpState, TimerStep};
 
 /// `errno`s that `sk_err` holds when a connection ends, asm-generic/errno.h.
 mod errno {
+    pub(super) const CONNECTION_ABORTED: u32 = 103;
     pub(super) const TIMED_OUT: u32 = 110;
-    pub(super) const NETWORK_UNREACHABLE: u32 = 101;
-    pub(super) const HOST_DOWN: u32 = 112;
-    pub(super) const HOST_UNREACHABLE: u32 = 113;
+    pub(super) const CONNECTION_REFUSED: u32 = 111;
+    /// What ICMP errors are converted to (`icmp_err_convert`, `icmpv6_err_convert`), and what a missing route is:
+    /// EACCES, ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETUNREACH, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH.
+    pub(super) const UNREACHABLE: [u32; 9] = [13, 64, 71, 92, 95, 101, CONNECTION_REFUSED, 112, 113];
 }
 
-/// An end that waits for the event that explains it, for [`HOLD`] at most.
+/// What can be known about a connection from its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// A full socket closed; `otherwise` is the reason if no reset follows.
-    Close {
-        /// When.
-        at: Nanos,
-        /// The reason where nothing explains it.
-        otherwise: Option<EndReason>,
-    },
-    /// A timewait sock's timer was cancelled; a start or an expiry would explain it.
-    TimerCancelled {
-        /// When.
-        at: Nanos,
-        /// The substate then.
-        substate: TcpState,
-        /// The reason where nothing explains it, if there is one.
-        otherwise: Option<EndReason>,
-    },
-    /// A request sock's timer ran out or was cancelled; a start would mean that the SYN-ACK was sent again, the
-    /// child's ESTABLISHED that the handshake was done.
-    Request {
-        /// When.
-        at: Nanos,
-        /// The reason where nothing explains it.
-        otherwise: EndReason,
-    },
+pub struct Sight {
+    /// Events from before this time were lost, and no snapshot has made up for them yet.
+    pub lost_until: Option<Nanos>,
+    /// Whether the hooks report timewait sockets.
+    pub timewaits: bool,
 }
 
-impl Held {
-    /// When the end was reported.
-    #[must_use]
-    pub const fn at(self) -> Nanos {
-        match self {
-            Self::Close { at, .. } | Self::TimerCancelled { at, .. } | Self::Request { at, .. } => at,
-        }
+impl Sight {
+    /// Every event is seen.
+    pub const FULL: Self = Self {
+        lost_until: None,
+        timewaits: true,
+    };
+
+    /// Whether events may have been lost since `since`; several may have one time.
+    fn has_lost_since(self, since: Since) -> bool {
+        self.lost_until.is_some_and(|until| since.time() <= until)
     }
 }
 
-/// How long an end may wait. What explains it comes within microseconds on the same CPU; the rest is for a CPU
-/// that was interrupted in between.
-pub const HOLD: Nanos = Nanos::from_millis(2);
-
-/// What is remembered of one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// Its state.
-    pub state: TcpState,
-    /// Since when.
-    pub since: Since,
-    /// Whether a timewait sock stands for it.
-    pub is_timewait: bool,
-    /// Whether the file descriptor was given up.
-    pub is_orphan: bool,
-    /// Whether the peer reset it, or a reset was sent.
-    pub reset: Option<EndReason>,
-    /// An end that is not certain yet.
-    pub held: Option<Held>,
-}
-
-impl Life {
-    /// One that is in `state` since `since`.
-    #[must_use]
-    pub const fn new(state: TcpState, since: Since) -> Self {
-        Self {
-            state,
-            since,
-            is_timewait: false,
-            is_orphan: false,
-            reset: None,
-            held: None,
-        }
-    }
-}
-
-/// What a connection is told. Each comes from one event.
+/// What the state machine of one connection takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The full socket went from `old` to `new`.
-    State {
-        /// Before.
-        old: TcpState,
-        /// After.
-        new: TcpState,
-        /// `sk_err`.
-        error: u32,
-        /// Whether the peer's FIN has come.
-        fin_received: bool,
-        /// Whether no process holds the socket.
-        is_orphan: bool,
-    },
-    /// The peer sent a RST.
-    ResetReceived,
-    /// A RST was sent.
-    ResetSent,
-    /// A timewait sock took over.
-    TimewaitStart(TcpState),
-    /// No timewait sock could be made.
-    TimewaitFull,
-    /// The timewait sock handled a segment.
-    TimewaitSegment {
-        /// Substate afterwards.
-        substate: TcpState,
-        /// Whether it was a RST.
-        is_reset: bool,
-    },
-    /// The timewait sock ended.
-    TimewaitEnd {
-        /// Its last substate.
-        substate: TcpState,
-        /// How.
-        how: How,
-        /// The reason where `how` does not say.
+    /// A hook's report.
+    Event {
+        /// What was reported.
+        data: EventData,
+        /// Why a timewait sock ended, where the report is of an end that nothing explains.
         otherwise: Option<EndReason>,
-    },
-    /// The timewait sock's timer.
-    TimewaitTimer {
-        /// What happened to it.
-        step: TimerStep,
-        /// The substate then.
-        substate: TcpState,
-        /// The reason if it was an end that nothing explains.
-        otherwise: Option<EndReason>,
-        /// Where no hook shows the segments of timewait socks, when these were last looked at.
-        looked: Option<Nanos>,
+        /// Where no hook reports the segments of timewait socks: when these were polled last.
+        polled: Option<Nanos>,
     },
     /// A new request for the same four-tuple was queued.
     Superseded,
-    /// The request sock's timer.
-    RequestTimer(TimerStep),
-    /// The request sock was dropped because of a segment.
-    RequestDropped,
     /// The wait for an explanation is over.
     Release,
+}
+
+impl From<EventData> for Input {
+    #[inline(always)]
+    fn from(data: EventData) -> Self {
+        Self::Event {
+            data,
+            otherwise: None,
+            polled: None,
+        }
+    }
 }
 
 /// What became of the connection.
@@ -177,9 +97,9 @@ pub enum Outcome {
         /// The state that it was known to be in before, where it went on to `old` unseen.
         before: Option<TcpState>,
     },
-    /// It seems to have ended; [`Input::Release`] is owed [`HOLD`] later.
-    Holding,
-    /// An order of events that cannot happen; the state is now what the event says.
+    /// It seems to have ended; [`Input::Release`] is owed [`RESOLVE_WINDOW`](super::state::RESOLVE_WINDOW) later.
+    Pending,
+    /// An impossible order of events; the state is now that of the event.
     Impossible {
         /// When.
         at: Nanos,
@@ -190,86 +110,111 @@ pub enum Outcome {
     },
 }
 
-/// Applies one input. `after_loss`: events were lost that no snapshot has made up for yet, so that what was not told
-/// may have happened all the same.
+/// Applies one input. A dwell time that lost events may have cut or joined is a lower bound.
 #[must_use]
 #[inline(always)]
-pub fn step(life: &mut Life, input: Input, time: Nanos, after_loss: bool) -> Outcome {
-    match input {
-        Input::State {
+pub fn step(state: &mut ConnectionState, input: Input, time: Nanos, sight: Sight) -> Outcome {
+    let has_lost = sight.has_lost_since(state.since);
+    let mut outcome = advance(state, input, time, has_lost, sight.timewaits);
+    if let (true, Outcome::Moved { dwell, .. } | Outcome::Ended { dwell, .. }) = (has_lost, &mut outcome) {
+        *dwell = Age::AtLeast(dwell.span());
+    }
+    outcome
+}
+
+/// `has_lost`: whether events may have been lost since it entered its state, so that what was not reported may have
+/// happened all the same.
+#[inline(always)]
+fn advance(
+    state: &mut ConnectionState,
+    input: Input,
+    time: Nanos,
+    has_lost: bool,
+    sees_timewaits: bool,
+) -> Outcome {
+    let (data, otherwise, polled) = match input {
+        Input::Event {
+            data,
+            otherwise,
+            polled,
+        } => (data, otherwise, polled),
+        Input::Superseded => {
+            return match state.pending {
+                Some(PendingEnd::TimerCancelled { at, substate, .. }) => {
+                    timewait_ended(state, at, substate, EndCause::ReusedBySyn, None)
+                }
+                Some(PendingEnd::Close { .. } | PendingEnd::Request { .. }) | None => Outcome::Same,
+            };
+        }
+        Input::Release => return release(state, has_lost),
+    };
+    match data {
+        EventData::State {
             old,
             new,
             error,
             fin_received,
             is_orphan,
+            ..
         } => {
-            life.is_orphan |= is_orphan;
+            state.is_orphan |= is_orphan;
             if new == TcpState::Close {
-                close(life, old, error, fin_received, after_loss, time)
+                let closed = Closed {
+                    old,
+                    error,
+                    fin_received,
+                };
+                close(state, closed, has_lost, sees_timewaits, time)
             } else {
-                moved(life, old, new, time)
+                moved(state, old, new, time)
             }
         }
-        Input::ResetReceived => reset(life, EndReason::ResetReceived),
-        Input::ResetSent => reset(life, EndReason::ResetSent),
-        Input::TimewaitStart(substate) => timewait_start(life, substate, true, time),
-        Input::TimewaitFull => {
+        EventData::ResetReceived => reset(state, EndReason::ResetReceived, time),
+        EventData::ResetSent => reset(state, EndReason::ResetSent, time),
+        EventData::TimewaitStart(substate) => timewait_start(state, substate, true, time),
+        EventData::TimewaitFull => {
             // The socket's CLOSE follows on the same CPU; this explains it.
-            life.reset = Some(EndReason::TimewaitOverflow);
+            state.keep_clue(EndReason::TimewaitOverflow, time);
             Outcome::Same
         }
-        Input::TimewaitSegment { substate, is_reset } => {
-            timewait_segment(life, substate, is_reset, !after_loss, time)
+        EventData::TimewaitSegment { substate, is_reset } => {
+            timewait_segment(state, substate, is_reset, !has_lost, time)
         }
-        Input::TimewaitEnd {
-            substate,
-            how,
-            otherwise,
-        } => timewait_ended(life, time, substate, how, otherwise),
-        Input::TimewaitTimer {
-            step,
-            substate,
-            otherwise,
-            looked,
-        } => match step {
-            TimerStep::Start => timer_started(life, substate, looked, !after_loss, time),
+        EventData::TimewaitEnd { substate, cause } => timewait_ended(state, time, substate, cause, otherwise),
+        EventData::TimewaitTimer { step, substate } => match step {
+            TimerStep::Start => timer_started(state, substate, polled, !has_lost, time),
             TimerStep::Cancel => {
-                life.is_timewait = true;
-                life.held = Some(Held::TimerCancelled {
+                state.is_timewait = true;
+                state.pending = Some(PendingEnd::TimerCancelled {
                     at: time,
                     substate,
                     otherwise,
                 });
-                Outcome::Holding
+                Outcome::Pending
             }
-            TimerStep::Expire => timewait_ended(life, time, substate, How::Expired, otherwise),
+            TimerStep::Expire => timewait_ended(state, time, substate, EndCause::Expired, otherwise),
         },
-        Input::Superseded => match life.held {
-            Some(Held::TimerCancelled { at, substate, .. }) => {
-                timewait_ended(life, at, substate, How::ReusedBySyn, None)
-            }
-            Some(Held::Close { .. } | Held::Request { .. }) | None => Outcome::Same,
-        },
-        Input::RequestTimer(step) => request_timer(life, step, time),
-        Input::RequestDropped => hold_request(life, EndReason::HandshakeReset, time),
-        Input::Release => release(life, after_loss),
+        EventData::RequestTimer { step, .. } => request_timer(state, step, time),
+        EventData::RequestEnd => hold_request(state, EndReason::HandshakeReset, time),
+        EventData::RequestStart { .. } | EventData::Accept | EventData::TaskRename => Outcome::Same,
     }
 }
 
 #[inline(always)]
-fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome {
+fn moved(state: &mut ConnectionState, old: TcpState, new: TcpState, time: Nanos) -> Outcome {
     if old == new {
-        // Only the file descriptor was given up: the dwell goes on.
+        // Only the file descriptor was closed: the dwell time continues.
         return Outcome::Same;
     }
-    // An event that was overtaken by a newer one, or by a snapshot's row, tells nothing new.
-    if life.state == new || time < life.since.time() {
+    // An event that was overtaken by a newer one, or by a snapshot's row, adds nothing.
+    if state.tcp == new || time < state.since.time() {
         return Outcome::Same;
     }
-    let was = life.state;
-    let dwell = life.since.age(time);
-    life.state = new;
-    life.since = Since::at(time);
+    let was = state.tcp;
+    let dwell = state.since.age(time);
+    state.tcp = new;
+    state.since = Since::at(time);
+    state.clue = None;
     if was == old {
         Outcome::Moved {
             at: time,
@@ -286,110 +231,137 @@ fn moved(life: &mut Life, old: TcpState, new: TcpState, time: Nanos) -> Outcome 
     }
 }
 
-#[inline(always)]
-fn close(
-    life: &mut Life,
+/// A full socket's end.
+#[derive(Clone, Copy)]
+struct Closed {
     old: TcpState,
     error: u32,
     fin_received: bool,
-    after_loss: bool,
+}
+
+#[inline(always)]
+fn close(
+    state: &mut ConnectionState,
+    closed: Closed,
+    has_lost: bool,
+    sees_timewaits: bool,
     time: Nanos,
 ) -> Outcome {
-    if life.is_timewait {
-        // The full socket is gone, its timewait sock goes on.
+    let Closed {
+        old,
+        error,
+        fin_received,
+    } = closed;
+    if state.is_timewait {
+        // The full socket is gone, its timewait socket continues.
         return Outcome::Same;
     }
-    let known = life.state;
+    let known = state.tcp;
     if known != old {
         // Events in between were lost: how long it was in the state that it closed from is not known.
-        life.since = Since::before(time.max(life.since.time()));
+        state.since = Since::before(time.max(state.since.time()));
     }
-    let by_error = match error {
+    let clue = state.take_clue(time);
+    let reason = match error {
+        // `tcp_abort` sets it in the call that ends the socket; it may have sent a RST before.
+        errno::CONNECTION_ABORTED => Some(EndReason::Destroyed),
+        // `tcp_write_err` likewise.
         errno::TIMED_OUT => Some(EndReason::Timeout),
-        errno::NETWORK_UNREACHABLE | errno::HOST_DOWN | errno::HOST_UNREACHABLE => {
-            Some(EndReason::Unreachable)
-        }
-        _ => None,
+        _ => clue,
     };
-    let reason = by_error.or(life.reset);
-    if life.is_orphan && reason == Some(EndReason::ResetReceived) {
+    if state.is_orphan && reason == Some(EndReason::ResetReceived) {
         // `tcp_reset` runs for data that arrives after the close too, and a RST of ours answers that.
-        return hold_close(life, reason, time);
+        return hold_close(state, reason, time);
     }
     if reason.is_some() {
-        return ended(life, time, reason);
+        return ended(state, time, reason);
     }
-    if after_loss && matches!(old, TcpState::FinWait2 | TcpState::Closing) {
-        // The beginning of its timewait sock may be among what was lost. Events or a snapshot will tell.
-        life.is_timewait = true;
-        life.state = old;
-        return if known == old {
-            Outcome::Same
-        } else {
-            Outcome::Impossible {
-                at: time,
-                old: known,
-                new: old,
-            }
-        };
-    }
-    // `tcp_close` and `tcp_disconnect` set the state first and send the reset after. From these two states a
+    let is_unreachable = errno::UNREACHABLE
+        .contains(&error)
+        .then_some(EndReason::Unreachable);
+    // `tcp_close` and `tcp_disconnect` set the state first and send the reset after. From FIN_WAIT2 and CLOSING a
     // socket that got its FIN, or that nobody holds, goes to a timewait sock unless their table is full.
     match old {
+        TcpState::FinWait2 | TcpState::Closing if !sees_timewaits => {
+            let mut outcome = ended(state, time, None);
+            // A timewait sock may be in FIN_WAIT2 from now on.
+            if let (TcpState::FinWait2, Outcome::Ended { dwell, .. }) = (old, &mut outcome) {
+                *dwell = Age::AtLeast(dwell.span());
+            }
+            outcome
+        }
+        TcpState::FinWait2 | TcpState::Closing if has_lost => {
+            // The beginning of its timewait sock may have been lost. Later events or a snapshot will show.
+            state.is_timewait = true;
+            state.tcp = old;
+            if known == old {
+                Outcome::Same
+            } else {
+                Outcome::Impossible {
+                    at: time,
+                    old: known,
+                    new: old,
+                }
+            }
+        }
         TcpState::FinWait2 | TcpState::Closing => {
-            let skipped = fin_received || life.is_orphan || old == TcpState::Closing;
-            hold_close(life, skipped.then_some(EndReason::TimewaitOverflow), time)
+            let skipped = fin_received || state.is_orphan || old == TcpState::Closing;
+            hold_close(state, skipped.then_some(EndReason::TimewaitOverflow), time)
         }
+        // Nothing else ends these with an error of the network: they have given up, or an ICMP error ended the
+        // handshake. Where the error is an old one (IP_RECVERR), the owner's close ends them, with a RST of ours.
         TcpState::Established | TcpState::CloseWait | TcpState::FinWait1 | TcpState::SynRecv => {
-            hold_close(life, None, time)
+            hold_close(state, is_unreachable, time)
         }
-        TcpState::SynSent | TcpState::LastAck | TcpState::Listen | TcpState::TimeWait | TcpState::Close => {
-            ended(life, time, None)
-        }
+        // A RST would have come with the same error, and may be among what was lost.
+        TcpState::SynSent if error == errno::CONNECTION_REFUSED && has_lost => ended(state, time, None),
+        // The kernel side reports no error of a LAST_ACK whose FIN was acknowledged.
+        TcpState::SynSent | TcpState::LastAck => ended(state, time, is_unreachable),
+        TcpState::Listen | TcpState::TimeWait | TcpState::Close => ended(state, time, None),
     }
 }
 
 #[inline]
-fn hold_close(life: &mut Life, otherwise: Option<EndReason>, time: Nanos) -> Outcome {
-    life.held = Some(Held::Close { at: time, otherwise });
-    Outcome::Holding
+fn hold_close(state: &mut ConnectionState, otherwise: Option<EndReason>, time: Nanos) -> Outcome {
+    state.pending = Some(PendingEnd::Close { at: time, otherwise });
+    Outcome::Pending
 }
 
-fn reset(life: &mut Life, reason: EndReason) -> Outcome {
-    match life.held {
-        Some(Held::Close { at, .. }) => ended(life, at, Some(reason)),
-        Some(Held::TimerCancelled { .. } | Held::Request { .. }) => Outcome::Same,
-        None if life.is_timewait || life.state == TcpState::Listen => Outcome::Same,
-        None => {
-            life.reset = Some(reason);
-            Outcome::Same
-        }
+fn reset(state: &mut ConnectionState, reason: EndReason, time: Nanos) -> Outcome {
+    match state.pending {
+        Some(PendingEnd::Close { at, .. }) => return ended(state, at, Some(reason)),
+        Some(PendingEnd::TimerCancelled { .. } | PendingEnd::Request { .. }) => {}
+        None if state.is_timewait || state.tcp == TcpState::Listen => {}
+        // The answer to a SYN-ACK that fits no SYN of ours: the socket goes on (`tcp_rcv_synsent_state_process`).
+        None if state.tcp == TcpState::SynSent && reason == EndReason::ResetSent => {}
+        None => state.keep_clue(reason, time),
     }
+    Outcome::Same
 }
 
-fn timewait_start(life: &mut Life, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
-    life.is_timewait = true;
-    life.is_orphan = true;
-    life.held = None;
-    life.reset = None;
-    enter(life, substate, is_first, time)
+fn timewait_start(state: &mut ConnectionState, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
+    state.is_timewait = true;
+    state.is_orphan = true;
+    state.pending = None;
+    state.clue = None;
+    enter(state, substate, is_first, time)
 }
 
 /// Moves to `substate` unless it is there already. A timewait sock never goes back to FIN_WAIT2: an event that
 /// says so was overtaken. `is_first`: no event before this one can have told of the substate.
-fn enter(life: &mut Life, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
-    if life.state == substate || life.state == TcpState::TimeWait || time < life.since.time() {
+fn enter(state: &mut ConnectionState, substate: TcpState, is_first: bool, time: Nanos) -> Outcome {
+    if state.tcp == substate || state.tcp == TcpState::TimeWait || time < state.since.time() {
         return Outcome::Same;
     }
-    let old = life.state;
+    let old = state.tcp;
     // A timewait sock takes over from these two alone (`tcp_rcv_state_process`, `tcp_fin`: from FIN_WAIT1 a socket goes
     // to FIN_WAIT2 first, if only for a moment). From elsewhere, events in between were lost.
     let dwell = match old {
-        TcpState::FinWait2 | TcpState::Closing if is_first => life.since.age(time),
+        TcpState::FinWait2 | TcpState::Closing if is_first => state.since.age(time),
         _ => Age::AtLeast(Nanos(0)),
     };
-    life.state = substate;
-    life.since = Since::at(time);
+    state.tcp = substate;
+    state.since = Since::at(time);
     Outcome::Moved {
         at: time,
         old,
@@ -399,52 +371,52 @@ fn enter(life: &mut Life, substate: TcpState, is_first: bool, time: Nanos) -> Ou
 }
 
 fn timewait_segment(
-    life: &mut Life,
+    state: &mut ConnectionState,
     substate: TcpState,
     is_reset: bool,
     is_first: bool,
     time: Nanos,
 ) -> Outcome {
-    if let Some(Held::TimerCancelled { at, otherwise, .. }) = life.held {
-        let how = if is_reset {
-            How::Reset
+    if let Some(PendingEnd::TimerCancelled { at, otherwise, .. }) = state.pending {
+        let cause = if is_reset {
+            EndCause::Reset
         } else {
-            How::AnsweredByReset
+            EndCause::AnsweredByReset
         };
-        return timewait_ended(life, at, substate, how, otherwise);
+        return timewait_ended(state, at, substate, cause, otherwise);
     }
     // Where a timewait sock handles segments, the full socket's CLOSE was no end.
-    life.held = None;
-    life.is_timewait = true;
-    enter(life, substate, is_first, time)
+    state.pending = None;
+    state.is_timewait = true;
+    enter(state, substate, is_first, time)
 }
 
 /// A timewait sock's timer was set, or set anew. That of a sock in FIN_WAIT2 is set anew by the FIN, and by any segment
 /// after it; but only a timer that changes its slot in the wheel is seen to be. So where no hook shows the segments, the
 /// FIN may have come at any time since these were last looked at.
 fn timer_started(
-    life: &mut Life,
+    state: &mut ConnectionState,
     substate: TcpState,
-    looked: Option<Nanos>,
+    polled: Option<Nanos>,
     is_first: bool,
     time: Nanos,
 ) -> Outcome {
-    let Life {
+    let ConnectionState {
         is_timewait, since, ..
-    } = *life;
-    let mut outcome = timewait_start(life, substate, is_first, time);
+    } = *state;
+    let mut outcome = timewait_start(state, substate, is_first, time);
     if let (
         true,
-        Some(looked),
+        Some(polled),
         Outcome::Moved {
             old: TcpState::FinWait2,
             dwell,
             ..
         },
-    ) = (is_timewait, looked, &mut outcome)
+    ) = (is_timewait, polled, &mut outcome)
     {
-        *dwell = Age::AtLeast(looked.since(since.time()));
-        life.since = Since::before(time);
+        *dwell = Age::AtLeast(polled.since(since.time()));
+        state.since = Since::before(time);
     }
     outcome
 }
@@ -452,82 +424,83 @@ fn timer_started(
 /// Ends a timewait sock that was in `substate` then. Where no hook shows the segment of a late FIN, or where events were
 /// lost, this may be the first that is known of that state.
 fn timewait_ended(
-    life: &mut Life,
+    state: &mut ConnectionState,
     at: Nanos,
     substate: TcpState,
-    how: How,
+    cause: EndCause,
     otherwise: Option<EndReason>,
 ) -> Outcome {
-    let known = life.state;
+    let known = state.tcp;
     let is_late = known != substate && known != TcpState::TimeWait;
     if is_late {
-        life.state = substate;
-        life.since = Since::before(at.max(life.since.time()));
+        state.tcp = substate;
+        state.since = Since::before(at.max(state.since.time()));
     }
-    let reason = timewait_reason(life, how, otherwise);
-    let mut outcome = ended(life, at, reason);
+    let reason = timewait_reason(state, cause, otherwise);
+    let mut outcome = ended(state, at, reason);
     if let Outcome::Ended { before, .. } = &mut outcome {
         *before = is_late.then_some(known);
     }
     outcome
 }
 
-fn timewait_reason(life: &Life, how: How, otherwise: Option<EndReason>) -> Option<EndReason> {
-    let was_time_wait = life.state == TcpState::TimeWait;
-    Some(match how {
-        How::Expired if was_time_wait => EndReason::TimewaitExpired,
-        How::Expired => EndReason::FinTimeout,
-        How::Reset if was_time_wait => EndReason::TimewaitReset,
-        How::Reset => EndReason::ResetReceived,
-        How::ReusedBySyn => EndReason::TimewaitReused,
-        How::AnsweredByReset => EndReason::ResetSent,
-        How::Other => return otherwise,
+fn timewait_reason(
+    state: &ConnectionState,
+    cause: EndCause,
+    otherwise: Option<EndReason>,
+) -> Option<EndReason> {
+    let was_time_wait = state.tcp == TcpState::TimeWait;
+    Some(match cause {
+        EndCause::Expired if was_time_wait => EndReason::TimewaitExpired,
+        EndCause::Expired => EndReason::FinTimeout,
+        EndCause::Reset if was_time_wait => EndReason::TimewaitReset,
+        EndCause::Reset => EndReason::ResetReceived,
+        EndCause::ReusedBySyn => EndReason::TimewaitReused,
+        EndCause::AnsweredByReset => EndReason::ResetSent,
+        EndCause::Other => return otherwise,
     })
 }
 
-fn request_timer(life: &mut Life, step: TimerStep, time: Nanos) -> Outcome {
+fn request_timer(state: &mut ConnectionState, step: TimerStep, time: Nanos) -> Outcome {
     match step {
         TimerStep::Start => {
-            life.held = None;
+            state.pending = None;
             Outcome::Same
         }
         // Every expiry is reported as a cancel first, so the expiry's reason is the one that stays.
-        TimerStep::Cancel => hold_request(life, EndReason::HandshakeReset, time),
-        TimerStep::Expire => hold_request(life, EndReason::HandshakeAbandoned, time),
+        TimerStep::Cancel => hold_request(state, EndReason::HandshakeReset, time),
+        TimerStep::Expire => hold_request(state, EndReason::HandshakeAbandoned, time),
     }
 }
 
-fn hold_request(life: &mut Life, otherwise: EndReason, time: Nanos) -> Outcome {
-    life.held = Some(Held::Request { at: time, otherwise });
-    Outcome::Holding
+fn hold_request(state: &mut ConnectionState, otherwise: EndReason, time: Nanos) -> Outcome {
+    state.pending = Some(PendingEnd::Request { at: time, otherwise });
+    Outcome::Pending
 }
 
 /// The wait is over: nothing has explained the end. That proves something only where nothing was lost.
-fn release(life: &mut Life, after_loss: bool) -> Outcome {
-    let mut outcome = match life.held {
+fn release(state: &mut ConnectionState, has_lost: bool) -> Outcome {
+    let proven = |reason: Option<EndReason>| reason.filter(|_| !has_lost);
+    match state.pending {
         None => Outcome::Same,
-        Some(Held::Close { at, otherwise }) => ended(life, at, otherwise),
-        Some(Held::TimerCancelled {
+        Some(PendingEnd::Close { at, otherwise }) => ended(state, at, proven(otherwise)),
+        Some(PendingEnd::TimerCancelled {
             at,
             substate,
             otherwise,
-        }) => timewait_ended(life, at, substate, How::Other, otherwise),
-        Some(Held::Request { at, otherwise }) => ended(life, at, Some(otherwise)),
-    };
-    if let (true, Outcome::Ended { dwell, .. }) = (after_loss, &mut outcome) {
-        *dwell = Age::AtLeast(dwell.span());
+        }) => timewait_ended(state, at, substate, EndCause::Other, proven(otherwise)),
+        Some(PendingEnd::Request { at, otherwise }) => ended(state, at, proven(Some(otherwise))),
     }
-    outcome
 }
 
 #[inline]
-fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
-    let old = life.state;
-    let at = at.max(life.since.time());
-    let dwell = life.since.age(at);
-    life.held = None;
-    life.state = TcpState::Close;
-    life.since = Since::at(at);
+fn ended(state: &mut ConnectionState, at: Nanos, reason: Option<EndReason>) -> Outcome {
+    let old = state.tcp;
+    let at = at.max(state.since.time());
+    let dwell = state.since.age(at);
+    state.pending = None;
+    state.tcp = TcpState::Close;
+    state.since = Since::at(at);
     Outcome::Ended {
         at,
         old,
@@ -538,394 +511,4 @@ fn ended(life: &mut Life, at: Nanos, reason: Option<EndReason>) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, TimeWait};
-    use proptest::prelude::*;
-
-    const fn at(millis: u64) -> Nanos {
-        Nanos::from_millis(millis)
-    }
-
-    fn state(old: TcpState, new: TcpState) -> Input {
-        Input::State {
-            old,
-            new,
-            error: 0,
-            fin_received: false,
-            is_orphan: false,
-        }
-    }
-
-    fn open() -> Life {
-        Life::new(Established, Since::at(at(0)))
-    }
-
-    fn run(life: &mut Life, inputs: &[(u64, Input)]) -> Vec<Outcome> {
-        inputs
-            .iter()
-            .map(|(millis, input)| step(life, *input, at(*millis), false))
-            .filter(|outcome| !matches!(outcome, Outcome::Same | Outcome::Holding))
-            .collect()
-    }
-
-    fn path(outcomes: &[Outcome]) -> Vec<(TcpState, u64)> {
-        outcomes
-            .iter()
-            .filter_map(|outcome| match outcome {
-                Outcome::Moved { new, dwell, .. } => Some((*new, dwell.span().0 / 1_000_000)),
-                Outcome::Ended { dwell, .. } => Some((TcpState::Close, dwell.span().0 / 1_000_000)),
-                Outcome::Same | Outcome::Holding | Outcome::Impossible { .. } => None,
-            })
-            .collect()
-    }
-
-    fn reason(outcomes: &[Outcome]) -> Option<EndReason> {
-        outcomes.iter().find_map(|outcome| match outcome {
-            Outcome::Ended { reason, .. } => *reason,
-            _ => None,
-        })
-    }
-
-    const OTHERWISE: Option<EndReason> = Some(EndReason::Purged);
-
-    fn timer(step: TimerStep, substate: TcpState) -> Input {
-        Input::TimewaitTimer {
-            step,
-            substate,
-            otherwise: OTHERWISE,
-            looked: None,
-        }
-    }
-
-    #[test]
-    fn an_active_close_keeps_fin_wait2_through_the_timewait_sock() {
-        let outcomes = run(
-            &mut open(),
-            &[
-                (10, state(Established, FinWait1)),
-                (11, state(FinWait1, FinWait2)),
-                (11, timer(TimerStep::Start, FinWait2)),
-                (11, state(FinWait2, TcpState::Close)),
-                (
-                    1011,
-                    Input::TimewaitSegment {
-                        substate: TimeWait,
-                        is_reset: false,
-                    },
-                ),
-                (61_500, timer(TimerStep::Cancel, TimeWait)),
-                (61_500, timer(TimerStep::Expire, TimeWait)),
-            ],
-        );
-        assert_eq!(
-            path(&outcomes),
-            [
-                (FinWait1, 10),
-                (FinWait2, 1),
-                (TimeWait, 1000),
-                (TcpState::Close, 60_489)
-            ]
-        );
-        assert_eq!(reason(&outcomes), Some(EndReason::TimewaitExpired));
-    }
-
-    #[test]
-    fn a_restarted_timer_is_no_end() {
-        let mut life = Life::new(TimeWait, Since::at(at(0)));
-        let outcomes = run(
-            &mut life,
-            &[
-                (5000, timer(TimerStep::Cancel, TimeWait)),
-                (5000, timer(TimerStep::Start, TimeWait)),
-                (5003, Input::Release),
-                (65_000, timer(TimerStep::Cancel, TimeWait)),
-                (65_000, timer(TimerStep::Expire, TimeWait)),
-            ],
-        );
-        assert_eq!(path(&outcomes), [(TcpState::Close, 65_000)]);
-    }
-
-    #[test]
-    fn a_late_fin_that_no_hook_showed_is_told_at_the_end() {
-        for explanation in [
-            timer(TimerStep::Expire, TimeWait),
-            Input::Superseded,
-            Input::Release,
-        ] {
-            let mut life = Life::new(FinWait2, Since::at(at(0)));
-            life.is_timewait = true;
-            let outcomes = run(
-                &mut life,
-                &[(100, timer(TimerStep::Cancel, TimeWait)), (100, explanation)],
-            );
-            let expected = Outcome::Ended {
-                at: at(100),
-                old: TimeWait,
-                dwell: Age::AtLeast(at(0)),
-                reason: reason(&outcomes),
-                before: Some(FinWait2),
-            };
-            assert_eq!(outcomes, [expected]);
-            assert_ne!(reason(&outcomes), Some(EndReason::FinTimeout));
-        }
-    }
-
-    #[test]
-    fn a_reset_in_time_wait_is_told_from_a_taken_over_one() {
-        let begin = || {
-            let mut life = Life::new(TimeWait, Since::at(at(0)));
-            life.is_timewait = true;
-            life
-        };
-        let cancelled = (10, timer(TimerStep::Cancel, TimeWait));
-        let by_reset = Input::TimewaitSegment {
-            substate: TimeWait,
-            is_reset: true,
-        };
-        assert_eq!(
-            reason(&run(&mut begin(), &[cancelled, (10, by_reset)])),
-            Some(EndReason::TimewaitReset)
-        );
-        assert_eq!(
-            reason(&run(&mut begin(), &[cancelled, (10, Input::Superseded)])),
-            Some(EndReason::TimewaitReused)
-        );
-        assert_eq!(
-            reason(&run(&mut begin(), &[cancelled, (12, Input::Release)])),
-            OTHERWISE
-        );
-    }
-
-    #[test]
-    fn a_full_timewait_table_is_an_overflow() {
-        let mut life = Life::new(Closing, Since::at(at(0)));
-        let outcomes = run(
-            &mut life,
-            &[(4, state(Closing, TcpState::Close)), (7, Input::Release)],
-        );
-        assert_eq!(path(&outcomes), [(TcpState::Close, 4)]);
-        assert_eq!(reason(&outcomes), Some(EndReason::TimewaitOverflow));
-    }
-
-    #[test]
-    fn a_reset_that_is_sent_after_the_close_explains_it() {
-        let outcomes = run(
-            &mut open(),
-            &[
-                (4, state(Established, TcpState::Close)),
-                (4, Input::ResetSent),
-                (7, Input::Release),
-            ],
-        );
-        assert_eq!(outcomes.len(), 1);
-        assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
-    }
-
-    #[test]
-    fn data_after_the_close_is_answered_by_a_reset_of_ours() {
-        let mut life = Life::new(FinWait1, Since::at(at(0)));
-        life.is_orphan = true;
-        let outcomes = run(
-            &mut life,
-            &[
-                (4, Input::ResetReceived),
-                (4, state(FinWait1, TcpState::Close)),
-                (4, Input::ResetSent),
-                (7, Input::Release),
-            ],
-        );
-        assert_eq!(reason(&outcomes), Some(EndReason::ResetSent));
-    }
-
-    #[test]
-    fn a_timewait_sock_whose_beginning_was_lost_is_not_taken_for_an_overflow() {
-        let mut life = Life::new(FinWait2, Since::at(at(0)));
-        let closed = Input::State {
-            old: FinWait2,
-            new: TcpState::Close,
-            error: 0,
-            fin_received: true,
-            is_orphan: true,
-        };
-        assert_eq!(step(&mut life, closed, at(5), true), Outcome::Same);
-        assert!(life.is_timewait);
-    }
-
-    #[test]
-    fn a_dwell_across_lost_events_is_a_lower_bound() {
-        let is_lower_bound = |known: TcpState, input: Input| {
-            let mut life = Life::new(known, Since::at(at(0)));
-            match step(&mut life, input, at(5), true) {
-                Outcome::Moved { dwell, .. } | Outcome::Ended { dwell, .. } => !dwell.is_exact(),
-                Outcome::Same | Outcome::Holding | Outcome::Impossible { .. } => false,
-            }
-        };
-        let segment = Input::TimewaitSegment {
-            substate: TimeWait,
-            is_reset: false,
-        };
-        assert!(is_lower_bound(Established, Input::TimewaitStart(TimeWait)));
-        assert!(is_lower_bound(FinWait1, Input::TimewaitStart(FinWait2)));
-        assert!(!is_lower_bound(FinWait2, Input::TimewaitStart(TimeWait)));
-        assert!(is_lower_bound(FinWait2, segment));
-        assert!(is_lower_bound(FinWait2, timer(TimerStep::Start, TimeWait)));
-        assert!(is_lower_bound(CloseWait, state(LastAck, TcpState::Close)));
-    }
-
-    #[test]
-    fn the_end_of_a_timewait_sock_is_no_end_of_fin_wait1() {
-        for end in [
-            Input::TimewaitEnd {
-                substate: TimeWait,
-                how: How::ReusedBySyn,
-                otherwise: None,
-            },
-            timer(TimerStep::Expire, TimeWait),
-        ] {
-            let mut life = Life::new(FinWait1, Since::at(at(0)));
-            let outcome = step(&mut life, end, at(1049), true);
-            let expected = Outcome::Ended {
-                at: at(1049),
-                old: TimeWait,
-                dwell: Age::AtLeast(at(0)),
-                reason: reason(&[outcome]),
-                before: Some(FinWait1),
-            };
-            assert_eq!(outcome, expected);
-        }
-    }
-
-    #[test]
-    fn an_end_that_was_not_explained_proves_nothing_after_a_loss() {
-        for after_loss in [false, true] {
-            let mut life = Life::new(SynRecv, Since::at(at(0)));
-            let expired = Input::RequestTimer(TimerStep::Expire);
-            assert_eq!(step(&mut life, expired, at(5), after_loss), Outcome::Holding);
-            let outcome = step(&mut life, Input::Release, at(7), after_loss);
-            let Outcome::Ended { dwell, .. } = outcome else {
-                panic!("{outcome:?}");
-            };
-            assert_eq!((dwell.span(), dwell.is_exact()), (at(5), !after_loss));
-        }
-    }
-
-    #[test]
-    fn giving_up_the_descriptor_does_not_restart_the_dwell() {
-        let mut life = Life::new(LastAck, Since::at(at(0)));
-        let outcomes = run(
-            &mut life,
-            &[(5, state(LastAck, LastAck)), (9, state(LastAck, TcpState::Close))],
-        );
-        assert_eq!(path(&outcomes), [(TcpState::Close, 9)]);
-    }
-
-    #[test]
-    fn an_abandoned_handshake_is_told_from_a_reset_one() {
-        let begin = || Life::new(SynRecv, Since::at(at(0)));
-        let gave_up = [
-            (1000, Input::RequestTimer(TimerStep::Cancel)),
-            (1000, Input::RequestTimer(TimerStep::Expire)),
-            (1000, Input::RequestTimer(TimerStep::Start)),
-            (3000, Input::RequestTimer(TimerStep::Cancel)),
-            (3000, Input::RequestTimer(TimerStep::Expire)),
-            (3002, Input::Release),
-        ];
-        let outcomes = run(&mut begin(), &gave_up);
-        assert_eq!(path(&outcomes), [(TcpState::Close, 3000)]);
-        assert_eq!(reason(&outcomes), Some(EndReason::HandshakeAbandoned));
-        let reset = [(9, Input::RequestTimer(TimerStep::Cancel)), (11, Input::Release)];
-        assert_eq!(
-            reason(&run(&mut begin(), &reset)),
-            Some(EndReason::HandshakeReset)
-        );
-    }
-
-    #[test]
-    fn an_impossible_order_is_said_and_the_event_believed() {
-        let mut life = Life::new(CloseWait, Since::at(at(0)));
-        let outcome = step(&mut life, state(Established, FinWait1), at(5), false);
-        assert_eq!(
-            outcome,
-            Outcome::Impossible {
-                at: at(5),
-                old: CloseWait,
-                new: FinWait1
-            }
-        );
-        assert_eq!(life.state, FinWait1);
-    }
-
-    fn any_state() -> impl Strategy<Value = TcpState> {
-        (0..TcpState::COUNT).prop_map(|index| TcpState::ALL[index])
-    }
-
-    fn any_input() -> impl Strategy<Value = Input> {
-        let step = prop_oneof![
-            Just(TimerStep::Start),
-            Just(TimerStep::Cancel),
-            Just(TimerStep::Expire)
-        ];
-        prop_oneof![
-            (any_state(), any_state(), any::<bool>(), any::<bool>(),).prop_map(
-                |(old, new, fin_received, is_orphan)| Input::State {
-                    old,
-                    new,
-                    error: 0,
-                    fin_received,
-                    is_orphan,
-                }
-            ),
-            Just(Input::ResetReceived),
-            Just(Input::ResetSent),
-            Just(Input::TimewaitFull),
-            Just(Input::Superseded),
-            Just(Input::RequestDropped),
-            Just(Input::Release),
-            any::<bool>().prop_map(|is_reset| Input::TimewaitSegment {
-                substate: TimeWait,
-                is_reset
-            }),
-            step.prop_map(|step| Input::TimewaitTimer {
-                step,
-                substate: TimeWait,
-                otherwise: OTHERWISE,
-                looked: None,
-            }),
-            Just(Input::RequestTimer(TimerStep::Start)),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn any_order_of_inputs_keeps_the_state_and_the_time_in_step(
-            inputs in proptest::collection::vec((any_input(), 0u64..50), 1..60),
-            after_loss: bool,
-        ) {
-            let mut life = open();
-            let mut millis = 0;
-            for (input, gap) in inputs {
-                millis += gap;
-                let known = life.state;
-                let outcome = step(&mut life, input, at(millis), after_loss);
-                match outcome {
-                    Outcome::Moved { old, new, at: when, .. } => {
-                        prop_assert_eq!(old, known);
-                        prop_assert_eq!(new, life.state);
-                        prop_assert!(old != new);
-                        prop_assert!(when <= at(millis));
-                    }
-                    Outcome::Ended { old, at: when, before, .. } => {
-                        prop_assert_eq!(before.unwrap_or(old), known);
-                        prop_assert!(when <= at(millis));
-                        prop_assert_eq!(life.held, None);
-                    }
-                    Outcome::Holding => prop_assert!(life.held.is_some()),
-                    Outcome::Same => prop_assert_eq!(known, life.state),
-                    Outcome::Impossible { old, .. } => prop_assert_eq!(old, known),
-                }
-                prop_assert!(life.since.time() <= at(millis));
-            }
-        }
-    }
-}
+mod tests;

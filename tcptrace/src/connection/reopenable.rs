@@ -1,11 +1,11 @@
-//! Remembers sockets that were closed with their descriptor still open: `connect` may open them again under the
-//! same cookie, and their incarnations are counted on.
+//! Remembers sockets whose connection ended while their descriptor stayed open: `connect` may open them again under the
+//! same cookie, with the next incarnation.
 
 use crate::event::ConnectionId;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
-/// How many are remembered; the oldest is forgotten first.
+/// Number of sockets kept; the oldest is dropped first.
 const CAPACITY: usize = 8_192;
 
 /// The last incarnation of each.

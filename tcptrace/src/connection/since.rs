@@ -1,4 +1,4 @@
-//! When something began, in one word. Knows no clock.
+//! When a state began, exactly or as a bound, in one word. Reads no clock.
 
 use crate::event::{Age, Nanos};
 
@@ -27,6 +27,26 @@ impl Since {
     #[must_use]
     pub const fn is_exact(self) -> bool {
         self.0 < WAS_THERE
+    }
+
+    /// The later of two.
+    #[must_use]
+    pub const fn max(self, other: Self) -> Self {
+        if self.time().0 < other.time().0 {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// The same where events until `until` were lost: what began before was not seen whole.
+    #[must_use]
+    pub const fn unless_lost(self, until: Nanos) -> Self {
+        if self.time().0 <= until.0 {
+            Self::before(self.time())
+        } else {
+            self
+        }
     }
 
     /// How long it has lasted at `now`.

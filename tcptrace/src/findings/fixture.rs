@@ -1,9 +1,9 @@
 //! Scenes for the tests of rules, put together in a line or two.
 
-use super::scene::{Descriptors, Owner, Process, Scene, Socket, Space};
+use super::scene::{Descriptors, Netns, Owner, Process, Scene, Socket};
 use crate::{
-    decode::SockKind,
-    event::{Age, Ends, Nanos, ProcessKey, TcpState},
+    event::{Age, Endpoints, Nanos, ProcessKey, TcpState},
+    socket::{Flow, SockKind},
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,9 +22,9 @@ pub(crate) fn key(pid: u32) -> ProcessKey {
 pub(crate) fn scene() -> Scene {
     Scene {
         watched: Nanos::from_secs(10),
-        spaces: vec![Space {
+        spaces: vec![Netns {
             netns: NETNS,
-            ..Space::default()
+            ..Netns::default()
         }],
         ..Scene::default()
     }
@@ -50,17 +50,19 @@ impl Scene {
     /// Adds `count` sockets like this one, their remote ports and cookies counted up.
     pub(crate) fn add(&mut self, count: u16, socket: &Socket) {
         for index in 0..count {
-            let ends = &socket.ends;
-            let remote_port = ends.remote_port.wrapping_add(index);
+            let endpoints = &socket.endpoints;
+            let remote_port = endpoints.remote_port.wrapping_add(index);
             self.sockets.push(Socket {
                 cookie: self.sockets.len() as u64 + 1,
-                ends: Ends::new((ends.local(), ends.local_port), (ends.remote(), remote_port)),
+                endpoints: Endpoints::new(
+                    (endpoints.local(), endpoints.local_port),
+                    (endpoints.remote(), remote_port),
+                ),
                 ..socket.clone()
             });
         }
     }
 
-    /// Sets a setting.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.spaces[0].sysctls.insert(name.to_owned(), value.to_owned());
     }
@@ -85,8 +87,9 @@ pub(crate) fn socket(
         (end.ip(), end.port())
     };
     Socket {
+        is_asked_for: true,
         cookie: 0,
-        ends: Ends::new(parse(local), parse(remote)),
+        endpoints: Endpoints::new(parse(local), parse(remote)),
         netns: NETNS,
         kind: SockKind::Full,
         state,
@@ -101,6 +104,12 @@ pub(crate) fn socket(
         unsent: Some(0),
         is_orphan: Some(owner.is_none()),
         is_kernel_socket: false,
+        flow: Flow::default(),
+        peer: None,
+        sharers: Vec::new(),
+        accepted_by: None,
+        is_unheld: false,
+        left_close_wait: false,
         error: 0,
     }
 }

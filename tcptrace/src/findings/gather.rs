@@ -1,34 +1,62 @@
-//! The sockets and processes of a scene: from rows of a snapshot, as far as there is one, or else from the engine's
-//! table. Pure.
+//! The sockets and processes of a scene, from the rows of a snapshot or, without one, from the engine's table. Pure.
 
-use super::scene::{Owner, Process, Socket};
+use super::{
+    history::History,
+    peers::{Half, Peers},
+    scene::{Asked, Owner, Peer, Process, Socket},
+};
 use crate::{
-    connection::{kept_age, table::Connection},
-    decode::{Holder, Row, SockKind},
+    connection::{kernel_age, row::Connection},
     engine::Engine,
     event::{Age, Nanos, ProcessKey, TcpState},
-    filter::{Filter, Subject},
+    filter::{Filter, FilterInput},
     owner::{opened::Opened, policy::Evidence, processes::comm_text},
-    view,
+    socket::{Flow, Holder, Row, SockKind},
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Sockets, and the processes that they name.
 #[derive(Debug, Default)]
-pub struct Gathered {
-    /// Every socket.
+pub struct GatheredSockets {
+    /// All sockets of the network namespaces read.
     pub sockets: Vec<Socket>,
     /// Those who own them.
     pub processes: Vec<Process>,
-    places: HashMap<ProcessKey, usize>,
+    locations: HashMap<ProcessKey, usize>,
 }
 
-/// From a snapshot and a scan that has noticed its listeners, which know the queues and descriptors; the engine, where one has watched, knows ages
-/// and who left a TIME_WAIT.
+/// The result of a snapshot.
+#[derive(Debug)]
+pub struct Look {
+    /// The selected sockets.
+    pub rows: Vec<Row>,
+    /// All other listeners, as context.
+    pub listeners: Vec<Row>,
+    /// Who has them open, of a scan that has noticed the listeners.
+    pub opened: Opened,
+    /// The peers of half-closed connections, including sockets that are not selected.
+    pub peers: Peers,
+    /// Whether every process could be looked into.
+    pub sees_all: bool,
+    /// The processes with TCP sockets that the filter wants; `None` where it wants all.
+    pub processes: Option<HashSet<ProcessKey>>,
+}
+
+/// From a look, which knows the queues and descriptors; the engine, where one has watched, knows ages and who left a
+/// TIME_WAIT, and the history which sockets were reset in CLOSE_WAIT.
 #[must_use]
-pub fn of_rows(rows: &[Row], opened: &Opened, engine: Option<&Engine>, now: Nanos) -> Gathered {
-    let mut gathered = Gathered::default();
-    for row in rows {
+pub fn of_look(look: &Look, engine: Option<&Engine>, history: &History, now: Nanos) -> GatheredSockets {
+    let Look {
+        rows,
+        listeners,
+        opened,
+        peers,
+        sees_all,
+        ..
+    } = look;
+    let mut gathered = GatheredSockets::default();
+    let wanted = rows.iter().map(|row| (row, true));
+    for (row, is_asked_for) in wanted.chain(listeners.iter().map(|row| (row, false))) {
         let known = engine.and_then(|engine| {
             let slot = engine.table.slot_of_cookie(row.sock.cookie)?;
             engine.table.row(slot)
@@ -40,11 +68,36 @@ pub fn of_rows(rows: &[Row], opened: &Opened, engine: Option<&Engine>, now: Nano
                 is_guess: evidence == Evidence::Listener,
             }
         });
-        let owner = by_scan.or_else(|| gathered.owner_of(known?, engine?));
-        let fds = gathered.fds(opened.holders(row.sock.cookie), owner);
-        gathered.sockets.push(Socket {
+        let seen = known
+            .zip(engine)
+            .and_then(|(known, engine)| gathered.owner_of(known, engine));
+        // Who was seen with a socket that nobody has any more comes before whose listener it came to.
+        let owner = match (by_scan, seen) {
+            (Some(guess), Some(seen)) if guess.is_guess => Some(seen),
+            _ => by_scan.or(seen),
+        };
+        let holders = opened.holders(row.sock.cookie);
+        let fds = gathered.fds(holders, owner);
+        let (mut sharers, mut accepted_by) = (Vec::new(), None);
+        if row.state == TcpState::CloseWait {
+            sharers = gathered.sharers(holders, owner);
+            accepted_by = opened
+                .accepted_elsewhere(row)
+                .map(|listener| gathered.process(listener.process, &comm_text(&listener.comm)));
+        }
+        let peer = peers.of(row.netns, &row.endpoints).map(|half| {
+            let holder = Opened::chosen(opened.holders(half.cookie));
+            Peer {
+                state: half.state,
+                process: holder.map(|holder| gathered.process(holder.process, &comm_text(&holder.comm))),
+                is_open: half.is_open,
+            }
+        });
+        let is_kernel_socket = opened.is_kernel_s(row);
+        let socket = Socket {
+            is_asked_for,
             cookie: row.sock.cookie,
-            ends: row.ends,
+            endpoints: row.endpoints,
             netns: row.netns,
             kind: row.kind,
             state: row.state,
@@ -55,71 +108,89 @@ pub fn of_rows(rows: &[Row], opened: &Opened, engine: Option<&Engine>, now: Nano
             quiet: row.idle,
             owner,
             fds,
-            unread: (row.kind == SockKind::Full).then_some(row.unread),
-            unsent: (row.kind == SockKind::Full).then_some(row.unsent),
+            unread: has_queues(row).then_some(row.unread),
+            unsent: has_queues(row).then_some(row.unsent),
             is_orphan: Some(row.is_orphan),
-            is_kernel_socket: row.is_kernel_socket,
+            is_kernel_socket,
+            flow: row.flow,
+            peer,
+            sharers,
+            accepted_by,
+            is_unheld: *sees_all
+                && row.kind == SockKind::Full
+                && !row.is_orphan
+                && !is_kernel_socket
+                && opened.holders(row.sock.cookie).is_empty(),
+            left_close_wait: false,
             error: 0,
-        });
-    }
-    for holders in opened.closed() {
-        let Some(chosen) = Opened::chosen(holders) else {
-            continue;
         };
-        let process = gathered.process(chosen.process, &comm_text(&chosen.comm));
-        let owner = Owner {
-            process,
-            is_guess: false,
-        };
-        let fds = gathered.fds(holders, Some(owner));
-        let closed = closed(chosen.cookie, chosen.ends, chosen.netns, owner);
-        gathered.sockets.push(Socket {
-            fds,
-            error: chosen.error,
-            ..closed
-        });
+        gathered.sockets.push(socket);
     }
+    gathered.add_closed(opened, history, now);
     gathered
 }
 
 /// From the table alone, as of a recording: queues and descriptors are not known. Listeners are kept whatever the
 /// filter, since they say what came to them.
 #[must_use]
-pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
-    let mut gathered = Gathered::default();
-    let is_wanted = |row: &&Connection| {
-        let subject = Subject {
-            ends: &row.ends,
+pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter) -> GatheredSockets {
+    let mut gathered = GatheredSockets::default();
+    let is_wanted = |row: &Connection| {
+        let subject = FilterInput {
+            endpoints: &row.endpoints,
             netns: row.netns,
-            states: &[row.life.state],
+            states: &[row.state.tcp],
             owner: None,
         };
-        row.is_tcp()
-            && (row.life.state == TcpState::Listen
-                || (filter.accepts_ends(&subject)
-                    && view::wanted_process(engine, row.owner, row.id().cookie, filter).is_some()))
+        filter.accepts_ends(&subject)
+            && engine
+                .accepted_process(row.owner, row.id().cookie, filter)
+                .is_some()
     };
-    for row in engine.table.iter().filter(is_wanted) {
-        let kind = match row.life.state {
-            _ if row.life.is_timewait => SockKind::Timewait,
+    let peers = peers_of(engine);
+    for row in engine.table.iter().filter(|row| row.is_tcp()) {
+        let is_asked_for = is_wanted(row);
+        if !is_asked_for && row.state.tcp != TcpState::Listen {
+            continue;
+        }
+        let kind = match row.state.tcp {
+            _ if row.state.is_timewait => SockKind::Timewait,
             TcpState::SynRecv => SockKind::Request,
             _ => SockKind::Full,
         };
         let owner = gathered.owner_of(row, engine);
+        let peer = peers.of(row.netns, &row.endpoints).map(|half| {
+            let slot = engine.table.slot_of_cookie(half.cookie);
+            let row = slot.and_then(|slot| engine.table.row(slot));
+            Peer {
+                state: half.state,
+                process: row
+                    .and_then(|row| gathered.owner_of(row, engine))
+                    .map(|owner| owner.process),
+                is_open: half.is_open,
+            }
+        });
         gathered.sockets.push(Socket {
+            is_asked_for,
             cookie: row.id().cookie,
-            ends: row.ends,
+            endpoints: row.endpoints,
             netns: row.netns,
             kind,
-            state: row.life.state,
-            age: Some(row.life.since.age(now)),
+            state: row.state.tcp,
+            age: Some(row.state.since.age(now)),
             quiet: None,
             owner,
             fds: Vec::new(),
             unread: None,
             unsent: None,
-            is_orphan: row.life.is_orphan.then_some(true),
+            is_orphan: row.state.is_orphan.then_some(true),
             is_kernel_socket: row.is_kernel_socket,
+            flow: Flow::default(),
+            peer,
+            sharers: Vec::new(),
+            accepted_by: None,
+            is_unheld: false,
+            left_close_wait: false,
             error: 0,
         });
     }
@@ -127,8 +198,8 @@ pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
         let Some(process) = engine.table.processes.get(held.process) else {
             continue;
         };
-        let subject = Subject {
-            ends: &held.ends,
+        let subject = FilterInput {
+            endpoints: &held.endpoints,
             netns: held.netns,
             states: &[TcpState::Close],
             owner: Some(process),
@@ -141,17 +212,72 @@ pub fn of_engine(engine: &Engine, now: Nanos, filter: &Filter) -> Gathered {
             process,
             is_guess: false,
         };
-        gathered
-            .sockets
-            .push(closed(held.cookie, held.ends, held.netns, owner));
+        let ended = history.ended(held.cookie, now);
+        gathered.sockets.push(Socket {
+            left_close_wait: ended.is_some_and(|ended| ended.left_close_wait.is_some()),
+            age: ended.map(|ended| ended.age),
+            ..closed(held.cookie, held.endpoints, held.netns, owner)
+        });
     }
     gathered
 }
 
-impl Gathered {
+/// What a filter asks for; `None` where that is everything. `processes` are those that it wants beside those that the
+/// engine knows, `None` where it wants all.
+#[must_use]
+pub fn asked(
+    filter: &Filter,
+    mut processes: Option<HashSet<ProcessKey>>,
+    engine: Option<&Engine>,
+) -> Option<Asked> {
+    if *filter == Filter::default() {
+        return None;
+    }
+    if let (Some(processes), Some(engine)) = (&mut processes, engine) {
+        let wanted = engine.table.processes.iter();
+        processes.extend(
+            wanted
+                .filter(|process| filter.accepts_process(&(*process).into()))
+                .map(|process| process.key),
+        );
+    }
+    Some(Asked {
+        processes,
+        is_part: filter.is_narrower_than_netns(),
+        changes: engine.map_or(0, |engine| engine.shown().changes()),
+    })
+}
+
+impl GatheredSockets {
+    /// Those that are CLOSE and open, which have no row.
+    fn add_closed(&mut self, opened: &Opened, history: &History, now: Nanos) {
+        for holders in opened.closed() {
+            let Some(chosen) = Opened::chosen(holders) else {
+                continue;
+            };
+            let process = self.process(chosen.process, &comm_text(&chosen.comm));
+            let owner = Owner {
+                process,
+                is_guess: false,
+            };
+            let fds = self.fds(holders, Some(owner));
+            let ended = history.ended(chosen.cookie, now);
+            let closed = closed(chosen.cookie, chosen.endpoints, chosen.netns, owner);
+            self.sockets.push(Socket {
+                fds,
+                error: chosen.error,
+                // `tcp_reset` sets EPIPE in CLOSE_WAIT and in no other state (net/ipv4/tcp_input.c, Linux 6.18).
+                left_close_wait: ended.is_some_and(|ended| ended.left_close_wait.is_some())
+                    || chosen.error == libc::EPIPE.unsigned_abs(),
+                age: ended.map(|ended| ended.age),
+                ..closed
+            });
+        }
+    }
+
     /// The place of a process in the list.
     fn process(&mut self, key: ProcessKey, comm: &str) -> usize {
-        *self.places.entry(key).or_insert_with(|| {
+        *self.locations.entry(key).or_insert_with(|| {
             self.processes.push(Process {
                 key,
                 comm: comm.to_owned(),
@@ -170,6 +296,17 @@ impl Gathered {
         })
     }
 
+    /// The holders of a socket other than its owner.
+    fn sharers(&mut self, holders: &[Holder], owner: Option<Owner>) -> Vec<usize> {
+        // Sorted by process: a descriptor more of the same follows at once.
+        let of_each = holders.chunk_by(|a, b| a.process == b.process);
+        let mut sharers: Vec<usize> = of_each
+            .map(|group| self.process(group[0].process, &comm_text(&group[0].comm)))
+            .collect();
+        sharers.retain(|process| owner.is_none_or(|owner| owner.process != *process));
+        sharers
+    }
+
     fn fds(&self, holders: &[Holder], owner: Option<Owner>) -> Vec<u32> {
         let owner = owner
             .and_then(|owner| self.processes.get(owner.process))
@@ -182,10 +319,22 @@ impl Gathered {
     }
 }
 
-fn closed(cookie: u64, ends: crate::event::Ends, netns: u32, owner: Owner) -> Socket {
+fn peers_of(engine: &Engine) -> Peers {
+    let half = |row: &Connection| Half {
+        cookie: row.id().cookie,
+        state: row.state.tcp,
+        is_open: row.may_be_held(),
+    };
+    let is_connected = |row: &&Connection| row.is_tcp() && row.state.tcp != TcpState::Listen;
+    let connected = || engine.table.iter().filter(is_connected);
+    Peers::find(|| connected().map(|row| (row.netns, row.endpoints, half(row))))
+}
+
+fn closed(cookie: u64, endpoints: crate::event::Endpoints, netns: u32, owner: Owner) -> Socket {
     Socket {
+        is_asked_for: true,
         cookie,
-        ends,
+        endpoints,
         netns,
         kind: SockKind::Full,
         state: TcpState::Close,
@@ -197,16 +346,28 @@ fn closed(cookie: u64, ends: crate::event::Ends, netns: u32, owner: Owner) -> So
         unsent: None,
         is_orphan: Some(false),
         is_kernel_socket: false,
+        flow: Flow::default(),
+        peer: None,
+        sharers: Vec::new(),
+        accepted_by: None,
+        is_unheld: false,
+        left_close_wait: false,
         error: 0,
     }
 }
 
 fn age_of(row: &Connection, state: TcpState, now: Nanos) -> Option<Age> {
-    (row.life.state == state).then(|| row.life.since.age(now))
+    (row.state.tcp == state).then(|| row.state.since.age(now))
+}
+
+/// Whether the queues of the row are the program's. What an MPTCP socket has not delivered, or not sent, is not in those of
+/// its paths.
+const fn has_queues(row: &Row) -> bool {
+    matches!(row.kind, SockKind::Full) && (matches!(row.state, TcpState::Listen) || !row.is_kernel_socket)
 }
 
 fn kept(row: &Row, now: Nanos) -> Option<Age> {
-    Some(kept_age::entered(row)?.age(now))
+    Some(kernel_age::entered(row)?.age(now))
 }
 
 /// An exact age before a lower bound, of two bounds the higher.

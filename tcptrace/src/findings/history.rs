@@ -1,10 +1,11 @@
-//! What happened while it was watched, by process, destination and listener: counts of changes, and how many sockets
-//! there were from second to second. Bounded. Is handed changes, the engine and the time; knows no clock.
+//! What changed during a watch, by process, destination and listener: counts of changes, and numbers of sockets from
+//! second to second. Bounded. Receives changes, the engine and the time; reads no clock.
 
 use crate::{
-    connection::{lifetime::Role, table::Change},
+    connection::{change::Change, lifetime::Role, row::Connection, since::Since},
     engine::Engine,
-    event::{Age, EndReason, Nanos, ProcessKey, TcpState},
+    event::{Age, EndReason, Endpoints, Nanos, ProcessKey, TcpState},
+    filter::{Filter, FilterInput},
     findings::slope::Slope,
     owner::policy::Owner,
     stats::totals,
@@ -16,13 +17,16 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 /// Samples are this far apart, at least.
 const SAMPLE_EVERY: Nanos = Nanos::from_secs(1);
 
-/// The last so many are kept: growth is that of the last four minutes.
+/// Number of samples kept: growth is that of the last four minutes.
 const SAMPLES: usize = 256;
 
-/// Processes, destinations and listeners kept, each; what comes later is not told apart.
+/// Processes, destinations, pools and listeners kept, each; later ones are not distinguished.
 const KEYS: usize = 8_192;
 
-/// A `connect` that fails within this time was answered by nobody: no segment was sent.
+/// A CLOSE_WAIT younger than this is normal for any service, and not counted as growth.
+pub const SETTLED: Nanos = Nanos::from_secs(2);
+
+/// A `connect` that fails within this time had no answer: no segment was sent.
 const AT_ONCE: Nanos = Nanos::from_millis(1);
 
 /// How many there were, at successive times.
@@ -32,7 +36,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Adds a sample; the oldest is forgotten where there are many.
+    /// Adds a sample; beyond the limit, the oldest is dropped.
     pub fn push(&mut self, now: Nanos, count: u64) {
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
@@ -40,13 +44,29 @@ impl Series {
         self.samples.push_back((now, count));
     }
 
-    /// The latest.
+    /// The greatest value; 0 if there is none.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.samples.iter().map(|(_, count)| *count).max().unwrap_or(0)
+    }
+
+    /// The latest value; 0 if there is none.
     #[must_use]
     pub fn latest(&self) -> u64 {
         self.samples.back().map_or(0, |(_, count)| *count)
     }
 
-    /// Growth per minute; `None` where the samples are too few.
+    /// The same with one more from each of these times on.
+    #[must_use]
+    pub fn with(&self, times: &[Nanos]) -> Self {
+        let more = |sample: Nanos| times.iter().filter(|time| **time <= sample).count() as u64;
+        let add = |(time, count): &(Nanos, u64)| (*time, count + more(*time));
+        Self {
+            samples: self.samples.iter().map(add).collect(),
+        }
+    }
+
+    /// Growth per minute up to the latest sample; `None` where the samples are too few.
     #[must_use]
     pub fn per_minute(&self) -> Option<Slope> {
         let (first, _) = self.samples.front()?;
@@ -58,16 +78,18 @@ impl Series {
                 (seconds / 60.0, super::Figure::figure(*count))
             })
             .collect();
-        Slope::through(&points)
+        Slope::of_counts(&points)
     }
 }
 
-/// Of one process.
+/// What changed in one process during the watch.
 #[derive(Clone, Debug, Default)]
 pub struct OfProcess {
-    /// Its sockets in CLOSE_WAIT.
+    /// Its sockets that have been in CLOSE_WAIT for [`SETTLED`], from that long after the beginning on: by then those
+    /// that were there before have been for as long, too.
     pub close_wait: Series,
-    /// How long its finished CLOSE_WAITs lasted, nanoseconds; `None` before the first. Lower bounds are none.
+    /// How long its CLOSE_WAITs lasted that the program closed, nanoseconds; `None` before the first. Lower bounds are
+    /// none.
     pub close_wait_dwells: Option<Histogram<u64>>,
     /// Timewait socks that it left.
     pub time_waits: u64,
@@ -80,11 +102,11 @@ pub struct OfProcess {
 pub struct Destination {
     /// Network namespace.
     pub netns: u32,
-    /// From here.
+    /// The local address.
     pub local: IpAddr,
-    /// To here.
+    /// The remote address.
     pub remote: IpAddr,
-    /// And this port.
+    /// The remote port.
     pub port: u16,
 }
 
@@ -107,6 +129,30 @@ pub struct OfDestination {
     pub in_use: Series,
 }
 
+/// The connections that one process makes to one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// Who makes them.
+    pub process: ProcessKey,
+    /// Network namespace.
+    pub netns: u32,
+    /// The remote address.
+    pub remote: IpAddr,
+    /// The remote port.
+    pub port: u16,
+}
+
+/// What changed in one pool during the watch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OfPool {
+    /// Connections that became ESTABLISHED.
+    pub opened: u64,
+    /// Those that left it.
+    pub closed: u64,
+    /// How many there are, from second to second.
+    pub open: Series,
+}
+
 /// Of one listening port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfListener {
@@ -120,38 +166,81 @@ pub struct OfListener {
     pub abandoned: u64,
 }
 
-/// Everything.
+/// A socket that is CLOSE and still open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How long it has been CLOSE, and in CLOSE_WAIT before that.
+    pub age: Age,
+    /// When it became CLOSE, where that was seen and it had been in CLOSE_WAIT.
+    pub left_close_wait: Option<Nanos>,
+}
+
+/// Everything, of the sockets that a filter selects.
 #[derive(Debug, Default)]
 pub struct History {
+    filter: Filter,
     /// By process; `None` where the owner is not known.
     pub by_process: HashMap<Option<ProcessKey>, OfProcess>,
-    /// By destination.
+    /// Connects, failures and ports in use by destination.
     pub by_destination: HashMap<Destination, OfDestination>,
+    /// By process and where it connects to.
+    pub by_pool: HashMap<Pool, OfPool>,
     /// By namespace and port.
     pub by_listener: HashMap<(u32, u16), OfListener>,
     /// How TIME_WAITs ended.
     pub time_wait_ends: HashMap<EndReason, u64>,
-    batch: Vec<Change>,
+    /// By cookie: sockets that left CLOSE_WAIT otherwise than by a close, and when; and those that were CLOSE before the
+    /// watch. Since when they have been what they are, with CLOSE_WAIT.
+    ended: HashMap<u64, (Since, Option<Nanos>)>,
+    began: Option<Nanos>,
     next_sample: Nanos,
 }
 
 impl History {
-    /// Takes a change, to be counted by [`Self::sort`]: while it is reported, the engine is not at hand.
-    pub fn take(&mut self, change: &Change) {
-        self.batch.push(*change);
+    /// An empty one of the sockets that `filter` selects by anything but their owners: everything is counted by
+    /// process, and a socket's owner may become known later.
+    #[must_use]
+    pub fn of(filter: &Filter) -> Self {
+        Self {
+            filter: filter.clone(),
+            ..Self::default()
+        }
     }
 
-    /// Counts the changes taken, and a sample where one is due at `now`.
-    pub fn sort(&mut self, engine: &Engine, now: Nanos) {
-        let batch = std::mem::take(&mut self.batch);
-        for change in &batch {
-            self.count(change, engine);
+    fn selects(&self, endpoints: &Endpoints, netns: u32, states: &[TcpState]) -> bool {
+        self.filter.accepts_ends(&FilterInput {
+            endpoints,
+            netns,
+            states,
+            owner: None,
+        })
+    }
+
+    /// Counts the changes of the engine's present batch.
+    pub fn count(&mut self, engine: &Engine) {
+        for change in engine.batch() {
+            if self.selects(&change.endpoints, change.netns, &[change.old, change.new]) {
+                self.count_change(change, engine);
+            }
         }
-        self.batch = batch;
-        self.batch.clear();
-        if now >= self.next_sample {
-            self.next_sample = now.plus(SAMPLE_EVERY);
-            self.sample(engine, now);
+    }
+
+    /// Takes the samples that are due at `now`.
+    pub fn sample(&mut self, engine: &Engine, now: Nanos) {
+        if self.began.is_none() {
+            for closed in engine.holders.closed() {
+                self.ended.insert(closed.cookie, (Since::before(now), None));
+            }
+        }
+        let began = *self.began.get_or_insert(now);
+        // Where nothing was taken for a while, as in a recording of a quiet host, the counts did not change.
+        let kept = Nanos(SAMPLE_EVERY.0 * SAMPLES as u64);
+        let latest = Nanos(now.0.saturating_sub(kept.0));
+        self.next_sample = self.next_sample.max(latest).max(began);
+        while self.next_sample <= now {
+            let settles = self.next_sample.since(began) >= SETTLED;
+            self.take_sample(engine, self.next_sample, settles);
+            self.next_sample = self.next_sample.plus(SAMPLE_EVERY);
         }
     }
 
@@ -161,19 +250,46 @@ impl History {
         self.by_process.get(&Some(key))
     }
 
-    fn count(&mut self, change: &Change, engine: &Engine) {
+    /// What is known of a socket that is CLOSE.
+    #[must_use]
+    pub fn ended(&self, cookie: u64, now: Nanos) -> Option<Ended> {
+        let (since, left_close_wait) = *self.ended.get(&cookie)?;
+        Some(Ended {
+            age: since.age(now),
+            left_close_wait,
+        })
+    }
+
+    fn count_change(&mut self, change: &Change, engine: &Engine) {
         let process = process(change.owner, engine);
         if change.old == TcpState::TimeWait
             && let Some(reason) = change.reason
         {
             *self.time_wait_ends.entry(reason).or_default() += 1;
         }
+        // Only the program's own closes count: a reset ends a leaked socket too.
         if change.old == TcpState::CloseWait
+            && change.new == TcpState::LastAck
             && let Some(Age::Exact(dwell)) = change.dwell
             && let Some(of) = entry(&mut self.by_process, process)
         {
             let dwells = of.close_wait_dwells.get_or_insert_with(totals::empty);
             dwells.saturating_record(dwell.0);
+        }
+        // Whether the program still has it open is known at the end.
+        if change.old == TcpState::CloseWait
+            && change.new == TcpState::Close
+            && change.reason != Some(EndReason::ResetSent)
+            && let Some(dwell) = change.dwell
+            && self.ended.len() < KEYS
+        {
+            let entered = Nanos(change.time.0.saturating_sub(dwell.span().0));
+            let since = if dwell.is_exact() {
+                Since::at(entered)
+            } else {
+                Since::before(entered)
+            };
+            self.ended.insert(change.id.cookie, (since, Some(change.time)));
         }
         if change.new == TcpState::TimeWait
             && let Some(of) = entry(&mut self.by_process, process)
@@ -188,6 +304,7 @@ impl History {
             of.resets_sent += 1;
         }
         self.count_connect(change, process);
+        self.count_pool(change, process);
         self.count_handshake(change);
     }
 
@@ -199,9 +316,9 @@ impl History {
         }
         let destination = Destination {
             netns: change.netns,
-            local: change.ends.local(),
-            remote: change.ends.remote(),
-            port: change.ends.remote_port,
+            local: change.endpoints.local(),
+            remote: change.endpoints.remote(),
+            port: change.endpoints.remote_port,
         };
         let Some(of) = entry(&mut self.by_destination, destination) else {
             return;
@@ -219,8 +336,28 @@ impl History {
             // (net/ipv4/tcp_ipv4.c, Linux 6.18).
             Some(_) | None => {
                 let at_once = change.dwell.is_some_and(|dwell| dwell.span() < AT_ONCE);
-                of.without_port += u64::from(at_once && change.ends.local_port == 0);
+                of.without_port += u64::from(at_once && change.endpoints.local_port == 0);
             }
+        }
+    }
+
+    fn count_pool(&mut self, change: &Change, process: Option<ProcessKey>) {
+        let (opens, closes) = (
+            change.new == TcpState::Established,
+            change.old == TcpState::Established,
+        );
+        let Some(process) = process.filter(|_| change.role == Role::Client && (opens || closes)) else {
+            return;
+        };
+        let pool = Pool {
+            process,
+            netns: change.netns,
+            remote: change.endpoints.remote(),
+            port: change.endpoints.remote_port,
+        };
+        if let Some(of) = entry(&mut self.by_pool, pool) {
+            of.opened += u64::from(opens);
+            of.closed += u64::from(closes);
         }
     }
 
@@ -229,51 +366,75 @@ impl History {
             return;
         }
         let begins = change.new == TcpState::SynRecv;
-        let ends = change.old == TcpState::SynRecv;
+        let is_end = change.old == TcpState::SynRecv;
         let by_cookie = change.by_syn_cookie && change.new == TcpState::Established;
-        if !begins && !ends && !by_cookie {
+        if !begins && !is_end && !by_cookie {
             return;
         }
-        let key = (change.netns, change.ends.local_port);
+        let key = (change.netns, change.endpoints.local_port);
         let Some(of) = entry(&mut self.by_listener, key) else {
             return;
         };
         of.begun += u64::from(begins);
         of.by_cookie += u64::from(by_cookie);
-        if ends {
+        if is_end {
             of.done += u64::from(change.new == TcpState::Established);
             of.abandoned += u64::from(change.reason == Some(EndReason::HandshakeAbandoned));
         }
     }
 
-    fn sample(&mut self, engine: &Engine, now: Nanos) {
+    fn take_sample(&mut self, engine: &Engine, now: Nanos, settles: bool) {
         let mut close_wait: HashMap<Option<ProcessKey>, u64> = HashMap::new();
         let mut in_use: HashMap<Destination, u64> = HashMap::new();
-        for row in engine.table.iter() {
-            if row.life.state == TcpState::CloseWait {
+        let mut open: HashMap<Pool, u64> = HashMap::new();
+        let is_selected = |row: &&Connection| self.selects(&row.endpoints, row.netns, &[row.state.tcp]);
+        for row in engine.table.iter().filter(is_selected) {
+            if row.state.tcp == TcpState::CloseWait && row.state.since.age(now).span() >= SETTLED {
                 *close_wait.entry(process(row.owner, engine)).or_default() += 1;
+            }
+            if row.state.tcp == TcpState::Established
+                && let Some(process) = process(row.owner, engine)
+            {
+                let pool = Pool {
+                    process,
+                    netns: row.netns,
+                    remote: row.endpoints.remote(),
+                    port: row.endpoints.remote_port,
+                };
+                if self.by_pool.contains_key(&pool) {
+                    *open.entry(pool).or_default() += 1;
+                }
             }
             let destination = Destination {
                 netns: row.netns,
-                local: row.ends.local(),
-                remote: row.ends.remote(),
-                port: row.ends.remote_port,
+                local: row.endpoints.local(),
+                remote: row.endpoints.remote(),
+                port: row.endpoints.remote_port,
             };
             if self.by_destination.contains_key(&destination) {
                 *in_use.entry(destination).or_default() += 1;
             }
         }
-        for (key, of) in &mut self.by_process {
-            let count = close_wait.remove(key).unwrap_or(0);
-            of.close_wait.push(now, count);
+        if settles {
+            self.sample_close_wait(close_wait, now);
         }
-        for (key, count) in close_wait {
-            if let Some(of) = entry(&mut self.by_process, key) {
-                of.close_wait.push(now, count);
-            }
+        for (key, of) in &mut self.by_pool {
+            of.open.push(now, open.get(key).copied().unwrap_or(0));
         }
         for (key, of) in &mut self.by_destination {
             of.in_use.push(now, in_use.get(key).copied().unwrap_or(0));
+        }
+    }
+
+    fn sample_close_wait(&mut self, mut counts: HashMap<Option<ProcessKey>, u64>, now: Nanos) {
+        for (key, of) in &mut self.by_process {
+            let count = counts.remove(key).unwrap_or(0);
+            of.close_wait.push(now, count);
+        }
+        for (key, count) in counts {
+            if let Some(of) = entry(&mut self.by_process, key) {
+                of.close_wait.push(now, count);
+            }
         }
     }
 }
@@ -290,3 +451,6 @@ fn process(owner: Option<Owner>, engine: &Engine) -> Option<ProcessKey> {
     let process = engine.table.processes.get(owner?.process)?;
     Some(process.key)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,43 +1,50 @@
-//! Which sockets in CLOSE_WAIT their programs have forgotten: past which age, of which process, growing how fast, until
-//! when. Pure.
+//! Leaked sockets in CLOSE_WAIT: their threshold, process, growth, and the time until descriptors run out. Pure.
 
 use super::{
-    scene::{Process, Scene, Socket},
-    slope::Slope,
+    ages::Ages,
+    growth::Growth,
+    history::SETTLED,
+    scene::{InFlight, Process, Scene, Socket},
     verdict::Verdict,
 };
-use crate::event::{Nanos, ProcessKey, TcpState};
+use crate::{
+    connection::sides::Sides,
+    event::{Age, Nanos, ProcessKey, TcpState},
+};
 use hashbrown::{HashMap, HashSet};
-use serde::Serialize;
 use std::{
     cmp::Reverse,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 /// A CLOSE_WAIT as old as this is a leak, where nothing better is known.
 pub const DEFAULT_THRESHOLD: Nanos = Nanos::from_secs(60);
 
-/// So many of a process's own CLOSE_WAITs must have ended before its habit is known.
+/// Number of a process's own CLOSE_WAITs that must have ended before a threshold is learned.
 const ENOUGH: u64 = 50;
 
 /// What is learned is never less than this.
 const LEAST: Nanos = Nanos::from_secs(5);
 
-/// A peer that was heard within this time still takes what the program sends: the connection is half closed, and in
-/// use.
+/// A program that has sent something within this time, to a peer that was heard within it, still uses its half.
 const IN_USE: Nanos = Nanos::from_secs(10);
+
+/// Number of other holders that are named.
+const SHARERS: usize = 4;
+
+/// From this number on, sockets of a process that were reset in CLOSE_WAIT at an unknown time count as leaked.
+const UNDATED: usize = 10;
 
 /// From which age on a CLOSE_WAIT is a leak, and how that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threshold {
-    /// The user has said it.
+    /// Given by the user (`--older-than`).
     Given(Nanos),
     /// Too little is known of the process.
     Default(Nanos),
-    /// The process's own habit: ten times what 99 of 100 took, twice the longest, at least five seconds.
+    /// Learned: ten times the 99th percentile of the process, twice the longest, at least five seconds.
     Learned {
-        /// The age.
+        /// The threshold derived from the finished stays.
         threshold: Nanos,
         /// How many have ended.
         finished: u64,
@@ -72,7 +79,7 @@ impl Threshold {
         }
     }
 
-    /// The age.
+    /// The age from which a CLOSE_WAIT counts as leaked.
     #[must_use]
     pub const fn age(self) -> Nanos {
         match self {
@@ -91,32 +98,13 @@ impl Threshold {
     }
 }
 
-/// One forgotten socket.
+/// A leaked socket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Leaked<'a> {
-    /// Which.
+    /// The socket in CLOSE_WAIT, or reset in it.
     pub socket: &'a Socket,
-    /// Why.
+    /// Why it is in that state.
     pub verdict: Verdict,
-}
-
-/// Where growth was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Basis {
-    /// By counting from second to second.
-    Watched,
-    /// By the ages of those that are there, of which none has left.
-    Ages,
-}
-
-/// How fast a process's forgotten sockets become more.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Growth {
-    /// Sockets a minute.
-    pub per_minute: Slope,
-    /// Where it was seen.
-    pub basis: Basis,
 }
 
 /// Where leaked connections come from, or go to.
@@ -126,7 +114,7 @@ pub struct Endpoint {
     pub end: SocketAddr,
     /// Whether this host accepted them.
     pub is_accepted: bool,
-    /// How many.
+    /// Number of leaked sockets.
     pub count: usize,
     /// The address that most of them are with.
     pub peer: IpAddr,
@@ -134,26 +122,81 @@ pub struct Endpoint {
     pub other_peers: usize,
 }
 
-/// A process and the sockets that it has forgotten.
+/// A process and its leaked sockets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leak<'a> {
     /// Whose; `None` where no owner is known.
     pub process: Option<&'a Process>,
+    /// Whether it is a guess: the process owns their listener, and none has them open.
+    pub is_guess: bool,
+    /// Other processes that have some of them open too, those with most first.
+    pub sharers: Vec<&'a Process>,
+    /// Who has accepted those that were inherited.
+    pub accepted_by: Option<&'a Process>,
     /// The sockets, oldest first; never empty.
     pub sockets: Vec<Leaked<'a>>,
     /// How many more it has in CLOSE_WAIT that are younger.
     pub younger: usize,
     /// From which age on.
     pub threshold: Threshold,
-    /// Growth, where it can be told.
+    /// Growth, if it can be determined.
     pub growth: Option<Growth>,
     /// Time until it has no descriptor left, at this growth.
     pub exhausted_in: Option<Nanos>,
     /// Where they come from, most first.
     pub endpoints: Vec<Endpoint>,
+    /// Where those may be that no process has open.
+    pub in_flight: &'a [InFlight],
 }
 
 impl Leak<'_> {
+    /// Whether most of them were accepted.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        let count = |is_accepted: bool| -> usize {
+            let of = self.endpoints.iter().filter(|of| of.is_accepted == is_accepted);
+            of.map(|endpoint| endpoint.count).sum()
+        };
+        count(true) > count(false)
+    }
+
+    /// Names the processes that also have them open; `None` if there are none.
+    #[must_use]
+    pub fn shared(&self) -> Option<String> {
+        let named: Vec<String> = self
+            .sharers
+            .iter()
+            .take(SHARERS)
+            .map(|process| format!("{} ({})", process.comm, process.key.pid))
+            .collect();
+        let more = match self.sharers.len().checked_sub(SHARERS) {
+            Some(more @ 1..) => format!(" and {more} more"),
+            Some(0) | None => String::new(),
+        };
+        (!named.is_empty()).then(|| format!("also open in {}{more}", named.join(", ")))
+    }
+
+    /// How many were reset in CLOSE_WAIT, and are CLOSE.
+    #[must_use]
+    pub fn reset(&self) -> usize {
+        self.sockets
+            .iter()
+            .filter(|leaked| leaked.verdict == Verdict::Reset)
+            .count()
+    }
+
+    /// The process as the subject of a finding.
+    #[must_use]
+    pub fn subject(&self) -> super::Subject {
+        self.process
+            .map_or(super::Subject::Host, |process| super::Subject::Process {
+                is_guess: self.is_guess,
+                pid: process.key.pid,
+                start_ns: process.key.start_ns,
+                comm: process.comm.clone(),
+            })
+    }
+
     /// How old the oldest is, at least.
     #[must_use]
     pub fn oldest(&self) -> Nanos {
@@ -181,55 +224,103 @@ impl Leak<'_> {
     }
 }
 
-/// Every process that has forgotten sockets, the one with most first.
+/// The sockets of one process that its peers have closed.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    /// Whose; `None` where no owner is known.
+    pub(super) process: Option<&'a Process>,
+    /// Whether it is only known to own their listener, though they were accepted.
+    pub(super) is_guess: bool,
+    /// Those in CLOSE_WAIT, and those that were reset in it and are open.
+    pub(super) sockets: Vec<&'a Socket>,
+    /// The age from which they count as leaked.
+    pub(super) threshold: Threshold,
+}
+
+/// Every process with sockets that their peers have closed, in any order.
+pub(super) fn groups(scene: &Scene) -> Vec<Group<'_>> {
+    let mut by_owner: HashMap<(Option<usize>, bool), Vec<&Socket>> = HashMap::new();
+    for socket in &scene.sockets {
+        let is_closed = socket.state == TcpState::Close && socket.left_close_wait;
+        if (socket.state == TcpState::CloseWait || is_closed) && !socket.is_kernel_socket {
+            let process = socket.owner.map(|owner| owner.process);
+            let is_guess = socket.owner.is_some_and(|owner| owner.is_guess);
+            let key = (process, is_guess && socket.accepted() != Some(false));
+            by_owner.entry(key).or_default().push(socket);
+        }
+    }
+    by_owner
+        .into_iter()
+        .map(|((process, is_guess), sockets)| {
+            let process = process.and_then(|at| scene.processes.get(at));
+            Group {
+                process,
+                is_guess,
+                sockets,
+                threshold: Threshold::of(scene, process.map(|process| process.key)),
+            }
+        })
+        .collect()
+}
+
+/// Every process with leaked sockets, the one with most first.
 #[must_use]
 pub fn leaks(scene: &Scene) -> Vec<Leak<'_>> {
     let listening = scene.listening();
-    let mut by_process: HashMap<Option<usize>, Vec<&Socket>> = HashMap::new();
-    for socket in scene.in_state(TcpState::CloseWait) {
-        if !socket.is_kernel_socket {
-            let process = socket.owner.map(|owner| owner.process);
-            by_process.entry(process).or_default().push(socket);
-        }
-    }
-    let mut leaks: Vec<Leak<'_>> = by_process
-        .into_iter()
-        .filter_map(|(process, sockets)| {
-            let process = process.and_then(|at| scene.processes.get(at));
-            leak(scene, process, &sockets, &listening)
-        })
+    let mut leaks: Vec<Leak<'_>> = groups(scene)
+        .iter()
+        .filter_map(|group| leak(scene, group, &listening))
         .collect();
     leaks.sort_by_key(|leak| {
         let pid = leak.process.map(|process| process.key.pid);
-        (Reverse(leak.sockets.len()), Reverse(leak.oldest()), pid)
+        (
+            Reverse(leak.sockets.len()),
+            Reverse(leak.oldest()),
+            pid,
+            leak.is_guess,
+        )
     });
     leaks
 }
 
-fn leak<'a>(
-    scene: &Scene,
-    process: Option<&'a Process>,
-    all: &[&'a Socket],
-    listening: &HashSet<(u32, u16)>,
-) -> Option<Leak<'a>> {
-    let threshold = Threshold::of(scene, process.map(|process| process.key));
-    let mut sockets: Vec<Leaked<'a>> = all
+fn leak<'a>(scene: &'a Scene, group: &Group<'a>, listening: &HashSet<(u32, u16)>) -> Option<Leak<'a>> {
+    let Group {
+        process, threshold, ..
+    } = *group;
+    let undated = group.sockets.iter().filter(|socket| is_undated(socket)).count();
+    let mut sockets: Vec<Leaked<'a>> = group
+        .sockets
         .iter()
-        .filter(|socket| is_forgotten(socket, threshold.age()))
+        .filter(|socket| {
+            is_old(socket, threshold.age())
+                || (is_undated(socket) && (undated >= UNDATED || socket.span() >= LEAST))
+        })
         .map(|socket| Leaked {
             socket,
-            verdict: Verdict::of(socket.unread, socket.accepted()),
+            verdict: Verdict::on(socket, Scene::came_in(socket, listening)),
         })
+        .filter(|leaked| leaked.verdict.is_forgotten())
         .collect();
     if sockets.is_empty() {
         return None;
     }
     sockets.sort_by_key(|leaked| (Reverse(leaked.socket.span()), leaked.socket.cookie));
-    let growth = growth(scene, process, &sockets);
+    let growth = growth(scene, group);
     let endpoints = endpoints(&sockets, listening);
+    let is_younger =
+        |socket: &&&Socket| socket.state == TcpState::CloseWait && socket.span() < threshold.age();
+    let is_in_flight = sockets.iter().any(|leaked| leaked.verdict == Verdict::NotHeld);
+    let accepted_by = sockets
+        .iter()
+        .filter(|leaked| leaked.verdict == Verdict::Inherited)
+        .find_map(|leaked| scene.processes.get(leaked.socket.accepted_by?));
     Some(Leak {
+        sharers: sharers(scene, &sockets),
+        accepted_by,
+        in_flight: if is_in_flight { &scene.in_flight } else { &[] },
         process,
-        younger: all.len() - sockets.len(),
+        is_guess: group.is_guess,
+        younger: group.sockets.iter().filter(is_younger).count(),
         threshold,
         growth,
         exhausted_in: exhausted_in(process, &sockets, growth),
@@ -238,70 +329,93 @@ fn leak<'a>(
     })
 }
 
-fn is_forgotten(socket: &Socket, threshold: Nanos) -> bool {
-    let is_in_use = socket.quiet.is_some_and(|quiet| quiet < IN_USE.min(threshold));
-    socket.span() >= threshold && !is_in_use
+fn sharers<'a>(scene: &'a Scene, sockets: &[Leaked<'_>]) -> Vec<&'a Process> {
+    let mut counts: HashMap<usize, usize> = HashMap::new();
+    for process in sockets.iter().flat_map(|leaked| &leaked.socket.sharers) {
+        *counts.entry(*process).or_default() += 1;
+    }
+    let mut sharers: Vec<(usize, &Process)> = counts
+        .into_iter()
+        .filter_map(|(at, count)| Some((count, scene.processes.get(at)?)))
+        .collect();
+    sharers.sort_by_key(|(count, process)| (Reverse(*count), process.key.pid));
+    sharers.into_iter().map(|(_, process)| process).collect()
 }
 
-/// By counting, where the count is sure to a quarter; else by the ages of those that are there.
-fn growth(scene: &Scene, process: Option<&Process>, sockets: &[Leaked<'_>]) -> Option<Growth> {
-    let watched = scene
-        .history
-        .of_process(process?.key)
-        .and_then(|of| of.close_wait.per_minute())
-        .map(|per_minute| Growth {
-            per_minute,
-            basis: Basis::Watched,
-        });
-    let is_sure = |growth: &Growth| growth.per_minute.error <= growth.per_minute.per_unit.abs() / 4.0;
-    if let Some(watched) = watched.filter(is_sure) {
-        return Some(watched);
-    }
-    // Oldest first: the n-th came when n were there.
-    let points: Vec<(f64, f64)> = sockets
+/// Past the threshold, and not in use.
+fn is_old(socket: &Socket, threshold: Nanos) -> bool {
+    socket.span() >= threshold && !is_in_use(socket, threshold)
+}
+
+/// A program that still sends what its peer takes has not forgotten its half. What the peer's kernel answers to probes
+/// is no use.
+pub(super) fn is_in_use(socket: &Socket, threshold: Nanos) -> bool {
+    let limit = IN_USE.min(threshold);
+    let is_heard = socket.quiet.is_some_and(|quiet| quiet < limit);
+    let sent = socket.flow.sent_ms.map(|ms| Nanos::from_millis(ms.into()));
+    is_heard && sent.is_none_or(|sent| sent < limit)
+}
+
+/// In CLOSE since before the watch.
+fn is_undated(socket: &Socket) -> bool {
+    socket.state == TcpState::Close && !socket.age.is_some_and(Age::is_exact)
+}
+
+fn growth(scene: &Scene, group: &Group<'_>) -> Option<Growth> {
+    let threshold = group.threshold.age();
+    // Of those that are CLOSE the counts know nothing: as long as they are open, they are as good as in CLOSE_WAIT.
+    let left: Vec<Nanos> = group
+        .sockets
         .iter()
-        .zip(0_u32..)
-        .map(|(leaked, index)| (-minutes(leaked.socket.span()), f64::from(index)))
+        .filter(|socket| socket.state == TcpState::Close)
+        .filter_map(|socket| scene.history.ended(socket.cookie, Nanos(0))?.left_close_wait)
         .collect();
-    let by_ages = Slope::through(&points).map(|per_minute| Growth {
-        per_minute,
-        basis: Basis::Ages,
-    });
-    by_ages.or(watched)
+    let counted = group
+        .process
+        .filter(|_| !group.is_guess)
+        .and_then(|process| scene.history.of_process(process.key))
+        .map(|of| of.close_wait.with(&left));
+    let spans = group.sockets.iter().map(|socket| socket.span());
+    let ages = Ages::new(
+        spans.clone().filter(|span| *span >= threshold),
+        spans.filter(|span| *span < threshold),
+        threshold,
+        SETTLED,
+    );
+    Growth::of(counted.as_ref(), &ages)
 }
 
 /// A connection that was never accepted takes no descriptor.
 fn exhausted_in(process: Option<&Process>, sockets: &[Leaked<'_>], growth: Option<Growth>) -> Option<Nanos> {
-    let slope = growth?.per_minute;
     let held = sockets
         .iter()
         .filter(|leaked| leaked.verdict != Verdict::NeverAccepted)
         .count();
-    let descriptors = process?.descriptors?;
-    if !slope.is_rising() || held * 2 < sockets.len() {
+    if held * 2 < sockets.len() {
         return None;
     }
-    let free = super::Figure::figure(descriptors.limit.saturating_sub(descriptors.used));
-    let left = Duration::try_from_secs_f64(free / slope.per_unit * 60.0).ok()?;
-    Some(Nanos(u64::try_from(left.as_nanos()).ok()?))
-}
-
-fn minutes(span: Nanos) -> f64 {
-    Duration::from_nanos(span.0).as_secs_f64() / 60.0
+    growth?.exhausts(process?.descriptors?)
 }
 
 fn endpoints(sockets: &[Leaked<'_>], listening: &HashSet<(u32, u16)>) -> Vec<Endpoint> {
+    // Where a listener was closed before its connections, their ports show it.
+    let sides = Sides::of(
+        sockets
+            .iter()
+            .map(|leaked| (leaked.socket.netns, &leaked.socket.endpoints)),
+    );
     let mut by_end: HashMap<(SocketAddr, bool), HashMap<IpAddr, usize>> = HashMap::new();
     for Leaked { socket, .. } in sockets {
-        let ends = &socket.ends;
-        let is_accepted = listening.contains(&(socket.netns, ends.local_port));
+        let endpoints = &socket.endpoints;
+        let is_accepted = listening.contains(&(socket.netns, endpoints.local_port))
+            || sides.is_server(socket.netns, endpoints);
         let end = if is_accepted {
-            SocketAddr::new(ends.local(), ends.local_port)
+            SocketAddr::new(endpoints.local(), endpoints.local_port)
         } else {
-            SocketAddr::new(ends.remote(), ends.remote_port)
+            SocketAddr::new(endpoints.remote(), endpoints.remote_port)
         };
         let peers = by_end.entry((end, is_accepted)).or_default();
-        *peers.entry(ends.remote()).or_default() += 1;
+        *peers.entry(endpoints.remote()).or_default() += 1;
     }
     let mut endpoints: Vec<Endpoint> = by_end
         .into_iter()
@@ -321,3 +435,6 @@ fn endpoints(sockets: &[Leaked<'_>], listening: &HashSet<(u32, u16)>) -> Vec<End
     endpoints.sort_by_key(|endpoint| (Reverse(endpoint.count), endpoint.end));
     endpoints
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
-//! The rules, one a file: each looks at a scene and says what is wrong in it. Their pages are `doctor --explain` and
+//! The rules, one per file: each evaluates a scene and returns findings. Their pages are `doctor --explain` and
 //! `docs/rules`.
 
 pub mod accept_queue_full;
 pub mod close_wait_leak;
 pub mod closing_stuck;
 pub mod connect_unanswered;
+pub mod connections_only_grow;
 pub mod ephemeral_ports;
 pub mod fin_wait1_stuck;
 pub mod fin_wait2_peers;
@@ -21,7 +22,7 @@ mod unacknowledged;
 use super::{Finding, scene::Scene};
 use std::fmt::Write as _;
 
-/// One rule.
+/// A rule: a pure function from a scene to findings, and the texts of its page.
 #[derive(Debug)]
 pub struct Rule {
     /// Its name in every output, in kebab case.
@@ -40,10 +41,11 @@ pub struct Rule {
     pub check: fn(&Scene) -> Vec<Finding>,
 }
 
-/// Every rule.
-pub static ALL: [&Rule; 15] = [
+/// Every rule, in the order in which they are listed.
+pub static ALL: [&Rule; 16] = [
     &close_wait_leak::RULE,
     &reset_not_closed::RULE,
+    &connections_only_grow::RULE,
     &accept_queue_full::RULE,
     &syn_backlog::RULE,
     &ephemeral_ports::RULE,

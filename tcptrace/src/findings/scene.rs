@@ -1,10 +1,11 @@
-//! What rules look at: every socket, who has it, the namespaces' settings and counters, and what happened while it was
-//! watched. Plain data, whether it came from a look, a watch or a recording.
+//! What rules evaluate: every socket, its holders, the settings and counters of network namespaces, and what happened while it was
+//! watched. Plain data, from a snapshot, a watch or a recording.
 
 use super::{Figure as _, history::History};
 use crate::{
-    decode::SockKind,
-    event::{Age, Ends, Nanos, ProcessKey, TcpState},
+    event::{Age, Endpoints, Nanos, ProcessKey, TcpState},
+    socket::{Flow, SockKind},
+    unseen::Unseen,
 };
 use hashbrown::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -14,38 +15,59 @@ use std::ops::RangeInclusive;
 pub struct Scene {
     /// How long was watched; zero for one look.
     pub watched: Nanos,
-    /// Every socket.
+    /// The selected sockets, and all listeners.
     pub sockets: Vec<Socket>,
     /// Those who own them.
     pub processes: Vec<Process>,
     /// The network namespaces, in order of their inode numbers.
-    pub spaces: Vec<Space>,
+    pub spaces: Vec<Netns>,
     /// What happened meanwhile.
     pub history: History,
     /// What the host's files of sysctl.conf(5) set.
     pub configured: Vec<Configured>,
-    /// From which age on a CLOSE_WAIT is a leak, where the user has said it.
+    /// Age from which a CLOSE_WAIT is a leak, if given (`--older-than`).
     pub older_than: Option<Nanos>,
+    /// What could not be seen, of what was requested.
+    pub unseen: Vec<Unseen>,
+    /// Whether it comes from a recording, which has no queues, descriptors, settings and counters.
+    pub is_recorded: bool,
+    /// What the filter selects; `None` without a filter.
+    pub asked: Option<Asked>,
+    /// Possible locations of sockets that no process has open; searched if there are leaked ones.
+    pub in_flight: Vec<InFlight>,
 }
 
-/// One socket.
+/// What a filter asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The processes that it wants; `None` where it wants all.
+    pub processes: Option<HashSet<ProcessKey>>,
+    /// Whether that is less than whole network namespaces.
+    pub is_part: bool,
+    /// Changes of state that it let pass while it was watched.
+    pub changes: u64,
+}
+
+/// A socket as rules see it: from a snapshot, or from the connection table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Socket {
-    /// Its cookie.
+    /// Whether the filter selects it: other listeners are included as context.
+    pub is_asked_for: bool,
+    /// The kernel's socket cookie; 0 if it has none.
     pub cookie: u64,
-    /// Its ends.
-    pub ends: Ends,
+    /// The local and remote endpoint.
+    pub endpoints: Endpoints,
     /// Network namespace.
     pub netns: u32,
     /// Full, timewait or request.
     pub kind: SockKind,
-    /// State.
+    /// The state; CLOSE if it was reset and is still open.
     pub state: TcpState,
     /// How long it has been in it, where that is known.
     pub age: Option<Age>,
     /// How long ago the last segment came from the peer, at least, where that is known.
     pub quiet: Option<Nanos>,
-    /// Who owns it.
+    /// The owner and its evidence; `None` if unknown.
     pub owner: Option<Owner>,
     /// The descriptors that its owner has for it.
     pub fds: Vec<u32>,
@@ -57,7 +79,21 @@ pub struct Socket {
     pub is_orphan: Option<bool>,
     /// Whether the kernel made it for itself.
     pub is_kernel_socket: bool,
-    /// Of a socket that is CLOSE and open the errno that its program has not been told yet, or 0.
+    /// What else is known of its traffic.
+    pub flow: Flow,
+    /// The other end, where it is on this host.
+    pub peer: Option<Peer>,
+    /// Other processes that have it open too, of those in CLOSE_WAIT; places in [`Scene::processes`].
+    pub sharers: Vec<usize>,
+    /// Who listens where it came in, where that is another program and nobody who has the socket; a place in
+    /// [`Scene::processes`]. Known of those in CLOSE_WAIT.
+    pub accepted_by: Option<usize>,
+    /// Whether a file has it that is no process's descriptor, as far as all were looked at.
+    pub is_unheld: bool,
+    /// Of a socket that is CLOSE and open: whether its peer had closed it before it was reset. It counts as CLOSE_WAIT,
+    /// and its age is since then.
+    pub left_close_wait: bool,
+    /// The pending error of an open socket in CLOSE, an errno, or 0.
     pub error: u32,
 }
 
@@ -81,7 +117,26 @@ impl Socket {
     /// Whether both ends are on this machine's loopback.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.ends.remote().is_loopback()
+        self.endpoints.remote().is_loopback()
+    }
+}
+
+/// The other end of a connection, on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The state of the peer's socket.
+    pub state: TcpState,
+    /// Who has it open; the place in [`Scene::processes`].
+    pub process: Option<usize>,
+    /// Whether it is open: the kernel has not closed it for want of a process.
+    pub is_open: bool,
+}
+
+impl Peer {
+    /// Whether it has only shut down its sending side, and still takes what comes.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        self.is_open && self.state == TcpState::FinWait2
     }
 }
 
@@ -99,7 +154,7 @@ pub struct Owner {
 pub struct Process {
     /// Thread group and start time.
     pub key: ProcessKey,
-    /// Its name.
+    /// Name of the process.
     pub comm: String,
     /// Its descriptors, where they were counted.
     pub descriptors: Option<Descriptors>,
@@ -128,10 +183,61 @@ impl Descriptors {
     }
 }
 
+/// A descriptor through which sockets are kept open that have none of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// PID of the process that has the Unix socket or io_uring.
+    pub pid: u32,
+    /// The process's name.
+    pub comm: String,
+    /// Its descriptor in that process.
+    pub fd: u32,
+    /// What it is.
+    pub carrier: Carrier,
+}
+
+/// What keeps sockets open without a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A Unix socket with messages that have files, of whatever kind.
+    Queue {
+        /// Number of files in the queue.
+        files: u64,
+    },
+    /// An io_uring with registered files.
+    Ring {
+        /// Number of the searched sockets in it.
+        sockets: usize,
+    },
+}
+
+impl std::fmt::Display for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            pid,
+            comm,
+            fd,
+            carrier,
+        } = self;
+        match carrier {
+            Carrier::Queue { files } => write!(
+                f,
+                "{comm} ({pid}) has {files} files queued in its Unix socket, descriptor {fd}"
+            ),
+            Carrier::Ring { sockets } => {
+                write!(
+                    f,
+                    "{comm} ({pid}) has {sockets} of them in its io_uring, descriptor {fd}"
+                )
+            }
+        }
+    }
+}
+
 /// A network namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Space {
-    /// Inode number.
+pub struct Netns {
+    /// Inode number of the network namespace.
     pub netns: u32,
     /// What it is called, where it has a name.
     pub name: Option<String>,
@@ -146,7 +252,7 @@ pub struct Space {
 /// A line of a file that sets a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
-    /// The file.
+    /// Path of the configuration file.
     pub file: String,
     /// The line, the first being 1.
     pub line: u64,
@@ -159,7 +265,7 @@ pub struct Configured {
 /// `net.ipv4.ip_local_port_range` in Documentation/networking/ip-sysctl.rst.
 const PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
-impl Space {
+impl Netns {
     /// A setting that is one number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
@@ -218,7 +324,7 @@ impl Space {
 impl Scene {
     /// The settings and counters of a namespace, where they were read.
     #[must_use]
-    pub fn space(&self, netns: u32) -> Option<&Space> {
+    pub fn space(&self, netns: u32) -> Option<&Netns> {
         let at = self
             .spaces
             .binary_search_by_key(&netns, |space| space.netns)
@@ -257,19 +363,39 @@ impl Scene {
         self.sockets.iter().filter(move |socket| socket.state == state)
     }
 
+    /// The selected sockets.
+    pub fn asked_for(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().filter(|socket| socket.is_asked_for)
+    }
+
+    /// Whether there is anything to judge: a socket, or a change, of what was asked for. A whole network namespace can
+    /// be judged without.
+    #[must_use]
+    pub fn has_matched(&self) -> bool {
+        self.asked
+            .as_ref()
+            .is_none_or(|asked| !asked.is_part || asked.changes > 0 || self.asked_for().next().is_some())
+    }
+
     /// The ports that are listened on.
     #[must_use]
     pub fn listening(&self) -> HashSet<(u32, u16)> {
         self.in_state(TcpState::Listen)
-            .map(|listener| (listener.netns, listener.ends.local_port))
+            .map(|listener| (listener.netns, listener.endpoints.local_port))
             .collect()
+    }
+
+    /// Whether a socket came to a listener of this host: `listening` are all of them.
+    #[must_use]
+    pub fn came_in(socket: &Socket, listening: &HashSet<(u32, u16)>) -> bool {
+        listening.contains(&(socket.netns, socket.endpoints.local_port))
     }
 
     /// The listener with this port; of several the one whose queue is the longest.
     #[must_use]
     pub fn listener(&self, netns: u32, port: u16) -> Option<&Socket> {
         self.in_state(TcpState::Listen)
-            .filter(|socket| socket.netns == netns && socket.ends.local_port == port)
+            .filter(|socket| socket.netns == netns && socket.endpoints.local_port == port)
             .max_by_key(|socket| socket.unread)
     }
 
@@ -278,8 +404,8 @@ impl Scene {
     pub fn listener_subject(&self, listener: &Socket) -> super::Subject {
         super::Subject::Listener {
             netns: listener.netns,
-            addr: listener.ends.local(),
-            port: listener.ends.local_port,
+            addr: listener.endpoints.local(),
+            port: listener.endpoints.local_port,
             comm: self.owner(listener).map(|process| process.comm.clone()),
         }
     }
@@ -295,14 +421,14 @@ impl Scene {
 mod tests {
     use super::*;
 
-    fn space(range: &str, reserved: &str) -> Space {
-        Space {
+    fn space(range: &str, reserved: &str) -> Netns {
+        Netns {
             sysctls: [
                 ("ipv4.ip_local_port_range".to_owned(), range.to_owned()),
                 ("ipv4.ip_local_reserved_ports".to_owned(), reserved.to_owned()),
             ]
             .into(),
-            ..Space::default()
+            ..Netns::default()
         }
     }
 
@@ -313,15 +439,15 @@ mod tests {
         let mut reserved: Vec<u16> = space.reserved_ports().into_iter().collect();
         reserved.sort_unstable();
         assert_eq!(reserved, [1000, 1001, 1009]);
-        assert_eq!(Space::default().ports(), 32_768..=60_999);
-        assert!(Space::default().reserved_ports().is_empty());
+        assert_eq!(Netns::default().ports(), 32_768..=60_999);
+        assert!(Netns::default().reserved_ports().is_empty());
     }
 
     #[test]
     fn counters_grow_only_while_they_are_watched() {
-        let mut space = Space {
+        let mut space = Netns {
             counters: [("ListenOverflows".to_owned(), 9)].into(),
-            ..Space::default()
+            ..Netns::default()
         };
         assert_eq!(space.grown("ListenOverflows"), 0);
         space.counters_before = [("ListenOverflows".to_owned(), 4)].into();

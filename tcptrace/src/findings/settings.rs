@@ -4,7 +4,7 @@
 //! Meanings and defaults are those of Documentation/networking/ip-sysctl.rst and of `tcp_sk_init` (net/ipv4/tcp_ipv4.c),
 //! read in Linux 6.18 and held against a fresh network namespace of it.
 
-use super::{Finding, Level, scene::Space};
+use super::{Finding, Level, scene::Netns};
 
 /// A setting of the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,26 @@ fn is_one(value: &str) -> bool {
     value == "1"
 }
 
-/// All of them.
+/// `TCP_TIMEWAIT_LEN`, include/net/tcp.h.
+const TIME_WAIT_SECONDS: u32 = 60;
+
+/// How long a FIN_WAIT2 that no process has lasts by `tcp_fin_timeout`. Beyond `TCP_TIMEWAIT_LEN` the full socket waits for
+/// what exceeds it (`tcp_close`, `tcp_rcv_state_process`), and a timewait sock for as long again (`tcp_keepalive_timer`;
+/// Linux 6.18).
+const fn fin_wait2_seconds(setting: u32) -> u32 {
+    if setting <= TIME_WAIT_SECONDS {
+        setting
+    } else {
+        (setting - TIME_WAIT_SECONDS).saturating_mul(2)
+    }
+}
+
+/// Every setting that `doctor` describes, in the order of its output.
 pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.ip_local_port_range",
         default: Some("32768 60999"),
-        does: "the ports that connect chooses from, for each destination anew",
+        does: "the ports that connect chooses from, separately for each destination",
         advice: Some(Advice {
             rules: &["ephemeral-ports"],
             is_done: |value| {
@@ -67,19 +81,19 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_tw_reuse",
         default: Some("2"),
-        does: "whether connect may take over a port in TIME_WAIT after a second: 1 always, 2 on loopback only, 0 never; needs \
-            timestamps, and does nothing for the side that accepts",
+        does: "whether connect may reuse a port in TIME_WAIT after a second: 1 always, 2 on loopback only, 0 never; requires \
+            timestamps, and has no effect on the accepting side",
         advice: Some(Advice {
             rules: &["ephemeral-ports"],
             is_done: is_one,
             change: "set 1, if connections to one destination cannot be kept open",
-            cost: "relies on timestamps to tell late segments; peers without them gain nothing",
+            cost: "relies on timestamps to detect late segments; no effect with peers that send none",
         }),
     },
     Setting {
         name: "ipv4.tcp_timestamps",
         default: Some("1"),
-        does: "round trips are measured, wrapped sequence numbers and late segments told; tcp_tw_reuse needs it",
+        does: "measures round trips, detects wrapped sequence numbers and late segments; tcp_tw_reuse requires it",
         advice: Some(Advice {
             rules: &["ephemeral-ports"],
             is_done: |value| value != "0",
@@ -90,8 +104,8 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_max_tw_buckets",
         default: None,
-        does: "how many sockets may be in TIME_WAIT; beyond it connections skip that state, and late segments can reach the \
-            next connection",
+        does: "maximum number of sockets in TIME_WAIT; beyond it, connections skip that state, and late segments can reach \
+            the next connection",
         advice: Some(Advice {
             rules: &["time-wait-overflow"],
             is_done: never,
@@ -102,18 +116,23 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_fin_timeout",
         default: Some("60"),
-        does: "how long FIN_WAIT2 lasts once no process has the socket, seconds; TIME_WAIT is always 60 s, whatever this says",
+        does: "how long an orphaned socket stays in FIN_WAIT2, up to 60 s; of a greater value, twice the excess over 60 counts: \
+            61 is 2 s, 90 is 60 s, 120 is 120 s; no effect on TIME_WAIT, which is always 60 s",
         advice: Some(Advice {
             rules: &["fin-wait2-peers"],
-            is_done: |value| value.parse().is_ok_and(|seconds: u32| seconds <= 30),
-            change: "30 forgets peers that never close sooner",
+            is_done: |value| {
+                value
+                    .parse()
+                    .is_ok_and(|setting| fin_wait2_seconds(setting) <= 30)
+            },
+            change: "30 drops peers that never close sooner",
             cost: "a peer that closes after that is answered by a RST",
         }),
     },
     Setting {
         name: "ipv4.tcp_syncookies",
         default: Some("1"),
-        does: "whether SYNs are answered without remembering them once a listener's queue is full: 1 then, 2 always, 0 never",
+        does: "whether SYNs are answered without storing a request: 1 if a listener's queue is full, 2 always, 0 never",
         advice: Some(Advice {
             rules: &["syn-backlog"],
             is_done: is_one,
@@ -124,30 +143,30 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_max_syn_backlog",
         default: None,
-        does: "how many handshakes a listener remembers where SYN cookies are off; with them the listener's backlog decides",
+        does: "maximum number of pending handshakes of a listener without SYN cookies; with them, its backlog is the limit",
         advice: None,
     },
     Setting {
         name: "core.somaxconn",
         default: Some("4096"),
-        does: "the most that a program's call of listen gets, for its accept queue and its handshakes",
+        does: "upper limit of the backlog passed to listen, for the accept queue and pending handshakes",
         advice: Some(Advice {
             rules: &["accept-queue-full", "syn-backlog"],
             is_done: |value| value.parse().is_ok_and(|length: u32| length >= 4096),
             change: "set 4096 or more, and the program's own backlog with it",
-            cost: "a longer queue only delays what is not accepted",
+            cost: "a longer queue only delays connections that are not accepted",
         }),
     },
     Setting {
         name: "ipv4.tcp_abort_on_overflow",
         default: Some("0"),
-        does: "whether a full accept queue answers by RST instead of silence; 1 turns a burst into errors",
+        does: "whether connections are reset, instead of dropped, if the accept queue is full; 1 turns a burst into errors",
         advice: None,
     },
     Setting {
         name: "ipv4.tcp_synack_retries",
         default: Some("5"),
-        does: "how often a SYN-ACK is sent again: 5 keeps SYN_RECV for 63 s, 2 for 7 s",
+        does: "how often a SYN-ACK is retransmitted: 5 keeps SYN_RECV for 63 s, 2 for 7 s",
         advice: Some(Advice {
             rules: &["syn-backlog"],
             is_done: |value| value.parse().is_ok_and(|retries: u32| retries <= 2),
@@ -158,52 +177,52 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_syn_retries",
         default: Some("6"),
-        does: "how often connect sends its SYN again before it gives up",
+        does: "how often connect retransmits its SYN before it gives up",
         advice: Some(Advice {
             rules: &["connect-unanswered"],
             is_done: |value| value.parse().is_ok_and(|retries: u32| retries <= 3),
-            change: "better a timeout in the program; 3 gives up after about 15 s, everywhere on this host",
+            change: "prefer a timeout in the program; 3 gives up after about 15 s, for the whole host",
             cost: "slow or lossy destinations become unreachable",
         }),
     },
     Setting {
         name: "ipv4.tcp_retries1",
         default: Some("3"),
-        does: "after so many unanswered retransmissions the route is doubted; no connection ends by it",
+        does: "number of unanswered retransmissions after which the route is checked; does not end connections",
         advice: None,
     },
     Setting {
         name: "ipv4.tcp_retries2",
         default: Some("15"),
-        does: "how long an open connection retransmits without an answer before it fails: 15 is some 924 s at the least",
+        does: "how long an open connection retransmits without an answer before it fails: 15 is at least 924 s",
         advice: None,
     },
     Setting {
         name: "ipv4.tcp_orphan_retries",
         default: Some("0"),
-        does: "the same for a socket that no process has: 0 means 8",
+        does: "the same for orphaned sockets; 0 means 8",
         advice: Some(Advice {
             rules: &["orphans", "fin-wait1-stuck", "last-ack-stuck"],
             is_done: |value| value.parse().is_ok_and(|retries: u32| (1..=3).contains(&retries)),
-            change: "3 gives up on silent peers sooner",
-            cost: "data that a slow but living peer would have taken is lost",
+            change: "3 gives up on unresponsive peers sooner",
+            cost: "data that a slow peer would still have received is lost",
         }),
     },
     Setting {
         name: "ipv4.tcp_max_orphans",
         default: None,
-        does: "how many sockets may have no process; beyond it they are reset at once, and their data is lost",
+        does: "maximum number of orphaned sockets; beyond it, they are reset at once, and their data is lost",
         advice: Some(Advice {
             rules: &["orphans"],
             is_done: never,
-            change: "raise it, never lower it",
-            cost: "up to some 64 KB of memory for each, which cannot be swapped",
+            change: "raise it; never lower it",
+            cost: "up to about 64 KB of unswappable memory for each",
         }),
     },
     Setting {
         name: "ipv4.tcp_keepalive_time",
         default: Some("7200"),
-        does: "after how many idle seconds a socket with SO_KEEPALIVE is probed; it finds dead peers, and does not end CLOSE_WAIT",
+        does: "idle seconds after which a socket with SO_KEEPALIVE is probed; detects dead peers, does not end CLOSE_WAIT",
         advice: None,
     },
     Setting {
@@ -215,7 +234,7 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_keepalive_probes",
         default: Some("9"),
-        does: "how many unanswered probes end the connection",
+        does: "number of unanswered probes that end the connection",
         advice: None,
     },
     Setting {
@@ -227,12 +246,12 @@ pub static ALL: [Setting; 21] = [
     Setting {
         name: "ipv4.tcp_mem",
         default: None,
-        does: "pages of memory for all TCP sockets: no thrift below the first, thrift above the second, none given above the third",
+        does: "pages of memory for all TCP sockets: no memory pressure below the first, pressure above the second, hard limit at the third",
         advice: None,
     },
 ];
 
-/// Their names.
+/// The names of all settings, without `net.`.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|setting| setting.name).collect()
@@ -241,7 +260,7 @@ pub fn names() -> Vec<&'static str> {
 /// A setting as it is in one namespace.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Which.
+    /// The entry of the catalogue.
     pub setting: &'static Setting,
     /// Its value here.
     pub value: String,
@@ -253,7 +272,7 @@ pub struct Found {
 
 /// The settings of a namespace, as findings see them.
 #[must_use]
-pub fn found(space: &Space, findings: &[Finding]) -> Vec<Found> {
+pub fn found(space: &Netns, findings: &[Finding]) -> Vec<Found> {
     ALL.iter()
         .filter_map(|setting| {
             let words: Vec<&str> = space.sysctls.get(setting.name)?.split_whitespace().collect();
@@ -302,6 +321,14 @@ mod tests {
         let listed = found(&scene.spaces[0], &judge(&scene));
         assert!(listed[0].advice.is_none());
         assert_eq!(listed[1].advice.map(|advice| advice.change), Some("raise it"));
+    }
+
+    #[test]
+    fn above_a_minute_fin_wait2_lasts_twice_the_excess() {
+        let table = [(30, 30), (60, 60), (61, 2), (75, 30), (90, 60), (120, 120)];
+        for (setting, seconds) in table {
+            assert_eq!(fin_wait2_seconds(setting), seconds);
+        }
     }
 
     #[test]

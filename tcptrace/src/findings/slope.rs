@@ -1,6 +1,7 @@
-//! A straight line through points by least squares, and how sure its slope is. Pure.
+//! Linear regression by least squares, with the error of the slope. Pure.
 
 use serde::Serialize;
+use std::fmt;
 
 /// A slope, in the unit of y for each unit of x.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -17,7 +18,27 @@ pub const POINTS: usize = 8;
 /// The least that the points count for, however alike neighbours are.
 const INDEPENDENT: f64 = 3.0;
 
+/// Growth is ongoing if the second half of the counts has at least this share of it.
+const LATEST: f64 = 2.0;
+
 impl Slope {
+    /// The slope of counts (x, count) up to the last of them, x rising; `None` as in [`Self::through`].
+    ///
+    /// The error is that of one socket more or less at least: what no count could have shown is not ruled out. Counts
+    /// that rose at first and stayed in the second half have a slope of zero.
+    #[must_use]
+    pub fn of_counts(points: &[(f64, f64)]) -> Option<Self> {
+        let all = Self::through(points)?;
+        let span = points.last()?.0 - points.first()?.0;
+        let error = all.error.max(1.0 / span);
+        let latest = Self::fit(&points[points.len() / 2..])?;
+        let goes_on = latest.per_unit * all.per_unit.signum() >= all.per_unit.abs() / LATEST;
+        Some(Self {
+            per_unit: if goes_on { all.per_unit } else { 0.0 },
+            error,
+        })
+    }
+
     /// The line through `points` (x, y), x rising; `None` for fewer than [`POINTS`] of them or no spread in x.
     ///
     /// Counts at successive times are not independent: what is too high now will be in a second. So the standard error
@@ -25,9 +46,11 @@ impl Slope {
     /// n (1 − r) / (1 + r): B. D. Santer et al., Journal of Geophysical Research 105 (2000), 7337–7356, equation 6.
     #[must_use]
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
-        if points.len() < POINTS {
-            return None;
-        }
+        (points.len() >= POINTS).then(|| Self::fit(points))?
+    }
+
+    /// The line through at least three points.
+    fn fit(points: &[(f64, f64)]) -> Option<Self> {
         let count = count(points.len());
         let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
         let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
@@ -61,6 +84,49 @@ impl Slope {
         self.per_unit > 0.0 && self.per_unit > 2.0 * self.error
     }
 
+    /// Whether its sign is known: it differs from zero by more than twice its error.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.per_unit.abs() > 2.0 * self.error
+    }
+
+    /// What may be reported of it: zero where its sign is not known, and no digits finer than the first one of the
+    /// error.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let decimal_place = self.decimal_place();
+        // The reciprocal of a power of ten that is below one is whole, so that 0.3 is 3 / 10 and not 3 · 0.1.
+        let round = |value: f64| {
+            if decimal_place < 0 {
+                let unit = 10_f64.powi(-decimal_place);
+                (value * unit).round() / unit
+            } else {
+                let unit = 10_f64.powi(decimal_place);
+                (value / unit).round() * unit
+            }
+        };
+        Self {
+            per_unit: if self.is_certain() {
+                round(self.per_unit)
+            } else {
+                0.0
+            },
+            error: round(self.error),
+        }
+    }
+
+    /// The power of ten of the error's first digit, once it is rounded to that.
+    fn decimal_place(&self) -> i32 {
+        if self.error <= 0.0 {
+            return -1;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "an f64 has at most 308 digits")]
+        let power = |value: f64| value.log10().floor() as i32;
+        let first = power(self.error);
+        // 0.96 is 1 and not 1.0.
+        power((self.error / 10_f64.powi(first)).round() * 10_f64.powi(first) * 1.000_001)
+    }
+
     /// The same in units `factor` times as long.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
@@ -68,6 +134,16 @@ impl Slope {
             per_unit: self.per_unit * factor,
             error: self.error * factor,
         }
+    }
+}
+
+impl fmt::Display for Slope {
+    /// The rounded slope with its error: `150 ± 6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { per_unit, error } = self.rounded();
+        let decimals = usize::try_from(-self.decimal_place()).unwrap_or(0);
+        let of_zero = if per_unit == 0.0 { 0 } else { decimals };
+        write!(f, "{per_unit:.of_zero$} ± {error:.decimals$}")
     }
 }
 
@@ -127,5 +203,57 @@ mod tests {
         assert_eq!(Slope::through(&[(1.0, 2.0); 9]), None);
         let flat = Slope::through(&line([4.0; 9])).unwrap();
         assert!(!flat.is_rising());
+    }
+
+    #[test]
+    fn counts_that_rose_at_first_and_stayed_do_not_grow() {
+        let step = Slope::of_counts(&line((0..40).map(|x: i32| f64::from(x.min(20))))).unwrap();
+        assert!(
+            Slope::through(&line((0..40).map(|x: i32| f64::from(x.min(20)))))
+                .unwrap()
+                .is_rising()
+        );
+        assert!(!step.is_certain(), "{step}");
+        let steady = Slope::of_counts(&line((0..10).map(|x| f64::from(x / 3)))).unwrap();
+        assert!(steady.is_rising(), "{steady}");
+        let shrinking = Slope::of_counts(&line((0..10).map(|x| f64::from(100 - 5 * x)))).unwrap();
+        assert!(shrinking.is_certain() && !shrinking.is_rising(), "{shrinking}");
+    }
+
+    #[test]
+    fn counts_that_do_not_change_leave_room_for_one_socket() {
+        let flat = Slope::of_counts(&line([200.0; 11])).unwrap();
+        assert_eq!(
+            flat,
+            Slope {
+                per_unit: 0.0,
+                error: 0.1
+            }
+        );
+    }
+
+    #[test]
+    fn digits_are_no_finer_than_the_error() {
+        let told = |per_unit, error| Slope { per_unit, error }.to_string();
+        assert_eq!(told(56_208_642.2, 1_910_497.2), "56000000 ± 2000000");
+        assert_eq!(told(151.27, 5.7), "151 ± 6");
+        assert_eq!(told(9.537, 0.312), "9.5 ± 0.3");
+        assert_eq!(told(9.537, 0.096), "9.5 ± 0.1");
+        assert_eq!(told(1234.0, 96.0), "1200 ± 100");
+        assert_eq!(told(-20.0, 3.0), "-20 ± 3");
+        // Zero within its error is zero.
+        assert_eq!(told(5.4, 3.0), "0 ± 3");
+        assert_eq!(told(0.0, 0.9), "0 ± 0.9");
+        assert_eq!(
+            Slope {
+                per_unit: 9.537,
+                error: 0.312
+            }
+            .rounded(),
+            Slope {
+                per_unit: 9.5,
+                error: 0.3
+            }
+        );
     }
 }

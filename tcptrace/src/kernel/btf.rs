@@ -1,5 +1,5 @@
-//! Reads the running kernel's BTF: where a struct keeps a field, which arguments a function takes. Format:
-//! Documentation/bpf/btf.rst. (aya parses BTF too, but keeps members and prototypes to itself.)
+//! Reads the running kernel's BTF: offsets of struct fields, arguments of functions. Format: Documentation/bpf/btf.rst.
+//! (aya parses BTF too, but does not expose members and prototypes.)
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use memmap2::Mmap;
@@ -39,12 +39,12 @@ mod kind {
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    /// The file.
+    /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
     /// Its contents.
@@ -54,15 +54,15 @@ pub enum BtfError {
 
 /// What hooks attach to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// A function.
+pub enum AttachKind {
+    /// A function, as an attach target of fentry and fexit.
     Function,
-    /// A tracepoint.
+    /// A tracepoint, as an attach target of `tp_btf`.
     Tracepoint,
 }
 
-impl Named {
-    /// What the type is called that stands for `name`.
+impl AttachKind {
+    /// Name of the type that represents `name`.
     #[must_use]
     pub fn full(self, name: &str) -> String {
         match self {
@@ -127,7 +127,7 @@ pub enum Parameter {
     PointerTo(String),
     /// An integer or an enum.
     Number {
-        /// Its size.
+        /// Size of the number.
         bytes: u32,
     },
     /// Anything else, and nothing.
@@ -145,10 +145,10 @@ pub struct Prototype {
 
 /// Where a struct keeps a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FieldPosition {
     /// Bytes from the struct's beginning.
     pub offset: u32,
-    /// Its size.
+    /// Size of the field.
     pub bytes: u32,
 }
 
@@ -180,7 +180,7 @@ impl Btf {
     /// Reads the running kernel's.
     ///
     /// # Errors
-    /// Where the file is absent or damaged.
+    /// If the file is absent or damaged.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
         Self::from_file(Path::new(KERNEL_BTF))
     }
@@ -199,7 +199,7 @@ impl Btf {
 
     /// The id of what a hook attaches to, and the `info` of that type.
     #[must_use]
-    pub fn id(&self, of: Named, name: &str) -> Option<(u32, u32)> {
+    pub fn id(&self, of: AttachKind, name: &str) -> Option<(u32, u32)> {
         let found = self.find(of.kind(), &of.full(name))?;
         let index = self.types.binary_search(&u32::try_from(found.at).ok()?).ok()?;
         Some((u32::try_from(index).ok()? + 1, found.info))
@@ -251,10 +251,10 @@ impl Btf {
     /// The place of `path` (members joined by dots) in `struct name`; anonymous structs and unions are looked
     /// through. `None` where this kernel has no such field, or has it in single bits.
     #[must_use]
-    pub fn field(&self, name: &str, path: &str) -> Option<Place> {
+    pub fn field(&self, name: &str, path: &str) -> Option<FieldPosition> {
         let (found, bits) = self.found(name, path)?;
         let bytes = self.size(found, 0)?;
-        (bits % 8 == 0).then_some(Place {
+        (bits % 8 == 0).then_some(FieldPosition {
             offset: bits / 8,
             bytes,
         })
@@ -264,12 +264,12 @@ impl Btf {
     #[must_use]
     pub fn bit(&self, name: &str, path: &str) -> Option<(u32, u8)> {
         let (_, bits) = self.found(name, path)?;
-        let place = if cfg!(target_endian = "big") {
+        let shift = if cfg!(target_endian = "big") {
             7 - bits % 8
         } else {
             bits % 8
         };
-        Some((bits / 8, 1 << place))
+        Some((bits / 8, 1 << shift))
     }
 
     /// The type of a field, and its offset in bits.
@@ -294,7 +294,7 @@ impl Btf {
     /// The prototype of the tracepoint `name`.
     #[must_use]
     pub fn tracepoint(&self, name: &str) -> Option<Prototype> {
-        let typedef = self.find(kind::TYPEDEF, &Named::Tracepoint.full(name))?;
+        let typedef = self.find(kind::TYPEDEF, &AttachKind::Tracepoint.full(name))?;
         let pointer = self.type_by_id(typedef.target)?;
         let mut prototype = self.prototype(self.type_by_id(pointer.target)?)?;
         // The first is the tracer's own data.

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Anchor {
+pub struct ClockPair {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
     /// `CLOCK_REALTIME`, nanoseconds since 1970.
     pub wall_ns: u64,
 }
 
-impl Anchor {
+impl ClockPair {
     /// Reads both; the wall clock between two readings of the other, of which the middle is taken.
     #[must_use]
     pub fn now() -> Self {

@@ -1,6 +1,6 @@
-//! What the programs count in the kernel, added up over the processors.
+//! The counters of the kernel programs, summed over all CPUs.
 
-use tcptrace_common::Counters;
+use tcptrace_common::{Counters, Hits};
 
 /// Everything the kernel counts.
 #[derive(Clone, Copy, Debug)]
@@ -9,8 +9,8 @@ pub struct Totals {
     pub transitions: [u64; 256],
     /// Records that found the buffer full, by [`tcptrace_common::Loss`].
     pub lost: [u64; 4],
-    /// Hits by record kind.
-    pub hits: [u64; 32],
+    /// What hooks reported.
+    pub hits: Hits,
     /// Stacks that found their buffer full.
     pub lost_stacks: u64,
     /// Runs of a program that the kernel skipped, because the same program was running on that CPU already.
@@ -23,14 +23,14 @@ impl Totals {
         let mut totals = Self {
             transitions: [0; 256],
             lost: [0; 4],
-            hits: [0; 32],
+            hits: [[0; 4]; 16],
             lost_stacks: 0,
             skipped,
         };
         for CountersPod(processor) in processors {
             add(&mut totals.transitions, &processor.transitions);
             add(&mut totals.lost, &processor.lost);
-            add(&mut totals.hits, &processor.hits);
+            add(totals.hits.as_flattened_mut(), processor.hits.as_flattened());
             totals.lost_stacks += processor.lost_stacks;
         }
         totals
@@ -57,7 +57,7 @@ pub(super) struct CountersPod(Counters);
 // SAFETY: `repr(C)`, 64-bit integers only, so there is no padding and every bit pattern is a value.
 unsafe impl aya::Pod for CountersPod {}
 
-fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
+fn add(sum: &mut [u64], more: &[u64]) {
     for (sum, more) in sum.iter_mut().zip(more) {
         *sum += more;
     }

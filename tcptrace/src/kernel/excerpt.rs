@@ -2,7 +2,7 @@
 //! longer than everything else that a start does: 5.5 MB, 150,000 types, each of them a value of its own.
 
 use super::{
-    btf::{Btf, Named},
+    btf::{AttachKind, Btf},
     hook::{self, Attach},
 };
 use aya::{EbpfLoader, Endianness};
@@ -38,18 +38,18 @@ pub fn loader() -> EbpfLoader<'static> {
 }
 
 /// Everything that is ever attached to by its type.
-fn named() -> Vec<(Named, String)> {
+fn named() -> Vec<(AttachKind, String)> {
     let hooks = hook::all().filter_map(|hook| match hook.attach {
-        Attach::TpBtf => Some((Named::Tracepoint, hook.target.to_owned())),
-        Attach::Fentry | Attach::Fexit => Some((Named::Function, hook.target.to_owned())),
+        Attach::TpBtf => Some((AttachKind::Tracepoint, hook.target.to_owned())),
+        Attach::Fentry | Attach::Fexit => Some((AttachKind::Function, hook.target.to_owned())),
         Attach::ClassicTracepoint | Attach::Cgroup => None,
     });
     let iterators =
-        hook::ITERATORS.map(|iterator| (Named::Function, format!("bpf_iter_{}", iterator.target)));
+        hook::ITERATORS.map(|iterator| (AttachKind::Function, format!("bpf_iter_{}", iterator.target)));
     hooks.chain(iterators).collect()
 }
 
-fn excerpt(types: &Btf, named: &[(Named, String)]) -> Option<Vec<u8>> {
+fn excerpt(types: &Btf, named: &[(AttachKind, String)]) -> Option<Vec<u8>> {
     let mut strings = vec![0];
     let mut records: Vec<[u32; 3]> = Vec::new();
     for (kind, name) in named {
@@ -94,8 +94,8 @@ mod tests {
         let mut found = 0;
         for (kind, name) in named() {
             let of = match kind {
-                Named::Function => BtfKind::Func,
-                Named::Tracepoint => BtfKind::Typedef,
+                AttachKind::Function => BtfKind::Func,
+                AttachKind::Tracepoint => BtfKind::Typedef,
             };
             let full = kind.full(&name);
             let id = |btf: &aya::Btf| btf.id_by_type_name_kind(&full, of).ok();

@@ -1,10 +1,10 @@
-//! The hooks there are: program, place, the arguments and fields it relies on, and what it is for.
+//! The hooks: program, attach target, the arguments and fields that it relies on, and its feature.
 
 pub mod stacks;
 
 use Argument::{Any, Number, To};
 use std::fmt;
-use tcptrace_common::{Field, kind};
+use tcptrace_common::{EventKind, Field, Hit, TimerStep};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Attach {
 /// What the hooks serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "described by `lost_without`")]
-pub enum Purpose {
+pub enum Feature {
     Transitions,
     Timewait,
     Requests,
@@ -45,7 +45,7 @@ pub enum Purpose {
     Stacks,
 }
 
-impl Purpose {
+impl Feature {
     /// Its name in `check` and in headers.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -65,14 +65,14 @@ impl Purpose {
     #[must_use]
     pub const fn gives(self) -> &'static str {
         match self {
-            Self::Transitions => "every change of state of a full socket",
-            Self::Timewait => "TIME_WAIT and orphaned FIN_WAIT2, with their real ends",
-            Self::Requests => "SYN_RECV from the SYN on, abandoned handshakes",
-            Self::Resets => "why a connection ended",
-            Self::Accept => "the process that accepted, at once",
-            Self::Names => "a process's new name, at once, where it runs another program or renames itself",
-            Self::Cookies => "an identity for each socket that is made from now on",
-            Self::Stacks => "where in their programs sockets are made",
+            Self::Transitions => "every state transition of a full socket",
+            Self::Timewait => "TIME_WAIT and orphaned FIN_WAIT2, with their real end",
+            Self::Requests => "SYN_RECV from the SYN on, and abandoned handshakes",
+            Self::Resets => "the reason why a connection ended",
+            Self::Accept => "the process that accepted a connection, immediately",
+            Self::Names => "the new name of a process, immediately after exec or a change of name",
+            Self::Cookies => "a cookie for each new socket",
+            Self::Stacks => "the call stacks that open sockets",
         }
     }
 
@@ -81,17 +81,19 @@ impl Purpose {
     pub const fn lost_without(self) -> &'static str {
         match self {
             Self::Transitions => "everything",
-            Self::Timewait => "TIME_WAIT is not seen, orphaned FIN_WAIT2 seems to end at once",
-            Self::Requests => "SYN_RECV seems to last no time, abandoned handshakes are not seen",
-            Self::Resets => "ends by reset have no reason",
-            Self::Accept => "an accepted socket's owner is the listener's until better evidence comes",
+            Self::Timewait => "TIME_WAIT is not reported, and orphaned FIN_WAIT2 appears to end immediately",
+            Self::Requests => "SYN_RECV appears to last no time, and abandoned handshakes are not reported",
+            Self::Resets => "connections that end by a reset have no reason",
+            Self::Accept => {
+                "the owner of an accepted socket is the listener's owner until there is better evidence"
+            }
             Self::Names => {
-                "a process that changes its name keeps the old one until something else shows the new"
+                "a process keeps its old name after exec or a change of name, until another event shows the new one"
             }
             Self::Cookies => {
-                "a connection is known by its address in the kernel, which its timewait sock does not share"
+                "connections are identified by the address of their socket, which TIME_WAIT does not share"
             }
-            Self::Stacks => "where in their programs sockets are made is not known",
+            Self::Stacks => "the call stacks that open sockets are unknown",
         }
     }
 }
@@ -137,8 +139,8 @@ pub struct Hook {
     pub attach: Attach,
     /// Function or tracepoint.
     pub target: &'static str,
-    /// What it serves.
-    pub purpose: Purpose,
+    /// The feature that the hook belongs to.
+    pub feature: Feature,
     /// Leading arguments.
     pub arguments: &'static [Argument],
     /// What it returns, where the program reads that.
@@ -146,23 +148,23 @@ pub struct Hook {
     /// Fields that it reads beyond the required ones.
     pub fields: &'static [Field],
     /// Where the kernel side counts its hits, [`tcptrace_common::Counters::hits`].
-    pub counted_as: &'static [u8],
+    pub counted_as: &'static [Hit],
 }
 
 const fn hook(
     program: &'static str,
     attach: Attach,
     target: &'static str,
-    purpose: Purpose,
+    feature: Feature,
     arguments: &'static [Argument],
     fields: &'static [Field],
-    counted_as: &'static [u8],
+    counted_as: &'static [Hit],
 ) -> Hook {
     Hook {
         program,
         attach,
         target,
-        purpose,
+        feature,
         arguments,
         returns: None,
         fields,
@@ -187,16 +189,16 @@ pub const SET_STATE: &[Hook] = &[
         "inet_sock_set_state",
         Attach::TpBtf,
         "inet_sock_set_state",
-        Purpose::Transitions,
+        Feature::Transitions,
         &[To("sock"), Number(4), Number(4)],
         &[],
-        &[kind::STATE],
+        &[Hit::of(EventKind::State)],
     ),
     hook(
         "inet_sock_set_state_again",
         Attach::TpBtf,
         "inet_sock_set_state",
-        Purpose::Transitions,
+        Feature::Transitions,
         &[To("sock"), Number(4), Number(4)],
         &[],
         &[],
@@ -208,10 +210,10 @@ pub const SET_STATE_CLASSIC: Hook = hook(
     "inet_sock_set_state_classic",
     Attach::ClassicTracepoint,
     "inet_sock_set_state",
-    Purpose::Transitions,
+    Feature::Transitions,
     &[],
     &[],
-    &[kind::STATE],
+    &[Hit::of(EventKind::State)],
 );
 
 /// Timewait socks by trampolines.
@@ -221,10 +223,13 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
             "inet_twsk_alloc",
             Attach::Fexit,
             "inet_twsk_alloc",
-            Purpose::Timewait,
+            Feature::Timewait,
             &[To("sock"), Any, Number(4)],
             &[],
-            &[kind::TIMEWAIT_START, kind::TIMEWAIT_FULL],
+            &[
+                Hit::of(EventKind::TimewaitStart),
+                Hit::of(EventKind::TimewaitFull),
+            ],
         ),
         To("inet_timewait_sock"),
         (3, 3),
@@ -233,7 +238,7 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
         "tcp_timewait_state_process_entry",
         Attach::Fentry,
         "tcp_timewait_state_process",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("inet_timewait_sock"), To("sk_buff"), To("tcphdr")],
         &[],
         &[],
@@ -243,10 +248,10 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
             "tcp_timewait_state_process_exit",
             Attach::Fexit,
             "tcp_timewait_state_process",
-            Purpose::Timewait,
+            Feature::Timewait,
             &[To("inet_timewait_sock"), To("sk_buff"), To("tcphdr")],
             &[Field::TwSubstate],
-            &[kind::TIMEWAIT_SEGMENT],
+            &[Hit::of(EventKind::TimewaitSegment)],
         ),
         Number(4),
         COUNTED,
@@ -255,7 +260,7 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
         "tw_timer_handler",
         Attach::Fentry,
         "tw_timer_handler",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("timer_list")],
         &[Field::TwTimer],
         &[],
@@ -264,10 +269,10 @@ pub const TIMEWAIT_FENTRY: &[Hook] = &[
         "inet_twsk_kill",
         Attach::Fentry,
         "inet_twsk_kill",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("inet_timewait_sock")],
         &[Field::TwSubstate],
-        &[kind::TIMEWAIT_END],
+        &[Hit::of(EventKind::TimewaitEnd)],
     ),
 ];
 
@@ -284,28 +289,37 @@ pub const TIMERS: &[Hook] = &[
         "timer_start",
         Attach::TpBtf,
         "timer_start",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("timer_list")],
         TIMER_FIELDS,
-        &[kind::TIMEWAIT_TIMER_START, kind::REQUEST_TIMER_START],
+        &[
+            Hit::timer(EventKind::TimewaitTimer, TimerStep::Start),
+            Hit::timer(EventKind::RequestTimer, TimerStep::Start),
+        ],
     ),
     hook(
         "timer_cancel",
         Attach::TpBtf,
         "timer_cancel",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("timer_list")],
         TIMER_FIELDS,
-        &[kind::TIMEWAIT_TIMER_CANCEL, kind::REQUEST_TIMER_CANCEL],
+        &[
+            Hit::timer(EventKind::TimewaitTimer, TimerStep::Cancel),
+            Hit::timer(EventKind::RequestTimer, TimerStep::Cancel),
+        ],
     ),
     hook(
         "timer_expire_entry",
         Attach::TpBtf,
         "timer_expire_entry",
-        Purpose::Timewait,
+        Feature::Timewait,
         &[To("timer_list")],
         TIMER_FIELDS,
-        &[kind::TIMEWAIT_TIMER_EXPIRE, kind::REQUEST_TIMER_EXPIRE],
+        &[
+            Hit::timer(EventKind::TimewaitTimer, TimerStep::Expire),
+            Hit::timer(EventKind::RequestTimer, TimerStep::Expire),
+        ],
     ),
 ];
 
@@ -314,10 +328,10 @@ pub const KFREE_SKB: Hook = hook(
     "kfree_skb",
     Attach::TpBtf,
     "kfree_skb",
-    Purpose::Timewait,
+    Feature::Timewait,
     &[To("sk_buff"), Any, Any, To("sock")],
     &[Field::TwSubstate, Field::SkbHead, Field::SkbTransport],
-    &[kind::TIMEWAIT_SEGMENT],
+    &[Hit::of(EventKind::TimewaitSegment)],
 );
 
 /// Request socks by trampolines.
@@ -326,46 +340,46 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
         "inet_csk_reqsk_queue_hash_add",
         Attach::Fentry,
         "inet_csk_reqsk_queue_hash_add",
-        Purpose::Requests,
+        Feature::Requests,
         &[To("sock"), To("request_sock")],
         &[],
-        &[kind::REQUEST_START],
+        &[Hit::of(EventKind::RequestStart)],
     ),
     hook(
         "inet_csk_reqsk_queue_drop",
         Attach::Fentry,
         "inet_csk_reqsk_queue_drop",
-        Purpose::Requests,
+        Feature::Requests,
         &[To("sock"), To("request_sock")],
         &[],
-        &[kind::REQUEST_END],
+        &[Hit::of(EventKind::RequestEnd)],
     ),
     hook(
         "inet_csk_reqsk_queue_drop_and_put",
         Attach::Fentry,
         "inet_csk_reqsk_queue_drop_and_put",
-        Purpose::Requests,
+        Feature::Requests,
         &[To("sock"), To("request_sock")],
         &[],
-        &[kind::REQUEST_END],
+        &[Hit::of(EventKind::RequestEnd)],
     ),
     hook(
         "reqsk_timer_handler_entry",
         Attach::Fentry,
         "reqsk_timer_handler",
-        Purpose::Requests,
+        Feature::Requests,
         &[To("timer_list")],
         &[Field::ReqTimer],
-        &[kind::REQUEST_TIMER_EXPIRE],
+        &[Hit::timer(EventKind::RequestTimer, TimerStep::Expire)],
     ),
     hook(
         "reqsk_timer_handler_exit",
         Attach::Fexit,
         "reqsk_timer_handler",
-        Purpose::Requests,
+        Feature::Requests,
         &[To("timer_list")],
         &[Field::ReqTimer, Field::TimerEntry],
-        &[kind::REQUEST_TIMER_START],
+        &[Hit::timer(EventKind::RequestTimer, TimerStep::Start)],
     ),
 ];
 
@@ -375,19 +389,19 @@ pub const RESETS: &[Hook] = &[
         "tcp_receive_reset",
         Attach::TpBtf,
         "tcp_receive_reset",
-        Purpose::Resets,
+        Feature::Resets,
         &[To("sock")],
         &[],
-        &[kind::RESET_RECEIVED],
+        &[Hit::of(EventKind::ResetReceived)],
     ),
     hook(
         "tcp_send_reset",
         Attach::TpBtf,
         "tcp_send_reset",
-        Purpose::Resets,
+        Feature::Resets,
         &[To("sock")],
         &[],
-        &[kind::RESET_SENT],
+        &[Hit::of(EventKind::ResetSent)],
     ),
 ];
 
@@ -397,10 +411,10 @@ pub const ACCEPT: Hook = returning(
         "inet_csk_accept",
         Attach::Fexit,
         "inet_csk_accept",
-        Purpose::Accept,
+        Feature::Accept,
         &[To("sock")],
         &[],
-        &[kind::ACCEPT],
+        &[Hit::of(EventKind::Accept)],
     ),
     To("sock"),
     COUNTED,
@@ -411,10 +425,10 @@ pub const NAMES: Hook = hook(
     "task_rename",
     Attach::TpBtf,
     "task_rename",
-    Purpose::Names,
+    Feature::Names,
     &[To("task_struct"), Any],
     &[],
-    &[kind::TASK_RENAME],
+    &[Hit::of(EventKind::TaskRename)],
 );
 
 /// Gives sockets their cookies, for kernels whose tracing programs may not ask for one (before Linux 5.12).
@@ -423,7 +437,7 @@ pub const COOKIES: &[Hook] = &[
         "cookie_of_socket",
         Attach::Cgroup,
         "sock_create",
-        Purpose::Cookies,
+        Feature::Cookies,
         &[],
         &[],
         &[],
@@ -432,7 +446,7 @@ pub const COOKIES: &[Hook] = &[
         "cookie_of_child",
         Attach::Cgroup,
         "sock_ops",
-        Purpose::Cookies,
+        Feature::Cookies,
         &[],
         &[],
         &[],
@@ -460,7 +474,7 @@ pub const OPEN_FILES: Listing = Listing {
     target: "task_file",
 };
 
-/// Every iterator.
+/// Every BPF iterator, of sockets and of open files.
 pub const ITERATORS: [Listing; 2] = [SOCKETS, OPEN_FILES];
 
 /// Every hook of every plan, and those of `--stacks`.

@@ -1,12 +1,12 @@
-//! Loads the object with what the programs must know of this kernel, and attaches what the plan says.
+//! Loads the object with constants of this kernel, and attaches the hooks of the plan.
 
 use super::{
     btf::{Btf, Parameter},
     counters::{CountersPod, Totals},
     excerpt,
-    hook::{self, Hook, Purpose},
+    hook::{self, Feature, Hook},
     offsets,
-    plan::{self, Abilities, Preference, SocketReader, Way},
+    plan::{self, Abilities, Mechanism, Preference, SocketReader},
     probe::{self, Facts, Handlers},
     programs::{Attached, Programs},
     refusal::{self, Refusal},
@@ -27,8 +27,8 @@ use tcptrace_common::{ABSENT, Field};
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tcptrace.bpf.o"));
 
-/// The environment variable that names another object to load, for testing one that was just built.
-pub const OBJECT_VARIABLE: &str = "TCPTRACE_BPF_OBJECT";
+/// The environment variable that names another object to load, in builds with `test-hooks`.
+const OBJECT_VARIABLE: &str = "TCPTRACE_BPF_OBJECT";
 
 /// Smallest and largest ring buffer, bytes; a power of two between them.
 pub const BUFFER_RANGE: (u32, u32) = (4 << 10, 1 << 30);
@@ -36,7 +36,7 @@ pub const BUFFER_RANGE: (u32, u32) = (4 << 10, 1 << 30);
 /// What can be chosen.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which hooks.
+    /// The hooks that `--hooks` allows.
     pub preference: Preference,
     /// How the sockets that exist are read.
     pub sockets: SocketReader,
@@ -53,6 +53,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Fill level of the ring buffer at which the kernel side wakes the reader, bytes.
+    #[must_use]
+    pub const fn wake_bytes(&self) -> u32 {
+        self.buffer_bytes / 4
+    }
+
     /// The least that loads: for snapshots and checks.
     #[must_use]
     pub const fn least(preference: Preference) -> Self {
@@ -76,7 +82,7 @@ pub struct Kernel {
     pub attached: Vec<Attached>,
     /// `uname -r`, `-m`, `-n`.
     pub names: (String, String, String),
-    /// Where stacks come from, where they are wanted; whoever reads them takes it.
+    /// The source of stacks, if requested; taken by their reader.
     pub stacks: Option<Stacks>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     skipped_before: u64,
@@ -88,7 +94,7 @@ impl Kernel {
     /// Loads and attaches.
     ///
     /// # Errors
-    /// Where the privileges, the kernel or the object do not allow the transitions to be traced. Everything else
+    /// If the privileges, the kernel or the object do not allow the transitions to be traced. Everything else
     /// that cannot be had is in [`Kernel::attached`].
     pub fn attach(settings: &Settings) -> Result<(Self, RingBuf<MapData>), Refusal> {
         let mut loading = Loading::open(settings, Handlers::Wanted)?;
@@ -123,23 +129,24 @@ impl Kernel {
 
     /// How a purpose is served now.
     #[must_use]
-    pub fn way(&self, purpose: Purpose) -> Option<Way> {
-        let part = self.attached.iter().find(|part| part.purpose == purpose)?;
-        Some(part.way)
+    pub fn mechanism(&self, feature: Feature) -> Option<Mechanism> {
+        let part = self.attached.iter().find(|part| part.feature == feature)?;
+        Some(part.mechanism)
     }
 
-    /// Goes on without the hooks that serve `purpose`, which do not fire on this kernel: by the next way where there
+    /// Goes on without the hooks that serve `feature`, which do not fire on this kernel: by the next way where there
     /// is one, else without. Returns the way from now on.
     ///
     /// # Errors
-    /// Where the next way's programs cannot be attached.
-    pub fn give_up(&mut self, purpose: Purpose) -> Result<Way, Refusal> {
-        let way = self.way(purpose);
-        let fallback = way.and_then(|way| plan::fallback(self.abilities, self.preference, way));
+    /// If the next way's programs cannot be attached.
+    pub fn give_up(&mut self, feature: Feature) -> Result<Mechanism, Refusal> {
+        let mechanism = self.mechanism(feature);
+        let fallback =
+            mechanism.and_then(|mechanism| plan::fallback(self.abilities, self.preference, mechanism));
         let Some(plan) = fallback else {
-            let silent = Way::Missing(plan::SILENT);
-            if let Some(part) = self.attached.iter_mut().find(|part| part.purpose == purpose) {
-                part.way = silent;
+            let silent = Mechanism::Missing(plan::SILENT);
+            if let Some(part) = self.attached.iter_mut().find(|part| part.feature == feature) {
+                part.mechanism = silent;
             }
             return Ok(silent);
         };
@@ -154,13 +161,15 @@ impl Kernel {
         // Read anew: keeping the types would cost megabytes for something that hardly ever happens.
         let types = Btf::of_running_kernel().ok();
         self.attached = self.programs.carry_out(&plan, types.as_ref(), &kept)?;
-        Ok(self.way(purpose).unwrap_or(Way::Missing(plan::SILENT)))
+        Ok(self
+            .mechanism(feature)
+            .unwrap_or(Mechanism::Missing(plan::SILENT)))
     }
 
     /// Adds up the per-CPU counters.
     ///
     /// # Errors
-    /// Where the map cannot be read.
+    /// If the map cannot be read.
     pub fn totals(&self) -> Result<Totals, Refusal> {
         let per_cpu = self
             .counters
@@ -182,7 +191,7 @@ impl Kernel {
     /// Opens the iterator over the TCP sockets of the calling thread's network namespace.
     ///
     /// # Errors
-    /// Where the kernel has no such iterator or refuses it.
+    /// If the kernel has no such iterator or refuses it.
     pub fn open_tcp_iterator(&mut self) -> Result<File, Refusal> {
         self.programs.open_iterator(hook::SOCKETS)
     }
@@ -197,7 +206,7 @@ impl Kernel {
 
     /// Detaches every hook. Counters and iterators stay.
     pub fn detach(&mut self) {
-        // The kernel forgets the count with the program.
+        // The kernel drops the count with the program.
         self.skipped_before += self.programs.skipped();
         let hooks = self.attached.iter().flat_map(|part| &part.hooks);
         self.programs
@@ -229,7 +238,7 @@ impl Loading {
         })
     }
 
-    /// Attaches the best plan that works; where the trampolines do not, `abilities` says so afterwards.
+    /// Attaches the best plan that works. If trampolines do not, `abilities` is updated accordingly.
     fn attach(
         &mut self,
         abilities: &mut Abilities,
@@ -240,9 +249,9 @@ impl Loading {
             let plan = plan::plan(*abilities, preference);
             let attached = self.programs.carry_out(&plan, types, &[])?;
             let trampoline_failed = attached.iter().any(|part| {
-                part.way == Way::Fentry && part.hooks.iter().any(|(_, failure)| failure.is_some())
+                part.mechanism == Mechanism::Fentry && part.hooks.iter().any(|(_, failure)| failure.is_some())
             });
-            // Half of the trampolines would tell half of the truth: use the timers instead of all of them.
+            // A part of the trampolines would miss transitions: use the timers instead of all of them.
             if !trampoline_failed || preference == Preference::Fentry || !abilities.knows_timer_handlers {
                 return Ok(attached);
             }
@@ -315,7 +324,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let count = |function: &str| {
         u8::try_from(known(function).map_or(0, |prototype| prototype.parameters.len())).unwrap_or(u8::MAX)
     };
-    // The kernel's own functions behind the helpers: they are there where the helpers are.
+    // The kernel functions behind the helpers, which exist if the helpers do.
     let has_cookie = u8::from(facts.btf.as_ref().is_ok_and(has_cookie));
     let has_task_btf = u8::from(known("bpf_get_current_task_btf").is_some());
     let has_sock_from_file = u8::from(known("bpf_sock_from_file").is_some());
@@ -325,7 +334,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         0
     };
     let all_protocols = u8::from(settings.all_protocols);
-    let wake_bytes = u64::from(settings.buffer_bytes / 4);
+    let wake_bytes = u64::from(settings.wake_bytes());
     let timewait_process_arguments = count("tcp_timewait_state_process");
     let accept_arguments = count("inet_csk_accept");
     let kern_sock_mask = facts
@@ -380,7 +389,7 @@ fn has_cookie(btf: &Btf) -> bool {
     btf.function("bpf_get_socket_ptr_cookie").is_some()
 }
 
-/// Whether `kfree_skb` says which socket a segment was for.
+/// Whether `kfree_skb` reports the socket of a segment.
 fn names_receiver(btf: &Btf) -> bool {
     const RECEIVER: usize = 3;
     let prototype = btf.tracepoint("kfree_skb");
@@ -395,7 +404,10 @@ fn has_ring_buffer() -> bool {
 }
 
 fn object() -> Result<std::borrow::Cow<'static, [u8]>, Refusal> {
-    match std::env::var_os(OBJECT_VARIABLE) {
+    let path = cfg!(feature = "test-hooks")
+        .then(|| std::env::var_os(OBJECT_VARIABLE))
+        .flatten();
+    match path {
         None => Ok(OBJECT.into()),
         Some(path) => fs::read(PathBuf::from(&path))
             .map(Into::into)

@@ -1,5 +1,5 @@
-//! Where the running kernel keeps what the programs read: in its structs, by BTF, and in the classic tracepoint's
-//! record, by its `format` file. A field of another size is a field that is not there.
+//! Offsets of what the programs read: of struct fields, from BTF, and of fields of the classic tracepoint's record,
+//! from its `format` file. A field of unexpected size counts as missing.
 
 use super::{btf::Btf, plan::Preference, probe, refusal::Refusal};
 use tcptrace_common::{ABSENT, Field};
@@ -7,7 +7,7 @@ use tcptrace_common::{ABSENT, Field};
 /// How many bytes the programs load for a field, and so how many it must have.
 const fn bytes(field: Field) -> u32 {
     match field {
-        Field::State | Field::TwSubstate | Field::Shutdown => 1,
+        Field::State | Field::TwSubstate | Field::Shutdown | Field::IsMptcp => 1,
         Field::RemotePort
         | Field::LocalPort
         | Field::Family
@@ -34,6 +34,8 @@ const fn bytes(field: Field) -> u32 {
         | Field::Cookie
         | Field::SkFlags
         | Field::Listener
+        | Field::UlpData
+        | Field::PathOf
         | Field::Socket
         | Field::GroupLeader
         | Field::StartBoottime
@@ -103,7 +105,7 @@ pub fn no_field(field: Field) -> Refusal {
 /// All offsets in the order that the programs expect.
 ///
 /// # Errors
-/// Where a field is missing that no program can do without.
+/// If a field is missing that no program can do without.
 pub fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {
     Field::ALL
         .iter()
@@ -127,7 +129,7 @@ const CLASSIC_FIELDS: [&str; 11] = [
 /// Their offsets, all 0 where it is not used.
 ///
 /// # Errors
-/// Where the file cannot be read, or lacks a field.
+/// If the file cannot be read, or lacks a field.
 pub fn classic_offsets(btf: &Result<Btf, Refusal>, preference: Preference) -> Result<Vec<u16>, Refusal> {
     if btf.is_ok() && preference != Preference::Tracepoint {
         return Ok(vec![0; CLASSIC_FIELDS.len()]);

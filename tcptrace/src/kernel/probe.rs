@@ -1,7 +1,8 @@
-//! Asks the kernel what it is and what it allows. Facts only; what follows from them is `plan`'s.
+//! Probes what the kernel supports. Facts only; `plan` draws the conclusions.
 
 use super::{btf::Btf, refusal::Refusal};
-use crate::printable::printable;
+use crate::{lossy, printable::printable, privileges::capabilities};
+use caps::Capability;
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -14,10 +15,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Capabilities that tracing needs, by their bit in `CapEff` (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN`
-/// stands in for them where it is held. What the others are for is `privileges::capabilities`'.
-const CAPABILITIES: [(u8, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
-const CAP_SYS_ADMIN: u8 = 21;
+/// Capabilities that tracing requires, unless `CAP_SYS_ADMIN` is held. The purpose of the others is
+/// `privileges::capabilities`'.
+const CAPABILITIES: [(Capability, &str); 2] = [
+    (Capability::CAP_BPF, "CAP_BPF"),
+    (Capability::CAP_PERFMON, "CAP_PERFMON"),
+];
 
 const TRACEPOINT_FORMAT: &str = "events/sock/inet_sock_set_state/format";
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -63,6 +66,12 @@ pub struct TimerHandlers {
 /// Missing privileges, lockdown, no `bpf(2)`.
 pub fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
     let facts = look(handlers);
+    if !fs::exists("/proc/self/ns").unwrap_or(false) {
+        return Err(Refusal::NoProc);
+    }
+    if capabilities::in_user_namespace() {
+        return Err(Refusal::UserNamespace);
+    }
     if !facts.missing_capabilities.is_empty() {
         return Err(Refusal::MissingCapabilities(facts.missing_capabilities));
     }
@@ -96,25 +105,17 @@ pub fn look(handlers: Handlers) -> Facts {
             Handlers::Wanted => timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
             Handlers::NotNeeded => TimerHandlers::default(),
         },
-        missing_capabilities: missing_capabilities(
-            &fs::read_to_string("/proc/self/status").unwrap_or_default(),
-        ),
+        missing_capabilities: missing_capabilities(capabilities::holds),
     }
 }
 
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let holds = |bit: u8| effective >> bit & 1 == 1;
-    if holds(CAP_SYS_ADMIN) {
+fn missing_capabilities(holds: impl Fn(Capability) -> bool) -> Vec<&'static str> {
+    if holds(Capability::CAP_SYS_ADMIN) {
         return Vec::new();
     }
     CAPABILITIES
         .iter()
-        .filter(|(bit, _)| !holds(*bit))
+        .filter(|(capability, _)| !holds(*capability))
         .map(|(_, name)| *name)
         .collect()
 }
@@ -164,13 +165,13 @@ pub fn symbol(name: &str) -> u64 {
 /// The root of the cgroup v2 hierarchy, wherever it is mounted.
 ///
 /// # Errors
-/// Where it is not mounted, or cannot be opened.
+/// If it is not mounted, or cannot be opened.
 pub fn root_cgroup() -> Result<File, Refusal> {
     let refused = |error: String| Refusal::System {
         action: "open the root cgroup".to_owned(),
         error,
     };
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| refused(error.to_string()))?;
+    let mounts = lossy::read("/proc/self/mounts").map_err(|error| refused(error.to_string()))?;
     let root = cgroup_mount(&mounts).ok_or_else(|| refused("cgroup v2 is not mounted".to_owned()))?;
     File::open(root).map_err(|error| refused(error.to_string()))
 }
@@ -178,8 +179,8 @@ pub fn root_cgroup() -> Result<File, Refusal> {
 fn cgroup_mount(mounts: &str) -> Option<&str> {
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ');
-        let place = words.nth(1)?;
-        (words.next()? == "cgroup2").then_some(place)
+        let mount_point = words.nth(1)?;
+        (words.next()? == "cgroup2").then_some(mount_point)
     })
 }
 
@@ -187,7 +188,7 @@ fn cgroup_mount(mounts: &str) -> Option<&str> {
 /// namespace where it is not mounted yet.
 ///
 /// # Errors
-/// Where it can be neither read nor mounted, or the tracepoint does not exist.
+/// If it can be neither read nor mounted, or the tracepoint does not exist.
 pub fn classic_format() -> Result<String, Refusal> {
     let read = |root: &Path| fs::read_to_string(root.join(TRACEPOINT_FORMAT));
     for root in TRACEFS {
@@ -228,17 +229,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_read_from_the_effective_set() {
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000000000000\n"),
-            ["CAP_BPF", "CAP_PERFMON"]
-        );
-        assert_eq!(missing_capabilities("CapEff:\t0000000000200000\n"), [""; 0]);
-        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), [""; 0]);
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000008000000000\n"),
-            ["CAP_PERFMON"]
-        );
+    fn root_s_capability_stands_in_for_those_of_bpf() {
+        let missing = |held: &[Capability]| missing_capabilities(|capability| held.contains(&capability));
+        assert_eq!(missing(&[]), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing(&[Capability::CAP_SYS_ADMIN]), [""; 0]);
+        assert_eq!(missing(&[Capability::CAP_BPF, Capability::CAP_PERFMON]), [""; 0]);
+        assert_eq!(missing(&[Capability::CAP_BPF]), ["CAP_PERFMON"]);
     }
 
     #[test]

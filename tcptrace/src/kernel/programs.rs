@@ -2,8 +2,8 @@
 
 use super::{
     btf::Btf,
-    hook::{self, Attach, Hook, Listing, Purpose},
-    plan::{Plan, Way},
+    hook::{self, Attach, Feature, Hook, Listing},
+    plan::{Mechanism, Plan},
     probe, prototype,
     refusal::Refusal,
 };
@@ -23,10 +23,10 @@ use std::{
 /// What became of one purpose.
 #[derive(Clone, Debug)]
 pub struct Attached {
-    /// Which.
-    pub purpose: Purpose,
+    /// The feature that these hooks provide.
+    pub feature: Feature,
     /// How it is served.
-    pub way: Way,
+    pub mechanism: Mechanism,
     /// Its hooks, and why one of them is not attached.
     pub hooks: Vec<(Hook, Option<String>)>,
 }
@@ -35,7 +35,7 @@ impl Attached {
     /// Why this purpose is not served in full.
     #[must_use]
     pub fn shortfall(&self) -> Option<String> {
-        if let Way::Missing(reason) = self.way {
+        if let Mechanism::Missing(reason) = self.mechanism {
             return Some(reason.to_owned());
         }
         self.hooks
@@ -58,7 +58,7 @@ impl Programs {
     /// already.
     ///
     /// # Errors
-    /// Where the transitions cannot be traced. Every other failure is in what is returned.
+    /// If the transitions cannot be traced. Every other failure is in what is returned.
     pub(super) fn carry_out(
         &mut self,
         plan: &Plan,
@@ -72,7 +72,7 @@ impl Programs {
             } else {
                 self.attach(hook, types)
             };
-            if hook.purpose == Purpose::Transitions {
+            if hook.feature == Feature::Transitions {
                 result.clone()?;
             }
             if let Err(refusal) = &result {
@@ -81,15 +81,16 @@ impl Programs {
             results.push((*hook, result.err().map(|refusal| refusal.cause())));
         }
         Ok(plan
-            .ways
+            .mechanisms
             .iter()
-            .map(|(purpose, way)| Attached {
-                purpose: *purpose,
-                way: *way,
+            .map(|(feature, mechanism)| Attached {
+                feature: *feature,
+                mechanism: *mechanism,
                 hooks: results
                     .iter()
                     .filter(|(hook, _)| {
-                        hook.purpose == *purpose || (way.is_by_timers() && serves_requests(hook, *purpose))
+                        hook.feature == *feature
+                            || (mechanism.is_by_timers() && serves_requests(hook, *feature))
                     })
                     .cloned()
                     .collect(),
@@ -120,7 +121,7 @@ impl Programs {
 
     pub(super) fn attach(&mut self, hook: &Hook, types: Option<&Btf>) -> Result<(), Refusal> {
         if hook.attach == Attach::ClassicTracepoint {
-            // The object was loaded with the offsets from the format file, so the file is there.
+            // The object was loaded with the offsets from the format file, so the file exists.
             probe::classic_format()?;
         }
         if let Some(types) = types {
@@ -136,7 +137,7 @@ impl Programs {
             Program::FEntry(program) => program.attach().map(drop),
             Program::FExit(program) => program.attach().map(drop),
             Program::TracePoint(program) => program.attach("sock", hook.target).map(drop),
-            // A link, which stands beside others whatever the mode, and takes no flag for it.
+            // A link, which coexists with others in any mode, and takes no flag for it.
             Program::CgroupSock(program) => program
                 .attach(probe::root_cgroup()?, CgroupAttachMode::Single)
                 .map(drop),
@@ -178,7 +179,7 @@ impl Programs {
     /// Opens an iterator.
     ///
     /// # Errors
-    /// Where the kernel has no such iterator or refuses it.
+    /// If the kernel has no such iterator or refuses it.
     pub(super) fn open_iterator(&mut self, listing: Listing) -> Result<File, Refusal> {
         let Listing {
             program: name,
@@ -241,7 +242,7 @@ fn raw(fd: &ProgramFd) -> i32 {
     fd.as_fd().as_raw_fd()
 }
 
-/// Unloading detaches too. Not loaded is what is wanted, so a failure needs no handling.
+/// Unloading detaches too. The goal is that it is not loaded, so a failure needs no handling.
 fn unload(ebpf: &mut Ebpf, hook: &Hook) {
     match ebpf.program_mut(hook.program) {
         Some(Program::BtfTracePoint(program)) => drop(program.unload()),
@@ -255,8 +256,8 @@ fn unload(ebpf: &mut Ebpf, hook: &Hook) {
 }
 
 /// The timer hooks serve both hidden states.
-fn serves_requests(hook: &Hook, purpose: Purpose) -> bool {
-    purpose == Purpose::Requests && hook::TIMERS.contains(hook)
+fn serves_requests(hook: &Hook, feature: Feature) -> bool {
+    feature == Feature::Requests && hook::TIMERS.contains(hook)
 }
 
 fn missing_program(name: &str) -> Refusal {

@@ -38,14 +38,14 @@ pub fn check(btf: &Btf, hook: &Hook) -> Result<(), Refusal> {
     }
 }
 
-/// What is not as the hook says, in words.
+/// A sentence on the first difference between hook and kernel.
 fn difference(prototype: &Prototype, hook: &Hook) -> Option<String> {
     for (index, wanted) in hook.arguments.iter().enumerate() {
         let number = index + 1;
         match prototype.parameters.get(index) {
-            None => return Some(format!("it has no argument {number} here")),
+            None => return Some(format!("it has no argument {number} on this kernel")),
             Some(found) if !fits(found, *wanted) => {
-                return Some(format!("its argument {number} is no {wanted} here"));
+                return Some(format!("its argument {number} is not a {wanted} on this kernel"));
             }
             Some(_) => {}
         }
@@ -53,9 +53,10 @@ fn difference(prototype: &Prototype, hook: &Hook) -> Option<String> {
     let returns = hook.returns?;
     let count = prototype.parameters.len();
     if !(returns.least..=returns.most).contains(&count) {
-        return Some(format!("it takes {count} arguments here"));
+        return Some(format!("it takes {count} arguments on this kernel"));
     }
-    (!fits(&prototype.returns, returns.what)).then(|| format!("it returns no {} here", returns.what))
+    (!fits(&prototype.returns, returns.what))
+        .then(|| format!("it does not return a {} on this kernel", returns.what))
 }
 
 fn fits(found: &Parameter, wanted: Argument) -> bool {
@@ -98,25 +99,31 @@ mod tests {
 
         let mut other = alloc();
         other.parameters[0] = to("inet_sock");
-        assert_eq!(said(other), "its argument 1 is no pointer to struct sock here");
+        assert_eq!(
+            said(other),
+            "its argument 1 is not a pointer to struct sock on this kernel"
+        );
 
         let mut other = alloc();
         other.parameters[2] = Parameter::Number { bytes: 8 };
-        assert_eq!(said(other), "its argument 3 is no number of 4 bytes here");
+        assert_eq!(
+            said(other),
+            "its argument 3 is not a number of 4 bytes on this kernel"
+        );
 
         let mut other = alloc();
         other.parameters.truncate(2);
-        assert_eq!(said(other), "it has no argument 3 here");
+        assert_eq!(said(other), "it has no argument 3 on this kernel");
 
         let mut other = alloc();
         other.parameters.push(INT);
-        assert_eq!(said(other), "it takes 4 arguments here");
+        assert_eq!(said(other), "it takes 4 arguments on this kernel");
 
         let mut other = alloc();
         other.returns = INT;
         assert_eq!(
             said(other),
-            "it returns no pointer to struct inet_timewait_sock here"
+            "it does not return a pointer to struct inet_timewait_sock on this kernel"
         );
     }
 

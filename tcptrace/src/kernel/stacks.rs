@@ -1,4 +1,4 @@
-//! The hooks of `--stacks`: which to attach on this kernel, and the buffer that their stacks come through.
+//! The hooks of `--stacks`: which to attach on this kernel, and the buffer of their records.
 
 use super::{
     btf::Btf,
@@ -8,7 +8,7 @@ use super::{
 };
 use aya::maps::{MapData, RingBuf};
 
-/// Which calls' stacks are wanted.
+/// The calls whose stacks are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Wanted {
     /// Of the connect or accept that made each socket
@@ -17,21 +17,21 @@ pub enum Wanted {
     Read,
 }
 
-/// Size of the buffer where stacks are wanted: a stack takes 2.6 KiB, and it is emptied every 20 ms.
+/// Size of the buffer of stacks, which take 2.6 KiB each; it is drained every 20 ms.
 pub(super) const BUFFER_BYTES: u32 = 16 << 20;
 
 /// What was attached.
 pub struct Stacks {
-    /// The buffer.
+    /// The ring buffer of stack records.
     pub ring: RingBuf<MapData>,
     /// What is not recorded, and why: a sentence each.
     pub shortfalls: Vec<String>,
 }
 
-/// Attaches what is wanted. What cannot be had beside `connect` is returned, a sentence each.
+/// Attaches the requested hooks. Returns what, other than `connect`, is not available: a sentence each.
 ///
 /// # Errors
-/// Where this kernel cannot give stacks at all.
+/// If this kernel cannot give stacks at all.
 pub(super) fn attach(
     programs: &mut Programs,
     types: Option<&Btf>,
@@ -43,10 +43,10 @@ pub(super) fn attach(
         error: error.to_owned(),
     };
     let types = types.ok_or_else(|| no("this kernel has no BTF"))?;
-    // The function behind the helper, which is there where the helper is.
+    // The function behind the helper, which exists if the helper does.
     if types.function("bpf_task_pt_regs").is_none() {
         return Err(no(
-            "tracing programs cannot read a task's registers here (before Linux 5.15)",
+            "tracing programs cannot read a task's registers on this kernel (before Linux 5.15)",
         ));
     }
     programs.attach(&hooks::CONNECT, Some(types))?;
@@ -74,14 +74,10 @@ pub(super) fn attach(
     } else {
         by_syscall
     };
-    also(programs, accept, "where connections are accepted is not recorded");
+    also(programs, accept, "call stacks of accept are not recorded");
     match wanted {
         Wanted::Open => {}
-        Wanted::Read => also(
-            programs,
-            &[&hooks::READ],
-            "where sockets are read is not recorded",
-        ),
+        Wanted::Read => also(programs, &[&hooks::READ], "call stacks of reads are not recorded"),
     }
     Ok(shortfalls)
 }

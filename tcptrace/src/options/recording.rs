@@ -1,4 +1,4 @@
-//! What the flags of `record` and of the commands that read recordings mean. Looks nothing up on this machine.
+//! Validates the flags of `record` and of the commands that read recordings. Looks up nothing on this machine.
 
 use super::{UsageError, seconds, wrong};
 use crate::{
@@ -6,13 +6,13 @@ use crate::{
     event::{Family, Nanos, TcpState},
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
-    owner::container::Place,
-    source::{cgroups::Tree, zone},
+    owner::container::{Location, Tree},
+    source::zone,
 };
 use jiff::civil::DateTime;
 use std::time::Duration;
 
-/// A ring of the flight recorder has this many whole files beside the current one.
+/// A ring of the flight recorder has this many complete files in addition to the current one.
 pub const RING_FILES: u32 = 4;
 
 /// When another file is begun.
@@ -36,7 +36,7 @@ pub struct Files {
 /// Reads `--rotate`, `--keep` and `--flight-recorder`.
 ///
 /// # Errors
-/// Where one of them makes no sense.
+/// If one of them makes no sense.
 pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
     if let Some(minutes) = args.flight_recorder {
         let span = seconds("--flight-recorder", minutes * 60.0)?;
@@ -48,7 +48,7 @@ pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
     if args.keep == Some(0) {
         return Err(wrong(
             "--keep",
-            "0 would delete what is being written",
+            "0 would delete the file that is being written",
             "give 1 or more",
         ));
     }
@@ -61,7 +61,7 @@ pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
 /// Reads `--fire-on`.
 ///
 /// # Errors
-/// Where no rule has such a name.
+/// If no rule has such a name.
 pub fn fire_on(words: &[String]) -> Result<Vec<&'static Rule>, UsageError> {
     if words.iter().any(|word| word == "all") {
         return Ok(rules::ALL.to_vec());
@@ -73,8 +73,8 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
     let explain = || {
         wrong(
             "--rotate",
-            format!("\"{text}\" is neither a size nor a time"),
-            "give a size as in 100M or 2G, or a time as in 30s, 10m or 1h",
+            format!("invalid size or time \"{text}\""),
+            "give a size such as 100M or 2G, or a time such as 30s, 10m or 1h",
         )
     };
     let (digits, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
@@ -105,7 +105,7 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
 pub enum Moment {
     /// Wall time, nanoseconds since 1970.
     Wall(u64),
-    /// So long after the recording's beginning.
+    /// Relative to the start of the recording.
     After(Nanos),
 }
 
@@ -116,27 +116,45 @@ pub struct Span {
     pub from: Option<Moment>,
     /// Where it ends, if not with the recording.
     pub to: Option<Moment>,
+    /// Whether the end was given as a single moment (`--at`), which must be within the recording.
+    pub is_moment: bool,
 }
 
 /// Reads `--at`, `--from` and `--to`.
 ///
 /// # Errors
-/// Where one is no time.
+/// If one is no time, or the end is before the beginning.
 pub fn span(args: &SpanArgs) -> Result<Span, UsageError> {
     let moment = |flag, text: &Option<String>| text.as_deref().map(|text| moment(flag, text)).transpose();
     let at = moment("--at", &args.at)?;
-    Ok(Span {
+    let span = Span {
         from: moment("--from", &args.from)?,
         to: at.or(moment("--to", &args.to)?),
-    })
+        is_moment: at.is_some(),
+    };
+    let is_empty = match (span.from, span.to) {
+        (Some(Moment::Wall(from)), Some(Moment::Wall(to))) => from > to,
+        (Some(Moment::After(from)), Some(Moment::After(to))) => from > to,
+        _ => false,
+    };
+    if is_empty {
+        return Err(nothing_between());
+    }
+    Ok(span)
+}
+
+/// A span whose end is before its beginning.
+#[must_use]
+pub fn nothing_between() -> UsageError {
+    wrong("--from", "it is later than --to", "swap the two times")
 }
 
 fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
     let explain = || {
         wrong(
             flag,
-            format!("\"{text}\" is no time"),
-            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s from the recording's beginning",
+            format!("invalid time \"{text}\""),
+            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s after the start of the recording",
         )
     };
     if let Some(after) = text.strip_prefix('+') {
@@ -154,8 +172,8 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         if let Some(problem) = problem {
             return Err(wrong(
                 flag,
-                format!("\"{text}\" is local time, and which that is cannot be told: {problem}"),
-                "give a time with its zone, as in 2026-11-22T02:30:00Z",
+                format!("\"{text}\" is local time, but the time zone is unknown: {problem}"),
+                "give a time with its zone, such as 2026-11-22T02:30:00Z",
             ));
         }
         time.to_zoned(zone).map_err(|_| explain())?.timestamp()
@@ -165,17 +183,17 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         .map_err(|_| explain())
 }
 
-/// Reads the filter flags by what they say: processes and namespaces need not be here any more.
+/// Parses the filter flags without lookups: processes and namespaces may no longer exist.
 ///
 /// # Errors
-/// Where a namespace is given by a name, which only its own machine can look up, or a container by an empty word.
+/// If a namespace is given by a name, which only its own machine can look up, or a container by an empty word.
 pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
     let netns = |word: &String| {
         word.parse().map_err(|_| {
             wrong(
                 "--netns",
-                format!("{word} would be looked up on this machine, and the recording may come from another"),
-                "give its inode number, as the recording has it",
+                format!("{word} would be looked up on this machine, but the recording may come from another"),
+                "give its inode number as in the recording",
             )
         })
     };
@@ -185,7 +203,7 @@ pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageErr
     };
     Ok(Filter {
         pids: args.pid.iter().map(anybody_with).collect(),
-        comms: args.comm.clone(),
+        comms: super::comms(&args.comm)?,
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
         family: match (args.ipv4, args.ipv6) {
@@ -212,7 +230,7 @@ fn cgroup(word: &str) -> Tree {
     let path = format!("/{}", path.trim_matches('/'));
     Tree {
         id,
-        path: Place::of_path(path.as_bytes()).path,
+        path: Location::of_path(path.as_bytes()).path,
     }
 }
 

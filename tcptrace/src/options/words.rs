@@ -1,4 +1,4 @@
-//! A filter as the user writes it in the live view: the words of the flags.
+//! A filter as entered in the live view: flags of the command line.
 
 use super::UsageError;
 use crate::{cli::FilterArgs, event::TcpState, filter::Filter};

@@ -1,4 +1,4 @@
-//! Why an output cannot be written, in words that fit the error: what failed, what is left, what to do.
+//! Why an output cannot be written: what failed, what is left, what to do.
 
 use nix::errno::Errno;
 use std::{
@@ -11,11 +11,11 @@ use std::{
 
 /// An output that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {what}: {cause}\n  it means: {left}\n  what to do: {}", cause.remedy())]
+#[error("cannot write {what}: {cause}\n  what it means: {left}\n  what to do: {}", cause.remedy())]
 pub struct NotWritten {
     /// The path, or "standard output".
     pub what: String,
-    /// Why.
+    /// The reason why nothing, or only a part, was written.
     pub cause: Cause,
     /// What there is of it.
     pub left: Left,
@@ -31,7 +31,7 @@ impl NotWritten {
         }
     }
 
-    /// The same in a line, for a run that goes on.
+    /// The same in one line, for a run that continues.
     #[must_use]
     pub fn in_a_line(&self) -> String {
         let Self { what, cause, .. } = self;
@@ -53,9 +53,9 @@ pub enum Left {
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nothing => "nothing was written, and what was there before is unchanged",
-            Self::Beginning => "the output is incomplete, and may end in the middle of a line",
-            Self::NothingNamed => "what was written is lost",
+            Self::Nothing => "nothing was written, and an existing file is unchanged",
+            Self::Beginning => "the output is incomplete and may end in the middle of a line",
+            Self::NothingNamed => "the output is lost",
         })
     }
 }
@@ -69,30 +69,30 @@ pub enum Cause {
     /// The name is a symbolic link's.
     #[error("it is a symbolic link, which is not followed")]
     Link,
-    /// A folder of the path is a symbolic link that somebody else could have made.
-    #[error("{} is a symbolic link of user {owner}'s, in a folder that others can write to", path.display())]
+    /// A directory of the path is a symbolic link that another user could have created.
+    #[error("{} is a symbolic link owned by user {owner}, in a directory that others can write to", path.display())]
     ForeignLink {
-        /// The link.
+        /// Path of the symbolic link.
         path: PathBuf,
-        /// Whose it is.
+        /// UID of its owner.
         owner: u32,
     },
     /// The folder belongs to another user, and every user may replace what is in it.
-    #[error("{} belongs to user {owner}, and everybody can write to it", path.display())]
+    #[error("{} is owned by user {owner} and world-writable", path.display())]
     ForeignFolder {
-        /// The folder.
+        /// Path of the directory.
         path: PathBuf,
-        /// Whose it is.
+        /// UID of its owner.
         owner: u32,
     },
     /// The file belongs to another user and is in a folder that others can write to.
-    #[error("it belongs to user {0}, and is in a folder that others can write to")]
+    #[error("it is owned by user {0} and in a directory that others can write to")]
     ForeignFile(u32),
     /// A disk.
-    #[error("it is a block device, and what is on it would be destroyed")]
+    #[error("it is a block device, whose content would be destroyed")]
     BlockDevice,
     /// The command reads it.
-    #[error("it is an input too")]
+    #[error("it is also an input")]
     Input,
     /// It begins as a recording does.
     #[error("it is a recording, or another Arrow file, which is never overwritten")]
@@ -129,37 +129,35 @@ impl Cause {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Io(error) => remedy_of(error.kind()),
-            Self::Link => "name the file that it leads to, or delete the link",
-            Self::ForeignLink { .. } => "name the folder that it leads to",
+            Self::Link => "give the file that it points to, or delete the link",
+            Self::ForeignLink { .. } => "give the directory that it points to",
             Self::ForeignFolder { .. } => {
-                "choose a folder that only you can write to, or take that right from others with chmod o-w"
+                "choose a directory that only you can write to, or remove others' write permission with chmod o-w"
             }
-            Self::ForeignFile(_) => "choose another name, or a folder that only you can write to",
-            Self::BlockDevice => "name a file",
+            Self::ForeignFile(_) => "choose another name, or a directory that only you can write to",
+            Self::BlockDevice => "give a file",
             Self::Input => "choose another file for the output",
-            Self::Recording => "choose another name, or delete that file if nobody needs it",
+            Self::Recording => "choose another name, or delete that file if it is not needed",
             Self::NoDescriptor(_) => "open it in the shell, as in 3>file",
             Self::Removed => "start again, and keep the file until the end",
-            Self::Busy(_) => "stop that process, or choose another place with -o",
+            Self::Busy(_) => "stop that process, or choose another place",
         }
     }
 }
 
 fn remedy_of(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space, or choose another place with -o"
-        }
-        ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), or write less",
-        ErrorKind::IsADirectory => "name a file, in that folder or another",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or choose another place",
+        ErrorKind::FileTooLarge => "raise the file size limit (ulimit -f), or write less",
+        ErrorKind::IsADirectory => "give a file, in that directory or another",
         ErrorKind::NotADirectory => "choose another path: a part of this one is a file",
-        ErrorKind::NotFound => "make the folder first, or choose another place with -o",
-        ErrorKind::PermissionDenied => "choose a place that you may write to, or run it as a user who may",
-        ErrorKind::ReadOnlyFilesystem => "choose a place on a file system that can be written",
-        ErrorKind::AlreadyExists => "choose another name, or delete the file that is there",
+        ErrorKind::NotFound => "create the directory first, or choose another place",
+        ErrorKind::PermissionDenied => "choose a place that you can write to, or run it as a user who can",
+        ErrorKind::ReadOnlyFilesystem => "choose a place on a writable file system",
+        ErrorKind::AlreadyExists => "choose another name, or delete the existing file",
         ErrorKind::InvalidFilename => "choose a shorter name",
-        ErrorKind::BrokenPipe => "keep the reader running until the end",
-        _ => "choose another place with -o",
+        ErrorKind::BrokenPipe => "keep the reader running until tcptrace ends",
+        _ => "choose another place",
     }
 }
 
@@ -172,12 +170,12 @@ mod tests {
         let table = [
             (Errno::ENOSPC, "free some space"),
             (Errno::EDQUOT, "free some space"),
-            (Errno::EISDIR, "name a file"),
+            (Errno::EISDIR, "give a file"),
             (Errno::ENOTDIR, "a part of this one is a file"),
-            (Errno::ENOENT, "make the folder first"),
-            (Errno::EACCES, "you may write to"),
-            (Errno::EPERM, "you may write to"),
-            (Errno::EROFS, "can be written"),
+            (Errno::ENOENT, "create the directory first"),
+            (Errno::EACCES, "you can write to"),
+            (Errno::EPERM, "you can write to"),
+            (Errno::EROFS, "a writable file system"),
             (Errno::EFBIG, "ulimit -f"),
             (Errno::ENAMETOOLONG, "a shorter name"),
             (Errno::EIO, "another place"),

@@ -1,5 +1,5 @@
-//! The folder that a file is written to, opened part by part of its path and kept open, so that nobody can put another
-//! in its place in between.
+//! The directory of an output file, opened component by component and kept open, so that it cannot be replaced in
+//! between.
 
 use super::cause::Cause;
 use nix::{
@@ -27,7 +27,7 @@ use std::{
 /// As many symbolic links as the kernel follows (`MAXSYMLINKS` of Linux's `include/linux/namei.h`).
 const MOST_LINKS: usize = 40;
 
-/// Only its user may look into a folder of recordings: they tell who talks to whom.
+/// Only the user may list a directory of recordings, which show who communicates with whom.
 const FOLDER_MODE: Mode = Mode::S_IRWXU;
 
 /// The users whose files and links are trusted: this one, root, and who became root by sudo.
@@ -72,7 +72,7 @@ pub(super) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// An open folder.
+/// An open directory, so that names in it cannot be redirected by a rename.
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
@@ -84,7 +84,7 @@ impl Folder {
     /// Opens the folder of `path`, and returns the file's name in it.
     ///
     /// # Errors
-    /// Where there is none, or others could lead it elsewhere.
+    /// If there is none, or others could lead it elsewhere.
     pub fn containing(path: &Path) -> Result<(Self, OsString), Cause> {
         let names_a_folder = path.as_os_str().as_bytes().ends_with(b"/");
         let (Some(name), Some(parent), false) = (path.file_name(), path.parent(), names_a_folder) else {
@@ -97,7 +97,7 @@ impl Folder {
     /// Opens a folder. Symbolic links are followed where only this user, root or the user of sudo can have made them.
     ///
     /// # Errors
-    /// Where it is not there or is no folder, a link is another user's in a folder that others can write to, or every
+    /// If it is not there or is no folder, a link is another user's in a folder that others can write to, or every
     /// user could replace what is written to it.
     pub fn open(path: &Path) -> Result<Self, Cause> {
         Self::open_as(path, Trusted::now())
@@ -202,7 +202,7 @@ impl Folder {
     /// The names in it, in no order.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub fn names(&self) -> Result<Vec<OsString>, Cause> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = Dir::openat(&self.fd, ".", flags, Mode::empty())?;
@@ -223,7 +223,7 @@ impl Folder {
     /// Opens a regular file for reading, if it is this user's where others can write. `None` for anything else.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub fn read(&self, name: &OsStr) -> nix::Result<Option<File>> {
         if kind(&self.stat(name)?) != SFlag::S_IFREG {
             return Ok(None);

@@ -231,28 +231,28 @@ fn new_files_never_share_a_name() {
 }
 
 /// As where the file system has no nameless files.
-fn place_beside(path: &Path) -> (Place, File) {
+fn destination_beside(path: &Path) -> (Destination, File) {
     let (folder, name) = Folder::containing(path).unwrap();
-    let (beside, file) = with_name_beside(|name| create(&folder, name)).unwrap();
-    let place = Place {
+    let (beside, file) = destination::with_name_beside(|name| create(&folder, name)).unwrap();
+    let destination = Destination {
         folder,
         name,
         inputs: none(),
         state: State::Beside(beside),
     };
-    (place, file)
+    (destination, file)
 }
 
 #[test]
 fn a_name_beside_serves_as_well_as_none() {
     let folder = folder();
     let path = folder.path().join("out.csv");
-    drop(place_beside(&path));
+    drop(destination_beside(&path));
     assert_eq!(names_in(&folder), [""; 0]);
-    let (mut place, file) = place_beside(&path);
-    place.publish(&file).unwrap();
-    let (mut place, file) = place_beside(&path);
-    place.publish_as_new(&file, "text", names(&path)).unwrap();
+    let (mut destination, file) = destination_beside(&path);
+    destination.publish(&file).unwrap();
+    let (mut destination, file) = destination_beside(&path);
+    destination.publish_as_new(&file, "text", names(&path)).unwrap();
     assert_eq!(names_in(&folder), ["out-2.csv", "out.csv"]);
 }
 

@@ -1,127 +1,137 @@
-//! Comma-separated values, RFC 4180: quoted where needed, one line of titles.
+//! Comma-separated values, RFC 4180: quoted where needed, below one line of titles.
 
-use crate::{
-    connection::table::Change,
-    event::EndReason,
-    kernel::clock::Anchor,
-    output::json::rfc3339,
-    owner::{
-        container::{Place, Runtime},
-        processes::Processes,
-    },
-};
+use super::row::{Column, Line, TableRow, line_columns};
+use crate::{connection::change::Change, event::Age};
 use std::borrow::Cow;
 
-/// The titles of [`change`].
-pub const TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,old,new,dwell_ns,dwell_exact,reason,pid,comm,evidence,netns_name,runtime,container,pod,unit,cgroup_path\n";
-
-/// One change, with its newline.
-#[must_use]
-pub fn change(change: &Change, processes: &Processes, netns_name: Option<&str>, anchor: &Anchor) -> String {
-    let owner = change
-        .owner
-        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
-    let (pid, comm, evidence) = match &owner {
-        Some((process, evidence)) => (process.key.pid.to_string(), process.name(), evidence.name()),
-        None => (String::new(), Cow::Borrowed(""), ""),
-    };
-    format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{evidence},{},{}\n",
-        rfc3339(anchor.wall(change.time)),
-        change.time.0,
-        change.id.cookie,
-        change.id.incarnation,
-        change.ends.family().name(),
-        change.ends.local(),
-        change.ends.local_port,
-        change.ends.remote(),
-        change.ends.remote_port,
-        change.netns,
-        change.old,
-        change.new,
-        change
-            .dwell
-            .map_or_else(String::new, |age| age.span().0.to_string()),
-        change.dwell.is_some_and(crate::event::Age::is_exact),
-        change.reason.map_or("", EndReason::name),
-        quoted(&comm),
-        quoted(netns_name.unwrap_or_default()),
-        place(owner.and_then(|(process, _)| process.place.as_deref())),
-    )
+pub(crate) fn titles<R: TableRow>() -> Vec<&'static str> {
+    R::columns().iter().map(|(title, _)| *title).collect()
 }
 
-/// Runtime, container, pod, unit and path of a place: five fields.
-#[must_use]
-pub fn place(place: Option<&Place>) -> String {
-    let Some(place) = place else {
-        return ",,,,".to_owned();
-    };
-    let container = place.container.as_ref();
-    let runtime = container.and_then(|container| container.runtime);
-    [
-        runtime.map_or("", Runtime::name),
-        container.map_or("", |container| &container.id),
-        place.pod.as_deref().unwrap_or_default(),
-        place.unit.as_deref().unwrap_or_default(),
-        &place.path,
-    ]
-    .map(quoted)
-    .join(",")
+pub(crate) fn line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let mut text = String::new();
+    push(&mut text, fields);
+    text
 }
 
-/// What a spreadsheet runs as a formula where a text begins with it; control characters are in no text of ours.
+pub(crate) fn row<R: TableRow>(row: &R) -> String {
+    let mut text = String::new();
+    push_row(&mut text, row);
+    text
+}
+
+/// Appends the line of a row.
+pub(crate) fn push_row<R: TableRow>(text: &mut String, row: &R) {
+    push(text, R::columns().iter().map(|(_, value)| value(row).text()));
+}
+
+/// Appends a line of fields.
+pub(crate) fn push(text: &mut String, fields: impl IntoIterator<Item = impl AsRef<str>>) {
+    let buffer = std::mem::take(text).into_bytes();
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .buffer_capacity(LINE_BYTES)
+        .from_writer(buffer);
+    let fields = fields
+        .into_iter()
+        .map(|field| unformulated(field.as_ref()).into_owned());
+    let written = writer.write_record(fields);
+    written.expect("a vector takes whatever is written");
+    let buffer = writer.into_inner().expect("a vector takes whatever is written");
+    *text = String::from_utf8(buffer).expect("text in quotes is text");
+}
+
+const LINE_BYTES: usize = 1 << 10;
+
+/// Characters at the beginning of a text that a spreadsheet interprets as a formula; texts have no control characters.
 const FORMULAS: [char; 4] = ['=', '+', '-', '@'];
 
-/// A text, in quotes where it holds a comma, a quote or a line break, and with an apostrophe before it where a
-/// spreadsheet would run it as a formula: programs choose their names. What reads as a number is no formula.
-#[must_use]
-pub fn quoted(field: &str) -> Cow<'_, str> {
+/// The text, behind an apostrophe where a spreadsheet would run it as a formula: programs choose their names. What reads
+/// as a number is no formula.
+fn unformulated(field: &str) -> Cow<'_, str> {
     let is_formula = field.starts_with(FORMULAS) && field != "-" && field.parse::<f64>().is_err();
-    let marked: Cow<'_, str> = if is_formula {
+    if is_formula {
         format!("'{field}").into()
     } else {
         field.into()
-    };
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", marked.replace('"', "\"\"")).into()
-    } else {
-        marked
+    }
+}
+
+impl TableRow for Line<'_, Change> {
+    fn columns<'r>() -> &'r [Column<Self>]
+    where
+        Self: 'r,
+    {
+        line_columns!(
+            time,
+            [
+                ("old", |line| line.of.old.name().into()),
+                ("new", |line| line.of.new.name().into()),
+                ("dwell_ns", |line| line.of.dwell.map(|age| age.span().0).into()),
+                ("dwell_exact", |line| {
+                    line.of.dwell.is_some_and(Age::is_exact).into()
+                }),
+            ],
+            []
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        output::row::{Value, location},
+        owner::container::Location,
+    };
+
+    fn written(field: &str) -> String {
+        let mut text = String::new();
+        push(&mut text, ["", field]);
+        text.trim_end().trim_start_matches(',').to_owned()
+    }
 
     #[test]
-    fn a_place_is_five_fields_known_or_not() {
-        assert_eq!(place(None), ",,,,");
-        assert_eq!(place(Some(&Place::of_path(b"/"))), ",,,,/");
+    fn a_place_is_five_columns_known_or_not() {
+        let fields = |known: Option<&Location>| {
+            let mut text = String::new();
+            let of = [
+                location::runtime,
+                location::container,
+                location::pod,
+                location::unit,
+                location::cgroup_path,
+            ];
+            push(&mut text, of.map(|value| Value::from(value(known)).text()));
+            text
+        };
+        assert_eq!(fields(None), ",,,,\n");
+        assert_eq!(fields(Some(&Location::of_path(b"/"))), ",,,,/\n");
         assert_eq!(
-            place(Some(&Place::of_path(b"/lxc/a,b/c.service"))),
-            "lxc,\"a,b\",,c.service,\"/lxc/a,b/c.service\""
+            fields(Some(&Location::of_path(b"/lxc/a,b/c.service"))),
+            "lxc,\"a,b\",,c.service,\"/lxc/a,b/c.service\"\n"
         );
     }
 
     #[test]
     fn fields_with_commas_and_quotes_survive() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,b"), "\"a,b\"");
-        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(written("plain"), "plain");
+        assert_eq!(written("a,b"), "\"a,b\"");
+        assert_eq!(written("a\"b"), "\"a\"\"b\"");
     }
 
     #[test]
     fn a_text_is_no_formula_and_a_number_stays_one() {
-        assert_eq!(quoted("=1+1"), "'=1+1");
+        assert_eq!(written("=1+1"), "'=1+1");
         assert_eq!(
-            quoted("=HYPERLINK(\"http://x\",1)"),
+            written("=HYPERLINK(\"http://x\",1)"),
             "\"'=HYPERLINK(\"\"http://x\"\",1)\""
         );
         for formula in ["+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "-.mount"] {
-            assert_eq!(quoted(formula), format!("'{formula}"));
+            assert_eq!(written(formula), format!("'{formula}"));
         }
         for plain in ["", "-", "-5", "+5", "-0.25", "1=1", "a-b", "nginx"] {
-            assert_eq!(quoted(plain), plain);
+            assert_eq!(written(plain), plain);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An open file, pipe or terminal that is written to. Whoever shares one may have made it non-blocking: then writing
-//! waits until it takes something.
+//! An open file, pipe or terminal that is written to. Another process that shares it may have made it non-blocking:
+//! writing then waits until it is writable.
 
 use nix::{
     errno::Errno,
@@ -13,46 +13,31 @@ use std::{
 
 /// An output without a buffer of its own.
 #[derive(Debug)]
-pub struct Descriptor(File);
+pub(crate) struct Descriptor(File);
 
 impl Descriptor {
-    /// Standard output.
-    ///
     /// # Errors
-    /// Where this process has too many files open.
-    pub fn stdout() -> io::Result<Self> {
+    /// If this process has too many files open.
+    pub(crate) fn stdout() -> io::Result<Self> {
         Self::copy_of(io::stdout().as_fd())
     }
 
-    /// Standard error.
-    ///
     /// # Errors
     /// As [`Self::stdout`].
-    pub fn stderr() -> io::Result<Self> {
+    pub(crate) fn stderr() -> io::Result<Self> {
         Self::copy_of(io::stderr().as_fd())
-    }
-
-    /// Another descriptor of the same open file.
-    ///
-    /// # Errors
-    /// As [`Self::stdout`].
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Self::copy_of(self.as_fd())
     }
 
     fn copy_of(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Self(File::from(descriptor.try_clone_to_owned()?)))
     }
 
-    /// Whether a person is looking.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.0.is_terminal()
     }
 
     /// Whether the reader of a pipe or socket has gone away.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(_) => fds[0]

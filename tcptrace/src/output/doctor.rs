@@ -1,37 +1,55 @@
 //! `doctor`: findings, and the settings of each namespace that they are about, as text and as JSON lines.
 
-use super::{duration::human, json};
+use super::{json, unseen};
 use crate::{
+    duration::human,
     event::Nanos,
     findings::{
         Evidence, Finding, Level, Subject,
-        scene::{Scene, Space},
+        scene::{Netns, Scene},
         settings::{self, Found},
     },
+    plural::counted,
+    summary::SCHEMA_VERSION,
+    unseen::Unseen,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
 
 /// For people. `remarks` is what of a recording was not read: where there is any, an empty list of findings proves
 /// nothing.
-#[must_use]
-pub fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
+pub(crate) fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
     let mut text = String::new();
     if scene.watched == Nanos(0) {
-        text.push_str("looked once");
+        text.push_str("one snapshot");
     } else {
         let _ = write!(text, "watched {}, lost {lost}", human(scene.watched));
     }
+    let sockets = counted(scene.asked_for().count(), "socket");
     let _ = match findings.len() {
+        0 if !scene.has_matched() => {
+            writeln!(text, ": nothing matched, so nothing was checked")
+        }
         0 if !remarks.is_empty() => writeln!(
             text,
-            ": nothing was found with {} sockets, and not all of the recording was there to look at",
-            scene.sockets.len()
+            ": no findings among {sockets}, but parts of the recording could not be read"
         ),
-        0 => writeln!(text, ": nothing is wrong with {} sockets", scene.sockets.len()),
-        1 => writeln!(text, ": 1 finding among {} sockets", scene.sockets.len()),
-        count => writeln!(text, ": {count} findings among {} sockets", scene.sockets.len()),
+        0 if !scene.unseen.is_empty() => writeln!(
+            text,
+            ": no findings among {sockets}, but not everything could be seen"
+        ),
+        0 if scene.is_recorded => {
+            writeln!(text, ": no findings among {sockets}, as far as a recording shows")
+        }
+        0 => writeln!(text, ": no findings among {sockets}"),
+        count => writeln!(text, ": {} among {sockets}", counted(count, "finding")),
     };
+    if scene.is_recorded {
+        text.push_str(
+            "not checked: queues, descriptors, settings and counters, which recordings do not contain\n",
+        );
+    }
+    unseen::push(&mut text, &scene.unseen);
     for remark in remarks {
         let _ = writeln!(text, "not read: {remark}");
     }
@@ -50,7 +68,7 @@ pub fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) 
         for Evidence { text: sentence, .. } in evidence {
             let _ = writeln!(text, "  - {sentence}");
         }
-        let _ = writeln!(text, "  it means: {meaning}\n  what to do: {remedy}");
+        let _ = writeln!(text, "  what it means: {meaning}\n  what to do: {remedy}");
         let _ = writeln!(text, "  more: tcptrace doctor --explain {rule}");
     }
     for space in shown(findings, scene) {
@@ -59,8 +77,9 @@ pub fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) 
     text
 }
 
-/// The namespaces that a finding is about, and the first where there is none.
-fn shown<'a>(findings: &[Finding], scene: &'a Scene) -> Vec<&'a Space> {
+/// The namespaces that a finding is about, and the first where there is none. Of those that were asked for: the scene has
+/// no others.
+fn shown<'a>(findings: &[Finding], scene: &'a Scene) -> Vec<&'a Netns> {
     let mut about: Vec<u32> = findings
         .iter()
         .filter_map(|finding| netns(&finding.subject))
@@ -84,7 +103,7 @@ const fn netns(subject: &Subject) -> Option<u32> {
     }
 }
 
-fn settings_of(text: &mut String, space: &Space, findings: &[Finding]) {
+fn settings_of(text: &mut String, space: &Netns, findings: &[Finding]) {
     let name = space
         .name
         .as_deref()
@@ -110,15 +129,15 @@ fn settings_of(text: &mut String, space: &Space, findings: &[Finding]) {
             setting.name, setting.does
         );
     }
-    let called_for: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
-    if called_for.is_empty() {
-        text.push_str("nothing calls for another value\n");
+    let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
+    if advised.is_empty() {
+        text.push_str("no setting needs changing\n");
     }
-    for found in called_for {
+    for found in advised {
         if let Some(advice) = found.advice {
             let _ = writeln!(
                 text,
-                "  net.{}: {}; it costs: {}",
+                "  net.{}: {}; cost: {}",
                 found.setting.name, advice.change, advice.cost
             );
         }
@@ -144,23 +163,26 @@ struct SettingJson<'a> {
     value: &'a str,
     default: Option<&'static str>,
     is_default: Option<bool>,
-    does: &'static str,
+    effect: &'static str,
     change: Option<&'static str>,
     cost: Option<&'static str>,
 }
 
 #[derive(Serialize)]
 struct SummaryJson<'a> {
+    schema_version: u32,
     watched_ns: Nanos,
     sockets: usize,
+    matched: bool,
     findings: usize,
     lost: u64,
     remarks: &'a [String],
+    unseen: &'a [Unseen],
+    recorded: bool,
 }
 
 /// A line for each finding, a line for each setting, and a summary.
-#[must_use]
-pub fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
+pub(crate) fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         summary: SummaryJson<'a>,
@@ -186,7 +208,7 @@ pub fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) 
                 value: &found.value,
                 default: found.setting.default,
                 is_default: found.is_default,
-                does: found.setting.does,
+                effect: found.setting.does,
                 change: found.advice.map(|advice| advice.change),
                 cost: found.advice.map(|advice| advice.cost),
             }));
@@ -194,11 +216,15 @@ pub fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) 
     }
     text.push_str(&json::line(&Line {
         summary: SummaryJson {
+            schema_version: SCHEMA_VERSION,
             watched_ns: scene.watched,
-            sockets: scene.sockets.len(),
+            sockets: scene.asked_for().count(),
+            matched: scene.has_matched(),
             findings: findings.len(),
             lost,
             remarks,
+            unseen: &scene.unseen,
+            recorded: scene.is_recorded,
         },
     }));
     text

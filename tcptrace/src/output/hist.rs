@@ -12,7 +12,7 @@ use crate::{
     event::{Nanos, TcpState},
     stats::{
         measure::Measure,
-        report::{Report, Spans, Who},
+        report::{Group, Report, Spans, Who},
     },
 };
 
@@ -25,7 +25,7 @@ pub struct Picture<'a> {
     pub measures: &'a [Measure],
     /// Time watched; `None` where it is that of several runs.
     pub watched: Option<Nanos>,
-    /// How many of those told apart text shows.
+    /// Maximum number of groups in text output.
     pub top: usize,
 }
 
@@ -38,6 +38,19 @@ pub fn measures(states: &[TcpState]) -> Vec<Measure> {
             Measure::Lifetime => states.is_empty(),
         })
         .collect()
+}
+
+impl Picture<'_> {
+    /// Whether there is nothing to show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let is_seen = |group: &Group| {
+            self.measures
+                .iter()
+                .any(|measure| group.spans(*measure).is_some())
+        };
+        !self.report.groups.iter().any(is_seen)
+    }
 }
 
 /// The percentiles in every form, with the ends of their names.
@@ -64,7 +77,7 @@ pub const ROUND_AGES: [Nanos; 14] = [
 /// One point of a survival curve.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Point {
-    /// The age.
+    /// The age, nanoseconds.
     pub after_ns: Nanos,
     /// The share that is still there.
     pub share: f64,
@@ -103,11 +116,11 @@ pub(crate) mod examples {
 
     use super::*;
     use crate::{
-        event::{Ends, ProcessKey},
-        owner::container::Place,
+        event::{Endpoints, ProcessKey},
+        owner::container::Location,
         stats::{
-            cells::Cells,
-            key::{By, Key, Named},
+            bins::Bins,
+            key::{By, Key, NamedKey},
             measure::Kind,
             report::Group,
         },
@@ -118,13 +131,13 @@ pub(crate) mod examples {
 
     pub(crate) fn empty() -> Report {
         let mut report = Report::default();
-        report.take_total(&Cells::default());
+        report.take_total(&Bins::default());
         report
     }
 
     /// A leak: 62 connections left CLOSE_WAIT soon, 38 stay; some were there before.
-    pub(crate) fn leak() -> Cells {
-        let mut cells = Cells::default();
+    pub(crate) fn leak() -> Bins {
+        let mut cells = Bins::default();
         for number in 0..62 {
             cells.record(CLOSE_WAIT, Kind::Finished, Nanos(12_000 + number * 40_000));
         }
@@ -152,14 +165,14 @@ pub(crate) mod examples {
         report
     }
 
-    fn process(pid: u32, name: &str) -> Named {
+    fn process(pid: u32, name: &str) -> NamedKey {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name.as_bytes());
         let key = Key::Process(Some(ProcessKey {
             pid,
             start_ns: 981_000_000_000,
         }));
-        Named { key, comm }
+        NamedKey { key, comm }
     }
 
     /// More keys than are shown, two hosts, long names and the longest of everything.
@@ -170,9 +183,9 @@ pub(crate) mod examples {
             ..Report::default()
         };
         for host in ["web1.example.com", "web2.example.com"] {
-            let mut all = Cells::default();
+            let mut all = Bins::default();
             for number in 0..8_u32 {
-                let mut cells = Cells::default();
+                let mut cells = Bins::default();
                 for _ in 0..=number {
                     cells.merge(&leak());
                 }
@@ -187,7 +200,7 @@ pub(crate) mod examples {
                     who: Who::One(process(4_194_300 + number, "leaky-server,\"é")),
                     cells,
                     missed_at_most: 3,
-                    place: None,
+                    location: None,
                 });
             }
             for who in [Who::All, Who::Rest] {
@@ -196,7 +209,7 @@ pub(crate) mod examples {
                     who,
                     cells: all.clone(),
                     missed_at_most: 0,
-                    place: None,
+                    location: None,
                 });
             }
         }
@@ -218,13 +231,13 @@ pub(crate) mod examples {
         ] {
             report.groups.push(Group {
                 host: None,
-                who: Who::One(Named {
+                who: Who::One(NamedKey {
                     key: Key::Cgroup(id),
                     comm: [0; 16],
                 }),
                 cells: leak(),
                 missed_at_most: 0,
-                place: path.map(|path| Arc::new(Place::of_path(path.as_bytes()))),
+                location: path.map(|path| Arc::new(Location::of_path(path.as_bytes()))),
             });
         }
         report.sort();
@@ -237,14 +250,14 @@ pub(crate) mod examples {
             ..Report::default()
         };
         report.take_total(&leak());
-        let ends = Ends::new(
+        let endpoints = Endpoints::new(
             ("2001:db8::1".parse().unwrap(), 0),
             ("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), 443),
         );
         for key in [
             Key::Client {
                 netns: 4_026_531_840,
-                ends,
+                endpoints,
             },
             Key::Server {
                 netns: 4_026_531_840,
@@ -253,10 +266,10 @@ pub(crate) mod examples {
         ] {
             report.groups.push(Group {
                 host: None,
-                who: Who::One(Named { key, comm: [0; 16] }),
+                who: Who::One(NamedKey { key, comm: [0; 16] }),
                 cells: leak(),
                 missed_at_most: 0,
-                place: None,
+                location: None,
             });
         }
         report.sort();

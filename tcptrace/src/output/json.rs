@@ -1,53 +1,51 @@
 //! JSON lines. Fields keep their meaning once released; docs/json.md describes them.
 
 use crate::{
-    connection::table::Change,
-    decode::Holder,
+    connection::change::Change,
     engine::Engine,
-    event::{EndReason, Ends, Family, Nanos, TcpState},
-    kernel::clock::Anchor,
-    output::header::{Header, Summary},
+    event::{EndReason, Endpoints, Family, Nanos, TcpState},
+    kernel::clock::ClockPair,
     owner::{
-        container::{Container, Place},
+        container::{Container, Location},
         policy::{Evidence, Owner},
         processes::{ProcessId, Processes, comm_text},
     },
+    socket::Holder,
+    summary::{Header, Summary},
+    unseen::Unseen,
 };
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// One end of a connection.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct EndJson {
+pub(crate) struct EndJson {
     addr: IpAddr,
     port: u16,
 }
 
 /// The local and the remote end.
-#[must_use]
-pub fn ends(ends: &Ends) -> (EndJson, EndJson) {
+pub(crate) fn endpoints(endpoints: &Endpoints) -> (EndJson, EndJson) {
     (
         EndJson {
-            addr: ends.local(),
-            port: ends.local_port,
+            addr: endpoints.local(),
+            port: endpoints.local_port,
         },
         EndJson {
-            addr: ends.remote(),
-            port: ends.remote_port,
+            addr: endpoints.remote(),
+            port: endpoints.remote_port,
         },
     )
 }
 
-/// Who owns a socket.
 #[derive(Clone, Debug, Serialize)]
-pub struct OwnerJson<'a> {
+pub(crate) struct OwnerJson<'a> {
     pid: u32,
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     cgroup: Option<u64>,
     #[serde(flatten)]
-    place: PlaceJson<'a>,
+    location: LocationJson<'a>,
     evidence: Evidence,
     #[serde(skip_serializing_if = "Option::is_none")]
     since_ns: Option<Nanos>,
@@ -55,23 +53,21 @@ pub struct OwnerJson<'a> {
 
 impl<'a> OwnerJson<'a> {
     /// An owner that a snapshot found.
-    #[must_use]
-    pub fn of_holder(holder: &'a Holder, runs_in: Option<&'a Place>, evidence: Evidence) -> Self {
+    pub(crate) fn of_holder(holder: &'a Holder, runs_in: Option<&'a Location>, evidence: Evidence) -> Self {
         Self {
             pid: holder.process.pid,
             start_ns: holder.process.start_ns,
             comm: comm_text(&holder.comm),
             cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
-            place: place(runs_in),
+            location: location(runs_in),
             evidence,
             since_ns: None,
         }
     }
 }
 
-/// Where a process runs.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct PlaceJson<'a> {
+pub(crate) struct LocationJson<'a> {
     cgroup_path: Option<&'a str>,
     container: Option<&'a Container>,
     pod: Option<&'a str>,
@@ -79,19 +75,17 @@ pub struct PlaceJson<'a> {
 }
 
 /// A place as JSON has it.
-#[must_use]
-pub fn place(place: Option<&Place>) -> PlaceJson<'_> {
-    place.map_or_else(PlaceJson::default, |place| PlaceJson {
-        cgroup_path: Some(&place.path),
-        container: place.container.as_ref(),
-        pod: place.pod.as_deref(),
-        unit: place.unit.as_deref(),
+pub(crate) fn location(location: Option<&Location>) -> LocationJson<'_> {
+    location.map_or_else(LocationJson::default, |location| LocationJson {
+        cgroup_path: Some(&location.path),
+        container: location.container.as_ref(),
+        pod: location.pod.as_deref(),
+        unit: location.unit.as_deref(),
     })
 }
 
 /// The owner as JSON has it.
-#[must_use]
-pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_>> {
+pub(crate) fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_>> {
     let owner = owner?;
     let process = processes.get(owner.process)?;
     Some(OwnerJson {
@@ -99,7 +93,7 @@ pub fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_
         start_ns: process.key.start_ns,
         comm: process.name(),
         cgroup: (process.cgroup != 0).then_some(process.cgroup),
-        place: place(process.place.as_deref()),
+        location: location(process.location.as_deref()),
         evidence: owner.evidence,
         since_ns: Some(owner.since),
     })
@@ -114,6 +108,7 @@ struct ChangeJson<'a> {
     family: Family,
     local: EndJson,
     remote: EndJson,
+    #[serde(serialize_with = "crate::event::serialize_netns")]
     netns: u32,
     netns_name: Option<&'a str>,
     #[serde(skip_serializing_if = "is_tcp")]
@@ -134,27 +129,26 @@ struct ChangeJson<'a> {
 
 /// A process that has a socket open.
 #[derive(Clone, Debug, Serialize)]
-pub struct HolderJson<'a> {
+pub(crate) struct HolderJson<'a> {
     pid: u32,
     start_ns: u64,
     comm: std::borrow::Cow<'a, str>,
     fd: u32,
     cgroup: Option<u64>,
     #[serde(flatten)]
-    place: PlaceJson<'a>,
+    location: LocationJson<'a>,
 }
 
 impl<'a> HolderJson<'a> {
     /// One open file of a snapshot.
-    #[must_use]
-    pub fn new(holder: &'a Holder, runs_in: Option<&'a Place>) -> Self {
+    pub(crate) fn new(holder: &'a Holder, runs_in: Option<&'a Location>) -> Self {
         Self {
             pid: holder.process.pid,
             start_ns: holder.process.start_ns,
             comm: comm_text(&holder.comm),
             fd: holder.fd,
             cgroup: (holder.cgroup != 0).then_some(holder.cgroup),
-            place: place(runs_in),
+            location: location(runs_in),
         }
     }
 }
@@ -169,7 +163,7 @@ fn holders<'a>(list: &[(ProcessId, u32)], processes: &'a Processes) -> Vec<Holde
                 comm: process.name(),
                 fd: *fd,
                 cgroup: (process.cgroup != 0).then_some(process.cgroup),
-                place: place(process.place.as_deref()),
+                location: location(process.location.as_deref()),
             })
         })
         .collect()
@@ -186,23 +180,26 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// Wall time as RFC 3339 in UTC with nanoseconds.
-#[must_use]
-pub fn rfc3339(wall_ns: u64) -> String {
+pub(crate) fn rfc3339(wall_ns: u64) -> String {
     Timestamp::from_nanosecond(i128::from(wall_ns))
         .map_or_else(|_| String::new(), |time| format!("{time:.9}"))
 }
 
 /// One change, with its newline.
-#[must_use]
-pub fn change(change: &Change, engine: &Engine, netns_name: Option<&str>, anchor: &Anchor) -> String {
+pub(crate) fn change(
+    change: &Change,
+    engine: &Engine,
+    netns_name: Option<&str>,
+    anchor: &ClockPair,
+) -> String {
     let processes = &engine.table.processes;
-    let (local, remote) = ends(&change.ends);
+    let (local, remote) = endpoints(&change.endpoints);
     line(&ChangeJson {
         time: rfc3339(anchor.wall(change.time)),
         mono_ns: change.time,
         cookie: change.id.cookie,
         incarnation: change.id.incarnation,
-        family: change.ends.family(),
+        family: change.endpoints.family(),
         local,
         remote,
         netns: change.netns,
@@ -220,19 +217,24 @@ pub fn change(change: &Change, engine: &Engine, netns_name: Option<&str>, anchor
     })
 }
 
-/// The header's line.
-#[must_use]
-pub fn header(header: &Header) -> String {
+/// The header's line, with what of this machine could not be seen.
+pub(crate) fn header(header: &Header, unseen: &[Unseen]) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
-        header: &'a Header,
+        header: Whole<'a>,
     }
-    line(&Line { header })
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        #[serde(flatten)]
+        header: &'a Header,
+        unseen: &'a [Unseen],
+    }
+    line(&Line {
+        header: Whole { header, unseen },
+    })
 }
 
-/// The summary's line.
-#[must_use]
-pub fn summary(summary: &Summary) -> String {
+pub(crate) fn summary(summary: &Summary) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         summary: &'a Summary,
@@ -241,8 +243,7 @@ pub fn summary(summary: &Summary) -> String {
 }
 
 /// Any value as one line.
-#[must_use]
-pub fn line(value: &impl Serialize) -> String {
+pub(crate) fn line(value: &impl Serialize) -> String {
     let mut text =
         serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");
     text.push('\n');

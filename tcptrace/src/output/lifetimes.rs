@@ -1,15 +1,16 @@
 //! The lines of `trace --lifetimes`: one for each connection that has ended. Text, JSON, CSV.
 
 use super::{
-    csv,
-    duration::human_age,
+    field::Padded,
     json::{self, EndJson, OwnerJson, rfc3339},
+    row::{Column, Line, TableRow, line_columns},
     text,
 };
 use crate::{
     connection::lifetime::{Lifetime, Role},
+    duration::human_age,
     event::{Age, EndReason, Family, Nanos, TcpState},
-    kernel::clock::Anchor,
+    kernel::clock::ClockPair,
     owner::processes::Processes,
 };
 use jiff::tz::TimeZone;
@@ -17,8 +18,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The titles of [`line()`].
-#[must_use]
-pub fn titles(wide: bool) -> String {
+pub(crate) fn titles(wide: bool) -> String {
     let local = if wide { 47 } else { 21 };
     format!(
         "{:<8} {:>7} {:<15} {:<6} {:<local$} {:<local$} {:>7} {:>7} {:>7} {}\n",
@@ -26,11 +26,16 @@ pub fn titles(wide: bool) -> String {
     )
 }
 
-/// One life for people, with its newline: the states in the order in which a connection passes through them, then why
-/// it ended. A `?` after the process says that it is a guess.
-#[must_use]
-pub fn line(life: &Lifetime, processes: &Processes, anchor: &Anchor, zone: &TimeZone, wide: bool) -> String {
-    let owner = life
+/// One lifetime as text, with a newline: the states in the order in which a connection passes through them, then why
+/// it ended. A `?` after the process marks a guess.
+pub(crate) fn line(
+    lifetime: &Lifetime,
+    processes: &Processes,
+    anchor: &ClockPair,
+    zone: &TimeZone,
+    wide: bool,
+) -> String {
+    let owner = lifetime
         .owner
         .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence.is_provisional())));
     let (pid, comm) = owner.map_or_else(
@@ -41,21 +46,22 @@ pub fn line(life: &Lifetime, processes: &Processes, anchor: &Anchor, zone: &Time
         },
     );
     let width = if wide { 47 } else { 21 };
-    let (local, remote) = text::both(&life.ends);
+    let (local, remote) = text::both(&lifetime.endpoints);
     let mut out = format!(
-        "{} {pid:>7} {comm:<15} {:<6} {local:<width$} {remote:<width$} {:>7} {:>7} {:>7}",
-        text::wall(life.ended, anchor, zone).strftime("%H:%M:%S"),
-        life.role.name(),
-        life.sent.map_or_else(|| "-".to_owned(), human_bytes),
-        life.received.map_or_else(|| "-".to_owned(), human_bytes),
-        human_age(life.life),
+        "{} {pid:>7} {} {:<6} {local:<width$} {remote:<width$} {:>7} {:>7} {:>7}",
+        text::wall(lifetime.ended, anchor, zone).strftime("%H:%M:%S"),
+        Padded(&comm, 15),
+        lifetime.role.name(),
+        lifetime.sent.map_or_else(|| "-".to_owned(), human_bytes),
+        lifetime.received.map_or_else(|| "-".to_owned(), human_bytes),
+        human_age(lifetime.total),
     );
     for state in TcpState::IN_ORDER {
-        if let Some(span) = life.spans[state.index()] {
+        if let Some(span) = lifetime.spans[state.index()] {
             let _ = write!(out, " {state} {}", human_age(span));
         }
     }
-    if let Some(reason) = life.reason {
+    if let Some(reason) = lifetime.reason {
         let _ = write!(out, " {}", reason.name());
     }
     out.push('\n');
@@ -86,11 +92,12 @@ struct LifetimeJson<'a> {
     family: Family,
     local: EndJson,
     remote: EndJson,
+    #[serde(serialize_with = "crate::event::serialize_netns")]
     netns: u32,
     netns_name: Option<&'a str>,
     role: Role,
-    life_ns: Nanos,
-    life_exact: bool,
+    lifetime_ns: Nanos,
+    lifetime_exact: bool,
     states: BTreeMap<TcpState, SpanJson>,
     bytes_sent: Option<u64>,
     bytes_received: Option<u64>,
@@ -100,79 +107,80 @@ struct LifetimeJson<'a> {
     owner: Option<OwnerJson<'a>>,
 }
 
-/// One JSON line.
-#[must_use]
-pub fn json(life: &Lifetime, processes: &Processes, netns_name: Option<&str>, anchor: &Anchor) -> String {
-    let (local, remote) = json::ends(&life.ends);
+pub(crate) fn json(
+    lifetime: &Lifetime,
+    processes: &Processes,
+    netns_name: Option<&str>,
+    anchor: &ClockPair,
+) -> String {
+    let (local, remote) = json::endpoints(&lifetime.endpoints);
     json::line(&LifetimeJson {
-        time: rfc3339(anchor.wall(life.ended)),
-        mono_ns: life.ended,
-        cookie: life.id.cookie,
-        incarnation: life.id.incarnation,
-        family: life.ends.family(),
+        time: rfc3339(anchor.wall(lifetime.ended)),
+        mono_ns: lifetime.ended,
+        cookie: lifetime.id.cookie,
+        incarnation: lifetime.id.incarnation,
+        family: lifetime.endpoints.family(),
         local,
         remote,
-        netns: life.netns,
+        netns: lifetime.netns,
         netns_name,
-        role: life.role,
-        life_ns: life.life.span(),
-        life_exact: life.life.is_exact(),
+        role: lifetime.role,
+        lifetime_ns: lifetime.total.span(),
+        lifetime_exact: lifetime.total.is_exact(),
         states: TcpState::ALL
             .into_iter()
-            .filter_map(|state| Some((state, life.spans[state.index()]?.into())))
+            .filter_map(|state| Some((state, lifetime.spans[state.index()]?.into())))
             .collect(),
-        bytes_sent: life.sent,
-        bytes_received: life.received,
-        reason: life.reason,
-        kernel: life.is_kernel_socket,
-        owner: json::owner(life.owner, processes),
+        bytes_sent: lifetime.sent,
+        bytes_received: lifetime.received,
+        reason: lifetime.reason,
+        kernel: lifetime.is_kernel_socket,
+        owner: json::owner(lifetime.owner, processes),
     })
 }
 
-/// The titles of [`csv_line`].
-pub const CSV_TITLES: &str = "time,mono_ns,cookie,incarnation,family,local_addr,local_port,remote_addr,remote_port,netns,role,life_ns,life_exact,bytes_sent,bytes_received,reason,pid,comm,evidence,syn_sent_ns,syn_recv_ns,established_ns,fin_wait1_ns,fin_wait2_ns,closing_ns,close_wait_ns,last_ack_ns,time_wait_ns,close_ns,spans_exact,netns_name,runtime,container,pod,unit,cgroup_path\n";
+/// The column of the time in one state.
+macro_rules! span_ns {
+    ($title:literal, $state:ident) => {
+        ($title, |line| {
+            let span = line.of.spans[TcpState::$state.index()];
+            span.map(|span| span.span().0).into()
+        })
+    };
+}
 
-/// One CSV line, with its newline. `spans_exact` is `false` where any of the spans is a lower bound.
-#[must_use]
-pub fn csv_line(life: &Lifetime, processes: &Processes, netns_name: Option<&str>, anchor: &Anchor) -> String {
-    let owner = life
-        .owner
-        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
-    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-    let mut out = format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-        rfc3339(anchor.wall(life.ended)),
-        life.ended.0,
-        life.id.cookie,
-        life.id.incarnation,
-        life.ends.family().name(),
-        life.ends.local(),
-        life.ends.local_port,
-        life.ends.remote(),
-        life.ends.remote_port,
-        life.netns,
-        life.role.name(),
-        life.life.span().0,
-        life.life.is_exact(),
-        number(life.sent),
-        number(life.received),
-        life.reason.map_or("", EndReason::name),
-        number(owner.map(|(process, _)| process.key.pid.into())),
-        csv::quoted(&owner.map_or_else(Default::default, |(process, _)| process.name())),
-        owner.map_or("", |(_, evidence)| evidence.name()),
-    );
-    for state in TcpState::IN_ORDER {
-        out.push(',');
-        out.push_str(&number(life.spans[state.index()].map(|span| span.span().0)));
+/// `states_exact` is `false` if the time in any state is a lower bound.
+impl TableRow for Line<'_, Lifetime> {
+    fn columns<'r>() -> &'r [Column<Self>]
+    where
+        Self: 'r,
+    {
+        line_columns!(
+            ended,
+            [
+                ("role", |line| line.of.role.name().into()),
+                ("lifetime_ns", |line| line.of.total.span().0.into()),
+                ("lifetime_exact", |line| line.of.total.is_exact().into()),
+                ("bytes_sent", |line| line.of.sent.into()),
+                ("bytes_received", |line| line.of.received.into()),
+            ],
+            [
+                span_ns!("syn_sent_ns", SynSent),
+                span_ns!("syn_recv_ns", SynRecv),
+                span_ns!("established_ns", Established),
+                span_ns!("fin_wait1_ns", FinWait1),
+                span_ns!("fin_wait2_ns", FinWait2),
+                span_ns!("closing_ns", Closing),
+                span_ns!("close_wait_ns", CloseWait),
+                span_ns!("last_ack_ns", LastAck),
+                span_ns!("time_wait_ns", TimeWait),
+                span_ns!("close_ns", Close),
+                ("states_exact", |line| {
+                    line.of.spans.iter().flatten().all(|span| span.is_exact()).into()
+                }),
+            ]
+        )
     }
-    let is_exact = life.spans.iter().flatten().all(|span| span.is_exact());
-    let _ = writeln!(
-        out,
-        ",{is_exact},{},{}",
-        csv::quoted(netns_name.unwrap_or_default()),
-        csv::place(owner.and_then(|(process, _)| process.place.as_deref())),
-    );
-    out
 }
 
 /// Bytes in the unit that reads best, 1,024 to the next: `512`, `1.2K`, `33M`.
@@ -201,11 +209,13 @@ fn human_bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::{ConnectionId, Ends, ProcessKey, Task},
+        engine::Engine,
+        event::{ConnectionId, Endpoints, ProcessKey, Task},
+        output::csv,
         owner::policy::{Evidence, Owner},
     };
 
-    const ANCHOR: Anchor = Anchor {
+    const ANCHOR: ClockPair = ClockPair {
         mono_ns: 0,
         wall_ns: 1_795_300_000_000_000_000,
     };
@@ -228,19 +238,19 @@ mod tests {
         spans[TcpState::Established.index()] = Some(Age::Exact(Nanos(1_200_000_000)));
         spans[TcpState::CloseWait.index()] = Some(Age::AtLeast(Nanos(40_000_000_000)));
         spans[TcpState::LastAck.index()] = Some(Age::Exact(Nanos(20_000)));
-        let life = Lifetime {
+        let lifetime = Lifetime {
             id: ConnectionId {
                 cookie: 9,
                 incarnation: 0,
             },
-            ends: Ends::new(
+            endpoints: Endpoints::new(
                 ("10.0.0.1".parse().unwrap(), 80),
                 ("10.0.0.2".parse().unwrap(), 50_000),
             ),
             netns: 1,
             role: Role::Server,
             ended: Nanos(41_200_055_000),
-            life: Age::AtLeast(Nanos(41_200_055_000)),
+            total: Age::AtLeast(Nanos(41_200_055_000)),
             spans,
             sent: Some(1_250_000),
             received: Some(312),
@@ -252,24 +262,29 @@ mod tests {
             }),
             is_kernel_socket: false,
         };
-        (life, processes)
+        (lifetime, processes)
     }
 
     #[test]
     fn a_life_is_one_line_in_every_form() {
-        let (life, processes) = example();
+        let (lifetime, processes) = example();
+        let mut engine = Engine::new(1);
+        engine.table.processes = processes;
+        let processes = &engine.table.processes;
         let text = [
             titles(false),
-            line(&life, &processes, &ANCHOR, &TimeZone::UTC, false),
-            json(&life, &processes, Some("blue"), &ANCHOR),
-            CSV_TITLES.to_owned(),
-            csv_line(&life, &processes, Some("blue"), &ANCHOR),
+            line(&lifetime, processes, &ANCHOR, &TimeZone::UTC, false),
+            json(&lifetime, processes, Some("blue"), &ANCHOR),
+            csv::line(csv::titles::<Line<'_, Lifetime>>()),
+            csv::row(&Line {
+                of: &lifetime,
+                owner: lifetime.owner,
+                engine: &engine,
+                netns_name: Some("blue"),
+                anchor: &ANCHOR,
+            }),
         ]
         .concat();
-        assert_eq!(
-            CSV_TITLES.matches(',').count(),
-            csv_line(&life, &processes, None, &ANCHOR).matches(',').count()
-        );
         insta::assert_snapshot!(text);
     }
 

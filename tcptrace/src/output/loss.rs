@@ -1,19 +1,22 @@
-//! What is missing in a stream, at the place where it is missing.
+//! Losses, reported at the place in a stream where they happened.
 
-use super::{json, text};
-use crate::{event::Nanos, kernel::clock::Anchor};
+use super::{csv, json, text};
+use crate::{
+    event::Nanos,
+    kernel::clock::ClockPair,
+    plural::{counted, was},
+};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 /// What went missing since the loss before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// When that was noticed.
-    pub time: Nanos,
+pub(crate) struct Loss {
+    pub(crate) time: Nanos,
     /// Records that the kernel could not deliver.
-    pub lost: u64,
-    /// Lines dropped because their reader did not take them.
-    pub dropped: u64,
+    pub(crate) lost: u64,
+    /// Lines dropped because the reader was too slow.
+    pub(crate) dropped: u64,
 }
 
 #[derive(Serialize)]
@@ -29,9 +32,7 @@ struct LossJson {
     dropped: u64,
 }
 
-/// As a JSON line.
-#[must_use]
-pub fn json(loss: &Loss, anchor: &Anchor) -> String {
+pub(crate) fn json(loss: &Loss, anchor: &ClockPair) -> String {
     json::line(&Line {
         loss: LossJson {
             time: json::rfc3339(anchor.wall(loss.time)),
@@ -42,47 +43,47 @@ pub fn json(loss: &Loss, anchor: &Anchor) -> String {
     })
 }
 
-/// As a row of the table with these titles, so that whoever reads the table needs to know nothing of losses: only the
-/// times and `reason` are not empty.
-#[must_use]
-pub fn csv(loss: &Loss, titles: &str, anchor: &Anchor) -> String {
-    let fields: Vec<String> = titles
-        .trim_end()
-        .split(',')
-        .map(|title| match title {
-            "time" => json::rfc3339(anchor.wall(loss.time)),
-            "mono_ns" => loss.time.0.to_string(),
-            "reason" => format!("lost {} dropped {}", loss.lost, loss.dropped),
-            _ => String::new(),
-        })
-        .collect();
-    fields.join(",") + "\n"
+/// As a row of a table, so that its reader needs to know nothing of losses: only the times and `reason` are not empty.
+pub(crate) fn csv(loss: &Loss, titles: &[&str], anchor: &ClockPair) -> String {
+    csv::line(titles.iter().map(|title| match *title {
+        "time" => json::rfc3339(anchor.wall(loss.time)),
+        "mono_ns" => loss.time.0.to_string(),
+        "reason" => format!("lost {} dropped {}", loss.lost, loss.dropped),
+        _ => String::new(),
+    }))
 }
 
 /// As a line for people.
-#[must_use]
-pub fn line(loss: &Loss, anchor: &Anchor, zone: &TimeZone) -> String {
+pub(crate) fn line(loss: &Loss, anchor: &ClockPair, zone: &TimeZone) -> String {
     let time = text::wall(loss.time, anchor, zone)
         .strftime("%H:%M:%S")
         .to_string();
-    let records = (loss.lost > 0).then(|| format!("{} records of the kernel were lost", loss.lost));
-    let lines =
-        (loss.dropped > 0).then(|| format!("{} lines were dropped, because nobody took them", loss.dropped));
+    let records = (loss.lost > 0).then(|| {
+        let records = counted(loss.lost, "record");
+        format!("{records} {} lost in the kernel", was(loss.lost))
+    });
+    let lines = (loss.dropped > 0).then(|| {
+        let lines = counted(loss.dropped, "line");
+        format!(
+            "{lines} {} dropped because the reader is too slow",
+            was(loss.dropped)
+        )
+    });
     let parts: Vec<String> = records.into_iter().chain(lines).collect();
-    format!("{time} # here {}\n", parts.join(", and "))
+    format!("{time} # {}\n", parts.join(", and "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::csv::TITLES;
+    use crate::{connection::change::Change, output::row::Line};
 
     const LOSS: Loss = Loss {
         time: Nanos::from_secs(1),
         lost: 7,
         dropped: 3,
     };
-    const ANCHOR: Anchor = Anchor {
+    const ANCHOR: ClockPair = ClockPair {
         mono_ns: 0,
         wall_ns: 1_795_300_000_000_000_000,
     };
@@ -95,20 +96,21 @@ mod tests {
         );
         assert_eq!(
             line(&LOSS, &ANCHOR, &TimeZone::UTC),
-            "22:26:41 # here 7 records of the kernel were lost, and 3 lines were dropped, because nobody took them\n"
+            "22:26:41 # 7 records were lost in the kernel, and 3 lines were dropped because the reader is too slow\n"
         );
         let only = Loss { lost: 0, ..LOSS };
         assert_eq!(
             line(&only, &ANCHOR, &TimeZone::UTC),
-            "22:26:41 # here 3 lines were dropped, because nobody took them\n"
+            "22:26:41 # 3 lines were dropped because the reader is too slow\n"
         );
     }
 
     #[test]
     fn a_table_stays_a_table() {
-        let row = csv(&LOSS, TITLES, &ANCHOR);
-        assert_eq!(row.matches(',').count(), TITLES.matches(',').count());
-        let reason = TITLES.split(',').position(|title| title == "reason").unwrap();
+        let titles = csv::titles::<Line<'_, Change>>();
+        let row = csv(&LOSS, &titles, &ANCHOR);
+        assert_eq!(row.matches(',').count() + 1, titles.len());
+        let reason = titles.iter().position(|title| *title == "reason").unwrap();
         let fields: Vec<&str> = row.trim_end().split(',').collect();
         assert_eq!(fields[reason], "lost 7 dropped 3");
         assert_eq!(fields[..3], ["2026-11-21T22:26:41.000000000Z", "1000000000", ""]);

@@ -1,4 +1,4 @@
-//! A thread that writes, so that whoever makes the bytes never waits for whoever reads them. What waits to be written
+//! A writer thread, so that the producer of output never waits for its reader. What waits to be written
 //! is bounded in bytes; what does not fit is refused.
 
 use super::descriptor::Descriptor;
@@ -11,18 +11,15 @@ use std::{
     time::Duration,
 };
 
-/// At most so much is written at a time: what a pipe holds (pipe(7)), so that a reader which takes anything is seen to.
+/// Maximum number of bytes per write: the capacity of a pipe (pipe(7)), so that any progress of the reader is noticed.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// What a thread can write to.
-pub trait Output: Send + 'static {
-    /// Why it could not.
+pub(crate) trait Output: Send + 'static {
     type Error: Send + 'static;
 
-    /// Writes all of it.
-    ///
     /// # Errors
-    /// Where the reader has gone, the disk is full, and so on.
+    /// If the reader has gone, the disk is full, and so on.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
     /// How often [`Self::look`] is to be called while there is nothing to write, if it is.
@@ -32,10 +29,10 @@ pub trait Output: Send + 'static {
     /// the thread that starts it may do.
     fn has_a_name(&self) -> bool;
 
-    /// Looks after what was written; returns what the user is to be told of it.
+    /// Checks the output; returns a message about it, if any.
     ///
     /// # Errors
-    /// Where nothing more can be written.
+    /// If nothing more can be written.
     fn look(&mut self) -> Result<Option<String>, Self::Error>;
 
     /// Does what is left to do when everything is written.
@@ -68,25 +65,25 @@ impl Output for Descriptor {
 
 /// An output that is written by a thread of its own.
 #[derive(Debug)]
-pub struct Outbox<E> {
+pub(crate) struct Outbox<E> {
     shared: Arc<Shared<E>>,
     most_bytes: usize,
 }
 
 /// Why a piece was not taken.
 #[derive(Debug)]
-pub enum Refused<E> {
+pub(crate) enum Refused<E> {
     /// Too much is waiting already.
     Full,
-    /// The output has failed; the error is told once.
+    /// The output has failed; the error is reported once.
     Failed(Option<E>),
 }
 
-/// What could not be written: nobody took any of it for as long as there was patience.
+/// Bytes that were not written, because the reader took none before the timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled {
+pub(crate) struct Stalled {
     /// Bytes that were not written.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -104,7 +101,6 @@ struct State<E> {
     is_closed: bool,
     /// What waits is of no use to anybody.
     is_abandoned: bool,
-    /// The thread has ended.
     is_over: bool,
     error: Option<E>,
     notice: Option<String>,
@@ -145,8 +141,8 @@ impl<E: Send + 'static> Outbox<E> {
     /// Starts the thread. No more than `most_bytes` wait, except that a single piece may be larger.
     ///
     /// # Errors
-    /// Where there is no thread.
-    pub fn start(name: &str, output: impl Output<Error = E>, most_bytes: usize) -> io::Result<Self> {
+    /// If there is no thread.
+    pub(crate) fn start(name: &str, output: impl Output<Error = E>, most_bytes: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 pieces: VecDeque::new(),
@@ -176,8 +172,8 @@ impl<E: Send + 'static> Outbox<E> {
     /// Hands a piece over, and takes it out of `piece`. Never waits for the reader.
     ///
     /// # Errors
-    /// Where it does not fit, and is still in `piece`, or where the output has failed.
-    pub fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused<E>> {
+    /// If it does not fit, and is still in `piece`, or where the output has failed.
+    pub(crate) fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused<E>> {
         let mut state = self.shared.state();
         if state.is_over {
             return Err(Refused::Failed(state.error.take()));
@@ -195,27 +191,23 @@ impl<E: Send + 'static> Outbox<E> {
         Ok(())
     }
 
-    /// What the user is to be told of the output, once.
-    #[must_use]
-    pub fn take_notice(&self) -> Option<String> {
+    /// A message about the output, returned once.
+    pub(crate) fn take_notice(&self) -> Option<String> {
         self.shared.state().notice.take()
     }
 
     /// Bytes that wait to be written.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.shared.state().waiting
     }
 
     /// The most bytes that may wait.
-    #[must_use]
-    pub const fn most_bytes(&self) -> usize {
+    pub(crate) const fn most_bytes(&self) -> usize {
         self.most_bytes
     }
 
     /// Waits until nothing waits to be written, as long as something is taken within each `patience`. Whether that is so.
-    #[must_use]
-    pub fn wait_until_empty(&self, patience: Option<Duration>) -> bool {
+    pub(crate) fn wait_until_empty(&self, patience: Option<Duration>) -> bool {
         let state = self
             .shared
             .wait_while(patience, |state| state.waiting > 0 && !state.is_over);
@@ -226,8 +218,8 @@ impl<E: Send + 'static> Outbox<E> {
     /// longer than that for a reader who takes nothing.
     ///
     /// # Errors
-    /// Where the output failed, now or before.
-    pub fn finish(self, last: Vec<u8>, patience: Option<Duration>) -> Result<Result<(), Stalled>, E> {
+    /// If the output failed, now or before.
+    pub(crate) fn finish(self, last: Vec<u8>, patience: Option<Duration>) -> Result<Result<(), Stalled>, E> {
         let mut state = self.shared.state();
         state.waiting += last.len();
         state.pieces.push_back(last);
@@ -296,7 +288,7 @@ impl<O: Output> Writing<O> {
 }
 
 impl<O: Output> Drop for Writing<O> {
-    /// However it ends, nobody waits for it in vain.
+    /// However it ends, nothing blocks on it.
     fn drop(&mut self) {
         self.shared.state().is_over = true;
         self.shared.changed.notify_all();

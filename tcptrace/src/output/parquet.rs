@@ -1,9 +1,8 @@
-//! Exported rows as Parquet with zstd. The schema stands in the file; docs/recording.md describes its columns.
+//! Exported rows as Parquet with zstd. The schema is in the file; docs/recording.md describes its columns.
 
-use super::export::ExportRow;
-use crate::{
-    event::{EndReason, TcpState},
-    owner::{container::Runtime, policy::Evidence},
+use super::{
+    export::{COLUMNS, ExportRow, Kind},
+    row::Value,
 };
 use arrow_array::{
     ArrayRef, RecordBatch,
@@ -28,192 +27,119 @@ use std::{
 const PIECE_ROWS: usize = 65_536;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    // What DuckDB and pandas compute with; `mono_ns` has the nanoseconds.
-    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let known = |name: &str, kind: DataType| Field::new(name, kind, false);
-    let maybe = |name: &str, kind: DataType| Field::new(name, kind, true);
-    Arc::new(Schema::new(vec![
-        known("host", DataType::Utf8),
-        known("time", micros),
-        known("mono_ns", DataType::Int64),
-        known("cookie", DataType::UInt64),
-        known("incarnation", DataType::UInt32),
-        known("family", DataType::Utf8),
-        known("local_addr", DataType::Utf8),
-        known("local_port", DataType::UInt16),
-        known("remote_addr", DataType::Utf8),
-        known("remote_port", DataType::UInt16),
-        known("netns", DataType::UInt32),
-        known("protocol", DataType::UInt16),
-        known("old", DataType::Utf8),
-        maybe("new", DataType::Utf8),
-        maybe("dwell_ns", DataType::Int64),
-        known("dwell_exact", DataType::Boolean),
-        maybe("reason", DataType::Utf8),
-        known("syn_cookie", DataType::Boolean),
-        known("kernel", DataType::Boolean),
-        maybe("pid", DataType::UInt32),
-        maybe("start_ns", DataType::Int64),
-        maybe("comm", DataType::Utf8),
-        maybe("cgroup", DataType::UInt64),
-        maybe("cgroup_path", DataType::Utf8),
-        maybe("runtime", DataType::Utf8),
-        maybe("container", DataType::Utf8),
-        maybe("pod", DataType::Utf8),
-        maybe("unit", DataType::Utf8),
-        maybe("evidence", DataType::Utf8),
-        maybe("since_ns", DataType::Int64),
-    ]))
+    let fields = COLUMNS.iter().map(|column| {
+        let kind = match column.kind {
+            Kind::Text => DataType::Utf8,
+            Kind::Flag => DataType::Boolean,
+            Kind::U16 => DataType::UInt16,
+            Kind::U32 => DataType::UInt32,
+            Kind::U64 => DataType::UInt64,
+            Kind::Nanos => DataType::Int64,
+            // What DuckDB and pandas compute with; `mono_ns` has the nanoseconds.
+            Kind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        };
+        Field::new(column.title, kind, column.is_nullable)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<Field>>()))
 });
 
-/// The table's columns.
-#[must_use]
-pub fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-#[derive(Default)]
-struct Columns {
-    rows: usize,
-    host: StringBuilder,
-    time: TimestampMicrosecondBuilder,
-    mono_ns: Int64Builder,
-    cookie: UInt64Builder,
-    incarnation: UInt32Builder,
-    family: StringBuilder,
-    local_addr: StringBuilder,
-    local_port: UInt16Builder,
-    remote_addr: StringBuilder,
-    remote_port: UInt16Builder,
-    netns: UInt32Builder,
-    protocol: UInt16Builder,
-    old: StringBuilder,
-    new: StringBuilder,
-    dwell_ns: Int64Builder,
-    dwell_exact: BooleanBuilder,
-    reason: StringBuilder,
-    syn_cookie: BooleanBuilder,
-    kernel: BooleanBuilder,
-    pid: UInt32Builder,
-    start_ns: Int64Builder,
-    comm: StringBuilder,
-    cgroup: UInt64Builder,
-    cgroup_path: StringBuilder,
-    runtime: StringBuilder,
-    container: StringBuilder,
-    pod: StringBuilder,
-    unit: StringBuilder,
-    evidence: StringBuilder,
-    since_ns: Int64Builder,
+enum Values {
+    Text(StringBuilder),
+    Flag(BooleanBuilder),
+    U16(UInt16Builder),
+    U32(UInt32Builder),
+    U64(UInt64Builder),
+    Nanos(Int64Builder),
+    Time(TimestampMicrosecondBuilder),
 }
 
-impl Columns {
-    fn push(&mut self, row: &ExportRow<'_>) {
-        self.rows += 1;
-        self.host.append_value(row.host);
-        self.time.append_value(signed(row.time / 1_000));
-        self.mono_ns.append_value(signed(row.mono_ns));
-        self.cookie.append_value(row.cookie);
-        self.incarnation.append_value(row.incarnation);
-        self.family.append_value(row.family.name());
-        self.local_addr.append_value(row.local_addr.to_string());
-        self.local_port.append_value(row.local_port);
-        self.remote_addr.append_value(row.remote_addr.to_string());
-        self.remote_port.append_value(row.remote_port);
-        self.netns.append_value(row.netns);
-        self.protocol.append_value(row.protocol);
-        self.old.append_value(row.old.name());
-        self.new.append_option(row.new.map(TcpState::name));
-        self.dwell_ns.append_option(row.dwell_ns.map(signed));
-        self.dwell_exact.append_value(row.dwell_exact);
-        self.reason.append_option(row.reason.map(EndReason::name));
-        self.syn_cookie.append_value(row.syn_cookie);
-        self.kernel.append_value(row.kernel);
-        self.pid.append_option(row.pid);
-        self.start_ns.append_option(row.start_ns.map(signed));
-        self.comm.append_option(row.comm.as_deref());
-        self.cgroup.append_option(row.cgroup);
-        self.cgroup_path.append_option(row.cgroup_path);
-        self.runtime.append_option(row.runtime.map(Runtime::name));
-        self.container.append_option(row.container);
-        self.pod.append_option(row.pod);
-        self.unit.append_option(row.unit);
-        self.evidence.append_option(row.evidence.map(Evidence::name));
-        self.since_ns.append_option(row.since_ns.map(signed));
+impl Values {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text(StringBuilder::new()),
+            Kind::Flag => Self::Flag(BooleanBuilder::new()),
+            Kind::U16 => Self::U16(UInt16Builder::new()),
+            Kind::U32 => Self::U32(UInt32Builder::new()),
+            Kind::U64 => Self::U64(UInt64Builder::new()),
+            Kind::Nanos => Self::Nanos(Int64Builder::new()),
+            Kind::Time => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+        }
     }
 
-    fn take(&mut self) -> Result<RecordBatch, ParquetError> {
-        self.rows = 0;
-        let time = std::mem::take(&mut self.time).with_timezone("UTC").finish();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.host.finish()),
-            Arc::new(time),
-            Arc::new(self.mono_ns.finish()),
-            Arc::new(self.cookie.finish()),
-            Arc::new(self.incarnation.finish()),
-            Arc::new(self.family.finish()),
-            Arc::new(self.local_addr.finish()),
-            Arc::new(self.local_port.finish()),
-            Arc::new(self.remote_addr.finish()),
-            Arc::new(self.remote_port.finish()),
-            Arc::new(self.netns.finish()),
-            Arc::new(self.protocol.finish()),
-            Arc::new(self.old.finish()),
-            Arc::new(self.new.finish()),
-            Arc::new(self.dwell_ns.finish()),
-            Arc::new(self.dwell_exact.finish()),
-            Arc::new(self.reason.finish()),
-            Arc::new(self.syn_cookie.finish()),
-            Arc::new(self.kernel.finish()),
-            Arc::new(self.pid.finish()),
-            Arc::new(self.start_ns.finish()),
-            Arc::new(self.comm.finish()),
-            Arc::new(self.cgroup.finish()),
-            Arc::new(self.cgroup_path.finish()),
-            Arc::new(self.runtime.finish()),
-            Arc::new(self.container.finish()),
-            Arc::new(self.pod.finish()),
-            Arc::new(self.unit.finish()),
-            Arc::new(self.evidence.finish()),
-            Arc::new(self.since_ns.finish()),
-        ];
-        Ok(RecordBatch::try_new(schema(), columns)?)
+    /// A value of another kind counts as unknown, which a column that always has one refuses as a whole.
+    fn push(&mut self, value: Value<'_>) {
+        let number = match value {
+            Value::Number(number) | Value::Time(number) => Some(number),
+            Value::Null | Value::Text(_) | Value::Flag(_) | Value::Address(_) => None,
+        };
+        match self {
+            Self::Text(values) => {
+                let is_known = value != Value::Null;
+                values.append_option(is_known.then(|| value.text()));
+            }
+            Self::Flag(values) => values.append_option(match value {
+                Value::Flag(flag) => Some(flag),
+                _ => None,
+            }),
+            Self::U16(values) => values.append_option(number.and_then(|number| number.try_into().ok())),
+            Self::U32(values) => values.append_option(number.and_then(|number| number.try_into().ok())),
+            Self::U64(values) => values.append_option(number),
+            Self::Nanos(values) => values.append_option(number.map(signed)),
+            Self::Time(values) => values.append_option(number.map(|nanos| signed(nanos / 1_000))),
+        }
+    }
+
+    fn take(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(values) => Arc::new(values.finish()),
+            Self::Flag(values) => Arc::new(values.finish()),
+            Self::U16(values) => Arc::new(values.finish()),
+            Self::U32(values) => Arc::new(values.finish()),
+            Self::U64(values) => Arc::new(values.finish()),
+            Self::Nanos(values) => Arc::new(values.finish()),
+            Self::Time(values) => Arc::new(values.finish()),
+        }
     }
 }
 
-/// Times and spans are signed in every tool that subtracts them; none of ours reaches 2^63, the year 2262.
+/// Times and spans are signed in every tool that subtracts them; none reaches 2^63, the year 2262.
 fn signed(nanos: u64) -> i64 {
     i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
 /// A file that is being written. Without [`Writer::finish`] it is none.
-pub struct Writer<W: Write + Send> {
+pub(crate) struct Writer<W: Write + Send> {
     inner: ArrowWriter<W>,
-    columns: Columns,
+    columns: Vec<Values>,
+    rows: usize,
 }
 
 impl<W: Write + Send> Writer<W> {
-    /// Begins a file.
-    ///
     /// # Errors
-    /// Where it cannot be written.
-    pub fn new(target: W) -> Result<Self, ParquetError> {
+    /// If it cannot be written.
+    pub(crate) fn new(target: W) -> Result<Self, ParquetError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .build();
         Ok(Self {
             inner: ArrowWriter::try_new(target, schema(), Some(properties))?,
-            columns: Columns::default(),
+            columns: COLUMNS.iter().map(|column| Values::new(column.kind)).collect(),
+            rows: 0,
         })
     }
 
-    /// Adds a row.
-    ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn push(&mut self, row: &ExportRow<'_>) -> Result<(), ParquetError> {
-        self.columns.push(row);
-        if self.columns.rows >= PIECE_ROWS {
+    pub(crate) fn push(&mut self, row: &ExportRow<'_>) -> Result<(), ParquetError> {
+        for (values, column) in self.columns.iter_mut().zip(&COLUMNS) {
+            values.push((column.value)(row));
+        }
+        self.rows += 1;
+        if self.rows >= PIECE_ROWS {
             self.flush()?;
         }
         Ok(())
@@ -223,14 +149,15 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn finish(&mut self) -> Result<(), ParquetError> {
+    pub(crate) fn finish(&mut self) -> Result<(), ParquetError> {
         self.flush()?;
         self.inner.finish()?;
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), ParquetError> {
-        let batch = self.columns.take()?;
-        self.inner.write(&batch)
+        self.rows = 0;
+        let columns = self.columns.iter_mut().map(Values::take).collect();
+        self.inner.write(&RecordBatch::try_new(schema(), columns)?)
     }
 }

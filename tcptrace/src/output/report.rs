@@ -1,35 +1,36 @@
-//! A report as text and as JSON lines: where it comes from, the frame of `watch` at its moment, how long states
-//! lasted, and everything that is missing. Of several runs, each line of a process names its host.
+//! A report as text and as JSON lines: origin, the frame of `watch` at its moment, dwell times, and everything that is
+//! missing. If there are several runs, each line of a process names its host.
 
 use super::{
-    duration::human,
     frame,
-    header::Dwells,
     json::{line, rfc3339},
 };
 use crate::{
+    duration::human,
     event::{Age, Nanos, TcpState},
-    record::{ledger::Ending, origin::Origin},
+    plural::{counted, was},
+    record::{origin::Origin, run_stats::Ending},
     report::Report,
+    summary::{Dwells, SCHEMA_VERSION},
     view::{Counts, ProcessView},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// For people.
+/// The reports as text, one after another, and the processes of all in one table if there are several.
 #[must_use]
 pub fn text(reports: &[Report]) -> String {
     let mut text = String::new();
     for report in reports {
         heading(&mut text, report);
         if reports.len() == 1 {
-            text.push_str(&frame::draw(&report.view));
+            text.push_str(&frame::draw(&report.view, frame::NOTHING_NOW));
         } else {
             let _ = writeln!(
                 text,
-                "watched {}  {} sockets  lost {}",
+                "watched {}  {}  lost {}",
                 human(report.view.watched),
-                report.view.counts.iter().sum::<u64>(),
+                counted(report.view.counts.iter().sum::<u64>(), "socket"),
                 report.view.lost
             );
         }
@@ -57,16 +58,24 @@ fn heading(text: &mut String, report: &Report) {
     let ending = match (report.is_whole, report.ending) {
         (false, _) => "",
         (true, Ending::Stopped) => ", where the recording was stopped",
-        (true, Ending::Open) => ", where the recording breaks off",
+        (true, Ending::Open) if report.is_ended => ", where the last file given was rotated",
+        (true, Ending::Open) => ", where the recording ends abruptly",
     };
     let _ = writeln!(
         text,
-        "from {} to {}{ending}: {} events, {} changes",
+        "from {} to {}{ending}: {}, {}",
         rfc3339(report.from_ns),
         rfc3339(report.to_ns),
-        report.events,
-        report.tally.changes
+        counted(report.events, "event"),
+        counted(report.tally.changes, "change")
     );
+    if report.is_filtered {
+        let _ = writeln!(
+            text,
+            "{} of these changes match the filter: rates and dwell times cover those",
+            report.changes
+        );
+    }
 }
 
 fn dwells(text: &mut String, dwells: &[(TcpState, Dwells)]) {
@@ -89,27 +98,31 @@ fn missing(text: &mut String, report: &Report) {
     for (count, what) in [
         (
             tally.unseen,
-            "ends were not seen: a snapshot no longer had the socket",
+            ("end", "not seen: the socket was missing from a snapshot"),
         ),
-        (
-            tally.unknown,
-            "events were of sockets that nothing had shown before",
-        ),
-        (tally.impossible, "events came in an order that cannot happen"),
+        (tally.unknown, ("event", "of previously unknown sockets")),
+        (tally.impossible, ("event", "in an impossible order")),
     ] {
         if count > 0 {
-            let _ = writeln!(text, "{count} {what}");
+            let (noun, what) = what;
+            let whose = if report.is_filtered {
+                ", regardless of the filter"
+            } else {
+                ""
+            };
+            let _ = writeln!(text, "{} {} {what}{whose}", counted(count, noun), was(count));
         }
     }
     if report.gaps > 0 {
         let _ = writeln!(
             text,
-            "the recording has {} gaps, {} entries are known to be missing: what follows one counts as after a loss",
-            report.gaps, report.missing
+            "the recording has {}; entries known to be missing: {}; states after a gap are treated as after a loss",
+            counted(report.gaps, "gap"),
+            report.missing
         );
     }
     for note in &report.notes {
-        let _ = writeln!(text, "noted: {note}");
+        let _ = writeln!(text, "note: {note}");
     }
     for remark in &report.remarks {
         let _ = writeln!(text, "not read: {remark}");
@@ -139,19 +152,20 @@ fn merged(text: &mut String, reports: &[Report]) {
     for report in reports {
         for process in &report.view.processes {
             let _ = write!(text, "{:<width$} ", report.origin.host);
-            frame::line(text, process, &columns);
+            frame::line(text, process, report.view.rate.is_some(), &columns);
         }
     }
 }
 
 #[derive(Serialize)]
 struct HeaderJson<'a> {
+    schema_version: u32,
     #[serde(flatten)]
     origin: &'a Origin,
     from: String,
     to: String,
-    whole: bool,
-    stopped: bool,
+    complete: bool,
+    clean_end: bool,
 }
 
 #[derive(Serialize)]
@@ -177,14 +191,16 @@ struct SummaryJson<'a> {
     watched_ns: Nanos,
     events: u64,
     changes: u64,
+    selected_changes: u64,
     counts: BTreeMap<&'static str, u64>,
     lost: u64,
     evicted: u64,
     unknown: u64,
+    expected_unknown: u64,
     impossible: u64,
-    unseen: u64,
+    unseen_ends: u64,
     gaps: u32,
-    missing: u64,
+    missing_entries: u64,
     dwells: BTreeMap<TcpState, Dwells>,
     notes: &'a [String],
     remarks: &'a [String],
@@ -204,11 +220,12 @@ pub fn json(reports: &[Report]) -> String {
     for report in reports {
         let host = &report.origin.host;
         text.push_str(&line(&Line::Header(HeaderJson {
+            schema_version: SCHEMA_VERSION,
             origin: &report.origin,
             from: rfc3339(report.from_ns),
             to: rfc3339(report.to_ns),
-            whole: report.is_whole,
-            stopped: report.ending == Ending::Stopped,
+            complete: report.is_whole,
+            clean_end: report.ending == Ending::Stopped,
         })));
         for process in &report.view.processes {
             text.push_str(&line(&Line::Process(process_json(host, process))));
@@ -219,14 +236,16 @@ pub fn json(reports: &[Report]) -> String {
             watched_ns: report.view.watched,
             events: report.events,
             changes: tally.changes,
+            selected_changes: report.changes,
             counts: by_name(&report.view.counts),
             lost: report.view.lost,
             evicted: tally.evicted,
             unknown: tally.unknown,
+            expected_unknown: tally.unknown_expected,
             impossible: tally.impossible,
-            unseen: tally.unseen,
+            unseen_ends: tally.unseen,
             gaps: report.gaps,
-            missing: report.missing,
+            missing_entries: report.missing,
             dwells: report.dwells.iter().copied().collect(),
             notes: &report.notes,
             remarks: &report.remarks,

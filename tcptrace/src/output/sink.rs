@@ -1,5 +1,5 @@
-//! Where output goes: flushed a line at a time into a pipe, a batch at a time onto a terminal or into a file. A
-//! reader that has gone away is a clean end, and is noticed even while there is nothing to write.
+//! Writes output: to a pipe it is flushed line by line, to a terminal or file batch by batch. A reader that has gone
+//! away is a clean end, and is detected even while there is nothing to write.
 
 use super::{descriptor::Descriptor, outbox::Output};
 use crate::outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts};
@@ -9,14 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An open output.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     writer: BufWriter<Descriptor>,
     /// What the writer writes to, unless that is standard output.
     file: Option<OutFile>,
     flush_lines: bool,
-    is_terminal: bool,
     /// When it was last made sure that the file has its name.
     looked: Instant,
     is_displaced: bool,
@@ -30,7 +28,6 @@ impl From<Descriptor> for Sink {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             file: None,
             flush_lines: true,
-            is_terminal: false,
             looked: Instant::now(),
             is_displaced: false,
             notice: None,
@@ -40,10 +37,9 @@ impl From<Descriptor> for Sink {
 
 /// Why writing ended.
 #[derive(Debug)]
-pub enum SinkError {
+pub(crate) enum SinkError {
     /// The reader has gone away: a clean end.
     Closed,
-    /// Anything else.
     Failed(NotWritten),
 }
 
@@ -67,8 +63,8 @@ impl Sink {
     /// [`Self::finish`]. `inputs` are the files that the command reads, which are not written to.
     ///
     /// # Errors
-    /// Where it must not be written to, or cannot be made.
-    pub fn open(file: Option<&Path>, inputs: &Inputs) -> Result<Self, NotWritten> {
+    /// If it must not be written to, or cannot be made.
+    pub(crate) fn open(file: Option<&Path>, inputs: &Inputs) -> Result<Self, NotWritten> {
         let file = file.map(|path| OutFile::open(path, inputs)).transpose()?;
         let output = match &file {
             Some(file) => file
@@ -81,7 +77,6 @@ impl Sink {
         Ok(Self {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             flush_lines: file.is_none() && !is_terminal,
-            is_terminal,
             file,
             looked: Instant::now(),
             is_displaced: false,
@@ -92,8 +87,8 @@ impl Sink {
     /// Begins a stream: its file, if it has one, has its name from now on, in place of an older one.
     ///
     /// # Errors
-    /// Where the file cannot have its name.
-    pub fn begin(&mut self) -> Result<(), NotWritten> {
+    /// If the file cannot have its name.
+    pub(crate) fn begin(&mut self) -> Result<(), NotWritten> {
         self.file.as_mut().map_or(Ok(()), OutFile::publish)
     }
 
@@ -101,27 +96,19 @@ impl Sink {
     ///
     /// # Errors
     /// As [`Sink::lines`] and [`Sink::begin`].
-    pub fn finish(&mut self) -> Result<(), SinkError> {
+    pub(crate) fn finish(&mut self) -> Result<(), SinkError> {
         self.flush()?;
         Ok(self.begin()?)
     }
 
-    /// What the user is to be told of the output, once.
-    pub const fn take_notice(&mut self) -> Option<String> {
+    /// A message about the output, returned once.
+    pub(crate) const fn take_notice(&mut self) -> Option<String> {
         self.notice.take()
     }
 
-    /// Whether a person is looking.
-    #[must_use]
-    pub const fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
-
-    /// Writes whole lines.
-    ///
     /// # Errors
-    /// Where the reader has gone, the disk is full, and so on.
-    pub fn lines(&mut self, text: &str) -> Result<(), SinkError> {
+    /// If the reader has gone, the disk is full, and so on.
+    pub(crate) fn lines(&mut self, text: &str) -> Result<(), SinkError> {
         let mut written = self.writer.write_all(text.as_bytes());
         if self.flush_lines {
             written = written.and_then(|()| self.writer.flush());
@@ -133,7 +120,7 @@ impl Sink {
     ///
     /// # Errors
     /// As [`Sink::lines`], and where the file was removed meanwhile.
-    pub fn flush(&mut self) -> Result<(), SinkError> {
+    pub(crate) fn flush(&mut self) -> Result<(), SinkError> {
         self.writer.flush().map_err(|error| self.failed(error))?;
         self.look()
     }
@@ -165,18 +152,12 @@ impl Sink {
         Ok(())
     }
 
-    /// What somebody may stop to read: not a file.
+    /// An output with a reader that may stop reading: not a file.
     ///
     /// # Errors
-    /// Where this process has too many files open.
-    pub fn reader(&self) -> io::Result<Option<Descriptor>> {
+    /// If this process has too many files open.
+    pub(crate) fn reader(&self) -> io::Result<Option<Descriptor>> {
         self.file.is_none().then(Descriptor::stdout).transpose()
-    }
-
-    /// Whether the reader of a pipe or socket has gone away.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.writer.get_ref().is_closed()
     }
 }
 
@@ -204,8 +185,7 @@ impl Output for Sink {
 }
 
 /// Standard output could not be written to its end.
-#[must_use]
-pub fn not_to_stdout(error: io::Error) -> NotWritten {
+pub(crate) fn not_to_stdout(error: io::Error) -> NotWritten {
     NotWritten {
         what: "standard output".to_owned(),
         cause: error.into(),

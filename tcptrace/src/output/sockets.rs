@@ -1,45 +1,48 @@
 //! The rows of `snapshot`: text, JSON, CSV.
 
 use super::{
-    csv::{self, quoted},
-    duration::human_age,
+    field::Padded,
     json::{self, EndJson, HolderJson, OwnerJson},
+    row::{Column, TableRow, location},
     text::push_end,
 };
 use crate::{
-    decode::{Holder, Row, SockKind},
+    duration::human_age,
     event::{Age, Family, ProcessKey, TcpState},
-    owner::{container::Place, policy::Evidence, processes::comm_text},
+    owner::{container::Location, policy::Evidence, processes::comm_text},
+    socket::{Holder, Row, SockKind},
 };
 use hashbrown::HashMap;
 use serde::Serialize;
 use std::{fmt::Write as _, sync::Arc};
 
 /// Where processes run, as far as known.
-pub type Places = HashMap<ProcessKey, Arc<Place>>;
+pub(crate) type Locations = HashMap<ProcessKey, Arc<Location>>;
 
 /// One socket, with all that is known of it.
 #[derive(Clone, Debug)]
-pub struct Socket<'a> {
-    /// The kernel's row.
-    pub row: &'a Row,
-    /// How old its state is, where the kernel tells.
-    pub age: Option<Age>,
+pub(crate) struct Socket<'a> {
+    pub(crate) row: &'a Row,
+    /// Time in the state, if the kernel reports it.
+    pub(crate) age: Option<Age>,
     /// Who owns it, and how that is known.
-    pub owner: Option<(&'a Holder, Evidence)>,
-    /// Who has it open.
-    pub holders: &'a [Holder],
-    /// Where those run.
-    pub places: &'a Places,
+    pub(crate) owner: Option<(&'a Holder, Evidence)>,
+    pub(crate) holders: &'a [Holder],
+    pub(crate) locations: &'a Locations,
     /// What its network namespace is called.
-    pub netns_name: Option<&'a str>,
-    /// Of a socket that is CLOSE the errno that its program has not been told yet, or 0.
-    pub error: u32,
+    pub(crate) netns_name: Option<&'a str>,
+    /// The pending error of a socket in CLOSE, an errno, or 0.
+    pub(crate) error: u32,
 }
 
 impl Socket<'_> {
-    fn place(&self, holder: &Holder) -> Option<&Place> {
-        self.places.get(&holder.process).map(Arc::as_ref)
+    fn location(&self, holder: &Holder) -> Option<&Location> {
+        self.locations.get(&holder.process).map(Arc::as_ref)
+    }
+
+    fn owner_location(&self) -> Option<&Location> {
+        let (owner, _) = self.owner?;
+        self.location(owner)
     }
 
     /// Whether a full socket that came from a listener was accepted; `None` where that is no question.
@@ -81,17 +84,15 @@ struct SocketJson<'a> {
     holders: Vec<HolderJson<'a>>,
 }
 
-/// One JSON line.
-#[must_use]
-pub fn json(socket: &Socket<'_>) -> String {
+pub(crate) fn json(socket: &Socket<'_>) -> String {
     let row = socket.row;
-    let (local, remote) = json::ends(&row.ends);
+    let (local, remote) = json::endpoints(&row.endpoints);
     let is_listener = row.state == TcpState::Listen;
     let is_open = row.kind == SockKind::Full && row.state != TcpState::Close;
     let of = |wanted: bool, value: u32| (wanted && is_open).then_some(value);
     json::line(&SocketJson {
         cookie: row.sock.cookie,
-        family: row.ends.family(),
+        family: row.endpoints.family(),
         local,
         remote,
         netns: row.netns,
@@ -110,56 +111,62 @@ pub fn json(socket: &Socket<'_>) -> String {
         error: (socket.error != 0).then(|| errno_name(socket.error)),
         owner: socket
             .owner
-            .map(|(holder, evidence)| OwnerJson::of_holder(holder, socket.place(holder), evidence)),
+            .map(|(holder, evidence)| OwnerJson::of_holder(holder, socket.location(holder), evidence)),
         holders: socket
             .holders
             .iter()
-            .map(|holder| HolderJson::new(holder, socket.place(holder)))
+            .map(|holder| HolderJson::new(holder, socket.location(holder)))
             .collect(),
     })
 }
 
-/// The titles of [`csv()`].
-pub const CSV_TITLES: &str = "cookie,family,local_addr,local_port,remote_addr,remote_port,netns,state,age_ns,age_exact,recv_q,send_q,uid,inode,pid,comm,fd,netns_name,runtime,container,pod,unit,cgroup_path,evidence\n";
-
-/// Appends one CSV line, with the owner of several holders.
-pub fn csv(out: &mut String, socket: &Socket<'_>) {
-    let row = socket.row;
-    let (pid, comm, evidence) = socket.owner.map_or_else(Default::default, |(holder, evidence)| {
-        (
-            holder.process.pid.to_string(),
-            comm_text(&holder.comm).into_owned(),
-            evidence.name(),
-        )
-    });
-    let named = socket.owner.map(|(holder, _)| holder);
-    let fd = match named {
-        Some(holder) if !socket.holders.is_empty() => holder.fd.to_string(),
-        Some(_) | None => String::new(),
-    };
-    let family = row.ends.family().name();
-    let _ = writeln!(
-        out,
-        "{},{family},{},{},{},{},{},{},{},{},{},{},{},{},{pid},{},{fd},{},{},{evidence}",
-        row.sock.cookie,
-        row.ends.local(),
-        row.ends.local_port,
-        row.ends.remote(),
-        row.ends.remote_port,
-        row.netns,
-        row.state,
-        socket
-            .age
-            .map_or_else(String::new, |age| age.span().0.to_string()),
-        socket.age.is_some_and(Age::is_exact),
-        row.unread,
-        row.unsent,
-        row.uid,
-        row.inode,
-        quoted(&comm),
-        quoted(socket.netns_name.unwrap_or_default()),
-        csv::place(named.and_then(|holder| socket.place(holder))),
-    );
+impl TableRow for Socket<'_> {
+    fn columns<'r>() -> &'r [Column<Self>]
+    where
+        Self: 'r,
+    {
+        &[
+            ("cookie", |socket| socket.row.sock.cookie.into()),
+            ("family", |socket| socket.row.endpoints.family().name().into()),
+            ("local_addr", |socket| socket.row.endpoints.local().into()),
+            ("local_port", |socket| socket.row.endpoints.local_port.into()),
+            ("remote_addr", |socket| socket.row.endpoints.remote().into()),
+            ("remote_port", |socket| socket.row.endpoints.remote_port.into()),
+            ("netns", |socket| socket.row.netns.into()),
+            ("state", |socket| socket.row.state.name().into()),
+            ("age_ns", |socket| socket.age.map(|age| age.span().0).into()),
+            ("age_exact", |socket| socket.age.is_some_and(Age::is_exact).into()),
+            ("recv_q", |socket| socket.row.unread.into()),
+            ("send_q", |socket| socket.row.unsent.into()),
+            ("uid", |socket| socket.row.uid.into()),
+            ("inode", |socket| socket.row.inode.into()),
+            ("pid", |socket| {
+                socket.owner.map(|(owner, _)| owner.process.pid).into()
+            }),
+            ("comm", |socket| {
+                socket.owner.map(|(owner, _)| comm_text(&owner.comm)).into()
+            }),
+            ("fd", |socket| {
+                let owner = socket.owner.filter(|_| !socket.holders.is_empty());
+                owner.map(|(owner, _)| owner.fd).into()
+            }),
+            ("netns_name", |socket| socket.netns_name.into()),
+            ("runtime", |socket| {
+                location::runtime(socket.owner_location()).into()
+            }),
+            ("container", |socket| {
+                location::container(socket.owner_location()).into()
+            }),
+            ("pod", |socket| location::pod(socket.owner_location()).into()),
+            ("unit", |socket| location::unit(socket.owner_location()).into()),
+            ("cgroup_path", |socket| {
+                location::cgroup_path(socket.owner_location()).into()
+            }),
+            ("evidence", |socket| {
+                socket.owner.map(|(_, evidence)| evidence.name()).into()
+            }),
+        ]
+    }
 }
 
 /// `ECONNRESET`, as errno(3) has it.
@@ -172,8 +179,7 @@ fn errno_name(number: u32) -> String {
 }
 
 /// The titles of [`text`].
-#[must_use]
-pub fn text_titles(wide: bool) -> String {
+pub(crate) fn text_titles(wide: bool) -> String {
     let netns = if wide { "NETNS           " } else { "" };
     format!(
         "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {netns}{}\n",
@@ -183,7 +189,7 @@ pub fn text_titles(wide: bool) -> String {
 
 /// Appends one line for people; a wide one names the network namespace, and after `@` the container or unit of each
 /// holder.
-pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
+pub(crate) fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
     let row = socket.row;
     let _ = write!(
         out,
@@ -192,9 +198,9 @@ pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
         row.unread,
         row.unsent
     );
-    push_end(out, row.ends.local(), row.ends.local_port, 21);
+    push_end(out, row.endpoints.local(), row.endpoints.local_port, 21);
     out.push(' ');
-    push_end(out, row.ends.remote(), row.ends.remote_port, 21);
+    push_end(out, row.endpoints.remote(), row.endpoints.remote_port, 21);
     match socket.age {
         Some(age) => {
             let _ = write!(out, " {:>8}", human_age(age));
@@ -202,7 +208,7 @@ pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
         None => out.push_str("        -"),
     }
     if wide {
-        let _ = write!(out, " {:<15}", socket.netns_name.unwrap_or("-"));
+        let _ = write!(out, " {}", Padded(socket.netns_name.unwrap_or("-"), 15));
     }
     for (index, holder) in socket.holders.iter().enumerate() {
         let separator = if index == 0 { " " } else { "," };
@@ -213,8 +219,8 @@ pub fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
             comm_text(&holder.comm),
             holder.fd
         );
-        if let (true, Some(place)) = (wide, socket.place(holder).and_then(Place::short)) {
-            let _ = write!(out, "@{place}");
+        if let (true, Some(location)) = (wide, socket.location(holder).and_then(Location::short)) {
+            let _ = write!(out, "@{location}");
         }
     }
     if let (true, Some((owner, _))) = (socket.holders.is_empty(), socket.owner) {

@@ -1,110 +1,109 @@
-//! Where in its program a leak was made: the lines of `leaks`, and its part of the JSON.
+//! The call sites of leaked sockets: lines of `leaks`, and its part of the JSON.
 
 use crate::stacks::{
+    call_sites::{CallSite, CallSites},
+    frames::End,
     names::{self, Frame},
-    places::{Place, Places},
-    taken::{Call, End},
 };
 use serde::Serialize;
 use std::fmt::Write as _;
+use tcptrace_common::Call;
 
 /// Frames of a stack in a line; with `-w` all of them.
 const FRAMES: usize = 32;
 
 /// Adds the lines of one process; more than `limit` sockets means all frames.
-pub(super) fn push(text: &mut String, places: &Places, limit: usize) {
+pub(super) fn push(text: &mut String, call_sites: &CallSites, limit: usize) {
     let frames = if limit == usize::MAX { limit } else { FRAMES };
-    for place in places.opened.iter().chain(&places.read) {
+    for call_site in call_sites.opened.iter().chain(&call_sites.read) {
         let _ = writeln!(
             text,
             "  {}\n    {}",
-            heading(place),
-            names::line(&place.named, place.end, frames)
+            heading(call_site),
+            names::line(&call_site.named, call_site.end, frames)
         );
-        for shortfall in &place.named.shortfalls {
+        for shortfall in &call_site.named.shortfalls {
             let _ = writeln!(text, "    {shortfall}");
         }
     }
-    if places.before > 0 {
+    if call_sites.before > 0 {
         let _ = writeln!(
             text,
-            "  {} were opened before this watch: where is not known",
-            places.before
+            "  {} were opened before tracing began: call site unknown",
+            call_sites.before
         );
     }
 }
 
-fn heading(place: &Place) -> String {
-    let Place {
+fn heading(call_site: &CallSite) -> String {
+    let CallSite {
         leaked,
         younger,
         calls,
         ..
-    } = place;
+    } = call_site;
     let younger = if *younger > 0 {
         format!(", {younger} more in CLOSE_WAIT")
     } else {
         String::new()
     };
-    match place.call {
+    match call_site.call {
         Call::Connect => format!("{leaked} forgotten of {calls} connected here{younger}:"),
         Call::Accept => format!("{leaked} forgotten of {calls} accepted here{younger}:"),
         Call::Read => format!("{leaked} forgotten, last read here{younger}:"),
     }
 }
 
-/// Part of a leak's JSON.
 #[derive(Serialize)]
 pub(super) struct StacksJson<'a> {
-    opened: Vec<PlaceJson<'a>>,
-    last_read: Vec<PlaceJson<'a>>,
-    before: usize,
+    opened: Vec<CallSiteJson<'a>>,
+    last_read: Vec<CallSiteJson<'a>>,
+    opened_before: usize,
 }
 
 #[derive(Serialize)]
-struct PlaceJson<'a> {
-    call: Call,
+struct CallSiteJson<'a> {
+    call: &'static str,
     leaked: usize,
     younger: usize,
     calls: u64,
     end: End,
-    shortfalls: &'a [String],
+    limitations: &'a [String],
     frames: &'a [Frame],
 }
 
-/// The places of one leak.
-pub(super) fn json(places: &Places) -> StacksJson<'_> {
+pub(super) fn json(call_sites: &CallSites) -> StacksJson<'_> {
     StacksJson {
-        opened: places.opened.iter().map(place).collect(),
-        last_read: places.read.iter().map(place).collect(),
-        before: places.before,
+        opened: call_sites.opened.iter().map(call_site).collect(),
+        last_read: call_sites.read.iter().map(call_site).collect(),
+        opened_before: call_sites.before,
     }
 }
 
-fn place(place: &Place) -> PlaceJson<'_> {
-    PlaceJson {
-        call: place.call,
-        leaked: place.leaked,
-        younger: place.younger,
-        calls: place.calls,
-        end: place.end,
-        shortfalls: &place.named.shortfalls,
-        frames: &place.named.frames,
+fn call_site(call_site: &CallSite) -> CallSiteJson<'_> {
+    CallSiteJson {
+        call: call_site.call.name(),
+        leaked: call_site.leaked,
+        younger: call_site.younger,
+        calls: call_site.calls,
+        end: call_site.end,
+        limitations: &call_site.named.shortfalls,
+        frames: &call_site.named.frames,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::names::Named;
+    use crate::stacks::names::NamedStack;
 
-    fn place(call: Call, functions: &[&str], end: End) -> Place {
-        Place {
+    fn call_site(call: Call, functions: &[&str], end: End) -> CallSite {
+        CallSite {
             call,
             leaked: 12,
             younger: 0,
             calls: 14,
-            named: Named {
+            named: NamedStack {
                 frames: functions
                     .iter()
                     .map(|function| Frame {
@@ -120,48 +119,48 @@ mod tests {
 
     #[test]
     fn a_place_has_its_counts_its_stack_and_what_is_missing() {
-        let places = Places {
+        let call_sites = CallSites {
             opened: vec![
-                place(Call::Accept, &["accept", "take", "main"], End::Root),
-                Place {
+                call_site(Call::Accept, &["accept", "take", "main"], End::Root),
+                CallSite {
                     leaked: 0,
                     younger: 3,
-                    ..place(Call::Connect, &["connect", "fetch"], End::NoFramePointers)
+                    ..call_site(Call::Connect, &["connect", "fetch"], End::NoFramePointers)
                 },
             ],
-            read: vec![place(Call::Read, &["recv", "parse"], End::Root)],
+            read: vec![call_site(Call::Read, &["recv", "parse"], End::Root)],
             before: 2,
         };
         let mut text = String::new();
-        push(&mut text, &places, 10);
+        push(&mut text, &call_sites, 10);
         assert_eq!(
             text,
             "  12 forgotten of 14 accepted here:\n    \
                  main → take → accept\n  \
                0 forgotten of 14 connected here, 3 more in CLOSE_WAIT:\n    \
                  … → fetch → connect\n    \
-                 outer frames are missing: the stack is deeper than the 2 KiB that are copied, and the program keeps no frame pointers (-fno-omit-frame-pointer)\n  \
+                 outer frames are missing: the stack is larger than the 2 KiB that are copied, and the program has no frame pointers (-fno-omit-frame-pointer)\n  \
                12 forgotten, last read here:\n    \
                  parse → recv\n  \
-               2 were opened before this watch: where is not known\n"
+               2 were opened before tracing began: call site unknown\n"
         );
-        let value = serde_json::to_value(json(&places)).expect("JSON");
+        let value = serde_json::to_value(json(&call_sites)).expect("JSON");
         assert_eq!(value["opened"][1]["end"], "no-frame-pointers");
         assert_eq!(value["opened"][0]["frames"][1]["function"], "take");
         assert_eq!(value["last_read"][0]["call"], "read");
-        assert_eq!(value["before"], 2);
+        assert_eq!(value["opened_before"], 2);
     }
 
     #[test]
     fn only_wide_output_has_all_frames_of_a_deep_stack() {
         let functions = (0..40).map(|at| ["f", "g"][at % 2]).collect::<Vec<_>>();
-        let places = Places {
-            opened: vec![place(Call::Connect, &functions, End::Root)],
-            ..Places::default()
+        let call_sites = CallSites {
+            opened: vec![call_site(Call::Connect, &functions, End::Root)],
+            ..CallSites::default()
         };
         let arrows = |limit| {
             let mut text = String::new();
-            push(&mut text, &places, limit);
+            push(&mut text, &call_sites, limit);
             text.matches(" → ").count()
         };
         assert_eq!((arrows(10), arrows(usize::MAX)), (32, 39));

@@ -1,4 +1,4 @@
-//! The lines of a run that goes on, on their way to a reader who may be slower than what happens. Nobody waits for the
+//! Lines of a running command, for a reader that may be slower than the events. Nothing waits for the
 //! reader: lines that do not fit are dropped and counted.
 
 use super::{
@@ -11,11 +11,10 @@ use std::{io, time::Duration};
 /// Lines are handed over in pieces of this size, or fewer at the end of each drain.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Lines on their way out.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     outbox: Outbox<SinkError>,
-    /// What the thread writes to, where somebody may stop to read it.
+    /// The thread's output, if its reader may stop reading.
     reader: Option<Descriptor>,
     piece: Vec<u8>,
     /// Lines in it that count.
@@ -25,14 +24,11 @@ pub struct Stream {
     is_dropping: bool,
 }
 
-/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Everything is written.
+pub(crate) enum Ending {
     Whole,
-    /// The reader has gone away.
     Closed,
-    /// The reader took nothing for as long as there was patience, and so many bytes were not written.
+    /// The reader read nothing before the timeout, and this number of bytes was not written.
     Stalled(usize),
 }
 
@@ -40,8 +36,8 @@ impl Stream {
     /// Writes to `sink` from a thread of its own. No more than `most_bytes` wait for the reader.
     ///
     /// # Errors
-    /// Where there is no thread.
-    pub fn start(sink: Sink, most_bytes: usize) -> io::Result<Self> {
+    /// If there is no thread.
+    pub(crate) fn start(sink: Sink, most_bytes: usize) -> io::Result<Self> {
         Ok(Self {
             reader: sink.reader()?,
             outbox: Outbox::start("output", sink, most_bytes)?,
@@ -56,8 +52,8 @@ impl Stream {
     /// Adds a line that counts.
     ///
     /// # Errors
-    /// Where the reader has gone, the disk is full, and so on.
-    pub fn line(&mut self, text: &str) -> Result<(), SinkError> {
+    /// If the reader has gone, the disk is full, and so on.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), SinkError> {
         if self.is_dropping {
             self.dropped += 1;
             return Ok(());
@@ -70,7 +66,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::line`].
-    pub fn note(&mut self, text: &str) -> Result<(), SinkError> {
+    pub(crate) fn note(&mut self, text: &str) -> Result<(), SinkError> {
         if self.is_dropping {
             return Ok(());
         }
@@ -81,11 +77,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Hands over what was added.
-    ///
     /// # Errors
     /// As [`Self::line`].
-    pub fn hand_over(&mut self) -> Result<(), SinkError> {
+    pub(crate) fn hand_over(&mut self) -> Result<(), SinkError> {
         let lines = std::mem::take(&mut self.lines);
         match self.outbox.offer(&mut self.piece) {
             Ok(()) => self.printed += lines,
@@ -94,52 +88,46 @@ impl Stream {
                 self.dropped += lines;
                 self.is_dropping = true;
             }
-            // What failed was told before.
+            // The failure was reported before.
             Err(Refused::Failed(error)) => return Err(error.unwrap_or(SinkError::Closed)),
         }
         Ok(())
     }
 
     /// Whether lines are dropped and should be so no more: the reader has taken half of what waited. Goes on from here.
-    pub fn resumes(&mut self) -> bool {
+    pub(crate) fn resumes(&mut self) -> bool {
         let resumes = self.is_dropping && self.has_room();
         self.is_dropping &= !resumes;
         resumes
     }
 
     /// Whether at most half of what may wait does.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.outbox.waiting() <= self.outbox.most_bytes() / 2
     }
 
     /// Whether what is added now is dropped.
-    #[must_use]
-    pub const fn is_dropping(&self) -> bool {
+    pub(crate) const fn is_dropping(&self) -> bool {
         self.is_dropping
     }
 
     /// Lines that count and were added, without those dropped.
-    #[must_use]
-    pub const fn printed(&self) -> u64 {
+    pub(crate) const fn printed(&self) -> u64 {
         self.printed + self.lines
     }
 
     /// Lines that count and were dropped.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// What the user is to be told of the output, once.
-    #[must_use]
-    pub fn take_notice(&self) -> Option<String> {
+    /// A message about the output, returned once.
+    pub(crate) fn take_notice(&self) -> Option<String> {
         self.outbox.take_notice()
     }
 
     /// Whether the reader has gone away.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.reader.as_ref().is_some_and(Descriptor::is_closed)
     }
 
@@ -148,7 +136,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::line`], but for a reader who has gone.
-    pub fn finish(self, last: &str, patience: Option<Duration>) -> Result<Ending, SinkError> {
+    pub(crate) fn finish(self, last: &str, patience: Option<Duration>) -> Result<Ending, SinkError> {
         let Self {
             outbox, mut piece, ..
         } = self;

@@ -1,18 +1,18 @@
-//! Lines for people: one a change, aligned; within 80 columns for IPv4, everything with `-w`.
+//! Text lines: one per change, aligned; within 80 columns for IPv4, everything with `-w`.
 
-use super::duration::human_age;
+use super::field::{Padded, clip};
 use crate::{
-    connection::table::Change,
-    event::{EndReason, Ends, Nanos},
-    kernel::clock::Anchor,
+    connection::change::Change,
+    duration::human_age,
+    event::{EndReason, Endpoints, Nanos},
+    kernel::clock::ClockPair,
     owner::processes::Processes,
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
 
 /// The titles of [`change`].
-#[must_use]
-pub fn titles(wide: bool) -> String {
+pub(crate) fn titles(wide: bool) -> String {
     if wide {
         format!(
             "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
@@ -36,12 +36,11 @@ pub fn titles(wide: bool) -> String {
 }
 
 /// One change, with its newline. Narrow lines leave out the local address, and shorten a remote end of IPv6.
-#[must_use]
-pub fn change(
+pub(crate) fn change(
     change: &Change,
     processes: &Processes,
     netns_name: Option<&str>,
-    anchor: &Anchor,
+    anchor: &ClockPair,
     zone: &TimeZone,
     wide: bool,
 ) -> String {
@@ -60,11 +59,11 @@ pub fn change(
             },
         );
         return format!(
-            "{} {:<11} {:>5} {:<21} {:>7} {states}\n",
+            "{} {} {:>5} {:<21} {:>7} {states}\n",
             wall.strftime("%H:%M:%S"),
-            clip(&who, 11),
-            change.ends.local_port,
-            clip(&end(change.ends.remote(), change.ends.remote_port), 21),
+            Padded(&clip(&who, 11), 11),
+            change.endpoints.local_port,
+            clip(&end(change.endpoints.remote(), change.endpoints.remote_port), 21),
             dwell,
         );
     }
@@ -78,48 +77,48 @@ pub fn change(
             )
         },
     );
-    let place = owner.and_then(|(process, _)| process.place.as_deref()?.short());
-    let place = clip(place.unwrap_or("-"), 20);
+    let location = owner.and_then(|(process, _)| process.location.as_deref()?.short());
+    let location = clip(location.unwrap_or("-"), 20);
     let netns = clip(netns_name.unwrap_or("-"), 15);
-    let (local, remote) = both(&change.ends);
+    let (local, remote) = both(&change.endpoints);
     let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
         (Some(reason), _) => format!(" {reason}"),
         (None, true) => " by SYN cookie".to_owned(),
         (None, false) => String::new(),
     };
     format!(
-        "{} {pid:>7} {comm:<15} {evidence:<8} {place:<20} {netns:<15} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
+        "{} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
         wall.strftime("%H:%M:%S%.6f"),
+        Padded(&comm, 15),
+        Padded(&location, 20),
+        Padded(&netns, 15),
     )
 }
 
 /// The wall time of `time` in `zone`.
-#[must_use]
-pub fn wall(time: Nanos, anchor: &Anchor, zone: &TimeZone) -> Zoned {
+pub(crate) fn wall(time: Nanos, anchor: &ClockPair, zone: &TimeZone) -> Zoned {
     Timestamp::from_nanosecond(i128::from(anchor.wall(time)))
         .unwrap_or_default()
         .to_zoned(zone.clone())
 }
 
 /// Both ends as `address:port`.
-#[must_use]
-pub fn both(ends: &Ends) -> (String, String) {
+pub(crate) fn both(endpoints: &Endpoints) -> (String, String) {
     (
-        end(ends.local(), ends.local_port),
-        end(ends.remote(), ends.remote_port),
+        end(endpoints.local(), endpoints.local_port),
+        end(endpoints.remote(), endpoints.remote_port),
     )
 }
 
 /// `address:port`, IPv6 in brackets.
-#[must_use]
-pub fn end(addr: IpAddr, port: u16) -> String {
+pub(crate) fn end(addr: IpAddr, port: u16) -> String {
     let mut text = String::with_capacity(47);
     push_end(&mut text, addr, port, 0);
     text
 }
 
 /// Appends the same, filled up with blanks to `width`.
-pub fn push_end(out: &mut String, addr: IpAddr, port: u16, width: usize) {
+pub(crate) fn push_end(out: &mut String, addr: IpAddr, port: u16, width: usize) {
     let start = out.len();
     let _ = match addr {
         IpAddr::V4(v4) => {
@@ -133,28 +132,13 @@ pub fn push_end(out: &mut String, addr: IpAddr, port: u16, width: usize) {
     }
 }
 
-/// At most `width` characters; what is cut from the front of an address or the end of a name shows as `…`.
-fn clip(text: &str, width: usize) -> String {
-    let count = text.chars().count();
-    if count <= width {
-        return text.to_owned();
-    }
-    if text.starts_with('[') {
-        let tail: String = text.chars().skip(count - (width - 1)).collect();
-        format!("…{tail}")
-    } else {
-        let head: String = text.chars().take(width - 1).collect();
-        format!("{head}…")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         event::{Age, ConnectionId, ProcessKey, Task, TcpState},
         owner::{
-            container::Place,
+            container::Location,
             policy::{Evidence, Owner},
         },
     };
@@ -172,8 +156,8 @@ mod tests {
             cgroup: 0,
             is_kernel_thread: false,
         });
-        processes.place(process, Nanos(0), &mut |_| {
-            Some(Place::of_path(b"/system.slice/nginx.service").into())
+        processes.location(process, Nanos(0), &mut |_| {
+            Some(Location::of_path(b"/system.slice/nginx.service").into())
         });
         let local = if remote.contains(':') {
             "2001:db8::1"
@@ -186,7 +170,7 @@ mod tests {
                 cookie: 1,
                 incarnation: 0,
             },
-            ends: Ends::new(
+            endpoints: Endpoints::new(
                 (local.parse().unwrap(), 65_535),
                 (remote.parse().unwrap(), 65_535),
             ),
@@ -209,7 +193,7 @@ mod tests {
         (change, processes)
     }
 
-    const ANCHOR: Anchor = Anchor {
+    const ANCHOR: ClockPair = ClockPair {
         mono_ns: 0,
         wall_ns: 1_795_300_000_000_000_000,
     };

@@ -1,12 +1,12 @@
-//! What a cgroup's path says of the processes in it: container, pod, systemd unit. Runtimes write these names, and
-//! nothing else on the host has to be asked. Pure: knows no file and no process.
+//! Derives container, pod and systemd unit from a cgroup's path, which runtimes choose. Pure: knows no file and no
+//! process.
 
 use crate::printable::printable;
 use serde::Serialize;
 
 /// Where a process runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The cgroup's path from the root of its hierarchy, safe to print: that of cgroup v2, or where everybody is in
     /// its root, that of the v1 hierarchy that says most.
     pub path: String,
@@ -18,10 +18,10 @@ pub struct Place {
     pub unit: Option<String>,
 }
 
-/// A container.
+/// The container that a process runs in, by its cgroup's path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
-    /// Who made it; `None` where the path does not tell, as for Kubernetes' cgroupfs driver.
+    /// The container runtime; `None` if the path does not show it, as with Kubernetes' cgroupfs driver.
     pub runtime: Option<Runtime>,
     /// Its id, for LXC its name.
     pub id: String,
@@ -53,8 +53,8 @@ impl Runtime {
     }
 }
 
-impl Place {
-    /// What a path says.
+impl Location {
+    /// Parses a path.
     #[must_use]
     pub fn of_path(path: &[u8]) -> Self {
         let path = printable(path.strip_suffix(b" (deleted)").unwrap_or(path)).into_owned();
@@ -76,7 +76,7 @@ impl Place {
     /// is that of v2 unless everybody is in its root; the rest is of the line that says most.
     #[must_use]
     pub fn of_process(lines: &[u8]) -> Option<Self> {
-        let mut places: Vec<(bool, Self)> = lines
+        let mut locations: Vec<(bool, Self)> = lines
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
                 let mut fields = line.splitn(3, |byte| *byte == b':');
@@ -85,12 +85,12 @@ impl Place {
             })
             .collect();
         // A stable sort from the most telling; of equal ones v2 comes first.
-        places.sort_by_key(|(is_v2, place)| std::cmp::Reverse((place.rank(), *is_v2)));
-        let v2_path = places
+        locations.sort_by_key(|(is_v2, location)| std::cmp::Reverse((location.rank(), *is_v2)));
+        let v2_path = locations
             .iter()
-            .find(|(is_v2, place)| *is_v2 && place.path != "/")
-            .map(|(_, place)| place.path.clone());
-        let (_, mut best) = places.into_iter().next()?;
+            .find(|(is_v2, location)| *is_v2 && location.path != "/")
+            .map(|(_, location)| location.path.clone());
+        let (_, mut best) = locations.into_iter().next()?;
         if let Some(path) = v2_path {
             best.path = path;
         }
@@ -160,7 +160,7 @@ impl Container {
     }
 }
 
-/// The container that a folder with these `parents` stands for.
+/// The container of a directory with these `parents`.
 fn container(name: &str, parents: &[&str]) -> Option<Container> {
     let parent = parents.last().copied().unwrap_or_default();
     let made = |runtime: Option<Runtime>, id: &str| {
@@ -265,6 +265,15 @@ fn is_unit(part: &str) -> bool {
     part.rsplit_once('.').is_some_and(|(name, kind)| {
         !name.is_empty() && matches!(kind, "service" | "scope" | "socket" | "mount" | "swap")
     })
+}
+
+/// A cgroup and all below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The v2 id of its root; `None` where only v1 has it.
+    pub id: Option<u64>,
+    /// Its path from the root of the hierarchy.
+    pub path: String,
 }
 
 #[cfg(test)]

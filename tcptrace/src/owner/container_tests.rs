@@ -79,12 +79,13 @@ fn filled(text: &str) -> String {
 }
 
 /// Runtime (`?` where the path does not tell) and id, pod, unit; `-` for none.
-fn told(place: &Place) -> [String; 3] {
-    let container = place.container.as_ref().map(|container| {
+fn told(location: &Location) -> [String; 3] {
+    let container = location.container.as_ref().map(|container| {
         let runtime = container.runtime.map_or("?", Runtime::name);
         format!("{runtime} {}", container.id)
     });
-    [container, place.pod.clone(), place.unit.clone()].map(|field| field.unwrap_or_else(|| "-".to_owned()))
+    [container, location.pod.clone(), location.unit.clone()]
+        .map(|field| field.unwrap_or_else(|| "-".to_owned()))
 }
 
 #[test]
@@ -97,9 +98,9 @@ fn every_runtime_s_paths_are_understood() {
         let [path, container, pod, unit] = fields[..] else {
             panic!("four fields: {line}")
         };
-        let place = Place::of_path(filled(path).as_bytes());
-        assert_eq!(told(&place), [container, pod, unit].map(filled), "{path}");
-        assert_eq!(place.path, filled(path));
+        let location = Location::of_path(filled(path).as_bytes());
+        assert_eq!(told(&location), [container, pod, unit].map(filled), "{path}");
+        assert_eq!(location.path, filled(path));
     }
 }
 
@@ -143,33 +144,36 @@ fn of_several_hierarchies_the_one_that_says_most_is_believed() {
         ("0::/a:b:c\n", "/a:b:c", "-", "-"),
     ];
     for (lines, path, container, unit) in table {
-        let place = Place::of_process(filled(lines).as_bytes()).expect("there are lines");
-        assert_eq!(place.path, filled(path), "{lines}");
-        let [told_container, _, told_unit] = told(&place);
+        let location = Location::of_process(filled(lines).as_bytes()).expect("there are lines");
+        assert_eq!(location.path, filled(path), "{lines}");
+        let [told_container, _, told_unit] = told(&location);
         assert_eq!(
             [told_container, told_unit],
             [container, unit].map(filled),
             "{lines}"
         );
     }
-    assert_eq!(Place::of_process(b""), None);
-    assert_eq!(Place::of_process(b"nonsense"), None);
+    assert_eq!(Location::of_process(b""), None);
+    assert_eq!(Location::of_process(b"nonsense"), None);
 }
 
 #[test]
 fn names_that_would_command_a_terminal_are_disarmed() {
-    let place = Place::of_path("/lxc.payload.\x1b[2J\u{202e}/\x07.service".as_bytes());
-    assert_eq!(place.path, "/lxc.payload.\u{fffd}[2J\u{fffd}/\u{fffd}.service");
-    assert_eq!(told(&place), ["lxc \u{fffd}[2J\u{fffd}", "-", "\u{fffd}.service"]);
+    let location = Location::of_path("/lxc.payload.\x1b[2J\u{202e}/\x07.service".as_bytes());
+    assert_eq!(location.path, "/lxc.payload.\u{fffd}[2J\u{fffd}/\u{fffd}.service");
     assert_eq!(
-        Place::of_path(b"/\xff.scope").unit.as_deref(),
+        told(&location),
+        ["lxc \u{fffd}[2J\u{fffd}", "-", "\u{fffd}.service"]
+    );
+    assert_eq!(
+        Location::of_path(b"/\xff.scope").unit.as_deref(),
         Some("\u{fffd}.scope")
     );
 }
 
 #[test]
 fn a_cgroup_is_in_its_parents_by_whole_names() {
-    let place = Place::of_path(b"/a/bc/d");
+    let location = Location::of_path(b"/a/bc/d");
     for (tree, is_in) in [
         ("/", true),
         ("/a", true),
@@ -180,14 +184,14 @@ fn a_cgroup_is_in_its_parents_by_whole_names() {
         ("/a/bc/d/e", false),
         ("/bc", false),
     ] {
-        assert_eq!(place.is_in(tree), is_in, "{tree}");
+        assert_eq!(location.is_in(tree), is_in, "{tree}");
     }
-    assert!(Place::of_path(b"/").is_in("/"));
+    assert!(Location::of_path(b"/").is_in("/"));
 }
 
 #[test]
 fn a_place_answers_to_its_container_its_pod_and_its_unit() {
-    let place = Place::of_path(filled("/kubepods-podUID_.slice/web.service/docker-ID").as_bytes());
+    let location = Location::of_path(filled("/kubepods-podUID_.slice/web.service/docker-ID").as_bytes());
     for (word, is_called) in [
         (ID, true),
         (&ID[..12], true),
@@ -201,16 +205,20 @@ fn a_place_answers_to_its_container_its_pod_and_its_unit() {
         ("we", false),
         ("", false),
     ] {
-        assert_eq!(place.is_called(word), is_called, "{word}");
+        assert_eq!(location.is_called(word), is_called, "{word}");
     }
-    let lxc = Place::of_path(b"/lxc/mail-server");
+    let lxc = Location::of_path(b"/lxc/mail-server");
     assert!(lxc.is_called("mail-server"));
     assert!(!lxc.is_called("mail"));
 }
 
 #[test]
 fn people_see_twelve_digits_of_an_id_or_the_unit() {
-    let short = |path: &str| Place::of_path(filled(path).as_bytes()).short().map(str::to_owned);
+    let short = |path: &str| {
+        Location::of_path(filled(path).as_bytes())
+            .short()
+            .map(str::to_owned)
+    };
     assert_eq!(short("/docker/ID").as_deref(), Some("0123456789ab"));
     assert_eq!(
         short("/lxc/a-rather-long-name").as_deref(),

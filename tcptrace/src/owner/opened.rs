@@ -1,12 +1,12 @@
-//! One scan and one snapshot, put together without a table: who holds each socket, and who owns what nobody holds.
+//! One scan and one snapshot, combined without a table: the holders of each socket, and the owners of sockets without one.
 
-use super::{
-    holders::{Scan, Way},
-    policy::Evidence,
-};
+use super::policy::{self, Evidence, Opening};
 use crate::{
-    decode::{Holder, Row, SockKind},
     event::TcpState,
+    socket::{
+        Holder, Row, SockKind,
+        scan::{Scan, ScanMechanism},
+    },
 };
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 pub struct Opened {
     /// Sorted by cookie, then process and descriptor.
     holders: Vec<Holder>,
-    way: Way,
+    mechanism: ScanMechanism,
     /// Where the holders of a cookie begin, and how many they are.
     by_cookie: HashMap<u64, (u32, u32)>,
     listeners: HashMap<(u32, u16), Vec<(IpAddr, u64)>>,
@@ -37,10 +37,36 @@ impl Opened {
         }
         Self {
             holders: scan.holders,
-            way: scan.way,
+            mechanism: scan.mechanism,
             by_cookie,
             listeners: HashMap::new(),
         }
+    }
+
+    /// Adds what another scan has found.
+    pub fn add(&mut self, scan: Scan) {
+        let Self {
+            holders,
+            mechanism,
+            listeners,
+            ..
+        } = std::mem::take(self);
+        let holders = holders.into_iter().chain(scan.holders).collect();
+        *self = Self {
+            listeners,
+            ..Self::new(Scan {
+                holders,
+                mechanism,
+                ..Scan::default()
+            })
+        };
+    }
+
+    /// Whether the kernel has the socket for itself. Where a process has it open, the kernel made it for that process:
+    /// the path of an MPTCP socket.
+    #[must_use]
+    pub fn is_kernel_s(&self, row: &Row) -> bool {
+        row.is_kernel_socket && self.holders(row.sock.cookie).is_empty()
     }
 
     /// Everybody who has the socket open.
@@ -53,9 +79,9 @@ impl Opened {
     /// What a holder proves.
     #[must_use]
     pub const fn evidence(&self) -> Evidence {
-        match self.way {
-            Way::Iterator => Evidence::Holder,
-            Way::Proc => Evidence::Proc,
+        match self.mechanism {
+            ScanMechanism::Iterator => Evidence::Holder,
+            ScanMechanism::Proc => Evidence::Proc,
         }
     }
 
@@ -66,19 +92,28 @@ impl Opened {
             .filter(|group| group[0].state == TcpState::Close)
     }
 
-    /// Of several holders the one to name: the youngest process, as in [`super::policy::choose`].
+    /// Of several holders the one to name, as in [`policy::choose`]; they are sorted by process and descriptor.
     #[must_use]
     pub fn chosen(holders: &[Holder]) -> Option<&Holder> {
-        holders.iter().max_by_key(|holder| holder.process.start_ns)
+        let of_each = |a: &Holder, b: &Holder| a.process == b.process;
+        let lowest: Vec<&Holder> = holders.chunk_by(of_each).map(|group| &group[0]).collect();
+        let openings: Vec<Opening> = lowest
+            .iter()
+            .map(|holder| Opening {
+                start_ns: holder.process.start_ns,
+                fd: holder.fd,
+            })
+            .collect();
+        Some(lowest[policy::first_of(&openings)?])
     }
 
     /// Remembers the row where it is a listener; the kernel lists those before their connections.
     pub fn notice(&mut self, row: &Row) {
         if row.state == TcpState::Listen {
             self.listeners
-                .entry((row.netns, row.ends.local_port))
+                .entry((row.netns, row.endpoints.local_port))
                 .or_default()
-                .push((row.ends.local(), row.sock.cookie));
+                .push((row.endpoints.local(), row.sock.cookie));
         }
     }
 
@@ -88,20 +123,40 @@ impl Opened {
         if let Some(holder) = Self::chosen(self.holders(row.sock.cookie)) {
             return Some((holder, self.evidence()));
         }
+        let owner = Self::chosen(self.holders(self.listener_of(row)?))?;
+        Some((owner, Evidence::Listener))
+    }
+
+    /// Cookie of the listener that a connection came to, as far as it is still there.
+    fn listener_of(&self, row: &Row) -> Option<u64> {
         let came_to_a_listener = !row.is_kernel_socket
             && !matches!(row.state, TcpState::Listen | TcpState::SynSent)
             && row.kind != SockKind::Timewait;
         if !came_to_a_listener {
             return None;
         }
-        let listener = if row.listener == 0 {
-            let all = self.listeners.get(&(row.netns, row.ends.local_port))?;
-            let exact = all.iter().find(|(addr, _)| *addr == row.ends.local());
-            exact.or_else(|| all.first())?.1
-        } else {
-            row.listener
+        if row.listener != 0 {
+            return Some(row.listener);
+        }
+        let all = self.listeners.get(&(row.netns, row.endpoints.local_port))?;
+        let exact = all.iter().find(|(addr, _)| *addr == row.endpoints.local());
+        Some(exact.or_else(|| all.first())?.1)
+    }
+
+    /// Who listens where a connection came in, where the socket is open in other programs alone: they have not accepted
+    /// it.
+    #[must_use]
+    pub fn accepted_elsewhere(&self, row: &Row) -> Option<&Holder> {
+        let here = self.holders(row.sock.cookie);
+        let listening = self.holders(self.listener_of(row)?);
+        let accepts = |holder: &Holder| {
+            let is_its =
+                |listener: &Holder| listener.process == holder.process || listener.comm == holder.comm;
+            listening.iter().any(is_its)
         };
-        let owner = Self::chosen(self.holders(listener))?;
-        Some((owner, Evidence::Listener))
+        if here.is_empty() || here.iter().any(accepts) {
+            return None;
+        }
+        Self::chosen(listening)
     }
 }

@@ -1,7 +1,7 @@
-//! Weighs evidence of ownership. Knows no scan and no kernel.
+//! Ranks evidence of ownership. Knows no scan and no kernel.
 
 use super::processes::ProcessId;
-use crate::event::{Nanos, Task, TcpState, What};
+use crate::event::{EventData, Nanos, OwnerAct, Task};
 use serde::Serialize;
 
 /// How an owner is known, from the weakest to the strongest.
@@ -9,7 +9,7 @@ use serde::Serialize;
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Evidence {
-    /// It owns the listener that the connection came to: provisional until somebody accepts it.
+    /// It owns the listener that the connection came to: provisional until the connection is accepted.
     Listener,
     /// `/proc/PID/fd` shows the socket, where the kernel has no iterator of open files.
     Proc,
@@ -62,7 +62,7 @@ impl Evidence {
 /// An owner, how that is known, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Who.
+    /// The owning process.
     pub process: ProcessId,
     /// How that is known.
     pub evidence: Evidence,
@@ -76,29 +76,12 @@ const SCANNER: [u8; 16] = *b"tcptrace\0\0\0\0\0\0\0\0";
 /// What the running task of an event proves about the socket, if anything. In softirq the running task is
 /// anybody; the kernel side names it only for the events that a system call of the owner makes.
 #[must_use]
-pub fn evidence_of(what: &What, task: &Task) -> Option<Evidence> {
-    let evidence = match what {
-        What::State {
-            new: TcpState::SynSent,
-            ..
-        } => Evidence::Connect,
-        What::State {
-            new: TcpState::Listen,
-            ..
-        } => Evidence::Listen,
-        What::State { .. } => Evidence::Close,
-        What::Accept => Evidence::Accept,
-        What::ResetReceived
-        | What::ResetSent
-        | What::TimewaitStart(_)
-        | What::TimewaitFull
-        | What::TimewaitSegment { .. }
-        | What::TimewaitEnd { .. }
-        | What::TimewaitTimer { .. }
-        | What::RequestStart { .. }
-        | What::RequestEnd
-        | What::RequestTimer { .. }
-        | What::Renamed => return None,
+pub fn evidence_of(data: &EventData, task: &Task) -> Option<Evidence> {
+    let evidence = match data.owner_act()? {
+        OwnerAct::Connect => Evidence::Connect,
+        OwnerAct::Listen => Evidence::Listen,
+        OwnerAct::Accept => Evidence::Accept,
+        OwnerAct::Close => Evidence::Close,
     };
     // A kernel worker closes files for others (delayed `fput`); what it opens is the kernel's own.
     // So does a scan of open files: it holds each for a moment (`fget_task_next`, 6.18), and where the process closes
@@ -135,22 +118,45 @@ pub fn weigh(known: Option<Owner>, new: Owner) -> Owner {
 }
 
 /// Which of the processes that have a socket open owns it: the one that was known to, where it still has it; else
-/// the youngest, since a parent that passes its sockets on is older than who works with them.
+/// [`first_of`] them.
 #[must_use]
-pub fn choose(known: Option<ProcessId>, holders: &[(ProcessId, u64)]) -> Option<ProcessId> {
-    let still = holders.iter().find(|(process, _)| Some(*process) == known);
-    still
-        .or_else(|| {
-            holders
-                .iter()
-                .max_by_key(|(process, start_ns)| (*start_ns, *process))
-        })
-        .map(|(process, _)| *process)
+pub fn choose(known: Option<ProcessId>, holders: &[(ProcessId, Opening)]) -> Option<ProcessId> {
+    if let Some(still) = known.filter(|known| holders.iter().any(|(process, _)| process == known)) {
+        return Some(still);
+    }
+    let openings: Vec<Opening> = holders.iter().map(|(_, opening)| *opening).collect();
+    Some(holders[first_of(&openings)?].0)
+}
+
+/// One process that has a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// When the process started, nanoseconds since boot.
+    pub start_ns: u64,
+    /// The lowest descriptor by which it has the socket.
+    pub fd: u32,
+}
+
+/// The index of the process to report as the owner if there is no other evidence. The same descriptor in all
+/// of them is inherited: the oldest has made the socket, and the others were forked from it. Else it was passed on, by one
+/// that is older than who works with it.
+#[must_use]
+pub fn first_of(openings: &[Opening]) -> Option<usize> {
+    let fd = openings.first()?.fd;
+    let is_inherited = openings.iter().all(|opening| opening.fd == fd);
+    let starts = openings.iter().map(|opening| opening.start_ns).enumerate();
+    let first = if is_inherited {
+        starts.min_by_key(|(_, start_ns)| *start_ns)
+    } else {
+        starts.max_by_key(|(_, start_ns)| *start_ns)
+    };
+    first.map(|(at, _)| at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{TcpState, fixture::transition};
 
     const PARENT: ProcessId = ProcessId(1);
     const CHILD: ProcessId = ProcessId(2);
@@ -210,13 +216,18 @@ mod tests {
     }
 
     #[test]
-    fn of_several_holders_the_known_owner_stays_else_the_youngest() {
+    fn of_several_holders_the_known_owner_stays_else_who_made_it_or_got_it_last() {
+        let parent = (PARENT, Opening { start_ns: 10, fd: 5 });
+        let child = (CHILD, Opening { start_ns: 20, fd: 5 });
+        let passed = (CHILD, Opening { start_ns: 20, fd: 6 });
         let table = [
             (None, vec![], None),
-            (None, vec![(PARENT, 10)], Some(PARENT)),
-            (None, vec![(PARENT, 10), (CHILD, 20)], Some(CHILD)),
-            (Some(PARENT), vec![(PARENT, 10), (CHILD, 20)], Some(PARENT)),
-            (Some(PARENT), vec![(CHILD, 20)], Some(CHILD)),
+            (None, vec![parent], Some(PARENT)),
+            (None, vec![parent, child], Some(PARENT)),
+            (None, vec![parent, passed], Some(CHILD)),
+            (Some(CHILD), vec![parent, child], Some(CHILD)),
+            (Some(PARENT), vec![parent, passed], Some(PARENT)),
+            (Some(PARENT), vec![child], Some(CHILD)),
         ];
         for (known, holders, expected) in table {
             assert_eq!(choose(known, &holders), expected, "{known:?} {holders:?}");
@@ -225,14 +236,7 @@ mod tests {
 
     #[test]
     fn what_a_scan_of_open_files_closes_is_not_its_own() {
-        let what = What::State {
-            old: TcpState::Established,
-            new: TcpState::FinWait1,
-            error: 0,
-            fin_received: false,
-            is_orphan: false,
-            bytes: crate::event::Bytes::default(),
-        };
+        let what = transition(TcpState::Established, TcpState::FinWait1);
         let scanner = Task {
             process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
             comm: SCANNER,
@@ -240,19 +244,11 @@ mod tests {
             is_kernel_thread: false,
         };
         assert_eq!(evidence_of(&what, &scanner), None);
-        assert_eq!(evidence_of(&What::Accept, &scanner), Some(Evidence::Accept));
+        assert_eq!(evidence_of(&EventData::Accept, &scanner), Some(Evidence::Accept));
     }
 
     #[test]
     fn a_worker_of_the_kernel_closes_for_others_and_opens_for_itself() {
-        let state = |old, new| What::State {
-            old,
-            new,
-            error: 0,
-            fin_received: false,
-            is_orphan: false,
-            bytes: crate::event::Bytes::default(),
-        };
         let task = |is_kernel_thread| Task {
             process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
             comm: [0; 16],
@@ -261,34 +257,34 @@ mod tests {
         };
         let table = [
             (
-                state(TcpState::Established, TcpState::FinWait1),
+                transition(TcpState::Established, TcpState::FinWait1),
                 false,
                 Some(Evidence::Close),
             ),
-            (state(TcpState::Established, TcpState::FinWait1), true, None),
+            (transition(TcpState::Established, TcpState::FinWait1), true, None),
             (
-                state(TcpState::Established, TcpState::Close),
+                transition(TcpState::Established, TcpState::Close),
                 false,
                 Some(Evidence::Close),
             ),
             (
-                state(TcpState::Close, TcpState::SynSent),
+                transition(TcpState::Close, TcpState::SynSent),
                 false,
                 Some(Evidence::Connect),
             ),
             (
-                state(TcpState::Close, TcpState::SynSent),
+                transition(TcpState::Close, TcpState::SynSent),
                 true,
                 Some(Evidence::Connect),
             ),
             (
-                state(TcpState::Close, TcpState::Listen),
+                transition(TcpState::Close, TcpState::Listen),
                 false,
                 Some(Evidence::Listen),
             ),
-            (What::Accept, false, Some(Evidence::Accept)),
-            (What::Renamed, false, None),
-            (What::ResetReceived, false, None),
+            (EventData::Accept, false, Some(Evidence::Accept)),
+            (EventData::TaskRename, false, None),
+            (EventData::ResetReceived, false, None),
         ];
         for (what, is_kernel_thread, expected) in table {
             assert_eq!(evidence_of(&what, &task(is_kernel_thread)), expected, "{what:?}");

@@ -1,6 +1,6 @@
-//! The processes that were seen, by (thread group, start time), each with a small id that rows can afford.
+//! The processes seen, by thread group and start time, each with a small ID for rows.
 
-use super::container::Place;
+use super::container::Location;
 use crate::{
     event::{Nanos, ProcessKey, Task},
     printable::printable,
@@ -12,7 +12,7 @@ use std::{borrow::Cow, sync::Arc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(pub u32);
 
-/// One process.
+/// A process that some event or scan has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Thread group and start time.
@@ -23,15 +23,15 @@ pub struct Process {
     pub cgroup: u64,
     /// Whether it is a kernel thread.
     pub is_kernel_thread: bool,
-    /// Where it runs, once somebody has asked; `None` where that is not known yet.
-    pub place: Option<Arc<Place>>,
+    /// Where it runs, once looked up; `None` if that is not known yet.
+    pub location: Option<Arc<Location>>,
     /// When to ask again; `None` while what is known holds.
     ask_place_at: Option<Nanos>,
     /// Rows that name it.
     rows: u32,
 }
 
-/// How long to wait after a place could not be found before it is looked for again.
+/// Interval before a failed lookup of where a process runs is repeated.
 const ASK_PLACE_AGAIN: Nanos = Nanos::from_secs(1);
 
 impl Process {
@@ -41,13 +41,13 @@ impl Process {
         comm_text(&self.comm)
     }
 
-    fn ask_for_place(&mut self, now: Nanos, look_up: &mut impl FnMut(&Self) -> Option<Arc<Place>>) {
+    fn ask_for_place(&mut self, now: Nanos, look_up: &mut impl FnMut(&Self) -> Option<Arc<Location>>) {
         if self.ask_place_at.is_none_or(|due| now < due) {
             return;
         }
         match look_up(self) {
-            Some(place) => {
-                self.place = Some(place);
+            Some(location) => {
+                self.location = Some(location);
                 self.ask_place_at = None;
             }
             // What was known of a process that has ended meanwhile is the best that there will be.
@@ -63,10 +63,10 @@ pub fn comm_text(comm: &[u8; 16]) -> Cow<'_, str> {
     printable(&comm[..end])
 }
 
-/// Processes without rows are forgotten once there are this many: `pid_max` on most hosts.
+/// Processes without rows are dropped once there are this many: `pid_max` on most hosts.
 const SWEEP_AT: usize = 32_768;
 
-/// All of them.
+/// Every process seen, with the latest name of each.
 #[derive(Debug, Default)]
 pub struct Processes {
     ids: HashMap<ProcessKey, ProcessId>,
@@ -100,7 +100,7 @@ impl Processes {
             comm: task.comm,
             cgroup: task.cgroup,
             is_kernel_thread: task.is_kernel_thread,
-            place: None,
+            location: None,
             ask_place_at: Some(Nanos(0)),
             rows: 0,
         };
@@ -131,11 +131,11 @@ impl Processes {
     }
 
     /// Finds out where the process runs by `look_up`, unless that is known or was asked a moment ago.
-    pub fn place(
+    pub fn location(
         &mut self,
         id: ProcessId,
         now: Nanos,
-        look_up: &mut impl FnMut(&Process) -> Option<Arc<Place>>,
+        look_up: &mut impl FnMut(&Process) -> Option<Arc<Location>>,
     ) {
         if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {
             process.ask_for_place(now, look_up);
@@ -143,44 +143,49 @@ impl Processes {
     }
 
     /// The same for every process that a row names.
-    pub fn place_all(&mut self, now: Nanos, look_up: &mut impl FnMut(&Process) -> Option<Arc<Place>>) {
+    pub fn locate_all(&mut self, now: Nanos, look_up: &mut impl FnMut(&Process) -> Option<Arc<Location>>) {
         for process in self.slots.iter_mut().flatten().filter(|process| process.rows > 0) {
             process.ask_for_place(now, look_up);
         }
     }
 
     /// Takes down where a process runs, where it is known.
-    pub fn settle_place(&mut self, key: ProcessKey, place: Arc<Place>) {
+    pub fn settle_location(&mut self, key: ProcessKey, location: Arc<Location>) {
         let known = self.ids.get(&key);
         if let Some(Some(process)) = known.and_then(|id| self.slots.get_mut(id.0 as usize)) {
-            process.place = Some(place);
+            process.location = Some(location);
             process.ask_place_at = None;
         }
     }
 
+    /// All that are remembered.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.slots.iter().flatten()
+    }
+
     /// Those that a row names, and of which it is known where they run.
-    pub fn placed(&self) -> impl Iterator<Item = (&Process, &Arc<Place>)> {
+    pub fn located(&self) -> impl Iterator<Item = (&Process, &Arc<Location>)> {
         self.slots
             .iter()
             .flatten()
             .filter(|process| process.rows > 0)
-            .filter_map(|process| Some((process, process.place.as_ref()?)))
+            .filter_map(|process| Some((process, process.location.as_ref()?)))
     }
 
     /// What is known of the cgroups of all that are remembered, by their v2 ids. Where processes of one id run in
     /// several places, v1 tells these apart and the id does not.
     #[must_use]
-    pub fn places_by_cgroup(&self) -> HashMap<u64, &Arc<Place>> {
-        let mut places: HashMap<u64, Option<&Arc<Place>>> = HashMap::new();
+    pub fn locations_by_cgroup(&self) -> HashMap<u64, &Arc<Location>> {
+        let mut locations: HashMap<u64, Option<&Arc<Location>>> = HashMap::new();
         for process in self.slots.iter().flatten() {
-            if let Some(place) = &process.place {
-                let known = places.entry(process.cgroup).or_insert(Some(place));
-                *known = known.filter(|known| known.path == place.path);
+            if let Some(location) = &process.location {
+                let known = locations.entry(process.cgroup).or_insert(Some(location));
+                *known = known.filter(|known| known.path == location.path);
             }
         }
-        places
+        locations
             .into_iter()
-            .filter_map(|(id, place)| Some((id, place?)))
+            .filter_map(|(id, location)| Some((id, location?)))
             .collect()
     }
 
@@ -248,12 +253,15 @@ mod tests {
                 ..task(7, 100, name)
             });
             let mut asked = 0;
-            processes.place(id, now, &mut |_| {
+            processes.location(id, now, &mut |_| {
                 asked += 1;
-                answer.map(|path| Arc::new(Place::of_path(path.as_bytes())))
+                answer.map(|path| Arc::new(Location::of_path(path.as_bytes())))
             });
             let process = processes.get(id).unwrap();
-            (asked, process.place.as_ref().map(|place| place.path.clone()))
+            (
+                asked,
+                process.location.as_ref().map(|location| location.path.clone()),
+            )
         };
         let known = |path: &str| Some(path.to_owned());
         let second = ASK_PLACE_AGAIN;

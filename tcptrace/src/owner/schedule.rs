@@ -1,7 +1,6 @@
-//! When to scan open files next: soon where a socket needs an owner, never more than a stated share of one CPU. Time is
-//! an argument.
+//! When to scan open files next: soon if a socket needs an owner, within a given share of one CPU. Time is an argument.
 
-use crate::{event::Nanos, pace::Pace};
+use crate::{duty_cycle::DutyCycle, event::Nanos};
 use serde::Serialize;
 
 /// A scan that took T of CPU time is followed by at least this many times T without one: one part in a hundred of one
@@ -32,7 +31,7 @@ pub struct Cost {
 pub struct Schedule {
     /// What the scans have cost so far.
     pub cost: Cost,
-    pace: Pace,
+    pace: DutyCycle,
     /// The latest ended.
     ended: Nanos,
     /// How long rows without a holder wait for the next.
@@ -45,7 +44,7 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             cost: Cost::default(),
-            pace: Pace::new(SOONEST, PAUSE),
+            pace: DutyCycle::new(SOONEST, PAUSE),
             ended: Nanos(0),
             patience: SOONEST,
             unsettled: 0,
@@ -62,13 +61,13 @@ impl Schedule {
             && (is_wanted || (self.unsettled > 0 && waited >= self.patience) || waited >= REFRESH)
     }
 
-    /// Notes a scan that `ended`, `took` so much CPU time and left `unsettled` rows without a holder. `was_wanted`:
+    /// Notes a scan that `ended`, `cost` so much CPU time and left `unsettled` rows without a holder. `was_wanted`:
     /// whether something new had asked for it.
-    pub fn done(&mut self, ended: Nanos, took: Nanos, was_wanted: bool, unsettled: u64) {
+    pub fn done(&mut self, ended: Nanos, cost: Nanos, was_wanted: bool, unsettled: u64) {
         self.cost.count += 1;
-        self.cost.total_ns += took.0;
+        self.cost.total_ns += cost.0;
         self.ended = ended;
-        self.pace.rest(ended, took);
+        self.pace.finished(ended, cost);
         self.patience = if was_wanted || unsettled < self.unsettled {
             SOONEST
         } else {

@@ -1,11 +1,12 @@
-//! The capabilities of a thread: which ones tcptrace uses, what a user loses without each, and giving up the others.
+//! The capabilities of a thread: which ones tcptrace uses, what is lost without each, and dropping the others.
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 /// A capability that some command uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
-    /// Which.
+    /// The capability.
     pub capability: Capability,
     /// What a user loses without it, after "without it".
     pub lost: &'static str,
@@ -23,23 +24,23 @@ pub const NEEDS: [Need; 7] = [
     },
     Need {
         capability: Capability::CAP_NET_ADMIN,
-        lost: "sockets have no cookie on kernels before 5.12, where programs of the root cgroup number them, and paths of multipath TCP pass for sockets of programs before 6.15",
+        lost: "network namespaces kept alive only by open sockets are not read; before Linux 5.12, where programs of the root cgroup assign cookies, sockets have none; before 6.15, MPTCP connections are judged by the states of their subflows",
     },
     Need {
         capability: Capability::CAP_SYS_ADMIN,
-        lost: "sockets of other network namespaces are not read, and what the kernel side costs is not measured",
+        lost: "sockets of other network namespaces are not read, and the cost of the kernel side is not measured",
     },
     Need {
         capability: Capability::CAP_SYS_PTRACE,
-        lost: "network namespaces of other users' processes are not found, and neither are holders through /proc nor stacks of those processes",
+        lost: "network namespaces, holders (through /proc) and stacks of other users' processes are not found",
     },
     Need {
         capability: Capability::CAP_DAC_READ_SEARCH,
-        lost: "holders among other users' processes are not found through /proc, and cgroups are searched by walking their hierarchy",
+        lost: "other users' processes are not found as holders through /proc, and cgroups are found by walking their hierarchy",
     },
     Need {
         capability: Capability::CAP_SYSLOG,
-        lost: "TIME_WAIT and SYN_RECV are not seen on kernels that refuse fentry and fexit programs",
+        lost: "TIME_WAIT and SYN_RECV are not reported on kernels that reject fentry and fexit programs",
     },
 ];
 
@@ -54,8 +55,13 @@ pub(super) const TRACING: &[Capability] = &[
     Capability::CAP_DAC_READ_SEARCH,
 ];
 
-/// What the thread that looks into other processes goes on with.
-const LOOKING: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+/// The capabilities that the scout thread keeps.
+const LOOKING: [Capability; 3] = [
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_DAC_READ_SEARCH,
+    // A socket's network namespace takes it (`sock_ioctl`, SIOCGSKNS).
+    Capability::CAP_NET_ADMIN,
+];
 
 /// The same, and where it opens the files that those have mapped, the lesser of the two capabilities that allow it
 /// (`proc_map_files_get_link`; Linux 5.9 has both).
@@ -78,10 +84,45 @@ pub fn opens_mapped_files() -> bool {
     holds(Capability::CAP_CHECKPOINT_RESTORE) || holds(Capability::CAP_SYS_ADMIN)
 }
 
-/// Whether the calling thread may use this capability.
+/// Whether the calling thread may use this capability on the whole machine, and not only within a user namespace.
 #[must_use]
 pub fn holds(capability: Capability) -> bool {
+    is_effective(capability) && !in_user_namespace()
+}
+
+fn is_effective(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
+}
+
+/// Why the calling thread may not use a capability that it does not hold.
+#[must_use]
+pub fn why_not(capability: Capability) -> String {
+    if is_effective(capability) {
+        format!("{capability} is held only in this user namespace")
+    } else {
+        format!("{capability} is missing")
+    }
+}
+
+/// `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO` of `linux/proc_ns.h`: the first namespaces' inode numbers.
+const FIRST_USER_NAMESPACE: u64 = 0xefff_fffd;
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+/// Whether this is not the first user namespace: capabilities hold for nothing outside of it (user_namespaces(7)).
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    is_other("/proc/self/ns/user", FIRST_USER_NAMESPACE)
+}
+
+/// Whether this is not the first pid namespace: processes outside of it are not seen (pid_namespaces(7)).
+#[must_use]
+pub fn in_pid_namespace() -> bool {
+    is_other("/proc/self/ns/pid", FIRST_PID_NAMESPACE)
+}
+
+/// Where `/proc` is not mounted, nothing is known.
+fn is_other(link: &str, first: u64) -> bool {
+    fs::metadata(link).is_ok_and(|namespace| namespace.ino() != first)
 }
 
 /// Those of [`NEEDS`] that the calling thread may not use. `CAP_SYS_ADMIN` includes what older kernels had it for
@@ -106,7 +147,7 @@ pub fn missing() -> Vec<Need> {
 /// others stay permitted until [`seal`].
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub(super) fn use_only(wanted: &[Capability]) -> Result<CapsHashSet, CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
     let used: CapsHashSet = wanted
@@ -121,7 +162,7 @@ pub(super) fn use_only(wanted: &[Capability]) -> Result<CapsHashSet, CapsError> 
 /// Gives up for good whatever the calling thread does not use at the moment.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub(super) fn seal() -> Result<(), CapsError> {
     let used = caps::read(None, CapSet::Effective)?;
     caps::clear(None, CapSet::Ambient)?;

@@ -8,6 +8,9 @@ use seccompiler::{
 };
 use std::{collections::BTreeMap, env::consts::ARCH};
 
+/// `SIOCGSKNS` of `linux/sockios.h`: the network namespace of a socket, as a file.
+pub(crate) const SIOCGSKNS: libc::c_ulong = 0x894c;
+
 /// Refused whatever their arguments are. `openat2` has its flags in memory, where no filter sees them.
 const NEVER: &[c_long] = &[
     libc::SYS_openat2,
@@ -80,7 +83,7 @@ const WRITING: [(c_int, c_int); 5] = [
 /// Filters the calling thread's system calls from now on; those refused fail with EPERM.
 ///
 /// # Errors
-/// Where the kernel or the architecture has no such filters.
+/// If the kernel or the architecture has no such filters.
 pub(super) fn confine() -> Result<(), Error> {
     apply_filter(&filter()?)
 }
@@ -100,6 +103,13 @@ fn filter() -> Result<BpfProgram, BackendError> {
         });
         rules.insert(*call, writing.collect::<Result<_, _>>()?);
     }
+    // Of a socket that another process has open only its network namespace is asked, and of that its kind.
+    let asking = [SIOCGSKNS, libc::NS_GET_NSTYPE];
+    let asks_otherwise = asking
+        .map(|request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request))
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(asks_otherwise)?]);
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, refused, TargetArch::try_from(ARCH)?)?.try_into()
 }
@@ -124,6 +134,7 @@ mod tests {
         let denied = |result: io::Result<()>| result.unwrap_err().kind() == io::ErrorKind::PermissionDenied;
         let outcome = thread::spawn(move || {
             nix::sys::prctl::set_no_new_privs().unwrap();
+            let held = File::open("/proc/self/ns/net").unwrap();
             confine().unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), "text");
             assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
@@ -139,6 +150,16 @@ mod tests {
             assert!(denied(fs::hard_link(&file, path.join("link"))));
             assert!(denied(TcpStream::connect("127.0.0.1:1").map(drop)));
             assert!(denied(Command::new("true").status().map(drop)));
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&held);
+            let mut index: c_int = 0;
+            // SAFETY: the first request writes one number, the second takes no argument.
+            let (others, asked) = unsafe {
+                (
+                    libc::ioctl(descriptor, libc::FIONREAD, &raw mut index),
+                    libc::ioctl(descriptor, libc::NS_GET_NSTYPE),
+                )
+            };
+            assert_eq!((others, asked), (-1, libc::CLONE_NEWNET));
         });
         outcome.join().unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "text");

@@ -1,5 +1,5 @@
-//! Landlock: which files the process may open from now on. Nothing else is allowed: no other file, no TCP, no abstract
-//! UNIX socket outside. Descriptors that are open already stay what they are.
+//! Landlock: the files that the process may open from now on. Everything else is denied: other files, TCP, abstract
+//! UNIX sockets outside. Open descriptors are not affected.
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
@@ -8,7 +8,7 @@ use landlock::{
 };
 use std::{fmt, path::PathBuf};
 
-/// The newest rights that are asked for; what the kernel does not know yet is left out. Signals are not confined: ^Z
+/// The newest rights that are requested; those that the kernel does not support are omitted. Signals are not confined: ^Z
 /// stops all of the terminal's foreground.
 const NEWEST: ABI = ABI::V6;
 
@@ -24,7 +24,6 @@ const WRITE_SPECIAL: BitFlags<AccessFs> =
 
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ ReadFile | ReadDir });
 
-/// Which files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
     /// Files that may be read, and folders with all below.
@@ -47,7 +46,7 @@ pub enum Landlock {
     NotInKernel,
     /// The kernel has it, and was booted without.
     NotEnabled,
-    /// Anything else.
+    /// The kernel refused it.
     Refused {
         /// The kernel's reason.
         reason: String,

@@ -1,4 +1,4 @@
-//! The one thread that looks into other processes. Landlock denies that to the threads that it confines: what
+//! The one thread that inspects other processes. Landlock denies that to the threads that it confines: what
 //! `/proc/PID` has under `fd`, `ns`, `maps`, `map_files` and `root` takes the right to trace the process (ptrace(2)),
 //! and `hook_ptrace_access_check` (Linux 6.18) refuses it across the border of a domain. So this thread stays outside.
 //! A filter of its system calls lets it read and nothing else. It hands over what it finds.
@@ -57,7 +57,7 @@ pub(super) fn start(wanted: Vec<Capability>) -> Result<Started, CapsError> {
     let started = is_ready
         .recv()
         .map_err(|error| CapsError::from(error.to_string()))??;
-    // A second one would be as good; the first goes on.
+    // A second one would be equivalent; the first continues.
     let _ = SCOUT.set(jobs);
     Ok(started)
 }

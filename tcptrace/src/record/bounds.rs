@@ -1,5 +1,5 @@
-//! How large the parts of a recording may be. The writer keeps to these, and a reader looks at them before it reserves
-//! memory or unpacks anything: a checksum says that bytes are what somebody wrote, not who that was.
+//! Limits on the parts of a recording. The writer keeps them, and a reader checks them before it reserves memory or
+//! decompresses anything: a checksum shows that bytes are unchanged, not who wrote them.
 
 /// A batch is written when it has this many rows: enough for zstd, and 10 MB to hold. The last entry may add a second
 /// row, the description of its process.
@@ -15,7 +15,7 @@ pub const BATCH_TEXT_BYTES: usize = 4 << 20;
 /// processes of which every second runs in a cgroup with a path of 400 bytes have fewer.
 pub const MOST_TEXT_BYTES: usize = 16 << 20;
 
-/// The same of a body of so many bytes: rows that name a path take up 8 bytes and more, beside the path.
+/// The same for a body of this number of bytes: rows that name a path take up 8 bytes or more, in addition to the path.
 #[must_use]
 pub fn most_text_bytes(body: usize) -> usize {
     MOST_TEXT_BYTES.min(LONGEST_TEXT + 64 * body)

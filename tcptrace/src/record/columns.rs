@@ -1,29 +1,27 @@
-//! Entries to the rows of one batch.
+//! Encodes entries as the rows of a batch.
 
 use super::{
     bounds::{LONGEST_TEXT, clipped},
     entry::Entry,
-    format::{
-        ADDRESS_BYTES, NANOS_A_SECOND, Numbers, flag, how_number, kind, needs_object, sock_number,
-        step_number, way_number,
-    },
+    format::{ADDRESS_BYTES, NANOS_A_SECOND, Numbers, kind, needs_object, row_flag, scan_mechanism_number},
     message::{MessageEncoder, Storage},
 };
 use crate::{
-    decode::{Holder, Row},
-    event::{Ends, Event, Task, TcpState, What},
+    event::{Endpoints, Event, Task, TcpState},
+    socket::{Holder, Row},
 };
 use arrow_buffer::ToByteSlice as _;
 use arrow_ipc::writer::EncodedData;
 use hashbrown::HashMap;
 use std::io;
+use tcptrace_common::flag;
 
 /// A task as this batch has described it.
 type TaskKey = (u32, u64, [u8; 16], u64, bool);
 
 /// The rows of one batch.
 #[derive(Debug, Default)]
-pub struct Columns {
+pub struct BatchBuilder {
     rows: usize,
     numbers: Numbers,
     local_addr: Vec<u8>,
@@ -36,7 +34,7 @@ pub struct Columns {
     latest: Option<(Task, u32)>,
 }
 
-impl Columns {
+impl BatchBuilder {
     /// How many rows there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -67,20 +65,24 @@ impl Columns {
                 put(&mut self.numbers.netns, self.rows, *netns);
                 self.mark(kind::COVERED, 0, 0);
             }
-            Entry::Hidden(hidden) => self.mark(kind::HIDDEN, 0, hidden.to_bits()),
-            Entry::LookBegun(time) => self.mark(kind::LOOK_BEGUN, time.0, 0),
-            Entry::Looked(time) => self.mark(kind::LOOKED, time.0, 0),
+            Entry::Blindspots(hidden) => self.mark(kind::BLINDSPOTS, 0, hidden.to_bits()),
+            Entry::PollBegun(time) => self.mark(kind::POLL_BEGUN, time.0, 0),
+            Entry::Polled(time) => self.mark(kind::POLLED, time.0, 0),
             Entry::Note { time, text } => {
                 self.text(clipped(text, LONGEST_TEXT).as_bytes());
                 self.mark(kind::NOTE, time.0, 0);
             }
             Entry::SnapshotDone => self.mark(kind::SNAPSHOT_DONE, 0, 0),
-            Entry::ScanBegun { started, way } => {
-                put(&mut self.numbers.detail, self.rows, way_number(*way));
+            Entry::ScanBegun { started, mechanism } => {
+                put(
+                    &mut self.numbers.detail,
+                    self.rows,
+                    scan_mechanism_number(*mechanism),
+                );
                 self.mark(kind::SCAN_BEGUN, started.0, 0);
             }
-            Entry::ScanDone { took } => self.mark(kind::SCAN_DONE, 0, took.0),
-            Entry::Place { task, path } => {
+            Entry::ScanDone { cost } => self.mark(kind::SCAN_DONE, 0, cost.0),
+            Entry::Location { task, path } => {
                 let number = self.process(task);
                 put(&mut self.numbers.process, self.rows, number);
                 put(&mut self.numbers.pid, self.rows, task.process.pid);
@@ -101,7 +103,7 @@ impl Columns {
     /// Moves the rows out as one message, in the order of [`super::format::fields`].
     ///
     /// # Errors
-    /// Where zstd fails.
+    /// If zstd fails.
     pub fn encode(&mut self, encoder: &mut MessageEncoder) -> io::Result<EncodedData> {
         let rows = std::mem::take(&mut self.rows);
         encoder.begin(rows);
@@ -144,77 +146,26 @@ impl Columns {
             put(&mut self.numbers.process, self.rows, number);
             put(&mut self.numbers.pid, self.rows, task.process.pid);
         }
-        self.ends(&event.ends);
+        self.endpoints(&event.endpoints);
         let keeps_object = needs_object(event);
         let at = self.rows;
         let numbers = &mut self.numbers;
-        let mut flags = if event.is_kernel_socket {
+        let data = event.data.raw();
+        let kernel_socket = if event.is_kernel_socket {
             flag::KERNEL_SOCKET
         } else {
             0
         };
-        let kind = match event.what {
-            What::State {
-                old,
-                new,
-                error,
-                fin_received,
-                is_orphan,
-                bytes,
-            } => {
-                if fin_received {
-                    flags |= flag::FIN_RECEIVED;
-                }
-                if is_orphan {
-                    flags |= flag::ORPHAN;
-                }
-                put(&mut numbers.old, at, old as u8);
-                put(&mut numbers.new, at, new as u8);
-                put(&mut numbers.error, at, error);
-                put(&mut numbers.bytes_acked, at, bytes.acked);
-                put(&mut numbers.bytes_received, at, bytes.received);
-                kind::STATE
-            }
-            What::ResetReceived => kind::RESET_RECEIVED,
-            What::ResetSent => kind::RESET_SENT,
-            What::TimewaitStart(substate) => {
-                put(&mut numbers.new, at, substate as u8);
-                kind::TIMEWAIT_START
-            }
-            What::TimewaitFull => kind::TIMEWAIT_FULL,
-            What::TimewaitSegment { substate, is_reset } => {
-                if is_reset {
-                    flags |= flag::RESET;
-                }
-                put(&mut numbers.new, at, substate as u8);
-                kind::TIMEWAIT_SEGMENT
-            }
-            What::TimewaitEnd { substate, how } => {
-                put(&mut numbers.new, at, substate as u8);
-                put(&mut numbers.detail, at, how_number(how));
-                kind::TIMEWAIT_END
-            }
-            What::TimewaitTimer { step, substate } => {
-                put(&mut numbers.new, at, substate as u8);
-                put(&mut numbers.detail, at, step_number(step));
-                kind::TIMEWAIT_TIMER
-            }
-            What::RequestStart { listener } => {
-                put(&mut numbers.listener, at, listener);
-                kind::REQUEST_START
-            }
-            What::RequestEnd => kind::REQUEST_END,
-            What::RequestTimer { step, listener } => {
-                put(&mut numbers.listener, at, listener);
-                put(&mut numbers.detail, at, step_number(step));
-                kind::REQUEST_TIMER
-            }
-            What::Accept => kind::ACCEPT,
-            What::Renamed => kind::RENAMED,
-        };
         numbers.put_time(at, event.time.0);
-        put(&mut numbers.kind, at, kind);
-        put(&mut numbers.flags, at, flags);
+        put(&mut numbers.kind, at, data.kind);
+        put(&mut numbers.old, at, data.old);
+        put(&mut numbers.new, at, data.new);
+        put(&mut numbers.detail, at, data.detail);
+        put(&mut numbers.flags, at, data.flags | kernel_socket);
+        put(&mut numbers.error, at, data.error);
+        put(&mut numbers.listener, at, data.listener);
+        put(&mut numbers.bytes_acked, at, data.bytes.acked);
+        put(&mut numbers.bytes_received, at, data.bytes.received);
         put(&mut numbers.protocol, at, event.protocol);
         put(&mut numbers.cookie, at, event.sock.cookie);
         if keeps_object {
@@ -226,7 +177,7 @@ impl Columns {
     }
 
     fn row(&mut self, row: &Row) {
-        self.ends(&row.ends);
+        self.endpoints(&row.endpoints);
         let at = self.rows;
         let numbers = &mut self.numbers;
         let mut flags = 0;
@@ -237,14 +188,14 @@ impl Columns {
             flags |= flag::KERNEL_SOCKET;
         }
         if row.expires_in_ns.is_some() {
-            flags |= flag::HAS_TIMER;
+            flags |= row_flag::HAS_TIMER;
         }
         if row.idle.is_some() {
-            flags |= flag::HAS_IDLE;
+            flags |= row_flag::HAS_IDLE;
         }
         put(&mut numbers.flags, at, flags);
         put(&mut numbers.new, at, row.state as u8);
-        put(&mut numbers.detail, at, sock_number(row.kind));
+        put(&mut numbers.detail, at, row.kind as u8);
         put(&mut numbers.cookie, at, row.sock.cookie);
         if row.sock.cookie == 0 || row.state == TcpState::SynRecv {
             put(&mut numbers.object, at, row.sock.address);
@@ -272,7 +223,7 @@ impl Columns {
             cgroup: holder.cgroup,
             is_kernel_thread: false,
         });
-        self.ends(&holder.ends);
+        self.endpoints(&holder.endpoints);
         let at = self.rows;
         let numbers = &mut self.numbers;
         put(&mut numbers.process, at, number);
@@ -285,13 +236,13 @@ impl Columns {
         self.mark(kind::HOLDER, 0, 0);
     }
 
-    fn ends(&mut self, ends: &Ends) {
-        let (local, remote) = ends.octets();
+    fn endpoints(&mut self, endpoints: &Endpoints) {
+        let (local, remote) = endpoints.octets();
         let at = self.rows;
         put_address(&mut self.local_addr, at, local);
         put_address(&mut self.remote_addr, at, remote);
-        put(&mut self.numbers.local_port, at, ends.local_port);
-        put(&mut self.numbers.remote_port, at, ends.remote_port);
+        put(&mut self.numbers.local_port, at, endpoints.local_port);
+        put(&mut self.numbers.remote_port, at, endpoints.remote_port);
     }
 
     /// The task's number in this batch, from 1; describes it where that has not been done.

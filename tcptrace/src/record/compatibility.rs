@@ -1,5 +1,5 @@
-//! Which recordings this version reads: every format up to its own. Columns are found by name: one that came with a
-//! later format may be missing from an older file, and one that this version does not know is passed over.
+//! Which recordings this version reads: every format up to its own. Columns are found by name: columns of a later
+//! format may be missing from an older file, and unknown ones are ignored.
 
 use super::{
     format::{self, FORMAT},
@@ -13,30 +13,30 @@ use arrow_schema::Schema;
 pub enum Incompatible {
     /// Somebody else's.
     #[error(
-        "its metadata has no tcptrace.format\n  it means: some other program wrote this file\n  what to do: give a file that `tcptrace record` has written"
+        "its metadata has no tcptrace.format\n  what it means: another program wrote this file\n  what to do: give a file that `tcptrace record` has written"
     )]
     Foreign,
     /// Of a later version.
     #[error(
-        "its format is {found}, written by a newer tcptrace; this one reads formats up to {FORMAT}\n  it means: rows may have another meaning, so none is read\n  what to do: use the version that wrote it, or a newer one"
+        "its format is {found}, written by a newer tcptrace; this one reads formats up to {FORMAT}\n  what it means: its rows may have another meaning, so none is read\n  what to do: use the version that wrote it, or a newer one"
     )]
     Newer {
-        /// Its format.
+        /// The format in the file's metadata.
         found: u32,
     },
     /// A format without what it must have.
     #[error(
-        "its metadata does not say where it comes from (tcptrace.origin)\n  it means: another tool has rewritten the file without its metadata\n  what to do: give the file that `tcptrace record` has written"
+        "its metadata has no tcptrace.origin\n  what it means: another tool has rewritten the file without its metadata\n  what to do: give the file that `tcptrace record` has written"
     )]
     NoOrigin,
     /// A column of its format is not there.
     #[error(
-        "its schema has no column {0}\n  it means: what its rows say without it would be a guess, so none is read\n  what to do: give the file that `tcptrace record` has written"
+        "its schema has no column {0}\n  what it means: its rows are incomplete, so none is read\n  what to do: give the file that `tcptrace record` has written"
     )]
     MissingColumn(&'static str),
-    /// A column is there twice, or is not of the type that it has in its format.
+    /// A column exists twice, or has another type than in its format.
     #[error(
-        "column {0} of its schema is there twice, or is of another type\n  it means: what its rows say is not known, so none is read\n  what to do: give the file that `tcptrace record` has written"
+        "column {0} of its schema exists twice or has another type\n  what it means: its rows cannot be interpreted, so none is read\n  what to do: give the file that `tcptrace record` has written"
     )]
     WrongColumn(String),
 }
@@ -49,7 +49,7 @@ impl Incompatible {
     }
 }
 
-/// Judges a file by its schema: its metadata, and whether the columns of its format are there.
+/// Checks a file's schema: its metadata, and whether it has the columns of its format.
 ///
 /// # Errors
 /// Why it cannot be read.

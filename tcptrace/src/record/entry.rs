@@ -1,12 +1,11 @@
-//! One thing that the engine was told, or that a reader has to know beside it. A recording is a list of these in the
+//! An input of the engine, or information that a reader needs in addition. A recording is a list of these in the
 //! order in which the live engine took them, so that a replay takes the same steps.
 
 use crate::{
-    connection::hidden::Hidden,
-    decode::{Holder, Row},
+    connection::blindspots::Blindspots,
     event::{Event, Nanos, SockRef, Task},
-    kernel::clock::Anchor,
-    owner::holders::Way,
+    kernel::clock::ClockPair,
+    socket::{Holder, Row, scan::ScanMechanism},
 };
 
 /// One line of a recording.
@@ -25,16 +24,16 @@ pub enum Entry {
     /// The snapshot is whole, and was merged.
     SnapshotDone,
     /// What no hook shows, from now on.
-    Hidden(Hidden),
-    /// Timewait socks in FIN_WAIT2 were looked at, since no hook tells of their FIN: rows and events follow.
-    LookBegun(Nanos),
+    Blindspots(Blindspots),
+    /// Timewait socks in FIN_WAIT2 were polled, since no hook reports their FIN: rows and events follow.
+    PollBegun(Nanos),
     /// The look that began at this time is whole, and was taken in.
-    Looked(Nanos),
+    Polled(Nanos),
     /// What a user was told while it ran.
     Note {
-        /// When.
+        /// When the message was shown.
         time: Nanos,
-        /// A sentence.
+        /// The message.
         text: Box<str>,
     },
     /// A scan of open files follows.
@@ -42,29 +41,29 @@ pub enum Entry {
         /// When it was begun.
         started: Nanos,
         /// How it was made.
-        way: Way,
+        mechanism: ScanMechanism,
     },
     /// One open file of the scan.
     Holder(Holder),
     /// The scan is whole, and was taken in.
     ScanDone {
         /// How long it took.
-        took: Nanos,
+        cost: Nanos,
     },
     /// Where a process runs.
-    Place {
+    Location {
         /// The process.
         task: Task,
-        /// Its cgroup's path, as [`Place`](crate::owner::container::Place) has it.
+        /// Its cgroup's path, as [`Location`](crate::owner::container::Location) has it.
         path: Box<str>,
     },
     /// Both clocks, read together.
-    Clock(Anchor),
+    Clock(ClockPair),
     /// How many records the kernel could not deliver until then, since the start.
     Lost {
         /// When the counters were read.
         time: Nanos,
-        /// All of them.
+        /// Number of lost records since the start.
         total: u64,
     },
     /// Entries are missing here.
@@ -80,21 +79,32 @@ pub enum Entry {
     Summary(Box<str>),
 }
 
-/// What a reader of recordings is told.
+/// What a reader of recordings yields.
 #[derive(Clone, Copy, Debug)]
-pub enum Told<'a> {
-    /// Rows about these sockets follow: they may be looked for meanwhile. Nothing has happened yet.
-    Soon(&'a [SockRef]),
-    /// The next entry.
+pub enum Item<'a> {
+    /// Rows about these sockets follow, which may be prefetched. Nothing has happened yet.
+    Prefetch(&'a [SockRef]),
+    /// The next entry, in the order of the recording.
     Entry(&'a Entry),
 }
 
 impl Entry {
-    /// The time it speaks of; `None` where it has none of its own.
+    /// The socket that it is about; that without a name if it is about none.
+    #[must_use]
+    #[inline]
+    pub fn sock(&self) -> SockRef {
+        match self {
+            Self::Event(event) => event.sock,
+            Self::Row(row) => row.sock,
+            _ => SockRef::default(),
+        }
+    }
+
+    /// Its time; `None` if it has none of its own.
     #[must_use]
     #[inline]
     pub const fn time(&self) -> Option<Nanos> {
-        // Nearly all are events: they are asked for before the rest is told apart.
+        // Nearly all entries are events, so these are matched first.
         if let Self::Event(event) = self {
             return Some(event.time);
         }
@@ -106,8 +116,8 @@ impl Entry {
             Self::Row(row) => Some(row.time),
             Self::Settled(time)
             | Self::SnapshotBegun(time)
-            | Self::LookBegun(time)
-            | Self::Looked(time)
+            | Self::PollBegun(time)
+            | Self::Polled(time)
             | Self::Note { time, .. }
             | Self::ScanBegun { started: time, .. }
             | Self::Lost { time, .. }
@@ -117,10 +127,10 @@ impl Entry {
             Self::Event(_)
             | Self::Covered(_)
             | Self::SnapshotDone
-            | Self::Hidden(_)
+            | Self::Blindspots(_)
             | Self::Holder(_)
             | Self::ScanDone { .. }
-            | Self::Place { .. }
+            | Self::Location { .. }
             | Self::Summary(_) => None,
         }
     }

@@ -1,36 +1,29 @@
-//! The table that a recording is: its columns, and what each kind of row is called. docs/recording.md describes it for
-//! people. No column holds nulls: 0, or nothing, where a kind of row has no use for it.
+//! The table in a recording: its columns, and the kinds of rows. docs/recording.md describes it. No column holds nulls:
+//! unused values are 0 or empty.
 
-use super::{batch::Column, message::Storage};
+use super::message::Storage;
 use crate::{
-    decode::SockKind,
-    event::{Event, How, SockRef, TcpState, TimerStep, What},
-    owner::holders::Way,
+    event::{Event, EventData, SockRef, TcpState},
+    socket::scan::ScanMechanism,
 };
-use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use arrow_buffer::ToByteSlice as _;
+use arrow_array::{
+    RecordBatch,
+    cast::AsArray as _,
+    types::{ArrowPrimitiveType, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
+};
+use arrow_buffer::{ScalarBuffer, ToByteSlice as _};
 use arrow_schema::{DataType, Field, Metadata, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// The version that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;
 
-/// What a row is, column `kind`. Numbers keep their meaning.
+/// Kinds of rows that are no events, column `kind`, of which events have the numbers of [`EventKind`] below. Numbers keep
+/// their meaning.
+///
+/// [`EventKind`]: tcptrace_common::EventKind
 #[expect(missing_docs, reason = "the entries of the same name say it")]
 pub mod kind {
-    pub const STATE: u8 = 1;
-    pub const RESET_RECEIVED: u8 = 2;
-    pub const RESET_SENT: u8 = 3;
-    pub const TIMEWAIT_START: u8 = 4;
-    pub const TIMEWAIT_FULL: u8 = 5;
-    pub const TIMEWAIT_SEGMENT: u8 = 6;
-    pub const TIMEWAIT_END: u8 = 7;
-    pub const TIMEWAIT_TIMER: u8 = 8;
-    pub const REQUEST_START: u8 = 9;
-    pub const REQUEST_END: u8 = 10;
-    pub const REQUEST_TIMER: u8 = 11;
-    pub const ACCEPT: u8 = 12;
-    pub const RENAMED: u8 = 13;
     pub const PROCESS: u8 = 32;
     pub const CLOCK: u8 = 33;
     pub const SETTLED: u8 = 34;
@@ -39,29 +32,24 @@ pub mod kind {
     pub const STOPPED: u8 = 37;
     pub const SUMMARY: u8 = 38;
     pub const NOTE: u8 = 39;
-    pub const HIDDEN: u8 = 40;
+    pub const BLINDSPOTS: u8 = 40;
     pub const PLACE: u8 = 41;
     pub const SNAPSHOT_BEGUN: u8 = 48;
     pub const COVERED: u8 = 49;
     pub const ROW: u8 = 50;
     pub const SNAPSHOT_DONE: u8 = 51;
-    pub const LOOK_BEGUN: u8 = 52;
-    pub const LOOKED: u8 = 53;
+    pub const POLL_BEGUN: u8 = 52;
+    pub const POLLED: u8 = 53;
     pub const SCAN_BEGUN: u8 = 64;
     pub const HOLDER: u8 = 65;
     pub const SCAN_DONE: u8 = 66;
 }
 
-/// Bits of the column `flags`.
+/// Bits of the column `flags` in rows of snapshots, in addition to those of [`tcptrace_common::flag`].
 #[expect(missing_docs, reason = "the names are those of the fields they stand for")]
-pub mod flag {
-    pub const FIN_RECEIVED: u8 = 1;
-    pub const ORPHAN: u8 = 2;
-    pub const KERNEL_SOCKET: u8 = 4;
-    pub const RESET: u8 = 8;
-    pub const KERNEL_THREAD: u8 = 16;
-    pub const HAS_TIMER: u8 = 32;
-    pub const HAS_IDLE: u8 = 64;
+pub mod row_flag {
+    pub const HAS_TIMER: u8 = 1 << 5;
+    pub const HAS_IDLE: u8 = 1 << 6;
 }
 
 /// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree; the
@@ -99,39 +87,19 @@ macro_rules! columns {
             vec![$(Field::new(stringify!($before), <$before_kind>::DATA_TYPE, false),)*]
         }
 
-        /// The numbers of one batch, column by column, in blocks; a column that the file does not have, or that holds
-        /// only zeros, is empty.
+        /// The numbers of one batch as they are read; zeros in a column that the file does not have.
         #[derive(Debug)]
-        pub struct NumbersRead<'a> {
-            $($name: &'a [[<$kind as ArrowPrimitiveType>::Native; BLOCK]],)*
-            $($before: &'a [[<$before_kind as ArrowPrimitiveType>::Native; BLOCK]],)*
+        pub(super) struct NumbersRead {
+            $(pub(super) $name: ScalarBuffer<<$kind as ArrowPrimitiveType>::Native>,)*
+            $(pub(super) $before: ScalarBuffer<<$before_kind as ArrowPrimitiveType>::Native>,)*
         }
 
-        /// The numbers of one block. What lies beyond the batch's last row is not defined.
-        #[derive(Debug)]
-        #[expect(missing_docs, reason = "docs/recording.md describes every column")]
-        pub struct BlockNumbers<'a> {
-            $(pub $name: &'a [<$kind as ArrowPrimitiveType>::Native; BLOCK],)*
-            $(pub $before: &'a [<$before_kind as ArrowPrimitiveType>::Native; BLOCK],)*
-        }
-
-        impl<'a> NumbersRead<'a> {
-            /// The columns in the order of [`fields_read`].
-            pub(super) fn new(columns: &'a [Column]) -> Self {
-                let mut numbers = columns.iter();
-                let mut before = columns.iter().skip(fields().len());
+        impl NumbersRead {
+            /// The columns of a batch, by their names.
+            pub(super) fn of(batch: &RecordBatch) -> Self {
                 Self {
-                    $($name: numbers.next().map_or(&[], Column::blocks),)*
-                    $($before: before.next().map_or(&[], Column::blocks),)*
-                }
-            }
-
-            /// The rows from `number` times [`BLOCK`] on.
-            #[must_use]
-            pub fn block(&self, number: usize) -> BlockNumbers<'a> {
-                BlockNumbers {
-                    $($name: self.$name.get(number).unwrap_or(&[0; BLOCK]),)*
-                    $($before: self.$before.get(number).unwrap_or(&[0; BLOCK]),)*
+                    $($name: values::<$kind>(batch, stringify!($name)),)*
+                    $($before: values::<$before_kind>(batch, stringify!($before)),)*
                 }
             }
         }
@@ -182,8 +150,12 @@ columns! {
 /// Nanoseconds in a second: `mono_nsec` is below.
 pub(super) const NANOS_A_SECOND: u64 = 1_000_000_000;
 
-/// So many rows are looked at together: the sockets that they are about are fetched from memory at once.
-pub const BLOCK: usize = 32;
+fn values<T: ArrowPrimitiveType>(batch: &RecordBatch, column: &str) -> ScalarBuffer<T::Native> {
+    batch.column_by_name(column).map_or_else(
+        || vec![T::Native::default(); batch.num_rows()].into(),
+        |column| column.as_primitive::<T>().values().clone(),
+    )
+}
 
 /// Bytes of an address: IPv6, IPv4 as v4-mapped.
 pub const ADDRESS_BYTES: usize = 16;
@@ -225,58 +197,26 @@ pub fn schema(metadata: Metadata) -> SchemaRef {
 #[must_use]
 pub const fn needs_object(event: &Event) -> bool {
     let SockRef { cookie, .. } = event.sock;
-    match event.what {
-        What::State {
+    match event.data {
+        EventData::State {
             old: TcpState::SynRecv,
             ..
         }
-        | What::State {
+        | EventData::State {
             new: TcpState::SynRecv,
             ..
         } => true,
         // A request is known by its ends.
-        What::RequestStart { .. } | What::RequestTimer { .. } | What::RequestEnd => false,
+        EventData::RequestStart { .. } | EventData::RequestTimer { .. } | EventData::RequestEnd => false,
         _ => cookie == 0,
-    }
-}
-
-/// The number of what happened to a timer, column `detail`.
-#[must_use]
-pub const fn step_number(step: TimerStep) -> u8 {
-    match step {
-        TimerStep::Start => 1,
-        TimerStep::Cancel => 2,
-        TimerStep::Expire => 3,
-    }
-}
-
-/// The number of how a sock ended, column `detail`.
-#[must_use]
-pub const fn how_number(how: How) -> u8 {
-    match how {
-        How::Expired => 1,
-        How::Reset => 2,
-        How::ReusedBySyn => 3,
-        How::AnsweredByReset => 4,
-        How::Other => 5,
-    }
-}
-
-/// The number of a kind of sock, column `detail`.
-#[must_use]
-pub const fn sock_number(kind: SockKind) -> u8 {
-    match kind {
-        SockKind::Full => 1,
-        SockKind::Timewait => 2,
-        SockKind::Request => 3,
     }
 }
 
 /// The number of how a scan was made, column `detail`.
 #[must_use]
-pub const fn way_number(way: Way) -> u8 {
-    match way {
-        Way::Iterator => 1,
-        Way::Proc => 2,
+pub const fn scan_mechanism_number(mechanism: ScanMechanism) -> u8 {
+    match mechanism {
+        ScanMechanism::Iterator => 1,
+        ScanMechanism::Proc => 2,
     }
 }

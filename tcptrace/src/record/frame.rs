@@ -50,18 +50,18 @@ fn checksum(metadata: &[u8], body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What stands at the beginning of some bytes.
+/// What some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A whole message of this many bytes that fits its checksum.
+    /// A complete message of this many bytes with a matching checksum.
     Message(usize),
     /// The end of the stream.
     End,
-    /// A message that goes on beyond the bytes.
+    /// A message that continues beyond the bytes.
     Cut,
-    /// What looks like a message and does not fit its checksum, for which so many bytes were read.
+    /// A message whose checksum does not match, and its length in bytes.
     Unfit(usize),
-    /// None of these.
+    /// Neither a message nor an end of the stream.
     Damaged,
 }
 

@@ -21,7 +21,7 @@ const NOT_COMPRESSED: i64 = -1;
 /// How a column's bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// As they are.
+    /// Uncompressed.
     Plain,
     /// By zstd, each byte by how frequent it is (Huffman's code) and no patterns: for bytes of few values in an order
     /// of their own.
@@ -45,7 +45,7 @@ impl MessageEncoder {
     /// One that has encoded nothing yet.
     ///
     /// # Errors
-    /// Where zstd has no memory.
+    /// If zstd has no memory.
     pub fn new() -> io::Result<Self> {
         // The lowest level passes over so much between two looks for a pattern that it finds none.
         let mut bytes = Compressor::new(*zstd::compression_level_range().start())?;
@@ -61,7 +61,7 @@ impl MessageEncoder {
         })
     }
 
-    /// Begins a batch of so many rows.
+    /// Begins a batch with this number of rows.
     pub fn begin(&mut self, rows: usize) {
         self.nodes.clear();
         self.buffers.clear();
@@ -72,7 +72,7 @@ impl MessageEncoder {
     /// Adds a column without nulls, of these buffers.
     ///
     /// # Errors
-    /// Where zstd fails.
+    /// If zstd fails.
     pub fn column(&mut self, buffers: &[(&[u8], Storage)]) -> io::Result<()> {
         self.nodes.push(FieldNode::new(self.rows, 0));
         // The first buffer says which values are nulls; where there are none, it may be empty.

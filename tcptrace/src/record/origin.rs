@@ -1,11 +1,12 @@
-//! Where a recording comes from: what stands in its schema's metadata. Strings only, so that any reader of Arrow shows
+//! The origin of a recording, from its schema's metadata. Strings only, so that any reader of Arrow shows
 //! it.
 
 use super::bounds::{LONGEST_COMMAND, clipped};
 use crate::{
-    kernel::clock::Anchor,
-    output::header::Header,
+    kernel::clock::ClockPair,
     printable::{self, made_printable},
+    summary::Header,
+    unseen::{Unseen, What},
 };
 use arrow_schema::Metadata;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -38,14 +39,18 @@ pub struct Origin {
     /// The command line, its arguments separated by blanks.
     #[serde(deserialize_with = "printable::text")]
     pub command: String,
-    /// How each purpose is served.
+    /// The mechanism of each feature.
     #[serde(deserialize_with = "printable_pairs")]
     pub hooks: BTreeMap<String, String>,
-    /// What is not traced, and why: a sentence each.
-    #[serde(deserialize_with = "printable_list")]
+    /// What could not be seen, and why: a sentence each.
+    #[serde(
+        rename = "limitations",
+        alias = "shortfalls",
+        deserialize_with = "printable_list"
+    )]
     pub shortfalls: Vec<String>,
     /// Both clocks when this file was begun.
-    pub clock: Anchor,
+    pub clock: ClockPair,
     /// Names the run: the files of one run have the same.
     #[serde(deserialize_with = "printable::text")]
     pub run: String,
@@ -56,6 +61,13 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// What could not be seen, as an answer says it.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Unseen> {
+        let texts = self.shortfalls.iter();
+        texts.map(|text| Unseen::new(What::Recording, text)).collect()
+    }
+
     /// Describes a run that begins with `header`.
     #[must_use]
     pub fn new(header: &Header, shortfalls: Vec<String>, command: &str, max_connections: usize) -> Self {
@@ -68,7 +80,7 @@ impl Origin {
             hooks: header
                 .hooks
                 .iter()
-                .map(|(purpose, way)| ((*purpose).to_owned(), (*way).to_owned()))
+                .map(|(feature, mechanism)| ((*feature).to_owned(), (*mechanism).to_owned()))
                 .collect(),
             shortfalls,
             clock: header.clock,
@@ -127,7 +139,7 @@ pub(crate) mod tests {
             command: "tcptrace record -o x".to_owned(),
             hooks: BTreeMap::from([("transitions".to_owned(), "tp_btf".to_owned())]),
             shortfalls: vec!["accept (refused): later".to_owned()],
-            clock: Anchor {
+            clock: ClockPair {
                 mono_ns: 1_000_000_000,
                 wall_ns: 1_795_300_000_000_000_000,
             },
@@ -144,5 +156,14 @@ pub(crate) mod tests {
         assert_eq!(metadata["tcptrace.host"], "web-1");
         assert_eq!(metadata[FORMAT_KEY], "1");
         assert_eq!(Origin::from_metadata(&Metadata::default()), None);
+    }
+
+    #[test]
+    fn the_names_of_older_recordings_are_read() {
+        let mut metadata = example().to_metadata(1);
+        let origin = metadata[ORIGIN_KEY].replace("\"limitations\"", "\"shortfalls\"");
+        assert_ne!(origin, metadata[ORIGIN_KEY]);
+        metadata.insert(ORIGIN_KEY.to_owned(), origin);
+        assert_eq!(Origin::from_metadata(&metadata), Some(example()));
     }
 }

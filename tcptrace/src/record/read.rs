@@ -1,45 +1,47 @@
-//! Reads one file of a recording: what is whole, and where what is not. Never takes damaged bytes for data.
+//! Reads one file of a recording: its intact batches, and where it is damaged. Damaged bytes are never decoded.
 
 use super::{
-    batch::{Decoder, Places, Undecodable},
-    bounds::{LONGEST_BODY, MOST_REMARKS},
+    batch::{Decoder, Undecodable},
+    bounds::MOST_REMARKS,
     compatibility::{self, Incompatible},
-    entry::{Entry, Told},
-    frame::{self, Found},
+    entry::{Entry, Item},
+    frame::Found,
+    input::Input,
     origin::Origin,
-    rows::Rows,
+    source::{Part, Source},
 };
-use crate::event::Nanos;
+use crate::event::{Nanos, SockRef};
 use arrow_ipc::convert::try_schema_from_ipc_buffer;
 use std::{
-    cell::Cell,
     fmt,
     fs::File,
-    io::{self, Read as _},
+    io,
     ops::{ControlFlow, Range},
     path::Path,
+    sync::mpsc,
+    thread,
 };
 
-/// The file is read in pieces of this size.
-const PIECE_BYTES: u64 = 4 << 20;
+/// Maximum number of parts that are decoded ahead.
+const PARTS_AHEAD: usize = 4;
 
-/// So much may be read in vain for the next whole message, and four times what was passed over.
-const VAIN_BYTES: u64 = 16 * LONGEST_BODY as u64;
+/// Sockets that are prefetched together.
+const PREFETCHED: usize = 32;
 
 /// Why a file gives nothing at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be opened or read.
-    #[error("{0}\n  it means: nothing of it was read\n  what to do: check its name and who may read it")]
+    #[error("{0}\n  what it means: nothing was read\n  what to do: check its name and permissions")]
     Io(#[from] io::Error),
     /// It has no bytes.
     #[error(
-        "it is empty\n  it means: its run ended before anything was written\n  what to do: there is nothing to save"
+        "it is empty\n  what it means: its run ended before anything was written\n  what to do: record again"
     )]
     Empty,
     /// Its first message, which says what it is, is no such message.
     #[error(
-        "its header, up to byte {0}, is damaged, or is not that of a recording\n  it means: where it comes from and what its rows are is not known, so none is read\n  what to do: give a file that `tcptrace record` has written, or another copy of it"
+        "its header, up to byte {0}, is damaged or not that of a recording\n  what it means: its rows cannot be interpreted, so none is read\n  what to do: give a file that `tcptrace record` has written, or another copy of it"
     )]
     NoHeader(u64),
     /// It is Arrow, and no recording for this version.
@@ -73,13 +75,13 @@ impl fmt::Display for Damage {
         match self.what {
             Fault::Cut => write!(
                 f,
-                "cut off at byte {start}: the last {} bytes are half a batch",
+                "truncated at byte {start}: the last {} bytes are an incomplete batch",
                 end - start
             ),
-            Fault::Damaged => write!(f, "bytes {start} to {end} are damaged and were passed over"),
+            Fault::Damaged => write!(f, "bytes {start} to {end} are damaged and were skipped"),
             Fault::Undecodable(why) => write!(
                 f,
-                "bytes {start} to {end} are no batch that tcptrace writes, so damaged or hostile, and were passed over: {why}"
+                "bytes {start} to {end} are not a valid batch, damaged or hostile, and were skipped: {why}"
             ),
         }
     }
@@ -97,15 +99,15 @@ pub struct Reader {
     pub unknown: u64,
     /// Whether the end of the stream was found.
     pub is_whole: bool,
-    pub(super) decoder: Decoder,
-    input: Input,
+    /// `None` after [`Self::visit`].
+    pub(super) source: Option<Source>,
 }
 
 impl Reader {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// Where it gives nothing at all.
+    /// If it gives nothing at all.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Self::new(Box::new(File::open(path)?))
     }
@@ -114,7 +116,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn new(source: Box<dyn io::Read>) -> Result<Self, ReadError> {
+    pub fn new(source: Box<dyn io::Read + Send>) -> Result<Self, ReadError> {
         let mut input = Input::new(source);
         let Found::Message(length) = input.find()? else {
             return Err(if input.is_at_end()? {
@@ -134,196 +136,84 @@ impl Reader {
             more_damage: 0,
             unknown: 0,
             is_whole: false,
-            decoder: Decoder::new(Places::of(&schema)?)?,
-            input,
+            source: Some(Source::new(input, Decoder::new(&schema)?)),
         })
     }
 
-    /// Hands over every entry until `each` breaks off. Where bytes are passed over, it gets a gap. Returns whether the
-    /// file was read to its end.
+    /// Hands over every entry until `each` breaks off, while another thread decodes the ones after it. Where bytes are
+    /// passed over, it gets a gap. Returns whether the file was read to its end; a file is read once.
     ///
     /// # Errors
-    /// Where the file cannot be read further; what was handed over is whole.
-    pub fn visit(&mut self, each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>) -> io::Result<bool> {
-        let latest = Cell::new(Nanos(self.origin.clock.mono_ns));
-        let mut each = |told: Told<'_>| {
-            if let Told::Entry(entry) = told
-                && let Some(time) = entry.time()
-            {
-                latest.set(latest.get().max(time));
-            }
-            each(told)
+    /// If the file cannot be read further, or there is no thread to decode it. What was handed over is whole.
+    pub fn visit(&mut self, each: &mut impl FnMut(Item<'_>) -> ControlFlow<()>) -> io::Result<bool> {
+        let Some(mut source) = self.source.take() else {
+            return Ok(true);
         };
-        while let Some(step) = self.next_batch()? {
-            let flow = match step {
-                Step::Batch => {
-                    let mut rows = Rows::new(self.decoder.columns());
-                    let flow = rows.visit(&mut each);
-                    self.unknown += rows.unknown;
-                    flow
+        let (sender, parts) = mpsc::sync_channel(PARTS_AHEAD);
+        thread::Builder::new().name("decoder".to_owned()).spawn(move || {
+            let sent = source.decode(&mut |part| match sender.send(Ok(part)) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Nobody wants the rest.
+                Err(_) => ControlFlow::Break(()),
+            });
+            if let Err(error) = sent {
+                let _ = sender.send(Err(error));
+            }
+        })?;
+        let mut latest = Nanos(self.origin.clock.mono_ns);
+        for part in parts {
+            let flow = match part? {
+                Part::Entries { entries, unknown } => {
+                    self.unknown += unknown;
+                    hand_over(&entries, &mut latest, each)
                 }
-                Step::Gap => each(Told::Entry(&Entry::Gap {
-                    time: latest.get(),
-                    entries: 0,
-                })),
+                Part::Damage(damage) => {
+                    self.note(damage);
+                    each(Item::Entry(&Entry::Gap {
+                        time: latest,
+                        entries: 0,
+                    }))
+                }
+                Part::End { is_whole } => {
+                    self.is_whole = is_whole;
+                    return Ok(true);
+                }
             };
             if flow.is_break() {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Err(io::Error::other(
+            "the thread that decodes the recording has failed",
+        ))
     }
 
-    fn next_batch(&mut self) -> io::Result<Option<Step>> {
-        loop {
-            let start = self.input.offset;
-            return match self.input.find()? {
-                Found::Message(length) => {
-                    let decoded = self.decoder.decode(self.input.peek(length));
-                    self.input.pass(length);
-                    match decoded {
-                        Ok(Some(_)) => Ok(Some(Step::Batch)),
-                        // An empty message, or a dictionary: nothing that a recording has, and nothing lost.
-                        Ok(None) => continue,
-                        Err(why) => {
-                            self.note(start..self.input.offset, Fault::Undecodable(why));
-                            Ok(Some(Step::Gap))
-                        }
-                    }
-                }
-                Found::End => {
-                    self.input.pass(frame::END.len());
-                    if self.input.is_at_end()? {
-                        self.is_whole = true;
-                        return Ok(None);
-                    }
-                    // A length that was damaged to 0 looks like an end.
-                    self.resume(start, Fault::Damaged)
-                }
-                Found::Cut if self.input.is_at_end()? => Ok(None),
-                Found::Cut => self.resume(start, Fault::Cut),
-                Found::Unfit(_) | Found::Damaged => self.resume(start, Fault::Damaged),
-            };
-        }
-    }
-
-    /// Looks for the next whole message beyond `start`.
-    fn resume(&mut self, start: u64, fault: Fault) -> io::Result<Option<Step>> {
-        let found = self.input.skip_to_message()?;
-        let what = if found { Fault::Damaged } else { fault };
-        self.note(start..self.input.offset, what);
-        Ok(Some(Step::Gap))
-    }
-
-    fn note(&mut self, bytes: Range<u64>, what: Fault) {
+    fn note(&mut self, damage: Damage) {
         if self.damage.len() < MOST_REMARKS {
-            self.damage.push(Damage { bytes, what });
+            self.damage.push(damage);
         } else {
             self.more_damage += 1;
         }
     }
 }
 
-enum Step {
-    /// Rows are decoded.
-    Batch,
-    Gap,
-}
-
-/// The file, and the part of it that was read and not yet used.
-struct Input {
-    source: Box<dyn io::Read>,
-    /// Place in the file of the first byte that was not used.
-    offset: u64,
-    bytes: Vec<u8>,
-    used: usize,
-    is_read: bool,
-    /// Bytes that were read for checksums which they did not fit, while the next message was looked for.
-    in_vain: u64,
-}
-
-impl Input {
-    const fn new(source: Box<dyn io::Read>) -> Self {
-        Self {
-            source,
-            offset: 0,
-            bytes: Vec::new(),
-            used: 0,
-            is_read: false,
-            in_vain: 0,
+fn hand_over(
+    entries: &[Entry],
+    latest: &mut Nanos,
+    each: &mut impl FnMut(Item<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    for entries in entries.chunks(PREFETCHED) {
+        let mut socks = [SockRef::default(); PREFETCHED];
+        for (sock, entry) in socks.iter_mut().zip(entries) {
+            *sock = entry.sock();
+        }
+        each(Item::Prefetch(&socks[..entries.len()]))?;
+        for entry in entries {
+            if let Some(time) = entry.time() {
+                *latest = (*latest).max(time);
+            }
+            each(Item::Entry(entry))?;
         }
     }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.used..).unwrap_or_default()
-    }
-
-    const fn read_to(&self) -> u64 {
-        self.offset + (self.bytes.len() - self.used) as u64
-    }
-
-    /// What comes next; [`Found::Cut`] only where the file has no more.
-    fn find(&mut self) -> io::Result<Found> {
-        loop {
-            match frame::find(self.rest()) {
-                Found::Cut if !self.is_read => self.read_more()?,
-                found => return Ok(found),
-            }
-        }
-    }
-
-    fn is_at_end(&mut self) -> io::Result<bool> {
-        if self.rest().is_empty() && !self.is_read {
-            self.read_more()?;
-        }
-        Ok(self.rest().is_empty())
-    }
-
-    fn peek(&self, length: usize) -> &[u8] {
-        self.rest().get(..length).unwrap_or_default()
-    }
-
-    fn pass(&mut self, length: usize) {
-        let length = length.min(self.rest().len());
-        self.used += length;
-        self.offset += length as u64;
-    }
-
-    /// Passes over at least one byte, up to the next whole message; `false` where there is none, at the file's end.
-    fn skip_to_message(&mut self) -> io::Result<bool> {
-        loop {
-            if self.rest().is_empty() && self.is_at_end()? {
-                return Ok(false);
-            }
-            // Messages begin with bytes that are all ones.
-            let ones = self.rest().iter().skip(1).position(|byte| *byte == 0xff);
-            let step = ones.map_or(self.rest().len(), |at| at + 1);
-            self.used += step;
-            self.offset += step as u64;
-            if ones.is_none() || self.has_given_up() {
-                continue;
-            }
-            match self.find()? {
-                Found::Message(_) => return Ok(true),
-                Found::Unfit(bytes) => self.in_vain += bytes as u64,
-                Found::End | Found::Cut | Found::Damaged => {}
-            }
-        }
-    }
-
-    /// Whether looking for messages costs more than reading: somebody has written beginnings of messages that overlap.
-    /// What is damaged is read twice, once for its own checksum.
-    const fn has_given_up(&self) -> bool {
-        self.in_vain > VAIN_BYTES + 4 * self.offset
-    }
-
-    fn read_more(&mut self) -> io::Result<()> {
-        self.bytes.drain(..self.used);
-        self.used = 0;
-        let count = (&mut self.source)
-            .take(PIECE_BYTES)
-            .read_to_end(&mut self.bytes)?;
-        self.is_read = count == 0;
-        Ok(())
-    }
+    ControlFlow::Continue(())
 }

@@ -1,245 +1,264 @@
-//! The thread that writes: takes pieces of entries, makes batches of them, and has them on the disk within a stated
-//! interval. Ends at the first error, with what was written intact.
+//! Passes the engine's input from a session to the writer thread. Never waits: if the writer cannot keep up, entries
+//! are dropped and counted, and a snapshot repairs the state.
 
-use super::{
-    entry::Entry,
-    origin::Origin,
-    tap::{Message, Tap, WAITING_PIECES},
-    write::Writer,
-};
-use crate::{
-    event::Nanos,
-    outfile::{Cause, Whereabouts},
-    priority,
-};
+use super::{entry::Entry, origin::Origin, run_stats::RunStats};
+use crate::{engine::Input, kernel::clock::ClockPair};
 use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    path::PathBuf,
+    sync::mpsc::{SyncSender, TrySendError},
 };
 
-/// Where nothing happens, a batch that says so is written this often: it costs a kilobyte or two.
-const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
+/// Entries are handed over in pieces of this many, or fewer after each drain.
+const PIECE: usize = 4_096;
 
-/// Why a recording could not begin, or go on.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
-pub struct WriteError {
-    /// In which file.
-    pub path: PathBuf,
-    /// Why.
-    pub cause: Cause,
+/// Maximum number of pending pieces: half a million entries, 80 MB, more than a second of 450,000 events (`cargo xtask
+/// measure`).
+pub const WAITING_PIECES: usize = 128;
+
+/// What the writing thread is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Write these.
+    Entries(Vec<Entry>),
+    /// Go on in this file.
+    Next(PathBuf, Box<Origin>),
 }
 
-/// What the thread has done so far.
+/// Where a session's entries go.
 #[derive(Debug, Default)]
-struct Progress {
-    /// Bytes in the current file.
-    bytes: AtomicU64,
-    /// Files that were begun.
-    files: AtomicU64,
-    /// A file that is no longer where it was made, until it is asked for.
-    displaced: Mutex<Option<(PathBuf, Whereabouts)>>,
-}
+pub struct Recorder(Option<Open>);
 
-/// A running thread.
-pub struct Recorder {
-    progress: Arc<Progress>,
-    thread: JoinHandle<Result<(), WriteError>>,
+#[derive(Debug)]
+struct Open {
+    piece: Vec<Entry>,
+    /// Before there is a writer, entries wait here without a limit: they are the first snapshot's.
+    sender: Option<SyncSender<Message>>,
+    run_stats: RunStats,
+    dropped: u64,
+    owes_snapshot: bool,
+    is_broken: bool,
 }
 
 impl Recorder {
-    /// Makes the file and takes over what `tap` is told. `sync` is how much time a crash may cost.
-    ///
-    /// # Errors
-    /// Where the file cannot be made or written, or there is no thread.
-    pub fn start(path: &Path, origin: &Origin, sync: Duration, tap: &mut Tap) -> Result<Self, WriteError> {
-        let at = |cause| WriteError {
-            path: path.to_owned(),
-            cause,
-        };
-        let writer = Writer::create(path, origin).map_err(at)?;
-        let progress = Arc::new(Progress::default());
-        progress.begun(&writer);
-        let (sender, receiver) = mpsc::sync_channel(WAITING_PIECES);
-        let writing = Writing {
-            path: path.to_owned(),
-            writer,
-            sync,
-            progress: Arc::clone(&progress),
-            is_displaced: false,
-            settled: None,
-            is_fresh: false,
-        };
-        let thread = thread::Builder::new()
-            .name("recorder".to_owned())
-            .spawn(move || {
-                priority::be_usual();
-                writing.run(&receiver)
-            })
-            .map_err(|error| at(error.into()))?;
-        tap.connect(sender);
-        Ok(Self { progress, thread })
-    }
-
-    /// Bytes in the current file.
+    /// A recorder that keeps what it is told until [`Self::connect`].
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.progress.bytes.load(Ordering::Relaxed)
+    pub fn open() -> Self {
+        Self(Some(Open {
+            piece: Vec::new(),
+            sender: None,
+            run_stats: RunStats::new(ClockPair {
+                mono_ns: 0,
+                wall_ns: 0,
+            }),
+            dropped: 0,
+            owes_snapshot: false,
+            is_broken: false,
+        }))
     }
 
-    /// How many files were begun, of which the last is the current one.
-    #[must_use]
-    pub fn files(&self) -> u64 {
-        self.progress.files.load(Ordering::Acquire)
-    }
-
-    /// The current file, if it was found to be removed or moved since this was asked.
-    #[must_use]
-    pub fn displaced(&self) -> Option<(PathBuf, Whereabouts)> {
-        let displaced = &self.progress.displaced;
-        displaced.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Waits until everything is written. The tap must have been closed, or be broken.
-    ///
-    /// # Errors
-    /// Why it could not be written.
-    pub fn finish(self) -> Result<(), WriteError> {
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(payload) => std::panic::resume_unwind(payload),
+    /// Begins the books: everything was told since both clocks read `clock`.
+    pub fn begin(&mut self, clock: ClockPair) {
+        if let Some(open) = &mut self.0 {
+            open.run_stats = RunStats::new(clock);
         }
     }
-}
 
-impl Progress {
-    fn begun(&self, writer: &Writer) {
-        self.bytes.store(writer.bytes(), Ordering::Relaxed);
-        self.files.fetch_add(1, Ordering::Release);
+    /// Hands over what was told so far, and all that follows.
+    pub fn connect(&mut self, sender: SyncSender<Message>) {
+        if let Some(open) = &mut self.0 {
+            open.sender = Some(sender);
+            open.hand_over();
+        }
     }
-}
 
-struct Writing {
-    path: PathBuf,
-    writer: Writer,
-    sync: Duration,
-    progress: Arc<Progress>,
-    /// Whether it was said that the current file was removed or moved.
-    is_displaced: bool,
-    /// Of several settlings in a row only the last tells anything.
-    settled: Option<Nanos>,
-    /// Whether something else than a settling waits to be written.
-    is_fresh: bool,
-}
+    /// The books, where the recorder is open.
+    #[must_use]
+    pub fn run_stats(&self) -> Option<&RunStats> {
+        self.0.as_ref().map(|open| &open.run_stats)
+    }
 
-impl Writing {
-    fn run(mut self, receiver: &Receiver<Message>) -> Result<(), WriteError> {
-        let mut due = Instant::now() + self.sync;
-        let mut last_sign = Instant::now();
-        loop {
-            match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Message::Entries(piece)) => {
-                    let taken = piece.iter().try_for_each(|entry| self.take(entry));
-                    taken.map_err(|error| self.failed(error))?;
-                }
-                Ok(Message::Next(path, origin)) => self.go_on(path, &origin)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+    /// Whether the writer thread has failed.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.is_broken)
+    }
+
+    /// Whether entries could not be handed over since the last snapshot that could.
+    #[must_use]
+    pub fn owes_snapshot(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.owes_snapshot)
+    }
+
+    /// Records an input of the engine.
+    pub fn record(&mut self, input: &Input<'_>) {
+        if let Some(open) = &mut self.0 {
+            open.record(input);
+        }
+    }
+
+    /// Tells anything else.
+    pub fn push(&mut self, entry: Entry) {
+        if let Some(open) = &mut self.0 {
+            open.push(entry);
+        }
+    }
+
+    /// Hands over what has gathered, as at the end of each drain.
+    pub fn hand_over(&mut self) {
+        if let Some(open) = &mut self.0
+            && open.sender.is_some()
+        {
+            open.hand_over();
+        }
+    }
+
+    /// Goes on in another file; a snapshot has to follow, so that the file can be read without the one before.
+    pub fn next_file(&mut self, path: PathBuf, origin: Origin) {
+        let Some(open) = &mut self.0 else { return };
+        open.hand_over();
+        // A reader takes it from the file's header.
+        open.run_stats.note(&Entry::Clock(origin.clock));
+        if let Some(sender) = &open.sender {
+            // It waits for room: the rest of a run depends on it, and the kernel's buffer takes what comes meanwhile.
+            open.is_broken |= sender.send(Message::Next(path, Box::new(origin))).is_err();
+        }
+    }
+
+    /// Tells the writing thread that this is all.
+    pub fn close(&mut self) {
+        if let Some(open) = &mut self.0 {
+            let piece = std::mem::take(&mut open.piece);
+            if let Some(sender) = open.sender.take() {
+                open.is_broken |= sender.send(Message::Entries(piece)).is_err();
             }
-            if Instant::now() >= due {
-                due = Instant::now() + self.sync;
-                self.look();
-                if self.is_fresh || last_sign.elapsed() >= SIGN_OF_LIFE {
-                    last_sign = Instant::now();
-                    self.save().map_err(|error| self.failed(error))?;
-                }
+        }
+    }
+}
+
+impl Open {
+    fn record(&mut self, input: &Input<'_>) {
+        match input {
+            Input::Events(events) => self.push_all(events.iter().copied().map(Entry::Event)),
+            Input::Settle(now) => self.push(Entry::Settled(*now)),
+            Input::Stop(now) => self.push(Entry::Stopped(*now)),
+            Input::Snapshot(snapshot, events) => {
+                self.owes_snapshot = false;
+                self.push(Entry::SnapshotBegun(snapshot.started));
+                self.push_all(snapshot.covered.iter().copied().map(Entry::Covered));
+                self.push_all(snapshot.rows.iter().copied().map(Entry::Row));
+                self.push_all(events.iter().copied().map(Entry::Event));
+                self.push(Entry::SnapshotDone);
             }
-            self.progress.bytes.store(self.writer.bytes(), Ordering::Relaxed);
+            Input::Poll { begun, rows, events } => {
+                if !rows.is_empty() || !events.is_empty() {
+                    self.push(Entry::PollBegun(*begun));
+                    self.push_all(rows.iter().copied().map(Entry::Row));
+                    self.push_all(events.iter().copied().map(Entry::Event));
+                }
+                self.push(Entry::Polled(*begun));
+            }
+            Input::Holders { scan, cost } => {
+                self.push(Entry::ScanBegun {
+                    started: scan.started,
+                    mechanism: scan.mechanism,
+                });
+                self.push_all(scan.holders.iter().copied().map(Entry::Holder));
+                self.push(Entry::ScanDone { cost: *cost });
+            }
+            Input::Blindspots(hidden) => self.push(Entry::Blindspots(*hidden)),
+            Input::Lost { time, total } => self.push(Entry::Lost {
+                time: *time,
+                total: *total,
+            }),
+            Input::Container { task, location } => self.push(Entry::Location {
+                task: *task,
+                path: location.path.as_str().into(),
+            }),
         }
     }
 
-    fn take(&mut self, entry: &Entry) -> io::Result<()> {
-        if let Entry::Settled(time) = entry {
-            self.settled = Some(*time);
-            return Ok(());
-        }
-        // Where there is something to look at, it is looked at 50 times a second.
-        self.is_fresh |= !matches!(entry, Entry::Looked(_));
-        self.settle()?;
-        self.writer.push(entry)
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        match self.settled.take() {
-            Some(time) => self.writer.push(&Entry::Settled(time)),
-            None => Ok(()),
+    fn push_all(&mut self, entries: impl Iterator<Item = Entry>) {
+        for entry in entries {
+            self.push(entry);
         }
     }
 
-    /// Has everything on the disk.
-    fn save(&mut self) -> io::Result<()> {
-        self.is_fresh = false;
-        self.settle()?;
-        self.writer.flush()?;
-        self.writer.sync()
+    fn push(&mut self, entry: Entry) {
+        self.run_stats.note(&entry);
+        self.piece.push(entry);
+        if self.piece.len() >= PIECE && self.sender.is_some() {
+            self.hand_over();
+        }
     }
 
-    /// Makes sure that the current file is still where it was made.
-    fn look(&mut self) {
-        let whereabouts = self.writer.whereabouts();
-        if whereabouts == Whereabouts::InPlace || self.is_displaced {
+    fn hand_over(&mut self) {
+        let Some(sender) = &self.sender else { return };
+        if self.piece.is_empty() {
             return;
         }
-        self.is_displaced = true;
-        let displaced = &self.progress.displaced;
-        *displaced.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.path.clone(), whereabouts));
-    }
-
-    /// Ends the current file once the next one is there. Where that cannot be made the current one is ended all the same.
-    fn go_on(&mut self, path: PathBuf, origin: &Origin) -> Result<(), WriteError> {
-        self.settle().map_err(|error| self.failed(error))?;
-        let next = match Writer::create(&path, origin) {
-            Ok(next) => next,
-            Err(cause) => {
-                self.save().map_err(|error| self.failed(error))?;
-                return Err(WriteError { path, cause });
+        let mut piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        if self.dropped > 0 {
+            let gap = Entry::Gap {
+                time: self.run_stats.latest,
+                entries: self.dropped,
+            };
+            self.run_stats.note(&gap);
+            piece.insert(0, gap);
+        }
+        match sender.try_send(Message::Entries(piece)) {
+            Ok(()) => self.dropped = 0,
+            Err(TrySendError::Full(Message::Entries(piece))) => {
+                // The gap's own entry is told anew, with these.
+                let told = piece.len() as u64 - u64::from(self.dropped > 0);
+                if self.dropped > 0 {
+                    self.run_stats.gaps -= 1;
+                    self.run_stats.missing -= self.dropped;
+                }
+                self.dropped += told;
+                self.owes_snapshot = true;
             }
+            Err(TrySendError::Full(Message::Next(..)) | TrySendError::Disconnected(_)) => {
+                self.is_broken = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Nanos, socket::snapshot::Snapshot};
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_writer_that_cannot_follow_costs_entries_that_are_counted_and_a_snapshot() {
+        let mut recorder = Recorder::open();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        recorder.connect(sender);
+        let settle = |recorder: &mut Recorder, time| {
+            recorder.push(Entry::Settled(Nanos(time)));
+            recorder.hand_over();
         };
-        self.progress.begun(&next);
-        self.is_displaced = false;
-        let before = std::mem::replace(&mut self.writer, next);
-        before.finish().map_err(|error| self.failed(error))?;
-        self.path = path;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), WriteError> {
-        self.settle().map_err(|error| self.failed(error))?;
-        let Self { path, writer, .. } = self;
-        match writer.finish() {
-            Ok(Whereabouts::InPlace | Whereabouts::Moved) => Ok(()),
-            Ok(Whereabouts::Removed) => Err(WriteError {
-                path,
-                cause: Cause::Removed,
-            }),
-            Err(error) => Err(WriteError {
-                path,
-                cause: error.into(),
-            }),
-        }
-    }
-
-    fn failed(&self, error: io::Error) -> WriteError {
-        WriteError {
-            path: self.path.clone(),
-            cause: error.into(),
-        }
+        settle(&mut recorder, 1);
+        settle(&mut recorder, 2);
+        settle(&mut recorder, 3);
+        assert!(recorder.owes_snapshot());
+        receiver.recv().unwrap();
+        settle(&mut recorder, 4);
+        let Ok(Message::Entries(piece)) = receiver.recv() else {
+            panic!("entries come")
+        };
+        let gap = Entry::Gap {
+            time: Nanos(4),
+            entries: 2,
+        };
+        assert_eq!(piece, [gap, Entry::Settled(Nanos(4))]);
+        let run_stats = recorder.run_stats().unwrap();
+        assert_eq!((run_stats.gaps, run_stats.missing), (1, 2));
+        recorder.record(&Input::Snapshot(&Snapshot::default(), &[]));
+        assert!(!recorder.owes_snapshot());
+        drop(receiver);
+        settle(&mut recorder, 5);
+        assert!(recorder.is_broken());
     }
 }

@@ -1,180 +1,147 @@
-//! Rows of a batch back to entries: the only reader of the table. A row that is not understood is counted, never
-//! guessed.
+//! Decodes rows of a batch to entries: the only reader of the table. Unknown rows are counted, never guessed.
 
 use super::{
-    batch::{Block, Columns},
+    batch::Columns,
     bounds::LONGEST_TEXT,
-    entry::{Entry, Told},
-    format::{BLOCK, NANOS_A_SECOND, flag, kind},
+    entry::Entry,
+    format::{NANOS_A_SECOND, kind, row_flag},
+    source::Part,
 };
 use crate::{
-    connection::hidden::Hidden,
-    decode::{Holder, Row, SockKind},
-    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
-    kernel::clock::Anchor,
-    owner::holders::Way,
+    connection::blindspots::Blindspots,
+    event::{Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, RawData, SockRef, Task, TcpState},
+    kernel::clock::ClockPair,
     printable::printable,
+    socket::{Holder, Row, SockKind, scan::ScanMechanism},
 };
-use std::{array, ops::ControlFlow};
+use tcptrace_common::flag;
 
-/// The rows of one batch.
+/// Entries of a part, 650 kB: fewer cost more in waking the other thread than they save.
+const PART_ROWS: usize = 4_096;
+
+/// The rows of one batch, as parts with entries.
 #[derive(Debug)]
-pub struct Rows<'a> {
-    columns: Columns<'a>,
+pub(super) struct Rows {
+    columns: Columns,
     tasks: Vec<Task>,
-    /// Rows that were not understood.
-    pub unknown: u64,
+    /// Rows that were read.
+    read: usize,
 }
 
-impl<'a> Rows<'a> {
+impl Iterator for Rows {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let rows = self.columns.count.min(self.read + PART_ROWS) - self.read;
+        let mut entries = Vec::with_capacity(rows);
+        let mut unknown = 0;
+        for at in self.read..self.read + rows {
+            let is_understood = match self.columns.numbers.kind[at] {
+                kind::PROCESS => self.describe(at),
+                ..kind::PROCESS => self.event(at).map(|event| entries.push(Entry::Event(event))),
+                _ => self.entry(at).map(|entry| entries.push(entry)),
+            };
+            unknown += u64::from(is_understood.is_none());
+        }
+        self.read += rows;
+        (rows > 0).then_some(Part::Entries { entries, unknown })
+    }
+}
+
+impl Rows {
     /// The rows of these columns.
-    #[must_use]
-    pub const fn new(columns: Columns<'a>) -> Self {
+    pub(super) const fn new(columns: Columns) -> Self {
         Self {
             columns,
             tasks: Vec::new(),
-            unknown: 0,
+            read: 0,
         }
     }
 
-    /// Hands over every entry until `each` breaks off, and says before of which sockets the next ones are.
-    pub fn visit(&mut self, each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        // Each event is written over the one before, and never moved.
-        let mut event = Entry::Event(Event::default());
-        for first in (0..self.columns.count).step_by(BLOCK) {
-            let block = self.columns.block(first);
-            let count = block.count.min(BLOCK);
-            let socks: [SockRef; BLOCK] = array::from_fn(|at| sock(&block, at));
-            each(Told::Soon(&socks[..count]))?;
-            for at in 0..count {
-                match block.numbers.kind[at] {
-                    kind::PROCESS => self.unknown += u64::from(self.describe(&block, at).is_none()),
-                    ..kind::PROCESS => {
-                        let read = match &mut event {
-                            Entry::Event(event) => self.event(&block, at, event),
-                            _ => None,
-                        };
-                        match read {
-                            Some(()) => each(Told::Entry(&event))?,
-                            None => self.unknown += 1,
-                        }
-                    }
-                    _ => match self.entry(&block, at) {
-                        Some(entry) => each(Told::Entry(&entry))?,
-                        None => self.unknown += 1,
-                    },
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn entry(&self, block: &Block<'_>, at: usize) -> Option<Entry> {
-        let numbers = &block.numbers;
-        let time = time(block, at);
+    fn entry(&self, at: usize) -> Option<Entry> {
+        let numbers = &self.columns.numbers;
+        let time = time(&self.columns, at);
         let value = numbers.value[at];
         Some(match numbers.kind[at] {
             kind::SETTLED => Entry::Settled(time),
-            kind::CLOCK => Entry::Clock(Anchor {
+            kind::CLOCK => Entry::Clock(ClockPair {
                 mono_ns: time.0,
                 wall_ns: value,
             }),
             kind::LOST => Entry::Lost { time, total: value },
             kind::GAP => Entry::Gap { time, entries: value },
             kind::STOPPED => Entry::Stopped(time),
-            kind::SUMMARY => Entry::Summary(self.text(block, at)?),
+            kind::SUMMARY => Entry::Summary(self.text(at)?),
             kind::NOTE => Entry::Note {
                 time,
-                text: self.text(block, at)?,
+                text: self.text(at)?,
             },
-            kind::PLACE => Entry::Place {
+            kind::PLACE => Entry::Location {
                 task: self.task(numbers.process[at])?,
-                path: self.text(block, at)?,
+                path: self.text(at)?,
             },
-            kind::HIDDEN => Entry::Hidden(Hidden::from_bits(value)),
-            kind::LOOK_BEGUN => Entry::LookBegun(time),
-            kind::LOOKED => Entry::Looked(time),
+            kind::BLINDSPOTS => Entry::Blindspots(Blindspots::from_bits(value)),
+            kind::POLL_BEGUN => Entry::PollBegun(time),
+            kind::POLLED => Entry::Polled(time),
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),
             kind::COVERED => Entry::Covered(numbers.netns[at]),
-            kind::ROW => Entry::Row(row(block, at)?),
+            kind::ROW => Entry::Row(row(&self.columns, at)?),
             kind::SNAPSHOT_DONE => Entry::SnapshotDone,
             kind::SCAN_BEGUN => Entry::ScanBegun {
                 started: time,
-                way: match numbers.detail[at] {
-                    1 => Way::Iterator,
-                    2 => Way::Proc,
+                mechanism: match numbers.detail[at] {
+                    1 => ScanMechanism::Iterator,
+                    2 => ScanMechanism::Proc,
                     _ => return None,
                 },
             },
-            kind::HOLDER => Entry::Holder(self.holder(block, at)?),
-            kind::SCAN_DONE => Entry::ScanDone { took: Nanos(value) },
+            kind::HOLDER => Entry::Holder(self.holder(at)?),
+            kind::SCAN_DONE => Entry::ScanDone { cost: Nanos(value) },
             _ => return None,
         })
     }
 
     /// Most rows are events: their making is part of the loop.
     #[inline(always)]
-    fn event(&self, block: &Block<'_>, at: usize, event: &mut Event) -> Option<()> {
-        let numbers = &block.numbers;
+    fn event(&self, at: usize) -> Option<Event> {
+        let numbers = &self.columns.numbers;
         let flags = numbers.flags[at];
-        event.what = match numbers.kind[at] {
-            kind::STATE => What::State {
-                old: state(numbers.old[at])?,
-                new: state(numbers.new[at])?,
-                error: numbers.error[at],
-                fin_received: flags & flag::FIN_RECEIVED != 0,
-                is_orphan: flags & flag::ORPHAN != 0,
-                bytes: Bytes {
-                    acked: numbers.bytes_acked[at],
-                    received: numbers.bytes_received[at],
-                },
+        let data = EventData::from_raw(&RawData {
+            kind: numbers.kind[at],
+            old: numbers.old[at],
+            new: numbers.new[at],
+            error: numbers.error[at],
+            flags,
+            detail: numbers.detail[at],
+            listener: numbers.listener[at],
+            bytes: Bytes {
+                acked: numbers.bytes_acked[at],
+                received: numbers.bytes_received[at],
             },
-            kind::RESET_RECEIVED => What::ResetReceived,
-            kind::RESET_SENT => What::ResetSent,
-            kind::TIMEWAIT_START => What::TimewaitStart(state(numbers.new[at])?),
-            kind::TIMEWAIT_FULL => What::TimewaitFull,
-            kind::TIMEWAIT_SEGMENT => What::TimewaitSegment {
-                substate: state(numbers.new[at])?,
-                is_reset: flags & flag::RESET != 0,
-            },
-            kind::TIMEWAIT_END => What::TimewaitEnd {
-                substate: state(numbers.new[at])?,
-                how: how(numbers.detail[at])?,
-            },
-            kind::TIMEWAIT_TIMER => What::TimewaitTimer {
-                step: step(numbers.detail[at])?,
-                substate: state(numbers.new[at])?,
-            },
-            kind::REQUEST_START => What::RequestStart {
-                listener: numbers.listener[at],
-            },
-            kind::REQUEST_END => What::RequestEnd,
-            kind::REQUEST_TIMER => What::RequestTimer {
-                step: step(numbers.detail[at])?,
-                listener: numbers.listener[at],
-            },
-            kind::ACCEPT => What::Accept,
-            kind::RENAMED => What::Renamed,
-            _ => return None,
-        };
-        event.task = match numbers.process[at] {
+        })
+        .ok()?;
+        let task = match numbers.process[at] {
             0 => None,
             number => Some(self.task(number)?),
         };
-        event.time = time(block, at);
-        event.sock = possible_sock(block, at)?;
-        event.ends = ends(block, at);
-        event.netns = numbers.netns[at];
-        event.protocol = numbers.protocol[at];
-        event.is_kernel_socket = flags & flag::KERNEL_SOCKET != 0;
-        event.lost = numbers.lost[at];
-        Some(())
+        Some(Event {
+            time: time(&self.columns, at),
+            sock: possible_sock(&self.columns, at)?,
+            endpoints: endpoints(&self.columns, at),
+            netns: numbers.netns[at],
+            protocol: numbers.protocol[at],
+            is_kernel_socket: flags & flag::KERNEL_SOCKET != 0,
+            task,
+            data,
+            lost: numbers.lost[at],
+        })
     }
 
-    fn holder(&self, block: &Block<'_>, at: usize) -> Option<Holder> {
-        let numbers = &block.numbers;
+    fn holder(&self, at: usize) -> Option<Holder> {
+        let numbers = &self.columns.numbers;
         let task = self.task(numbers.process[at])?;
         Some(Holder {
+            is_mptcp: false,
             cookie: numbers.cookie[at],
             process: task.process,
             comm: task.comm,
@@ -182,14 +149,14 @@ impl<'a> Rows<'a> {
             fd: numbers.fd[at],
             state: state(numbers.new[at])?,
             netns: numbers.netns[at],
-            ends: ends(block, at),
+            endpoints: endpoints(&self.columns, at),
             error: numbers.error[at],
         })
     }
 
-    /// The text of a row, safe to print; `None` where none is written that is so long.
-    fn text(&self, block: &Block<'_>, at: usize) -> Option<Box<str>> {
-        let bytes = self.columns.text(block.first + at);
+    /// The text of a row, safe to print; `None` if it is longer than any that is written.
+    fn text(&self, at: usize) -> Option<Box<str>> {
+        let bytes = self.columns.text(at);
         (bytes.len() <= LONGEST_TEXT).then(|| printable(bytes).into())
     }
 
@@ -199,14 +166,14 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes in the description of a process; numbers count up from 1 within a batch.
-    fn describe(&mut self, block: &Block<'_>, at: usize) -> Option<()> {
-        let numbers = &block.numbers;
+    fn describe(&mut self, at: usize) -> Option<()> {
+        let numbers = &self.columns.numbers;
         let next = u32::try_from(self.tasks.len() + 1).ok()?;
         if numbers.process[at] != next {
             return None;
         }
         let mut comm = [0; 16];
-        let text = self.columns.text(block.first + at);
+        let text = self.columns.text(at);
         comm.get_mut(..text.len())?.copy_from_slice(text);
         let task = Task {
             process: ProcessKey {
@@ -222,21 +189,16 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn row(block: &Block<'_>, at: usize) -> Option<Row> {
-    let numbers = &block.numbers;
+fn row(columns: &Columns, at: usize) -> Option<Row> {
+    let numbers = &columns.numbers;
     let flags = numbers.flags[at];
     Some(Row {
-        time: time(block, at),
-        read_by: time(block, at),
-        sock: possible_sock(block, at)?,
-        ends: ends(block, at),
+        time: time(columns, at),
+        read_by: time(columns, at),
+        sock: possible_sock(columns, at)?,
+        endpoints: endpoints(columns, at),
         netns: numbers.netns[at],
-        kind: match numbers.detail[at] {
-            1 => SockKind::Full,
-            2 => SockKind::Timewait,
-            3 => SockKind::Request,
-            _ => return None,
-        },
+        kind: SockKind::try_from(numbers.detail[at]).ok()?,
         state: state(numbers.new[at])?,
         uid: numbers.uid[at],
         is_orphan: flags & flag::ORPHAN != 0,
@@ -245,63 +207,44 @@ fn row(block: &Block<'_>, at: usize) -> Option<Row> {
         unsent: numbers.unsent[at],
         listener: numbers.listener[at],
         entry_stamp_ms: numbers.entry_stamp_ms[at],
-        expires_in_ns: (flags & flag::HAS_TIMER != 0).then(|| numbers.expires_in_ns[at]),
-        idle: (flags & flag::HAS_IDLE != 0).then(|| Nanos(numbers.idle_ns[at])),
+        expires_in_ns: (flags & row_flag::HAS_TIMER != 0).then(|| numbers.expires_in_ns[at]),
+        idle: (flags & row_flag::HAS_IDLE != 0).then(|| Nanos(numbers.idle_ns[at])),
+        flow: crate::socket::Flow::default(),
         inode: numbers.inode[at],
     })
 }
 
-fn time(block: &Block<'_>, at: usize) -> Nanos {
-    let numbers = &block.numbers;
+fn time(columns: &Columns, at: usize) -> Nanos {
+    let numbers = &columns.numbers;
     let whole = u64::from(numbers.mono_sec[at]) * NANOS_A_SECOND;
     // Of these a file has one.
     let rest = u64::from(numbers.mono_nsec[at]).wrapping_add(numbers.mono_ns[at]);
     Nanos(whole.wrapping_add(rest))
 }
 
-fn sock(block: &Block<'_>, at: usize) -> SockRef {
+fn sock(columns: &Columns, at: usize) -> SockRef {
     SockRef {
-        cookie: block.numbers.cookie[at],
-        address: block.numbers.object[at],
+        cookie: columns.numbers.cookie[at],
+        address: columns.numbers.object[at],
     }
 }
 
 /// The same, where a kernel may have named a socket so.
-fn possible_sock(block: &Block<'_>, at: usize) -> Option<SockRef> {
-    Some(sock(block, at)).filter(|sock| sock.is_possible())
+fn possible_sock(columns: &Columns, at: usize) -> Option<SockRef> {
+    Some(sock(columns, at)).filter(|sock| sock.is_possible())
 }
 
-fn ends(block: &Block<'_>, at: usize) -> Ends {
+fn endpoints(columns: &Columns, at: usize) -> Endpoints {
     // IPv6 addresses are taken as they are, and IPv4 ones were kept as such.
-    Ends::from_wire(
+    Endpoints::from_wire(
         false,
-        block.local_addr[at],
-        block.remote_addr[at],
-        block.numbers.local_port[at],
-        block.numbers.remote_port[at],
+        columns.local_addr(at),
+        columns.remote_addr(at),
+        columns.numbers.local_port[at],
+        columns.numbers.remote_port[at],
     )
 }
 
 fn state(number: u8) -> Option<TcpState> {
     TcpState::from_kernel(number)
-}
-
-const fn step(number: u8) -> Option<TimerStep> {
-    Some(match number {
-        1 => TimerStep::Start,
-        2 => TimerStep::Cancel,
-        3 => TimerStep::Expire,
-        _ => return None,
-    })
-}
-
-const fn how(number: u8) -> Option<How> {
-    Some(match number {
-        1 => How::Expired,
-        2 => How::Reset,
-        3 => How::ReusedBySyn,
-        4 => How::AnsweredByReset,
-        5 => How::Other,
-        _ => return None,
-    })
 }

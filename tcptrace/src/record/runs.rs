@@ -1,11 +1,11 @@
-//! The files of a report: which of them belong to one run, in which order, and what is missing between them.
+//! The files of a report: which belong to one run, in which order, and what is missing between them.
 
 use super::{
-    entry::{Entry, Told},
+    entry::{Entry, Item},
     origin::Origin,
     read::{ReadError, Reader},
 };
-use crate::{event::Nanos, printable::printable};
+use crate::{event::Nanos, plural::counted, printable::printable};
 use std::{
     io,
     ops::ControlFlow,
@@ -22,7 +22,7 @@ pub struct Run {
     remarks: Vec<String>,
 }
 
-/// Opens files and puts them together. Those that give nothing are returned beside, with the reason.
+/// Opens files and combines those of each run. Unreadable ones are returned separately, with the reason.
 #[must_use]
 pub fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
     let mut runs: Vec<Run> = Vec::new();
@@ -77,15 +77,15 @@ impl Run {
     /// reading, and a gap where a file between the two was not given.
     ///
     /// # Errors
-    /// Where a file cannot be read further, with its name.
+    /// If a file cannot be read further, with its name.
     pub fn play(
         &mut self,
-        each: &mut impl FnMut(Told<'_>) -> ControlFlow<()>,
+        each: &mut impl FnMut(Item<'_>) -> ControlFlow<()>,
     ) -> Result<(), (PathBuf, io::Error)> {
         let mut next = None;
         for (path, reader) in &mut self.files {
             let Origin { segment, clock, .. } = reader.origin;
-            if next.is_some() && each(Told::Entry(&Entry::Clock(clock))).is_break() {
+            if next.is_some() && each(Item::Entry(&Entry::Clock(clock))).is_break() {
                 return Ok(());
             }
             if next.is_some_and(|next| next != segment) {
@@ -93,7 +93,7 @@ impl Run {
                     time: Nanos(clock.mono_ns),
                     entries: 0,
                 };
-                if each(Told::Entry(&gap)).is_break() {
+                if each(Item::Entry(&gap)).is_break() {
                     return Ok(());
                 }
             }
@@ -115,7 +115,7 @@ impl Run {
             let segment = reader.origin.segment;
             if let Some(next) = next.filter(|next| *next != segment) {
                 list.push(format!(
-                    "{}: {} of the same run between it and the one before",
+                    "{}: {} between it and the previous file of the run",
                     named(path),
                     missing_parts(next, segment)
                 ));
@@ -128,13 +128,27 @@ impl Run {
 }
 
 impl Run {
+    /// Whether the last file was ended in order.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.files.last().is_some_and(|(_, reader)| reader.is_whole)
+    }
+
+    /// The name of the first file, safe to print.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.files
+            .first()
+            .map_or_else(String::new, |(path, _)| named(path))
+    }
+
     /// What is missing after the last file, where it does not end in order; `until` is the latest time in it, for people.
     /// A file that was ended for another to follow, as those of a ring are, lacks nothing.
     #[must_use]
     pub fn open_end(&self, until: &str) -> Option<String> {
         let (path, _) = self.files.last().filter(|(_, reader)| !reader.is_whole)?;
         Some(format!(
-            "{}: truncated at {until}: its run was killed, crashed or goes on, and what came after is not in it",
+            "{}: truncated at {until}: its run was killed, crashed or is still running, and nothing later is in the file",
             named(path)
         ))
     }
@@ -161,16 +175,16 @@ fn remarks_of(path: &Path, reader: &Reader) -> Vec<String> {
         .collect();
     if reader.more_damage > 0 {
         list.push(format!(
-            "{}: so were bytes at {} more places",
+            "{}: damaged bytes at {} were also skipped",
             named(path),
-            reader.more_damage
+            counted(reader.more_damage, "more place")
         ));
     }
     if reader.unknown > 0 {
         list.push(format!(
-            "{}: {} rows are of a kind that this version does not know",
+            "{}: {} of an unknown kind",
             named(path),
-            reader.unknown
+            counted(reader.unknown, "row")
         ));
     }
     list

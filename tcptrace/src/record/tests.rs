@@ -2,51 +2,69 @@
 //! damage is found, said, and costs nothing beyond itself.
 
 use super::{
-    batch::Undecodable,
+    batch::{Decoder, Undecodable},
     bounds::{LONGEST_BODY, MOST_GATHERED, MOST_ROWS},
-    entry::{Entry, Told},
+    entry::{Entry, Item},
     format::fields,
-    frame,
-    ledger::Ledger,
+    frame::{self, Found},
     origin::{Origin, tests::example},
     read::{Damage, Fault, ReadError, Reader},
+    recorder::{Message, Recorder},
+    run_stats::RunStats,
     write::Encoder,
 };
 use crate::{
     connection::{
-        hidden::Hidden,
-        table_tests::{Fate, Workload, any_workload, fates, perturbed},
+        blindspots::Blindspots,
+        workload::{Fate, Workload, any_workload, fates, perturbed},
     },
-    decode::{Holder, Row, SockKind},
-    engine::Engine,
-    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep, What},
+    engine::{Engine, Input},
+    event::{
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep,
+    },
     filter::Filter,
-    kernel::clock::Anchor,
+    kernel::clock::ClockPair,
     output::report as output,
-    owner::holders::{Scan, Way},
-    record::format::{FORMAT, needs_object},
+    record::{
+        format::{FORMAT, needs_object},
+        replay::Replay,
+    },
     report::{self, Beginning},
-    source::replay::Replay,
+    socket::{
+        Holder, Row, SockKind,
+        scan::{Scan, ScanMechanism},
+    },
     view::Sort,
 };
 use arrow_ipc::{
     BodyCompressionBuilder, BodyCompressionMethod, CompressionType, FieldNode, MessageBuilder, MessageHeader,
-    MetadataVersion, RecordBatchBuilder, writer::EncodedData,
+    MetadataVersion, RecordBatchBuilder, convert::try_schema_from_ipc_buffer, writer::EncodedData,
 };
 use arrow_schema::DataType;
 use flatbuffers::FlatBufferBuilder;
 use proptest::prelude::*;
 use std::{
     io::Cursor,
+    iter,
     ops::ControlFlow,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
-/// A live run: an engine that is told, and everything that it was told.
+/// What is counted beside everything.
+fn selection() -> Filter {
+    Filter {
+        states: vec![TcpState::Established],
+        ..Filter::default()
+    }
+}
+
+/// A live run: an engine, and the recording of its inputs.
 struct Live {
     origin: Origin,
     engine: Engine,
-    ledger: Ledger,
+    recorder: Recorder,
+    /// What was recorded, once the run is over.
     entries: Vec<Entry>,
 }
 
@@ -56,70 +74,68 @@ impl Live {
             max_connections,
             ..example()
         };
+        let mut engine = Engine::new(max_connections);
+        engine.begin_frame(Nanos(origin.clock.mono_ns));
+        engine.select(&selection(), Nanos(origin.clock.mono_ns));
+        let mut recorder = Recorder::open();
+        recorder.begin(origin.clock);
         Self {
-            engine: Engine::new(max_connections),
-            ledger: Ledger::new(origin.clock),
+            engine,
+            recorder,
             entries: Vec::new(),
             origin,
         }
     }
 
-    fn tell(&mut self, entry: Entry) {
-        self.ledger.note(&entry);
-        self.entries.push(entry);
+    /// As a session does with every input.
+    fn apply(&mut self, input: Input<'_>) {
+        self.recorder.record(&input);
+        self.engine.apply(input);
     }
 
     /// As a session drains.
     fn drain(&mut self, events: &[Event]) {
-        for event in events {
-            self.tell(Entry::Event(*event));
-            self.engine.ingest(event, &mut |_| {});
-        }
+        self.apply(Input::Events(events));
         if let Some(last) = events.last() {
-            self.tell(Entry::Settled(last.time));
-            self.engine.settle(last.time, &mut |_| {});
+            self.apply(Input::Settle(last.time));
+            self.finish_batch();
         }
+    }
+
+    fn finish_batch(&mut self) {
+        self.engine.finish_batch();
+        self.engine.count_selected();
     }
 
     /// As a session repairs: a snapshot, the events that came meanwhile, and a scan.
     fn repair(&mut self, workload: &Workload, at: Nanos, meanwhile: &[Event]) {
         let snapshot = workload.snapshot(at);
-        self.tell(Entry::SnapshotBegun(snapshot.started));
-        for netns in &snapshot.covered {
-            self.tell(Entry::Covered(*netns));
-        }
-        for row in &snapshot.rows {
-            self.tell(Entry::Row(*row));
-        }
-        for event in meanwhile {
-            self.tell(Entry::Event(*event));
-        }
-        self.tell(Entry::SnapshotDone);
-        self.engine.merge(&snapshot, meanwhile, &mut |_| {});
+        self.apply(Input::Snapshot(&snapshot, meanwhile));
         let scan = Scan {
             started: at,
             holders: snapshot.rows.iter().map(|row| holder(row.sock.cookie)).collect(),
-            way: Way::Iterator,
+            mechanism: ScanMechanism::Iterator,
             ..Scan::default()
         };
-        self.tell(Entry::ScanBegun {
-            started: scan.started,
-            way: scan.way,
+        self.apply(Input::Holders {
+            scan,
+            cost: Nanos(77),
         });
-        for holder in &scan.holders {
-            self.tell(Entry::Holder(*holder));
-        }
-        self.tell(Entry::ScanDone { took: Nanos(77) });
-        self.engine.hold(scan);
     }
 
-    fn stop(&mut self, at: Nanos) {
-        self.tell(Entry::Stopped(at));
-        self.engine.settle(Nanos(u64::MAX), &mut |_| {});
+    fn finish(&mut self) {
+        self.finish_batch();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.recorder.connect(sender);
+        let Ok(Message::Entries(entries)) = receiver.recv() else {
+            panic!("entries come")
+        };
+        self.entries = entries;
     }
 
     fn report(&self) -> String {
-        said(&self.origin, &self.engine, &self.ledger)
+        let run_stats = self.recorder.run_stats().expect("the recorder is open");
+        said(&self.origin, &self.engine, run_stats)
     }
 
     /// The file, its messages of `rows` rows each.
@@ -138,6 +154,7 @@ impl Live {
 
 fn holder(cookie: u64) -> Holder {
     Holder {
+        is_mptcp: false,
         cookie,
         process: ProcessKey {
             pid: 7,
@@ -148,19 +165,19 @@ fn holder(cookie: u64) -> Holder {
         fd: 3,
         state: TcpState::Established,
         netns: 1,
-        ends: Ends::default(),
+        endpoints: Endpoints::default(),
         error: 104,
     }
 }
 
-fn said(origin: &Origin, engine: &Engine, ledger: &Ledger) -> String {
-    let beginning = Beginning::of_run(ledger);
+fn said(origin: &Origin, engine: &Engine, run_stats: &RunStats) -> String {
+    let beginning = Beginning::of_run(run_stats);
     let report = report::build(
         origin,
         engine,
-        ledger,
+        run_stats,
         beginning,
-        ledger.latest,
+        run_stats.latest,
         &Filter::default(),
         Sort::default(),
     );
@@ -172,13 +189,31 @@ fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
     let mut reader = Reader::new(Box::new(Cursor::new(bytes)))?;
     let mut entries = Vec::new();
     let visited = reader.visit(&mut |told| {
-        if let Told::Entry(entry) = told {
+        if let Item::Entry(entry) = told {
             entries.push(entry.clone());
         }
         ControlFlow::Continue(())
     });
     assert!(visited.unwrap());
     Ok((entries, reader))
+}
+
+/// The most memory that a batch of these messages takes, with its body where a column was not compressed.
+fn most_reserved(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut messages = iter::from_fn(|| {
+        let Found::Message(length) = frame::find(rest) else {
+            return None;
+        };
+        rest.split_off(..length)
+    });
+    let schema = try_schema_from_ipc_buffer(messages.next().unwrap()).unwrap();
+    let decoder = Decoder::new(&schema).unwrap();
+    messages
+        .filter_map(|message| decoder.decode(message).ok()?)
+        .map(|batch| batch.get_array_memory_size())
+        .max()
+        .unwrap_or(0)
 }
 
 /// What is kept of an entry: not every kernel object's address.
@@ -205,12 +240,13 @@ fn played(workload: &Workload, fates: &[Fate], share: usize, max_connections: us
     for drained in events[meanwhile..].chunks(5) {
         live.drain(drained);
     }
-    live.tell(Entry::Lost {
+    live.apply(Input::Lost {
         time: workload.end,
         total: 5,
     });
-    live.stop(workload.end.plus(Nanos(1)));
-    live.tell(Entry::Summary("{}".into()));
+    live.apply(Input::Stop(workload.end.plus(Nanos(1))));
+    live.recorder.push(Entry::Summary("{}".into()));
+    live.finish();
     live
 }
 
@@ -229,11 +265,16 @@ proptest! {
         prop_assert_eq!(&reader.damage, &[]);
         prop_assert_eq!(reader.unknown, 0);
         let mut replay = Replay::new(&reader.origin);
+        replay.engine.select(&selection(), replay.run_stats.began);
         for entry in entries {
-            replay.apply(&entry, &mut |_| {});
+            if replay.ends_batch(&entry) {
+                replay.finish_batch();
+            }
+            replay.apply(&entry);
         }
-        replay.end(&mut |_| {});
-        prop_assert_eq!(said(&reader.origin, &replay.engine, &replay.ledger), live.report());
+        replay.end();
+        prop_assert_eq!(said(&reader.origin, &replay.engine, &replay.run_stats), live.report());
+        prop_assert_eq!(replay.engine.shown().matrix, live.engine.shown().matrix);
         prop_assert_eq!(replay.orphans, 0);
     }
 
@@ -294,8 +335,8 @@ proptest! {
             Err(error) => prop_assert!(damaged == 0, "{error}"),
             Ok((entries, reader)) => {
                 prop_assert_eq!(reader.damage.len(), 1);
-                let place = &reader.damage[0].bytes;
-                prop_assert!(place.contains(&(at as u64)), "{:?} {at}", place);
+                let range = &reader.damage[0].bytes;
+                prop_assert!(range.contains(&(at as u64)), "{:?} {at}", range);
                 let mut expected: Vec<Entry> = live.entries.iter().map(kept).collect();
                 let first = (damaged - 1) * 9;
                 expected.drain(first..(first + 9).min(expected.len()));
@@ -329,25 +370,26 @@ proptest! {
             let mut body = body.to_vec();
             let at = at.index(metadata.len() + body.len());
             match metadata.get_mut(at) {
-                Some(place) => *place = byte,
+                Some(range) => *range = byte,
                 None => body[at - metadata.len()] = byte,
             }
             *bytes = frame::seal(EncodedData { ipc_message: metadata, arrow_data: body });
         }
-        let Ok(mut reader) = Reader::new(Box::new(Cursor::new(messages.concat()))) else {
+        let bytes = messages.concat();
+        let Ok(mut reader) = Reader::new(Box::new(Cursor::new(bytes.clone()))) else {
             return Ok(());
         };
         let mut replay = Replay::new(&reader.origin);
         let visited = reader.visit(&mut |told| {
-            if let Told::Entry(entry) = told {
-                replay.apply(entry, &mut |_| {});
+            if let Item::Entry(entry) = told {
+                replay.apply(entry);
             }
             ControlFlow::Continue(())
         });
         prop_assert!(visited.unwrap());
-        replay.end(&mut |_| {});
-        prop_assert!(reader.decoder.reserved() <= MOST_RESERVED);
-        prop_assert!(!said(&reader.origin, &replay.engine, &replay.ledger).is_empty());
+        replay.end();
+        prop_assert!(most_reserved(&bytes) <= MOST_RESERVED);
+        prop_assert!(!said(&reader.origin, &replay.engine, &replay.run_stats).is_empty());
     }
 
     #[test]
@@ -358,10 +400,10 @@ proptest! {
         let live = played(&workload, &[], 50, 1_000);
         let mut replay = Replay::new(&live.origin);
         for index in order {
-            replay.apply(index.get(&live.entries), &mut |_| {});
+            replay.apply(index.get(&live.entries));
         }
-        replay.end(&mut |_| {});
-        prop_assert!(!said(&live.origin, &replay.engine, &replay.ledger).is_empty());
+        replay.end();
+        prop_assert!(!said(&live.origin, &replay.engine, &replay.run_stats).is_empty());
     }
 }
 
@@ -436,39 +478,40 @@ fn told_between(batch: Vec<u8>) -> Vec<Damage> {
     live.entries.clone_from(&entries);
     let mut messages = live.file(10);
     messages.insert(2, batch);
-    let (read, reader) = read(messages.concat()).unwrap();
+    let bytes = messages.concat();
+    let (read, reader) = read(bytes.clone()).unwrap();
     let settled: Vec<Entry> = read
         .into_iter()
         .filter(|entry| matches!(entry, Entry::Settled(_)))
         .collect();
     assert_eq!(settled, entries);
-    assert!(reader.decoder.reserved() <= MOST_RESERVED);
+    assert!(most_reserved(&bytes) <= MOST_RESERVED);
     reader.damage
 }
 
-/// A decoder never holds more than the columns of the most rows, and the most texts.
+/// No batch takes more than the columns of the most rows, and the most texts.
 const MOST_RESERVED: usize = 48 << 20;
 
 #[test]
 fn a_batch_larger_than_any_that_is_written_costs_itself_alone_and_reserves_nothing() {
     let wild = MOST_ROWS + 1;
     for (batch, expected) in [
-        (told_batch(1 << 36, &zeros(1, &[])), "it says that"),
-        (told_batch(-1, &zeros(1, &[])), "it says that"),
+        (told_batch(1 << 36, &zeros(1, &[])), "it claims"),
+        (told_batch(-1, &zeros(1, &[])), "it claims"),
         // Few bytes for many rows, though the rows are few enough.
-        (told_batch(50_000, &zeros(50_000, &[])), "it says that"),
+        (told_batch(50_000, &zeros(50_000, &[])), "it claims"),
         (
             told_batch(i64::try_from(wild).unwrap(), &{
                 let mut buffers = zeros(wild, &[]);
                 buffers.push((-1, vec![0; 1 << 20]));
                 buffers
             }),
-            "it says that",
+            "it claims",
         ),
         // A bomb of texts, and one that says that it is small.
         (
             told_batch(1, &zeros(1, &vec![0; 32 << 20])),
-            "column text is not as long as its rows",
+            "column text does not have one value per row",
         ),
         (
             told_batch(1, &{
@@ -476,7 +519,16 @@ fn a_batch_larger_than_any_that_is_written_costs_itself_alone_and_reserves_nothi
                 buffers.last_mut().unwrap().0 = 10;
                 buffers
             }),
-            "column text is not as long as its rows",
+            "its layout or its compression is invalid",
+        ),
+        // A bomb where a column has which of its values are null.
+        (
+            told_batch(1, &{
+                let mut buffers = zeros(1, &[]);
+                buffers[0] = (32 << 20, zstd::bulk::compress(&vec![0; 32 << 20], 1).unwrap());
+                buffers
+            }),
+            "column mono_sec does not have one value per row",
         ),
         // A bomb in a column of numbers.
         (
@@ -485,7 +537,7 @@ fn a_batch_larger_than_any_that_is_written_costs_itself_alone_and_reserves_nothi
                 buffers[1] = (4, zstd::bulk::compress(&vec![0; 32 << 20], 1).unwrap());
                 buffers
             }),
-            "column mono_sec is not as long as its rows",
+            "its layout or its compression is invalid",
         ),
     ] {
         let damage = told_between(batch);
@@ -507,8 +559,8 @@ fn a_batch_without_a_column_is_named_and_never_read_as_zeros() {
     let mut cut = whole.clone();
     cut.truncate(whole.len() - 1);
     for (buffers, expected) in [
-        (empty, Undecodable::Length("mono_nsec")),
-        (cut, Undecodable::Missing("text")),
+        (empty, Undecodable::Column("mono_nsec")),
+        (cut, Undecodable::Column("text")),
     ] {
         let damage = told_between(told_batch(1, &buffers));
         assert_eq!(damage.len(), 1);
@@ -519,16 +571,13 @@ fn a_batch_without_a_column_is_named_and_never_read_as_zeros() {
 #[test]
 fn a_snapshot_without_an_end_is_given_up() {
     let mut replay = Replay::new(&example());
-    replay.apply(
-        &Entry::ScanBegun {
-            started: Nanos(1),
-            way: Way::Proc,
-        },
-        &mut |_| {},
-    );
+    replay.apply(&Entry::ScanBegun {
+        started: Nanos(1),
+        mechanism: ScanMechanism::Proc,
+    });
     let entry = Entry::Holder(holder(1));
     for _ in 0..=MOST_GATHERED {
-        replay.apply(&entry, &mut |_| {});
+        replay.apply(&entry);
     }
     assert_eq!(replay.orphans, MOST_GATHERED as u64 + 2);
 }
@@ -591,10 +640,10 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
             cookie: 5,
             address: 0,
         },
-        ends: Ends::default(),
+        endpoints: Endpoints::default(),
         netns: 1,
         protocol: 6,
-        what: What::ResetSent,
+        data: EventData::ResetSent,
         task: None,
         is_kernel_socket: false,
         lost: 0,
@@ -604,17 +653,17 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
         entries: 4,
     };
     for entry in &[Entry::Event(event), gap, Entry::Event(event)] {
-        replay.apply(entry, &mut |_| {});
+        replay.apply(entry);
     }
-    assert_eq!((replay.ledger.gaps, replay.ledger.missing), (1, 4));
-    assert_eq!(replay.ledger.events, 2);
+    assert_eq!((replay.run_stats.gaps, replay.run_stats.missing), (1, 4));
+    assert_eq!(replay.run_stats.events, 2);
 }
 
 /// Every kind of entry, fixed for good: what the file of each format holds.
 #[expect(clippy::too_many_lines, reason = "a list of values")]
 fn one_of_each() -> Vec<Entry> {
     let at = |ms: u64| Nanos::from_millis(1_000 + ms);
-    let ends = Ends::new(
+    let endpoints = Endpoints::new(
         ("10.0.0.1".parse().unwrap(), 443),
         ("2001:db8::2".parse().unwrap(), 50_000),
     );
@@ -625,10 +674,10 @@ fn one_of_each() -> Vec<Entry> {
                 cookie: 77,
                 address: 0,
             },
-            ends,
+            endpoints,
             netns: 4_026_531_840,
             protocol: 6,
-            what,
+            data: what,
             task: Some(Task {
                 process: ProcessKey { pid: 42, start_ns: 9 },
                 comm: *b"server\0\0\0\0\0\0\0\0\0\0",
@@ -639,7 +688,7 @@ fn one_of_each() -> Vec<Entry> {
             lost: 2,
         })
     };
-    let state = What::State {
+    let state = EventData::State {
         old: TcpState::LastAck,
         new: TcpState::Close,
         error: 104,
@@ -658,7 +707,7 @@ fn one_of_each() -> Vec<Entry> {
             cookie: 0,
             address: u64::MAX - 1,
         },
-        ends,
+        endpoints,
         netns: 7,
         kind: SockKind::Request,
         state: TcpState::SynRecv,
@@ -671,52 +720,54 @@ fn one_of_each() -> Vec<Entry> {
         entry_stamp_ms: 5,
         expires_in_ns: Some(-6),
         idle: Some(Nanos(7)),
+        flow: crate::socket::Flow::default(),
         inode: 8,
     };
     vec![
-        Entry::Hidden(Hidden {
+        Entry::Blindspots(Blindspots {
             segments: true,
             requests: false,
+            timewaits: false,
         }),
         event(1, state),
-        event(2, What::ResetReceived),
-        event(3, What::ResetSent),
-        event(4, What::TimewaitStart(substate)),
-        event(5, What::TimewaitFull),
+        event(2, EventData::ResetReceived),
+        event(3, EventData::ResetSent),
+        event(4, EventData::TimewaitStart(substate)),
+        event(5, EventData::TimewaitFull),
         event(
             6,
-            What::TimewaitSegment {
+            EventData::TimewaitSegment {
                 substate,
                 is_reset: true,
             },
         ),
         event(
             7,
-            What::TimewaitEnd {
+            EventData::TimewaitEnd {
                 substate,
-                how: How::ReusedBySyn,
+                cause: EndCause::ReusedBySyn,
             },
         ),
         event(
             8,
-            What::TimewaitTimer {
+            EventData::TimewaitTimer {
                 step: TimerStep::Cancel,
                 substate,
             },
         ),
-        event(9, What::RequestStart { listener: 11 }),
-        event(10, What::RequestEnd),
+        event(9, EventData::RequestStart { listener: 11 }),
+        event(10, EventData::RequestEnd),
         event(
             11,
-            What::RequestTimer {
+            EventData::RequestTimer {
                 step: TimerStep::Expire,
                 listener: 12,
             },
         ),
-        event(12, What::Accept),
-        event(13, What::Renamed),
+        event(12, EventData::Accept),
+        event(13, EventData::TaskRename),
         Entry::Settled(at(14)),
-        Entry::Clock(Anchor {
+        Entry::Clock(ClockPair {
             mono_ns: 1_015_000_000,
             wall_ns: 1_795_300_000_000_000_001,
         }),
@@ -732,18 +783,18 @@ fn one_of_each() -> Vec<Entry> {
         Entry::Covered(7),
         Entry::Row(row),
         Entry::SnapshotDone,
-        Entry::LookBegun(at(21)),
-        Entry::Looked(at(21)),
+        Entry::PollBegun(at(21)),
+        Entry::Polled(at(21)),
         Entry::Note {
             time: at(22),
             text: "é".into(),
         },
         Entry::ScanBegun {
             started: at(23),
-            way: Way::Proc,
+            mechanism: ScanMechanism::Proc,
         },
         Entry::Holder(holder(77)),
-        Entry::ScanDone { took: Nanos(24) },
+        Entry::ScanDone { cost: Nanos(24) },
         Entry::Stopped(at(25)),
         Entry::Summary("{\"events\":1}".into()),
     ]

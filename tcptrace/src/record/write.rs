@@ -1,9 +1,9 @@
-//! Writes one file of a recording: whole batches, each in one write, synced when told. What is there is always
-//! readable: a batch that does not fit on the disk is taken back.
+//! Writes one file of a recording: complete batches, each in one write, synced on request. The file is always readable:
+//! a batch that does not fit on the disk is removed.
 
 use super::{
     bounds::{BATCH_ROWS, BATCH_TEXT_BYTES},
-    columns::Columns,
+    columns::BatchBuilder,
     entry::Entry,
     format::{self, FORMAT},
     frame,
@@ -22,19 +22,19 @@ use std::{
 pub struct Encoder {
     schema: SchemaRef,
     messages: MessageEncoder,
-    columns: Columns,
+    columns: BatchBuilder,
 }
 
 impl Encoder {
     /// A stream of this origin.
     ///
     /// # Errors
-    /// Where zstd has no memory.
+    /// If zstd has no memory.
     pub fn new(origin: &Origin) -> io::Result<Self> {
         Ok(Self {
             schema: format::schema(origin.to_metadata(FORMAT)),
             messages: MessageEncoder::new()?,
-            columns: Columns::default(),
+            columns: BatchBuilder::default(),
         })
     }
 
@@ -69,13 +69,13 @@ impl Encoder {
     /// The rows so far as one message.
     ///
     /// # Errors
-    /// Where zstd fails.
+    /// If zstd fails.
     pub fn batch(&mut self) -> io::Result<Vec<u8>> {
         Ok(frame::seal(self.columns.encode(&mut self.messages)?))
     }
 }
 
-/// One open file.
+/// Writes batches to a recording.
 pub struct Writer {
     encoder: Encoder,
     file: NewFile,
@@ -87,7 +87,7 @@ impl Writer {
     /// which others see that it is. A file whose header cannot be written is removed.
     ///
     /// # Errors
-    /// Where it cannot be made or written.
+    /// If it cannot be made or written.
     pub fn create(path: &Path, origin: &Origin) -> Result<Self, Cause> {
         let encoder = Encoder::new(origin)?;
         let mut writer = Self {
@@ -110,7 +110,7 @@ impl Writer {
     /// Adds an entry, and writes a batch where one is full.
     ///
     /// # Errors
-    /// Where the disk is full, or fails.
+    /// If the disk is full, or fails.
     pub fn push(&mut self, entry: &Entry) -> io::Result<()> {
         self.encoder.push(entry);
         if self.encoder.is_full() {
@@ -134,7 +134,7 @@ impl Writer {
     /// Waits until everything written is on the disk.
     ///
     /// # Errors
-    /// Where the disk fails.
+    /// If the disk fails.
     pub fn sync(&mut self) -> io::Result<()> {
         self.file.file().sync_data()
     }

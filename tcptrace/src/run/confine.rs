@@ -1,5 +1,5 @@
-//! Gives up what a command does not need to go on: called once everything is attached or, where recordings are read,
-//! before the first byte of them.
+//! Drops privileges that a command no longer needs: after everything is attached or, if recordings are read, before
+//! their first byte.
 
 use super::messages;
 use crate::{
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 /// What a live command does besides tracing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extras {
-    /// It looks at the code of processes.
+    /// It reads the code of processes.
     pub(super) reads_code: bool,
     /// It links its files into folders below that of its output.
     pub(super) links: bool,
 }
 
-/// Of a command that looks at this machine, and writes to these files or folders.
+/// For a command that inspects this machine, and writes to these files or directories.
 pub(super) fn live<'a>(outputs: impl IntoIterator<Item = &'a Path>, extras: Extras) -> Held {
     let Extras { reads_code, links } = extras;
     let mut inputs = sysctl_files::files();

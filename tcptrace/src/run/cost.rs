@@ -2,12 +2,12 @@
 //! kernel's, which is asked to count only now and then because counting costs two readings of a clock for each run.
 
 use super::session::Session;
-use crate::{event::Nanos, output::header::Usage, view::Share};
+use crate::{event::Nanos, summary::Usage, view::Share};
 use aya::sys::{Stats, enable_stats};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::{os::fd::OwnedFd, time::Duration};
 
-/// One frame in so many is counted in the kernel.
+/// One frame in this many is measured in the kernel.
 const COUNT_EVERY: u64 = 10;
 
 /// Remembers the readings before.
@@ -22,7 +22,6 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Begins at `now`.
     pub(super) fn new(now: Nanos) -> Self {
         Self {
             at: now,

@@ -1,8 +1,9 @@
-//! `tcptrace doctor`: what is wrong, by all rules, and which settings would help.
+//! `tcptrace doctor`: findings of all rules, and which settings would help.
 
 use super::{
-    Failure, confine, messages, playback, print,
-    watching::{self, Request, Seen},
+    Answer, Failure, confine, messages,
+    observe::{self, Observed, Request},
+    print, recordings,
 };
 use crate::{
     cli::DoctorArgs,
@@ -10,27 +11,32 @@ use crate::{
     options,
     outfile::Inputs,
     output::doctor as output,
+    plural::counted,
     source::sysctl_files,
 };
+use hashbrown::HashSet;
 use std::ops::ControlFlow;
 
-/// Looks, watches or plays recordings, judges, and prints. Whether anything as bad as asked for was found.
+/// Looks, watches or plays recordings, judges, and prints. What is not as bad as asked for is not found.
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, recordings that give nothing, an output that cannot be written.
-pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
+pub fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
         print(&rule.page(), &inputs)?;
-        return Ok(false);
+        return Ok(Answer::Nothing);
     }
-    let mut is_found = false;
-    for seen in seen(args, verbose)? {
+    let (mut is_found, mut is_all_seen) = (false, true);
+    let mut coverage = recordings::Coverage::default();
+    for seen in seen(args, verbose, &mut coverage)? {
         for shortfall in &seen.shortfalls {
             messages::tell(shortfall);
         }
         let findings = findings::judge(&seen.scene);
+        // Where nothing matched, nothing was judged.
+        is_all_seen &= seen.scene.unseen.is_empty() && seen.remarks.is_empty() && seen.scene.has_matched();
         is_found |= findings.iter().any(|finding| finding.level >= args.fail_on);
         let text = if args.json {
             output::json(&findings, &seen.scene, seen.lost, &seen.remarks)
@@ -41,14 +47,20 @@ pub fn run(args: &DoctorArgs, verbose: u8) -> Result<bool, Failure> {
             break;
         }
     }
-    Ok(is_found)
+    coverage.end()?;
+    Ok(Answer::of(is_found, is_all_seen))
 }
 
-fn seen(args: &DoctorArgs, verbose: u8) -> Result<Vec<Seen>, Failure> {
+fn seen(
+    args: &DoctorArgs,
+    verbose: u8,
+    coverage: &mut recordings::Coverage,
+) -> Result<Vec<Observed>, Failure> {
     if !args.files.is_empty() {
-        return recorded(args);
+        return recorded(args, coverage);
     }
     let filter = options::filter(&args.filter, &[])?;
+    options::require_present(&filter)?;
     let settings = options::settings(&args.tracing, verbose)?;
     let duration = options::seconds("--duration", args.duration)?;
     let names = settings::names();
@@ -58,52 +70,65 @@ fn seen(args: &DoctorArgs, verbose: u8) -> Result<Vec<Seen>, Failure> {
         older_than: None,
     };
     let mut seen = if args.once {
-        watching::look(&request, settings.sockets)?
+        observe::once(&request, settings.sockets)?
     } else {
-        watching::watch(&request, &settings, args.tracing.max_connections, duration)?
+        observe::during(&request, &settings, args.tracing.max_connections, duration)?
     };
     seen.scene.configured = sysctl_files::read();
     Ok(vec![seen])
 }
 
 /// The end of each run. Queues, descriptors, settings and counters are in no recording.
-fn recorded(args: &DoctorArgs) -> Result<Vec<Seen>, Failure> {
+fn recorded(args: &DoctorArgs, coverage: &mut recordings::Coverage) -> Result<Vec<Observed>, Failure> {
     let span = options::recording::Span::default();
     let filter = options::recording::filter(&args.filter, &[])?;
     confine::replay(&args.files, []);
     let mut all = Vec::new();
-    for mut run in playback::open(&args.files)? {
-        let mut history = History::default();
-        let played = playback::play(&mut run, span, &mut |change, replay| {
-            history.take(change);
-            history.sort(&replay.engine, change.time);
+    for mut run in recordings::open(&args.files)? {
+        let mut history = History::of(&filter);
+        let played = recordings::play(&mut run, span, &filter, &mut |replay| {
+            if let Some(last) = replay.engine.batch().last() {
+                history.count(&replay.engine);
+                history.sample(&replay.engine, last.time);
+            }
             ControlFlow::Continue(())
         })?;
-        let gathered = gather::of_engine(&played.replay.engine, played.end, &filter);
-        let ledger = &played.replay.ledger;
+        let Some(played) = coverage.of(played) else {
+            continue;
+        };
+        history.sample(&played.replay.engine, played.end);
+        let engine = &played.replay.engine;
+        let gathered = gather::of_engine(engine, &history, played.end, &filter);
+        let processes = filter.asks_for_processes().then(HashSet::new);
+        let run_stats = &played.replay.run_stats;
         let mut remarks = played.remarks(&run);
-        if ledger.gaps > 0 {
+        if run_stats.gaps > 0 {
             remarks.push(format!(
-                "the recording has {} gaps, {} entries are known to be missing",
-                ledger.gaps, ledger.missing
+                "the recording has {}; entries known to be missing: {}",
+                counted(run_stats.gaps, "gap"),
+                run_stats.missing
             ));
         }
-        all.push(Seen {
-            scene: Scene {
-                watched: played.end.since(played.beginning.time),
-                sockets: gathered.sockets,
-                processes: gathered.processes,
-                history,
-                ..Scene::default()
-            },
-            lost: ledger.lost,
-            shortfalls: vec![
-                "queues, descriptors, settings and counters are in no recording: rules on them are silent"
-                    .to_owned(),
-            ],
+        let scene = Scene {
+            watched: played.end.since(played.beginning.time),
+            sockets: gathered.sockets,
+            processes: gathered.processes,
+            history,
+            unseen: run.origin.unseen(),
+            is_recorded: true,
+            asked: gather::asked(&filter, processes, Some(engine)),
+            ..Scene::default()
+        };
+        let has_selected = scene.asked_for().next().is_some();
+        coverage.look_for(&filter, &played.replay, has_selected, &run);
+        all.push(Observed {
+            scene,
+            lost: run_stats.lost,
+            shortfalls: Vec::new(),
             remarks,
             stacks: None,
         });
     }
+    coverage.begin()?;
     Ok(all)
 }

@@ -1,26 +1,26 @@
-//! Writes the histograms of a run that goes on to a file, on SIGUSR1 or a key of the live view.
+//! Writes the histograms of a running command to a file, on SIGUSR1 or a key of the live view.
 
 use super::{Failure, files, session::Session};
 use crate::{
-    connection::table::Change,
+    engine::collector::Collector,
     event::Nanos,
     filter::Filter,
     kernel::clock,
     outfile::{self, Inputs, NotWritten},
     output::hist::{self, Picture, hlog},
     source::cgroups::Cgroups,
-    stats::{collector::Collector, key::By, report::Report},
+    stats::{key::By, report::Report},
 };
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Whether a dump was asked for, or what else came.
+/// A request for a dump, or the result of another future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signalled<T> {
     /// SIGUSR1.
     Dump,
-    /// Something else.
+    /// The other future completed first.
     Not(T),
 }
 
@@ -30,7 +30,7 @@ pub struct Dumper {
     file: Option<PathBuf>,
     filter: Filter,
     cgroups: Cgroups,
-    /// Only a filter needs histograms of its own; those of everybody are in the engine.
+    /// Only a filter needs histograms of its own; those of all connections are in the engine.
     collector: Option<Collector>,
 }
 
@@ -38,7 +38,7 @@ impl Dumper {
     /// Dumps go to `file`, or each to a new one. The durations are of the connections that `filter` lets pass.
     ///
     /// # Errors
-    /// Where the signal cannot be waited for.
+    /// If the signal cannot be waited for.
     pub fn new(session: &Session, filter: &Filter, file: Option<&Path>) -> Result<Self, Failure> {
         let all = Filter {
             states: filter.states.clone(),
@@ -63,26 +63,19 @@ impl Dumper {
         }
     }
 
-    /// Takes a change, to be counted by [`Self::sort`].
-    pub fn take(&mut self, change: &Change) {
-        if let Some(collector) = &mut self.collector {
-            collector.take(change);
-        }
-    }
-
-    /// Counts the changes taken.
-    pub fn sort(&mut self, session: &mut Session) {
+    /// Counts the changes of the engine's present batch.
+    pub fn count(&mut self, session: &mut Session) {
         let Self {
             collector, cgroups, ..
         } = self;
         let Some(collector) = collector else { return };
-        if collector.asks_for_places() {
-            cgroups.find_places(&mut session.engine.table.processes, clock::monotonic());
+        if collector.asks_for_locations() {
+            cgroups.find_locations(&mut session.engine.table.processes, clock::monotonic());
         }
-        collector.sort(&session.engine);
+        collector.count(&session.engine);
     }
 
-    /// Writes all that is known now, and says where, or that it could not be written: the run goes on.
+    /// Writes the histograms so far, and reports where, or the error; the run continues.
     ///
     /// # Errors
     /// The words, where it could not.

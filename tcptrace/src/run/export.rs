@@ -1,8 +1,9 @@
 //! `tcptrace export`: recordings as a table for other tools.
 
-use super::{Failure, confine, playback, unless_closed};
+use super::{Failure, confine, ignore_broken_pipe, recordings};
 use crate::{
     cli::{ExportArgs, ExportFormat},
+    filter::Filter,
     options,
     outfile::{Inputs, OutFile},
     output::{
@@ -24,7 +25,8 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     confine::replay(&args.files, args.output.as_deref());
     let mut target = open(args)?;
     let mut ended = Ok(());
-    for mut run in playback::open(&args.files)? {
+    let mut coverage = recordings::Coverage::default();
+    for mut run in recordings::open(&args.files)? {
         let host = run.origin.host.clone();
         let mut each = |row: &ExportRow<'_>| {
             if ended.is_ok() {
@@ -36,16 +38,21 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
                 ControlFlow::Break(())
             }
         };
-        let played = playback::play(&mut run, span, &mut |change, replay| {
-            each(&ExportRow::of_change(&host, change, replay))
+        let played = recordings::play(&mut run, span, &Filter::default(), &mut |replay| {
+            let mut batch = replay.engine.batch().iter();
+            batch.try_for_each(|change| each(&ExportRow::of_change(&host, change, replay)))
         })?;
+        let Some(played) = coverage.of(played) else {
+            continue;
+        };
         let _went_on = played.replay.engine.table.iter().try_for_each(|connection| {
             each(&ExportRow::of_open(&host, connection, &played.replay, played.end))
         });
-        playback::say(&played.remarks(&run));
+        recordings::print_remarks(&played.remarks(&run));
     }
-    unless_closed(ended.and_then(|()| target.finish()))?;
-    Ok(())
+    coverage.begin()?;
+    ignore_broken_pipe(ended.and_then(|()| target.finish()))?;
+    coverage.end()
 }
 
 enum Target {
@@ -62,7 +69,7 @@ fn open(args: &ExportArgs) -> Result<Target, Failure> {
             let Some(path) = &args.output else {
                 return Err(Failure::Usage(options::wrong(
                     "--format parquet",
-                    "a table of columns is no stream of lines",
+                    "Parquet cannot be written to standard output",
                     "name a file with -o",
                 )));
             };
@@ -74,7 +81,7 @@ fn open(args: &ExportArgs) -> Result<Target, Failure> {
         }
         ExportFormat::Csv => {
             let mut sink = sink()?;
-            unless_closed(sink.lines(export::TITLES))?;
+            ignore_broken_pipe(sink.lines(&export::csv_titles()))?;
             Target::Csv(sink)
         }
         ExportFormat::Jsonl => Target::Lines(sink()?),

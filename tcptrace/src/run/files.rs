@@ -1,4 +1,4 @@
-//! What files are called that nobody has named.
+//! Default names of output files.
 
 use crate::output::json::rfc3339;
 use std::path::PathBuf;

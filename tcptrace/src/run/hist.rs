@@ -2,28 +2,32 @@
 
 mod files;
 mod forms;
+mod recorded;
 
 use super::{
-    Failure, ended, messages, runtime,
+    Answer, Failure, ended, ignore_broken_pipe, messages, name_absent, runtime,
     session::{Session, Wake},
-    signals, stream, unless_closed,
+    signals, stream,
 };
 use crate::{
     cli::{HistArgs, HistFormat as Form},
+    duration::human,
+    engine::collector::Collector,
     event::Nanos,
     filter::Filter,
     kernel::clock,
     options::{self, HistOptions},
     outfile::Inputs,
     output::{
-        duration::human,
         hist::{self, Picture, csv, hlog},
         json,
         sink::Sink,
         stream::{Ending, Stream},
     },
+    plural::counted,
     source::cgroups::Cgroups,
-    stats::{collector::Collector, measure::Measure, report::Report},
+    stats::{measure::Measure, report::Report},
+    unseen::Unseen,
 };
 use tokio::time::Instant;
 
@@ -31,11 +35,12 @@ use tokio::time::Instant;
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, files that cannot be read, an output that cannot be written.
-pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
+pub fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
     let wanted = options::hist(args)?;
     if args.files.is_empty() {
         let settings = options::settings(&args.tracing, verbose)?;
         let filter = options::filter(&args.filter, &args.state)?;
+        name_absent(&filter);
         let duration = args
             .duration
             .map(|value| options::seconds("--duration", value))
@@ -43,6 +48,7 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
         return runtime()?.block_on(async {
             let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?;
             let mut session = Session::start(&settings, args.tracing.max_connections)?;
+            session.select(&filter)?;
             session.confine(wanted.output.file.as_deref(), false);
             if wanted.interval.is_some() {
                 sink.begin()?;
@@ -56,7 +62,7 @@ pub fn run(args: &HistArgs, verbose: u8) -> Result<(), Failure> {
     files::run(args, &wanted)
 }
 
-/// So many bytes may wait for the reader. An interval for which there is no room becomes part of the next one.
+/// Maximum number of bytes that wait for the reader. An interval that does not fit becomes part of the next one.
 const MOST_WAITING: usize = 1 << 20;
 
 struct Measuring {
@@ -68,6 +74,8 @@ struct Measuring {
     cgroups: Cgroups,
     /// When the interval began that is gathered.
     since: Nanos,
+    /// Whether an interval that was written had anything.
+    has_written: bool,
 }
 
 impl Measuring {
@@ -79,27 +87,25 @@ impl Measuring {
             collector: Collector::new(filter, wanted.by, watched_from),
             cgroups: Cgroups::of_this_host(),
             since: session.started,
+            has_written: false,
             session,
             wanted,
         })
     }
 
-    async fn run(mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+    async fn run(mut self, deadline: Option<Instant>) -> Result<Answer, Failure> {
         if !self.begin()? {
-            return Ok(());
+            return Ok(Answer::Nothing);
         }
         let interval = self.wanted.interval;
         let mut next = interval.map(|span| Instant::now() + span);
         loop {
             let wake = self.session.wait(earlier(deadline, next)).await;
             let now = clock::monotonic();
-            let Self {
-                session, collector, ..
-            } = &mut self;
-            session.pump(&mut |change| collector.take(change))?;
-            self.sort(now);
-            if !unless_closed(self.stream.hand_over())? || self.stream.is_closed() {
-                return Ok(());
+            self.session.pump()?;
+            self.count(now);
+            if !ignore_broken_pipe(self.stream.hand_over())? || self.stream.is_closed() {
+                return Ok(Answer::Nothing);
             }
             if let Some(notice) = self.stream.take_notice() {
                 messages::tell(notice);
@@ -113,30 +119,31 @@ impl Measuring {
             {
                 next = Some(at + span);
                 if self.stream.has_room() && !self.write_interval(now)? {
-                    return Ok(());
+                    return Ok(Answer::Nothing);
                 }
             }
         }
         self.end()
     }
 
-    /// Counts what was taken, after it was found out where processes run, if that is asked.
-    fn sort(&mut self, now: Nanos) {
-        if self.collector.asks_for_places() {
+    /// Counts the batch, after it was found out where processes run, if that is asked.
+    fn count(&mut self, now: Nanos) {
+        if self.collector.asks_for_locations() {
             self.cgroups
-                .find_places(&mut self.session.engine.table.processes, now);
+                .find_locations(&mut self.session.engine.table.processes, now);
         }
-        self.collector.sort(&self.session.engine);
+        self.collector.count(&self.session.engine);
     }
 
     /// `false` where the reader has gone.
     fn begin(&mut self) -> Result<bool, Failure> {
-        for shortfall in self.session.shortfalls() {
-            messages::tell(format_args!("not traced: {shortfall}"));
+        let unseen = self.session.unseen();
+        for Unseen { text, .. } in &unseen {
+            messages::tell(format_args!("not seen: {text}"));
         }
         let line = match self.wanted.form {
-            Form::Json => json::header(&self.session.header()),
-            Form::Csv if self.wanted.output.header => csv::TITLES.to_owned(),
+            Form::Json => json::header(&self.session.header(), &unseen),
+            Form::Csv if self.wanted.output.header => csv::titles(),
             Form::Hlog => hlog::heading(&hlog::Heading {
                 host: &self.session.header().host,
                 by: self.wanted.by,
@@ -144,7 +151,7 @@ impl Measuring {
             }),
             Form::Csv | Form::Text | Form::Hgrm => String::new(),
         };
-        unless_closed(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
+        ignore_broken_pipe(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
     }
 
     fn write_interval(&mut self, now: Nanos) -> Result<bool, Failure> {
@@ -152,11 +159,11 @@ impl Measuring {
         let lines = self.interval(report, now);
         self.since = now;
         self.collector.begin_interval();
-        unless_closed(self.stream.note(&lines).and_then(|()| self.stream.hand_over()))
+        ignore_broken_pipe(self.stream.note(&lines).and_then(|()| self.stream.hand_over()))
     }
 
     /// What was gathered since the interval before, as a log has it.
-    fn interval(&self, mut report: Report, now: Nanos) -> String {
+    fn interval(&mut self, mut report: Report, now: Nanos) -> String {
         report.sort();
         let picture = Picture {
             report: &report,
@@ -164,17 +171,15 @@ impl Measuring {
             watched: None,
             top: 0,
         };
+        self.has_written |= !picture.is_empty();
         let from = self.since.since(self.session.started);
         hlog::interval(&picture, from, now.since(self.since))
     }
 
-    fn end(mut self) -> Result<(), Failure> {
-        let Self {
-            session, collector, ..
-        } = &mut self;
-        session.stop(&mut |change| collector.take(change));
+    fn end(mut self) -> Result<Answer, Failure> {
+        self.session.stop();
         let now = clock::monotonic();
-        self.sort(now);
+        self.count(now);
         let mut report = self.collector.report(&self.session.engine, now);
         report.sort();
         let mut summary = self.session.summary(0)?;
@@ -182,17 +187,19 @@ impl Measuring {
         summary.dwells.clear();
         let watched = Nanos(summary.watched_ns);
         messages::print(format_args!(
-            "{} changes in {}, {} lost, {} evicted; {}\n",
-            summary.changes,
+            "{} in {} on this host, {} lost, {} evicted; {}\n",
+            counted(summary.changes, "change"),
             human(watched),
             summary.lost,
             summary.evicted,
             summary.usage.words()
         ));
         self.session.release_signals();
+        let unseen = self.session.unseen();
         if self.wanted.form == Form::Hlog {
             let last = self.interval(report, now) + &hlog::closing(summary.lost, summary.evicted);
-            return ended(self.stream.finish(&last, signals::patience()));
+            ended(self.stream.finish(&last, signals::patience()))?;
+            return Ok(Answer::of(false, self.has_written || unseen.is_empty()));
         }
         let picture = Picture {
             report: &report,
@@ -200,16 +207,18 @@ impl Measuring {
             watched: Some(watched),
             top: self.wanted.top,
         };
-        let mut lines = forms::drawn(&picture, self.wanted.form);
+        let answer = Answer::of(false, unseen.is_empty() || !picture.is_empty());
+        let mut lines = forms::drawn(&picture, self.wanted.form, &unseen);
         if self.wanted.form == Form::Json {
             lines.push_str(&json::summary(&summary));
         }
         let ending = self.stream.finish(&lines, signals::patience());
         if matches!(ending, Ok(Ending::Closed)) {
-            return Ok(());
+            return Ok(answer);
         }
         ended(ending)?;
-        forms::write_beside(&picture, &self.wanted, &Inputs::default())
+        forms::write_beside(&picture, &self.wanted, &Inputs::default())?;
+        Ok(answer)
     }
 }
 

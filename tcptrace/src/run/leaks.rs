@@ -1,8 +1,9 @@
-//! `tcptrace leaks`: who forgets to close, and why.
+//! `tcptrace leaks`: processes that do not close sockets, and why.
 
 use super::{
-    Failure, messages, print,
-    watching::{self, Request},
+    Answer, Failure, messages,
+    observe::{self, Request},
+    print,
 };
 use crate::{
     cli::LeaksArgs,
@@ -12,18 +13,19 @@ use crate::{
     options,
     outfile::Inputs,
     output::leaks as output,
-    stacks::{names, places::Places},
+    stacks::{call_sites::CallSites, names},
 };
 
 /// How many sockets of a process are listed, the oldest first.
 const SOCKETS: usize = 10;
 
-/// Looks or watches, and prints. Whether anything was found.
+/// Looks or watches, and prints.
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, an output that cannot be written.
-pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
+pub fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &[])?;
+    options::require_present(&filter)?;
     let settings = Settings {
         stacks: args.stacks,
         ..options::settings(&args.tracing, verbose)?
@@ -43,24 +45,24 @@ pub fn run(args: &LeaksArgs, verbose: u8) -> Result<bool, Failure> {
         older_than,
     };
     let seen = if args.once {
-        watching::look(&request, settings.sockets)?
+        observe::once(&request, settings.sockets)?
     } else {
-        watching::watch(&request, &settings, args.tracing.max_connections, duration)?
+        observe::during(&request, &settings, args.tracing.max_connections, duration)?
     };
     for shortfall in &seen.shortfalls {
         messages::tell(shortfall);
     }
     let leaks = leak::leaks(&seen.scene);
-    let places = seen.stacks.as_ref().map(|book| {
-        let find = |leak| Places::find(leak, &seen.scene, book, names::of);
+    let call_sites = seen.stacks.as_ref().map(|book| {
+        let find = |leak| CallSites::find(leak, &seen.scene, book, names::of);
         leaks.iter().map(find).collect::<Vec<_>>()
     });
     let text = if args.json {
-        output::json(&leaks, places.as_deref(), &seen.scene, seen.lost)
+        output::json(&leaks, call_sites.as_deref(), &seen.scene, seen.lost)
     } else {
         let limit = if args.wide { usize::MAX } else { SOCKETS };
-        output::text(&leaks, places.as_deref(), &seen.scene, seen.lost, limit)
+        output::text(&leaks, call_sites.as_deref(), &seen.scene, seen.lost, limit)
     };
     print(&text, &Inputs::default())?;
-    Ok(!leaks.is_empty())
+    Ok(Answer::of(!leaks.is_empty(), seen.scene.unseen.is_empty()))
 }

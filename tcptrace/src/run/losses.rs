@@ -1,4 +1,4 @@
-//! Losses, reported when they happen: at once, and while they go on, now and then.
+//! Reports losses when they happen: immediately, then periodically while they continue.
 
 use crate::event::Nanos;
 

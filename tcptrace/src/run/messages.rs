@@ -1,4 +1,4 @@
-//! What the user is told on standard error. One that is full, closed or stalled costs messages, which are counted, and
+//! Messages on standard error. If that is full, closed or stalled, messages are dropped and counted, and
 //! never the run: they are written by a thread of their own.
 
 use crate::{
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// So many bytes of messages may wait for a reader.
+/// Maximum number of bytes of pending messages.
 const MOST_BYTES: usize = 1 << 20;
 
 /// A message is usually written within microseconds. To wait that long for one that is not keeps messages before the
@@ -43,8 +43,8 @@ pub fn print(text: impl Display) {
     let missed = MISSED.swap(0, Ordering::Relaxed);
     let mut bytes = match missed {
         0 => Vec::new(),
-        1 => b"tcptrace: a message could not be written here\n".to_vec(),
-        missed => format!("tcptrace: {missed} messages could not be written here\n").into_bytes(),
+        1 => b"tcptrace: a message before this one could not be written\n".to_vec(),
+        missed => format!("tcptrace: {missed} messages before this one could not be written\n").into_bytes(),
     };
     // Formatting into memory fails where a text's own formatting does, and then there is no text.
     let _ = write!(bytes, "{}", printable_lines(&text.to_string()));

@@ -1,7 +1,7 @@
-//! `tcptrace record`: a session whose entries go to a file, files in turn, or a ring of them.
+//! `tcptrace record`: a session that writes its input to one file, to numbered files, or to a ring of files.
 
 mod files;
-mod places;
+mod locations;
 mod trigger;
 
 use super::{
@@ -12,23 +12,26 @@ use super::{
 };
 use crate::{
     cli::RecordArgs,
+    duration::human,
     event::Nanos,
     filter::Filter,
-    kernel::clock::{self, Anchor},
+    kernel::clock::{self, ClockPair},
     options,
     outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts},
-    output::{duration::human, json, report as report_output},
+    output::{json, report as report_output},
+    plural::counted,
     record::{
         entry::Entry,
+        file_writer::{FileWriter, WriteError},
         origin::Origin,
-        recorder::{Recorder, WriteError},
-        tap::Tap,
+        recorder::Recorder,
     },
     report::{self, Beginning},
+    unseen::{self, Unseen},
     view::Sort,
 };
 use files::Files;
-use places::Places;
+use locations::RecordedLocations;
 use std::{
     env,
     io::{ErrorKind, Write as _},
@@ -61,29 +64,30 @@ pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     let report = report_file(args, &files)?;
     runtime()?.block_on(async {
         files.prepare().map_err(|cause| not_begun(&args.output, cause))?;
-        let mut session = Session::start_tapped(&settings, args.tracing.max_connections, Tap::open())?;
-        for shortfall in session.shortfalls() {
-            messages::tell(format_args!("not traced: {shortfall}"));
+        let mut session = Session::start_recorded(&settings, args.tracing.max_connections, Recorder::open())?;
+        let unseen = session.unseen();
+        for Unseen { text, .. } in &unseen {
+            messages::tell(format_args!("not seen: {text}"));
         }
         let outputs = [args.output.as_path()];
         session.confine(outputs.into_iter().chain(args.report.as_deref()), files.is_ring());
         let origin = Origin::new(
             &session.header(),
-            session.shortfalls(),
+            unseen::texts(&unseen),
             &command_line(),
             args.tracing.max_connections,
         );
         // Who sees the file may send the signal.
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
-        let recorder = Recorder::start(&files.begin(), &origin, sync, &mut session.tap)
+        let writer = FileWriter::start(&files.begin(), &origin, sync, &mut session.recorder)
             .map_err(|error| not_begun(&error.path, error.cause))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
         let mut recording = Recording {
             session,
-            recorder,
+            writer,
             origin,
             files,
-            places: Places::new(),
+            locations: RecordedLocations::new(),
             clock_due: Instant::now() + CLOCK_EVERY,
             dumper,
             trigger,
@@ -115,8 +119,8 @@ fn report_file(args: &RecordArgs, files: &Files) -> Result<Option<OutFile>, Fail
     if *path == args.output || files.may_number(path) {
         return Err(Failure::Usage(options::wrong(
             "--report",
-            "the recording has this name",
-            "choose another one",
+            "it is the name of the recording",
+            "choose another name",
         )));
     }
     Ok(Some(OutFile::open(path, &Inputs::default())?))
@@ -135,37 +139,37 @@ fn not_begun(path: &Path, cause: Cause) -> Failure {
 fn stopped(error: &WriteError, is_numbered: bool) -> Failure {
     let (left, remedy) = match &error.cause {
         Cause::Removed if !is_numbered => (
-            "what was recorded is lost",
+            "the recording is lost",
             "record again, and keep the file until the end",
         ),
         Cause::Removed => (
-            "what was recorded since that file was begun is lost",
+            "everything recorded since that file was created is lost",
             "record again, and keep the files until the end",
         ),
         cause => (
-            "what was recorded until then is whole and can be read",
+            "everything recorded until then is complete and readable",
             match cause.kind() {
                 Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                     "free some space, or keep less with --rotate and --keep"
                 }
                 Some(ErrorKind::AlreadyExists) if is_numbered => {
-                    "start again: the files go on after the highest number that is there"
+                    "start again: numbering continues after the highest existing file"
                 }
                 _ => cause.remedy(),
             },
         ),
     };
     Failure::Other(anyhow::anyhow!(
-        "the recording has stopped: {error}\n  it means: {left}\n  what to do: {remedy}"
+        "the recording has stopped: {error}\n  what it means: {left}\n  what to do: {remedy}"
     ))
 }
 
 struct Recording {
     session: Session,
-    recorder: Recorder,
+    writer: FileWriter,
     origin: Origin,
     files: Files,
-    places: Places,
+    locations: RecordedLocations,
     clock_due: Instant,
     dumper: Dumper,
     trigger: Option<Trigger>,
@@ -182,15 +186,10 @@ struct Saving {
 
 impl Recording {
     async fn run(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
-        while !self.session.tap.is_broken() {
+        while !self.session.recorder.is_broken() {
             let signalled = self.dumper.signalled_or(self.session.wait(deadline)).await;
-            let trigger = &mut self.trigger;
-            self.session.pump(&mut |change| {
-                if let Some(trigger) = trigger {
-                    trigger.take(change);
-                }
-            })?;
-            self.places.find(&mut self.session);
+            self.session.pump()?;
+            self.locations.find(&mut self.session);
             self.read_clocks();
             if let Some(trigger) = &mut self.trigger
                 && let Some(fired) = trigger.judge(&mut self.session)?
@@ -218,7 +217,7 @@ impl Recording {
     /// Begins another file where one is due, once the one before is there, and deletes old ones. `false` where there is
     /// nothing to record to.
     fn tend_files(&mut self) -> bool {
-        if !self.files.are_there(self.recorder.files()) {
+        if !self.files.are_there(self.writer.files()) {
             return true;
         }
         self.files.delete_old();
@@ -226,12 +225,12 @@ impl Recording {
             self.save_ring(saving);
             return true;
         }
-        let is_removed = match self.recorder.displaced() {
+        let is_removed = match self.writer.displaced() {
             Some((path, Whereabouts::Removed)) => {
                 let what = if self.files.is_numbered() {
-                    "what it had is lost, and the next file is begun"
+                    "its content is lost, and the next file is created"
                 } else {
-                    "what was recorded is lost"
+                    "the recording is lost"
                 };
                 messages::tell(format_args!(
                     "{} was removed while it was being written: {what}",
@@ -245,7 +244,7 @@ impl Recording {
             }
             None => false,
         };
-        if self.files.is_numbered() && (is_removed || self.files.is_full(self.recorder.bytes())) {
+        if self.files.is_numbered() && (is_removed || self.files.is_full(self.writer.bytes())) {
             self.next_file();
             return true;
         }
@@ -258,31 +257,31 @@ impl Recording {
             return;
         }
         self.clock_due = Instant::now() + CLOCK_EVERY;
-        let now = Anchor::now();
-        let Some(ledger) = self.session.tap.ledger() else {
+        let now = ClockPair::now();
+        let Some(run_stats) = self.session.recorder.run_stats() else {
             return;
         };
-        if ledger.wall(Nanos(now.mono_ns)).abs_diff(now.wall_ns) > DRIFT.0 {
-            self.session.tap.tell(Entry::Clock(now));
+        if run_stats.wall(Nanos(now.mono_ns)).abs_diff(now.wall_ns) > DRIFT.0 {
+            self.session.recorder.push(Entry::Clock(now));
         }
     }
 
     /// The next file begins with a snapshot, so that it is understood without the one before.
     fn next_file(&mut self) {
         self.origin.segment += 1;
-        self.origin.clock = Anchor::now();
+        self.origin.clock = ClockPair::now();
         let path = self.files.begin();
-        self.session.tap.next_file(path, self.origin.clone());
-        self.session.take_snapshot(&mut |_| {});
-        self.places.next_file();
-        self.places.find(&mut self.session);
+        self.session.recorder.next_file(path, self.origin.clone());
+        self.session.take_snapshot();
+        self.locations.next_file();
+        self.locations.find(&mut self.session);
     }
 
-    /// The reasons are told in the recording too.
+    /// Also records the reasons.
     fn fire(&mut self, fired: &Fired) {
         for reason in &fired.reasons {
             messages::tell(format_args!("fired: {reason}"));
-            self.session.tap.tell(Entry::Note {
+            self.session.recorder.push(Entry::Note {
                 time: clock::monotonic(),
                 text: format!("the flight recorder fired: {reason}").into(),
             });
@@ -290,7 +289,7 @@ impl Recording {
         if fired.left == 0 {
             self.trigger = None;
             messages::tell(format_args!(
-                "fired for the {}th time: from now on only SIGUSR1 saves, so that the disk does not fill",
+                "fired {} times: from now on, only SIGUSR1 saves, to limit the disk usage",
                 trigger::MOST
             ));
         }
@@ -304,7 +303,8 @@ impl Recording {
         self.next_file();
         match self.files.save() {
             Ok((folder, count)) => {
-                messages::tell(format_args!("{count} files saved in {}", folder.display()));
+                let files = counted(count, "file");
+                messages::tell(format_args!("{files} saved in {}", folder.display()));
                 say(self.dumper.write_to(&folder.join("states.hlog"), &self.session));
                 if let Some(text) = saving.findings
                     && let Err(error) =
@@ -323,32 +323,32 @@ impl Recording {
     fn end(mut self, report_file: Option<OutFile>) -> Result<(), Failure> {
         let is_numbered = self.files.is_numbered();
         let session = &mut self.session;
-        session.stop(&mut |_| {});
-        self.places.tell(session);
+        session.stop();
+        self.locations.push(session);
         let summary = session.summary(0)?;
-        session.tap.tell(Entry::Lost {
+        session.recorder.push(Entry::Lost {
             time: clock::monotonic(),
             total: summary.lost,
         });
         session
-            .tap
-            .tell(Entry::Summary(json::line(&summary).trim_end().into()));
-        session.tap.close();
-        self.recorder
+            .recorder
+            .push(Entry::Summary(json::line(&summary).trim_end().into()));
+        session.recorder.close();
+        self.writer
             .finish()
             .map_err(|error| stopped(&error, is_numbered))?;
         self.files.delete_old();
-        let Some(ledger) = session.tap.ledger() else {
+        let Some(run_stats) = session.recorder.run_stats() else {
             return Ok(());
         };
         if let Some(mut file) = report_file {
-            let beginning = Beginning::of_run(ledger);
+            let beginning = Beginning::of_run(run_stats);
             let report = report::build(
                 &self.origin,
                 &session.engine,
-                ledger,
+                run_stats,
                 beginning,
-                ledger.latest,
+                run_stats.latest,
                 &Filter::default(),
                 Sort::default(),
             );
@@ -358,12 +358,12 @@ impl Recording {
             file.publish()?;
         }
         messages::print(format_args!(
-            "{} events, {} changes in {}, {} lost, {} not recorded; {}\n",
-            ledger.events,
-            summary.changes,
+            "{}, {} in {}, {} lost, {} not recorded; {}\n",
+            counted(run_stats.events, "event"),
+            counted(summary.changes, "change"),
             human(Nanos(summary.watched_ns)),
             summary.lost,
-            ledger.missing,
+            run_stats.missing,
             summary.usage.words()
         ));
         Ok(())

@@ -1,6 +1,6 @@
-//! `tcptrace report`: what was true in recordings.
+//! `tcptrace report`: the state of recordings at a moment.
 
-use super::{Failure, confine, playback, print};
+use super::{Failure, confine, print, recordings};
 use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_output, report};
 use std::ops::ControlFlow;
 
@@ -13,25 +13,34 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
     confine::replay(&args.files, []);
     let mut reports = Vec::new();
-    for mut run in playback::open(&args.files)? {
-        let played = playback::play(&mut run, span, &mut |_, _| ControlFlow::Continue(()))?;
+    let mut coverage = recordings::Coverage::default();
+    for mut run in recordings::open(&args.files)? {
+        let played = recordings::play(&mut run, span, &filter, &mut |_| ControlFlow::Continue(()))?;
+        let Some(played) = coverage.of(played) else {
+            continue;
+        };
         let mut report = report::build(
             &run.origin,
             &played.replay.engine,
-            &played.replay.ledger,
+            &played.replay.run_stats,
             played.beginning,
             played.end,
             &filter,
             args.sort,
         );
+        report.is_whole = played.is_to_end();
         report.remarks = played.remarks(&run);
+        let is_there = !report.view.processes.is_empty() || !played.is_to_end();
+        coverage.look_for(&filter, &played.replay, is_there, &run);
+        report.is_ended |= run.is_whole();
         reports.push(report);
     }
+    coverage.begin()?;
     let text = if args.json {
         report_output::json(&reports)
     } else {
         report_output::text(&reports)
     };
     print(&text, &Inputs::of(&args.files))?;
-    Ok(())
+    coverage.end()
 }

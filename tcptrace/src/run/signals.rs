@@ -1,4 +1,4 @@
-//! The signals that end a run in order: SIGINT, SIGTERM, SIGQUIT, and SIGHUP unless it is ignored, as under nohup(1).
+//! The signals that end a run cleanly: SIGINT, SIGTERM, SIGQUIT, and SIGHUP unless it is ignored, as under nohup(1).
 
 use super::Failure;
 use anyhow::Context as _;
@@ -17,10 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 static WAS_CAUGHT: AtomicBool = AtomicBool::new(false);
 
-/// How long a reader who takes nothing is waited for: for ever, until a signal has asked for the end.
+/// Timeout for a reader that reads nothing: none until a signal has requested the end.
 #[must_use]
 pub fn patience() -> Option<Duration> {
     WAS_CAUGHT.load(Ordering::Relaxed).then_some(PATIENCE)
+}
+
+/// Ignores SIGUSR1, which requests a file, until a command waits for it: without anything to write, it must not end
+/// the run.
+pub fn ignore_dump() {
+    // SAFETY: an ignored signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
 }
 
 /// Those signals, caught as long as this lives. After it they end the process as if nobody had caught them, so that it
@@ -37,7 +44,7 @@ impl Stop {
     /// Catches them.
     ///
     /// # Errors
-    /// Where they cannot be waited for.
+    /// If they cannot be waited for.
     pub fn catch() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).context("cannot wait for signals");
         Ok(Self {

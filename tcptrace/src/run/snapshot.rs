@@ -1,39 +1,49 @@
 //! `tcptrace snapshot`: every socket that exists now, in one pass and without tracing.
 
 use super::{
-    Failure,
+    Answer, Failure,
     confine::{self, Extras},
-    messages, unless_closed,
+    ignore_broken_pipe, messages,
 };
 use crate::{
     cli::SnapshotArgs,
-    connection::kept_age,
-    decode::{Holder, Row, SockKind},
+    connection::kernel_age,
     event::{Age, TcpState},
-    filter::{Candidate, Filter, Subject},
-    kernel::{clock, loader::Kernel, refusal::Refusal},
+    filter::{Candidate, Filter, FilterInput},
+    kernel::{clock, loader::Kernel, plan::SocketReader, refusal::Refusal},
     options::{self, Format, Output},
     outfile::Inputs,
     output::{
+        self,
+        printer::{Printer, Rows, printer},
         sink::{Sink, SinkError},
-        sockets::{self, Places, Socket},
+        sockets::{Locations, Socket},
     },
-    owner::{holders::Scan, opened::Opened},
+    owner::opened::Opened,
+    socket::{
+        Holder, Row, SockKind,
+        scan::{Keeper, Scan},
+        snapshot::{Snapshot, leave_first_paths},
+    },
     source::{
         cgroups::Cgroups,
-        namespaces::{self, Names},
+        namespaces::Names,
+        sight,
         snapshot::{self, Reader, Wanted},
     },
+    unseen::{Unseen, What},
 };
 use hashbrown::HashSet;
+use jiff::tz::TimeZone;
 use std::sync::Arc;
 
 /// Prints the sockets.
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, an output that cannot be written.
-pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
+pub fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
+    options::require_present(&filter)?;
     let output = options::output(&args.output);
     let wanted = Wanted::of(&filter.netns);
     let sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
@@ -44,96 +54,159 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     if let Some(warning) = args.sockets.sockets.warning() {
         messages::tell(warning);
     }
-    let reader = Reader::without_session(args.sockets.sockets, &mut kernel)?;
-    let snapshot = match files {
+    let sockets = args.sockets.sockets;
+    let reader = Reader::without_session(sockets, &mut kernel)?;
+    let mut unseen = Vec::new();
+    let (mut snapshot, keepers) = match files {
         Ok(files) => {
             let (snapshot, listed) = snapshot::stream(reader, wanted, |rows| {
-                listing.open(snapshot::read_holders(files)?);
+                let scan = snapshot::read_holders(files)?;
+                let keepers = scan.keepers();
+                listing.open(scan);
                 listing.add_all(rows);
-                Ok::<(), Refusal>(())
+                Ok::<_, Refusal>(keepers)
             })?;
-            listed?;
-            snapshot
+            (snapshot, listed?)
         }
         Err(refusal) => {
             messages::tell(format_args!("holders come from /proc: {}", refusal.cause()));
             let mut snapshot = snapshot::sockets(reader, wanted)?;
-            let scan = snapshot::holders_by_proc(&snapshot.rows);
-            if let Some(shortfall) = scan.shortfall() {
-                messages::tell(shortfall);
+            let mut scan = snapshot::holders_by_proc(&snapshot.rows);
+            let keepers = scan.keepers();
+            if let Some(more) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
+                snapshot.add(more);
+                scan = snapshot::holders_by_proc(&snapshot.rows);
             }
+            unseen.extend(sight::of_holders(&scan));
             listing.open(scan);
             listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
-            snapshot
+            (snapshot, keepers)
         }
     };
-    listing.add_closed();
-    unless_closed(listing.finish())?;
-    for shortfall in namespaces::shortfalls(&snapshot.failures) {
-        messages::tell(shortfall);
+    if let Some(more) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
+        listing.add_all(&mut more.rows.iter().copied());
+        snapshot.add(more);
     }
-    Ok(())
+    listing.add_paths(&snapshot);
+    listing.add_closed();
+    unseen.extend(sight::of_sockets(&snapshot, wanted.netns));
+    // What was requested by name is answered completely or not at all.
+    let is_asked_for = |unseen: &Unseen| wanted.netns.is_some() && unseen.what == What::NetworkNamespaces;
+    let is_answered = listing.count > 0 && !unseen.iter().any(is_asked_for);
+    let answer = Answer::of(false, is_answered || unseen.is_empty());
+    ignore_broken_pipe(listing.finish(&unseen))?;
+    Ok(answer)
+}
+
+/// The sockets of the namespaces that only open files lead to, where there are such.
+fn missed(
+    snapshot: &Snapshot,
+    keepers: &[Keeper],
+    wanted: Wanted<'_>,
+    sockets: SocketReader,
+    kernel: &mut Result<Kernel, Refusal>,
+) -> Result<Option<Snapshot>, Refusal> {
+    let missed = snapshot.missed(keepers, wanted.netns);
+    if missed.is_empty() {
+        return Ok(None);
+    }
+    let wanted = Wanted {
+        keepers,
+        ..Wanted::of(&missed)
+    };
+    snapshot::sockets(Reader::without_session(sockets, kernel)?, wanted).map(Some)
 }
 
 /// How much text is gathered before it is written.
 const BATCH_BYTES: usize = 32 << 10;
 
-/// The sockets that are wanted, on their way out.
+/// The selected sockets, on their way to the output.
 struct Listing {
     filter: Filter,
     output: Output,
     opened: Opened,
-    places: Places,
+    /// The kernel's sockets that may be paths of a program's MPTCP socket, and who has such sockets open.
+    paths: Vec<Row>,
+    mptcp: Scan,
+    locations: Locations,
     names: Names,
     sink: Sink,
+    printer: Box<dyn Printer>,
     text: String,
+    count: usize,
     written: Result<(), SinkError>,
 }
 
 impl Listing {
     fn new(filter: Filter, output: Output, sink: Sink) -> Self {
-        let text = match output.format {
-            Format::Text { wide } if output.header => sockets::text_titles(wide),
-            Format::Csv if output.header => sockets::CSV_TITLES.to_owned(),
-            Format::Text { .. } | Format::Csv | Format::Json => String::new(),
-        };
+        let printer = printer(output.format, TimeZone::UTC);
+        let titles = output.header.then(|| printer.titles(Rows::Sockets));
         Self {
             filter,
             output,
             opened: Opened::default(),
-            places: Places::default(),
+            paths: Vec::new(),
+            mptcp: Scan::default(),
+            locations: Locations::default(),
             names: Names::default(),
             sink,
-            text,
+            printer,
+            text: titles.unwrap_or_default(),
+            count: 0,
             written: Ok(()),
         }
     }
 
     /// Takes in who holds which socket, and where those run if anybody asks.
-    fn open(&mut self, scan: Scan) {
+    fn open(&mut self, mut scan: Scan) {
         let is_narrow = self.output.format == Format::Text { wide: false };
-        if !is_narrow || self.filter.asks_for_places() {
-            self.places = places_of(&scan.holders);
+        if !is_narrow || self.filter.asks_for_locations() {
+            self.locations = locations_of(&scan.holders);
         }
+        let mptcp = scan.holders.extract_if(.., |holder| holder.is_mptcp);
+        self.mptcp.holders = mptcp.collect();
         self.opened = Opened::new(scan);
     }
 
     /// Stops where the output takes no more.
     fn add_all(&mut self, rows: &mut dyn Iterator<Item = Row>) {
         for row in rows {
-            self.add(&row);
+            if row.is_kernel_socket {
+                self.paths.push(row);
+            } else {
+                self.add(&row);
+            }
             if self.written.is_err() {
                 return;
             }
         }
     }
 
+    /// Adds what had to wait until it was known who holds it.
+    fn add_paths(&mut self, snapshot: &Snapshot) {
+        let mut paths = std::mem::take(&mut self.paths);
+        if paths.is_empty() || self.written.is_err() {
+            return;
+        }
+        leave_first_paths(&mut paths, &snapshot.mptcp);
+        let mut scan = std::mem::take(&mut self.mptcp);
+        snapshot::find_paths(&mut scan, &paths);
+        self.opened.add(scan);
+        for row in &paths {
+            self.add(row);
+        }
+    }
+
     fn add(&mut self, row: &Row) {
+        let row = &Row {
+            is_kernel_socket: self.opened.is_kernel_s(row),
+            ..*row
+        };
         self.opened.notice(row);
         let owner = self.opened.owner(row);
         let holders = self.opened.holders(row.sock.cookie);
         let named = owner.map(|(holder, _)| holder);
-        if !is_wanted(&self.filter, row, holders, named, &self.places) {
+        if !is_wanted(&self.filter, row, holders, named, &self.locations) {
             return;
         }
         let socket = Socket {
@@ -141,18 +214,19 @@ impl Listing {
             age: age(row),
             owner,
             holders,
-            places: &self.places,
+            locations: &self.locations,
             netns_name: self.names.of(row.netns, row.time),
             error: 0,
         };
-        self.output.format.append(&mut self.text, &socket);
+        self.printer.push_socket(&mut self.text, &socket);
+        self.count += 1;
         if self.text.len() > BATCH_BYTES {
             self.written = self.sink.lines(&self.text);
             self.text.clear();
         }
     }
 
-    /// Sockets that are CLOSE and still open, which no table of the kernel's has: where they are asked for.
+    /// Open sockets in CLOSE, which are in none of the kernel's tables: if requested.
     fn add_closed(&mut self) {
         if !self.filter.states.contains(&TcpState::Close) {
             return;
@@ -160,7 +234,7 @@ impl Listing {
         for holders in self.opened.closed() {
             let Some(first) = holders.first() else { continue };
             let row = closed_row(first);
-            if !is_wanted(&self.filter, &row, holders, None, &self.places) {
+            if !is_wanted(&self.filter, &row, holders, None, &self.locations) {
                 continue;
             }
             let socket = Socket {
@@ -168,83 +242,79 @@ impl Listing {
                 age: None,
                 owner: Opened::chosen(holders).map(|holder| (holder, self.opened.evidence())),
                 holders,
-                places: &self.places,
+                locations: &self.locations,
                 netns_name: self.names.of(row.netns, row.time),
                 error: first.error,
             };
-            self.output.format.append(&mut self.text, &socket);
+            self.printer.push_socket(&mut self.text, &socket);
+            self.count += 1;
         }
     }
 
-    fn finish(mut self) -> Result<(), SinkError> {
+    /// Ends the list with what could not be seen; for formats that cannot contain it, on standard error.
+    fn finish(mut self, unseen: &[Unseen]) -> Result<(), SinkError> {
         self.written?;
+        match self.output.format {
+            _ if unseen.is_empty() => {}
+            Format::Text { .. } if self.output.header => output::unseen::push(&mut self.text, unseen),
+            Format::Text { .. } | Format::Csv | Format::Json => {
+                for unseen in unseen {
+                    messages::tell(format_args!("not seen: {}", unseen.text));
+                }
+            }
+        }
+        if self.output.format == Format::Json && !unseen.is_empty() {
+            self.text.push_str(&output::unseen::summary(self.count, unseen));
+        }
         self.sink.lines(&self.text)?;
         self.sink.finish()
     }
 }
 
-impl Format {
-    fn append(self, text: &mut String, socket: &Socket<'_>) {
-        match self {
-            Self::Text { wide } => sockets::text(text, socket, wide),
-            Self::Json => text.push_str(&sockets::json(socket)),
-            Self::Csv => sockets::csv(text, socket),
-        }
-    }
-}
-
 pub(super) fn closed_row(holder: &Holder) -> Row {
-    Row {
-        time: clock::monotonic(),
-        read_by: clock::monotonic(),
-        sock: crate::event::SockRef {
+    Row::bare(
+        clock::monotonic(),
+        crate::event::SockRef {
             cookie: holder.cookie,
             address: 0,
         },
-        ends: holder.ends,
-        netns: holder.netns,
-        kind: SockKind::Full,
-        state: TcpState::Close,
-        uid: 0,
-        is_orphan: false,
-        is_kernel_socket: false,
-        unread: 0,
-        unsent: 0,
-        listener: 0,
-        entry_stamp_ms: 0,
-        expires_in_ns: None,
-        idle: None,
-        inode: 0,
-    }
+        holder.endpoints,
+        holder.netns,
+        SockKind::Full,
+        TcpState::Close,
+    )
 }
 
-/// Any holder may be the one that is asked for; where nobody holds the socket, the owner of its listener.
+/// Matches any holder; without a holder, the owner of the listener.
 pub(super) fn is_wanted(
     filter: &Filter,
     row: &Row,
     holders: &[Holder],
     owner: Option<&Holder>,
-    places: &Places,
+    locations: &Locations,
 ) -> bool {
-    let by_ends = filter.accepts_ends(&Subject {
-        ends: &row.ends,
+    let by_ends = filter.accepts_ends(&FilterInput {
+        endpoints: &row.endpoints,
         netns: row.netns,
         states: &[row.state],
         owner: None,
     });
-    let is_meant = |holder: &Holder| {
-        filter.accepts_process(&Candidate {
-            key: holder.process,
-            comm: &holder.comm,
-            cgroup: holder.cgroup,
-            place: places.get(&holder.process).map(Arc::as_ref),
-        })
-    };
+    let is_meant = |holder: &Holder| is_meant(filter, holder, locations);
     by_ends && (!filter.asks_for_processes() || holders.iter().chain(owner).any(is_meant))
 }
 
+/// Whether the filter selects the holder's process.
+pub(super) fn is_meant(filter: &Filter, holder: &Holder, locations: &Locations) -> bool {
+    filter.accepts_process(&Candidate {
+        key: holder.process,
+        comm: &holder.comm,
+        cgroup: holder.cgroup,
+        location: locations.get(&holder.process).map(Arc::as_ref),
+    })
+}
+
 /// Where the holders run, asked once for each process.
-pub(super) fn places_of(holders: &[Holder]) -> Places {
+pub(super) fn locations_of(holders: &[Holder]) -> Locations {
     let mut cgroups = Cgroups::of_this_host();
     let now = clock::monotonic();
     let mut asked = HashSet::new();
@@ -252,13 +322,13 @@ pub(super) fn places_of(holders: &[Holder]) -> Places {
         .iter()
         .filter(|holder| asked.insert(holder.process))
         .filter_map(|holder| {
-            let place = cgroups.place(holder.process, holder.cgroup, now)?;
-            Some((holder.process, place))
+            let location = cgroups.location(holder.process, holder.cgroup, now)?;
+            Some((holder.process, location))
         })
         .collect()
 }
 
 /// How old a state is, as far as the kernel keeps that.
 fn age(row: &Row) -> Option<Age> {
-    Some(kept_age::entered(row)?.age(clock::monotonic()))
+    Some(kernel_age::entered(row)?.age(clock::monotonic()))
 }

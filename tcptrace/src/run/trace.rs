@@ -1,39 +1,36 @@
-//! `tcptrace trace`: a line for each change of state.
+//! `tcptrace trace`: one line per state transition.
 
 use super::{
-    Failure, ended,
+    Failure, ended, ignore_broken_pipe,
     losses::Alarm,
-    messages, runtime,
+    messages, name_absent, runtime,
     session::{Session, Wake},
-    signals, stream, unless_closed, zone,
+    signals, stream, zone,
 };
 use crate::{
     cli::TraceArgs,
-    connection::{
-        lifetime::{Lifetime, Lives},
-        table::Change,
-    },
+    connection::lifetime::{Lifetime, LifetimeTracker},
+    duration::human,
     engine::Engine,
     event::{Nanos, TcpState},
-    filter::{Filter, Subject},
+    filter::{Filter, FilterInput},
     kernel::clock,
     options::{self, Format, Output},
     outfile::Inputs,
     output::{
-        csv,
-        duration::human,
-        header::Summary,
-        json, lifetimes,
-        loss::{self, Loss},
+        loss::Loss,
+        printer::{Printer, Rows, printer},
+        row::Line,
         sink::Sink,
         stream::{Ending, Stream},
-        text,
     },
     owner::policy::Owner,
+    plural::{counted, was},
     source::{cgroups::Cgroups, namespaces::Names},
-    view,
+    stats::Stats,
+    summary::{Dwells, Summary},
+    unseen::Unseen,
 };
-use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 use tokio::time::Instant;
 
@@ -44,6 +41,7 @@ use tokio::time::Instant;
 pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
+    name_absent(&filter);
     let output = options::output(&args.output);
     let duration = args
         .duration
@@ -52,11 +50,14 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        session.select(&filter)?;
         if args.lifetimes {
-            session.engine.table.lives = Some(Lives::default());
+            session.engine.table.lifetimes = Some(LifetimeTracker::default());
         }
         session.confine(output.file.as_deref(), false);
         sink.begin()?;
+        let started = session.started;
+        session.engine.select(&filter, started);
         let stream = stream(sink, most_waiting(settings.buffer_bytes))?;
         let deadline = duration.map(|span| Instant::now() + span);
         let tracing = Tracing {
@@ -64,19 +65,19 @@ pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             stream,
             losses: Losses::default(),
             filter,
+            printer: printer(output.format, zone()),
             output,
-            zone: zone(),
             cgroups: Cgroups::of_this_host(),
             names: Names::default(),
             limit: args.count,
-            changes: Vec::new(),
-            lives: args.lifetimes.then(Vec::new),
+            first: args.count.map(|_| Box::new(Stats::of_span(started))),
+            lifetimes: args.lifetimes.then(Vec::new),
         };
         tracing.run(deadline, args.audit).await
     })
 }
 
-/// What may wait for the reader is bounded by so many times the kernel's buffer: a record of 152 bytes is a line of some
+/// Limit of the output queue, as a multiple of the kernel's buffer: a record of 152 bytes is a line of some
 /// 550 in JSON, so that all of a full buffer's have room, and as many again.
 const TIMES_BUFFER: usize = 8;
 
@@ -90,7 +91,7 @@ fn most_waiting(buffer_bytes: u32) -> usize {
         .clamp(least, most)
 }
 
-/// What the stream was told of losses.
+/// The losses that the stream has reported.
 #[derive(Debug, Default)]
 struct Losses {
     lost: u64,
@@ -103,19 +104,20 @@ struct Tracing {
     stream: Stream,
     losses: Losses,
     filter: Filter,
+    printer: Box<dyn Printer>,
     output: Output,
-    zone: TimeZone,
     cgroups: Cgroups,
     names: Names,
     limit: Option<u64>,
-    changes: Vec<Change>,
+    /// Counts of the printed changes, if `-n` limits them.
+    first: Option<Box<Stats>>,
     /// Connections that have ended, where those are printed instead of changes.
-    lives: Option<Vec<Lifetime>>,
+    lifetimes: Option<Vec<Lifetime>>,
 }
 
-/// What a line is about, as far as filters look at it.
+/// The properties of a line that filters match.
 struct Told<'a> {
-    subject: Subject<'a>,
+    subject: FilterInput<'a>,
     owner: Option<Owner>,
     cookie: u64,
 }
@@ -127,15 +129,7 @@ impl Tracing {
         }
         while self.limit.is_none_or(|limit| self.stream.printed() < limit) {
             let wake = self.session.wait(deadline).await;
-            let Self {
-                session,
-                changes,
-                filter,
-                ..
-            } = &mut self;
-            let mut emit = |change: &Change| changes.push(*change);
-            session.pump(&mut emit)?;
-            session.self_audit(&filter.netns, &mut emit)?;
+            self.session.pump()?;
             if !self.print()? || self.stream.is_closed() {
                 return Ok(());
             }
@@ -152,18 +146,15 @@ impl Tracing {
 
     /// `false` where the reader has gone.
     fn begin(&mut self) -> Result<bool, Failure> {
-        for shortfall in self.session.shortfalls() {
-            messages::tell(format_args!("not traced: {shortfall}"));
+        let unseen = self.session.unseen();
+        for Unseen { text, .. } in &unseen {
+            messages::tell(format_args!("not seen: {text}"));
         }
-        let line = match self.output.format {
-            Format::Json => json::header(&self.session.header()),
-            Format::Csv if self.output.header && self.lives.is_some() => lifetimes::CSV_TITLES.to_owned(),
-            Format::Csv if self.output.header => csv::TITLES.to_owned(),
-            Format::Text { wide } if self.output.header && self.lives.is_some() => lifetimes::titles(wide),
-            Format::Text { wide } if self.output.header => text::titles(wide),
-            Format::Csv | Format::Text { .. } => String::new(),
-        };
-        unless_closed(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
+        let mut line = self.printer.header(&self.session.header(), &unseen);
+        if self.output.header {
+            line.push_str(&self.printer.titles(self.rows()));
+        }
+        ignore_broken_pipe(self.stream.note(&line).and_then(|()| self.stream.hand_over()))
     }
 
     /// Prints what is new, after what was lost before it. `false` where the reader has gone.
@@ -172,27 +163,30 @@ impl Tracing {
         let resumes = self.stream.resumes();
         if (resumes || self.session.lost() != self.losses.lost) && !self.stream.is_dropping() {
             let line = self.loss_line(now);
-            if !unless_closed(self.stream.note(&line))? {
+            if !ignore_broken_pipe(self.stream.note(&line))? {
                 return Ok(false);
             }
         }
-        let goes_on = match self.lives.take() {
+        let goes_on = match self.lifetimes.take() {
             None => self.print_changes(now)?,
-            Some(mut lives) => {
-                self.changes.clear();
-                if let Some(ended) = &mut self.session.engine.table.lives {
-                    ended.take(|life| lives.push(life));
+            Some(mut lifetimes) => {
+                if let Some(ended) = &mut self.session.engine.table.lifetimes {
+                    ended.take(|lifetime| lifetimes.push(lifetime));
                 }
-                let goes_on = self.print_lives(&lives, now)?;
-                lives.clear();
-                self.lives = Some(lives);
+                let goes_on = self.print_lifetimes(&lifetimes, now)?;
+                lifetimes.clear();
+                self.lifetimes = Some(lifetimes);
                 goes_on
             }
         };
-        let goes_on = goes_on && unless_closed(self.stream.hand_over())?;
+        // Those that printed places have found them out by now.
+        self.session.engine.count_selected();
+        let goes_on = goes_on && ignore_broken_pipe(self.stream.hand_over())?;
         if let Some(new) = self.losses.alarm.due(self.stream.dropped(), now) {
             messages::tell(format_args!(
-                "{new} lines were dropped: whoever reads them does not keep up; filters print less, and record keeps everything"
+                "{} {} dropped because the reader is too slow; filters reduce the output, and `tcptrace record` keeps everything",
+                counted(new, "line"),
+                was(new)
             ));
         }
         Ok(goes_on)
@@ -213,22 +207,24 @@ impl Tracing {
         self.losses.lost = told.lost;
         self.losses.dropped = told.dropped;
         let anchor = self.session.anchor();
-        match self.output.format {
-            Format::Json => loss::json(&loss, &anchor),
-            Format::Csv if self.lives.is_some() => loss::csv(&loss, lifetimes::CSV_TITLES, &anchor),
-            Format::Csv => loss::csv(&loss, csv::TITLES, &anchor),
-            Format::Text { .. } => loss::line(&loss, &anchor, &self.zone),
+        self.printer.loss(&loss, self.rows(), &anchor)
+    }
+
+    /// What there is a line of.
+    const fn rows(&self) -> Rows {
+        if self.lifetimes.is_some() {
+            Rows::Lifetimes
+        } else {
+            Rows::Changes
         }
     }
 
     fn print_changes(&mut self, now: Nanos) -> Result<bool, Failure> {
-        // Ends that waited for their explanation come late; within a batch the order is that of time.
-        self.changes.sort_by_key(|change| change.time);
-        let changes = std::mem::take(&mut self.changes);
-        for change in &changes {
+        for index in 0..self.session.engine.batch().len() {
+            let change = self.session.engine.batch()[index];
             let told = Told {
-                subject: Subject {
-                    ends: &change.ends,
+                subject: FilterInput {
+                    endpoints: &change.endpoints,
                     netns: change.netns,
                     states: &[change.old, change.new],
                     owner: None,
@@ -237,44 +233,37 @@ impl Tracing {
                 cookie: change.id.cookie,
             };
             if self.is_wanted(&told, now) {
-                let line = if self.stream.is_dropping() {
-                    String::new()
-                } else {
-                    self.change_line(change, now)
-                };
-                if !unless_closed(self.stream.line(&line))? {
+                if let Some(first) = &mut self.first {
+                    first.count(&change);
+                }
+                let line = self.line(&change, &told, now, |printer, line| printer.change(line));
+                if !ignore_broken_pipe(self.stream.line(&line))? {
                     return Ok(false);
                 }
             }
         }
-        self.changes = changes;
-        self.changes.clear();
         Ok(true)
     }
 
-    fn print_lives(&mut self, lives: &[Lifetime], now: Nanos) -> Result<bool, Failure> {
-        for life in lives {
+    fn print_lifetimes(&mut self, lifetimes: &[Lifetime], now: Nanos) -> Result<bool, Failure> {
+        for lifetime in lifetimes {
             let states: Vec<TcpState> = TcpState::ALL
                 .into_iter()
-                .filter(|state| life.spans[state.index()].is_some())
+                .filter(|state| lifetime.spans[state.index()].is_some())
                 .collect();
             let told = Told {
-                subject: Subject {
-                    ends: &life.ends,
-                    netns: life.netns,
+                subject: FilterInput {
+                    endpoints: &lifetime.endpoints,
+                    netns: lifetime.netns,
                     states: &states,
                     owner: None,
                 },
-                owner: life.owner,
-                cookie: life.id.cookie,
+                owner: lifetime.owner,
+                cookie: lifetime.id.cookie,
             };
             if self.is_wanted(&told, now) {
-                let line = if self.stream.is_dropping() {
-                    String::new()
-                } else {
-                    self.life_line(life, now)
-                };
-                if !unless_closed(self.stream.line(&line))? {
+                let line = self.line(lifetime, &told, now, |printer, line| printer.lifetime(line));
+                if !ignore_broken_pipe(self.stream.line(&line))? {
                     return Ok(false);
                 }
             }
@@ -288,20 +277,22 @@ impl Tracing {
         if is_full || !self.filter.accepts_ends(&told.subject) {
             return false;
         }
-        let shows_places = !self.is_narrow() || self.filter.asks_for_places();
+        let shows_places = !self.is_narrow() || self.filter.asks_for_locations();
         let Self { session, cgroups, .. } = self;
         let Engine { table, holders, .. } = &mut session.engine;
         if shows_places {
             let owner = told.owner.map(|owner| owner.process);
             let others = holders.of(told.cookie).iter().map(|(process, _)| *process);
             for process in owner.into_iter().chain(others) {
-                table.processes.place(process, now, &mut |process| {
-                    cgroups.place(process.key, process.cgroup, now)
+                table.processes.location(process, now, &mut |process| {
+                    cgroups.location(process.key, process.cgroup, now)
                 });
             }
         }
         let engine = &self.session.engine;
-        view::wanted_process(engine, told.owner, told.cookie, &self.filter).is_some()
+        engine
+            .accepted_process(told.owner, told.cookie, &self.filter)
+            .is_some()
     }
 
     /// Whether places and names of namespaces are not shown.
@@ -309,92 +300,74 @@ impl Tracing {
         self.output.format == Format::Text { wide: false }
     }
 
-    /// One line in the form that is wanted; `write` gets the namespace's name where it is shown.
-    fn line(
+    /// One line, with its namespace's name where that is shown; empty while lines are dropped.
+    fn line<T>(
         &mut self,
-        netns: u32,
+        of: &T,
+        told: &Told<'_>,
         now: Nanos,
-        write: impl FnOnce(&Session, Option<&str>, Format, &TimeZone) -> String,
+        print: impl FnOnce(&dyn Printer, &Line<'_, T>) -> String,
     ) -> String {
-        let is_narrow = self.is_narrow();
-        let name = if is_narrow {
+        if self.stream.is_dropping() {
+            return String::new();
+        }
+        let netns_name = if self.is_narrow() {
             None
         } else {
-            self.names.of(netns, now)
+            self.names.of(told.subject.netns, now)
         };
-        write(&self.session, name, self.output.format, &self.zone)
-    }
-
-    fn change_line(&mut self, change: &Change, now: Nanos) -> String {
-        self.line(change.netns, now, |session, netns, format, zone| {
-            let processes = &session.engine.table.processes;
-            let anchor = session.anchor();
-            match format {
-                Format::Json => json::change(change, &session.engine, netns, &anchor),
-                Format::Csv => csv::change(change, processes, netns, &anchor),
-                Format::Text { wide } => text::change(change, processes, netns, &anchor, zone, wide),
-            }
-        })
-    }
-
-    fn life_line(&mut self, life: &Lifetime, now: Nanos) -> String {
-        self.line(life.netns, now, |session, netns, format, zone| {
-            let processes = &session.engine.table.processes;
-            let anchor = session.anchor();
-            match format {
-                Format::Json => lifetimes::json(life, processes, netns, &anchor),
-                Format::Csv => lifetimes::csv_line(life, processes, netns, &anchor),
-                Format::Text { wide } => lifetimes::line(life, processes, &anchor, zone, wide),
-            }
-        })
+        let line = Line {
+            of,
+            owner: told.owner,
+            engine: &self.session.engine,
+            netns_name,
+            anchor: &self.session.anchor(),
+        };
+        print(&*self.printer, &line)
     }
 
     fn end(mut self, audit: bool) -> Result<(), Failure> {
-        let Self {
-            session,
-            changes,
-            filter,
-            ..
-        } = &mut self;
-        let mut emit = |change: &Change| changes.push(*change);
-        let audit = if audit {
-            Some(session.audit(&filter.netns, &mut emit)?)
-        } else {
-            None
-        };
-        session.stop(&mut emit);
+        let session = &mut self.session;
+        let audit = if audit { session.audit()? } else { None };
+        session.stop();
         if !self.print()? {
             return Ok(());
         }
         let mut summary = self.session.summary(self.stream.printed())?;
         summary.dropped = self.stream.dropped();
         summary.audit = audit;
+        if let Some(first) = &self.first {
+            summary.dwells = Dwells::by_state(first);
+        }
+        // Changes into and out of these states pass; a state beside them was left by some of its connections only.
+        let states = &self.filter.states;
+        summary
+            .dwells
+            .retain(|state, _| states.is_empty() || states.contains(state));
         let mut last = String::new();
         if summary.lost != self.losses.lost || summary.dropped != self.losses.dropped {
             last = self.loss_line(clock::monotonic());
         }
-        if self.output.format == Format::Json {
-            last.push_str(&json::summary(&summary));
-        }
+        last.push_str(&self.printer.summary(&summary));
         self.session.release_signals();
         let ending = self.stream.finish(&last, signals::patience());
         if self.output.format != Format::Json && !matches!(ending, Ok(Ending::Closed)) {
-            let what = if self.lives.is_some() {
-                "connections"
+            let what = if self.lifetimes.is_some() {
+                "connection"
             } else {
-                "changes"
+                "change"
             };
-            messages::print(closing_lines(&summary, what));
+            messages::print(closing_lines(&summary, &self.filter, what));
         }
         ended(ending)
     }
 }
 
 /// The summary for people.
-fn closing_lines(summary: &Summary, what: &str) -> String {
+fn closing_lines(summary: &Summary, filter: &Filter, what: &str) -> String {
     let mut text = format!(
-        "{} {what} in {}, {} lost, {} evicted",
-        summary.printed,
+        "{} in {}, {} lost, {} evicted",
+        counted(summary.printed, what),
         human(Nanos(summary.watched_ns)),
         summary.lost,
         summary.evicted
@@ -415,11 +388,19 @@ fn closing_lines(summary: &Summary, what: &str) -> String {
         let _ = writeln!(text, "{state:<11} {:>9} {p50:>8} {p99:>8} {max:>8}", dwells.count);
     }
     if let Some(audit) = &summary.audit {
+        let of = audit
+            .beyond(filter)
+            .map_or_else(String::new, |of| format!(" {of}"));
         let _ = write!(
             text,
-            "audit: {} sockets compared, {} differ",
-            audit.compared, audit.differences
+            "audit{of}: {} compared, {} differ",
+            counted(audit.compared, "socket"),
+            audit.differences
         );
+        if audit.unread_namespaces > 0 {
+            let unread = counted(audit.unread_namespaces, "network namespace");
+            let _ = write!(text, ", {unread} not read");
+        }
         for (state, count) in &audit.by_state {
             let _ = write!(text, ", {count} in {state}");
         }

@@ -1,10 +1,13 @@
-//! The cgroups of this host: where v2 and v1 are mounted, which path a v2 id stands for, and where a process runs.
+//! The cgroups of this host: where v2 and v1 are mounted, the path of a v2 ID, and where a process runs.
 //! Asked when an output or a filter needs it, never for each event.
 
 use super::process;
 use crate::{
     event::{Nanos, ProcessKey},
-    owner::{container::Place, processes::Processes},
+    owner::{
+        container::{Location, Tree},
+        processes::Processes,
+    },
 };
 use hashbrown::HashMap;
 use std::{
@@ -19,29 +22,30 @@ use std::{
     sync::Arc,
 };
 
-/// Paths that are remembered; beyond, all are forgotten and looked up again. A host with a container each second needs
+/// Where each process runs that is seen here, by `/proc/PID/cgroup`.
+#[must_use]
+pub fn locations_of_all_processes() -> Vec<Location> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|entry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit))
+        .filter_map(|entry| Location::of_process(&fs::read(entry.path().join("cgroup")).ok()?))
+        .collect()
+}
+
+/// Number of cached paths; beyond it, the cache is cleared. A host with a container each second needs
 /// hours to get there.
 const MOST_REMEMBERED: usize = 16_384;
-/// Folders that a walk looks at.
+/// Maximum number of directories that a walk visits.
 const MOST_WALKED: usize = 65_536;
 /// How long to wait between two walks.
 const WALK_EVERY: Nanos = Nanos::from_secs(1);
-
-/// A cgroup and all below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tree {
-    /// The v2 id of its root; `None` where only v1 has it.
-    pub id: Option<u64>,
-    /// Its path from the root of the hierarchy.
-    pub path: String,
-}
 
 /// Where cgroups are found, and what was found.
 #[derive(Debug, Default)]
 pub struct Cgroups {
     v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
-    by_id: HashMap<u64, Arc<Place>>,
+    by_id: HashMap<u64, Arc<Location>>,
     next_walk: Nanos,
 }
 
@@ -77,13 +81,13 @@ impl Cgroups {
         self.v2.iter().chain(&self.v1).map(PathBuf::as_path)
     }
 
-    /// Where a process runs; `None` where neither its cgroup's id (0 where unknown) nor its id tells.
-    pub fn place(&mut self, process: ProcessKey, cgroup: u64, now: Nanos) -> Option<Arc<Place>> {
+    /// Where a process runs; `None` if it follows neither from its cgroup's ID (0 if unknown) nor from its PID.
+    pub fn location(&mut self, process: ProcessKey, cgroup: u64, now: Nanos) -> Option<Arc<Location>> {
         let by_id = self.by_id(cgroup, now);
         // Where v1 is in use, v2 may know of no containers.
         let is_enough = by_id
             .as_ref()
-            .is_some_and(|place| self.v1.is_empty() || place.container.is_some());
+            .is_some_and(|location| self.v1.is_empty() || location.container.is_some());
         if is_enough {
             return by_id;
         }
@@ -91,16 +95,18 @@ impl Cgroups {
     }
 
     /// Finds out where every process runs that a row names, unless that is known or was asked a moment ago.
-    pub fn find_places(&mut self, processes: &mut Processes, now: Nanos) {
-        processes.place_all(now, &mut |process| self.place(process.key, process.cgroup, now));
+    pub fn find_locations(&mut self, processes: &mut Processes, now: Nanos) {
+        processes.locate_all(now, &mut |process| {
+            self.location(process.key, process.cgroup, now)
+        });
     }
 
-    fn by_id(&mut self, id: u64, now: Nanos) -> Option<Arc<Place>> {
+    fn by_id(&mut self, id: u64, now: Nanos) -> Option<Arc<Location>> {
         if id == 0 {
             return None;
         }
-        if let Some(place) = self.by_id.get(&id) {
-            return Some(Arc::clone(place));
+        if let Some(location) = self.by_id.get(&id) {
+            return Some(Arc::clone(location));
         }
         let root = self.v2.clone()?;
         match path_of(&root, id) {
@@ -120,8 +126,8 @@ impl Cgroups {
         if self.by_id.len() >= MOST_REMEMBERED {
             self.by_id.clear();
         }
-        let place = Place::of_path(path.as_os_str().as_bytes());
-        self.by_id.insert(id, Arc::new(place));
+        let location = Location::of_path(path.as_os_str().as_bytes());
+        self.by_id.insert(id, Arc::new(location));
     }
 
     /// Remembers every cgroup that there is, the outer ones first.
@@ -149,10 +155,10 @@ impl Cgroups {
     #[must_use]
     pub fn named(&mut self, word: &str, now: Nanos) -> Option<Tree> {
         if let Ok(id) = word.parse() {
-            let place = self.by_id(id, now)?;
+            let location = self.by_id(id, now)?;
             return Some(Tree {
                 id: Some(id),
-                path: place.path.clone(),
+                path: location.path.clone(),
             });
         }
         let given = Path::new(word);
@@ -162,7 +168,7 @@ impl Cgroups {
             let metadata = fs::metadata(folder).ok().filter(fs::Metadata::is_dir)?;
             Some(Tree {
                 id: is_v2.then(|| metadata.ino()),
-                path: Place::of_path(path.as_os_str().as_bytes()).path,
+                path: Location::of_path(path.as_os_str().as_bytes()).path,
             })
         };
         let in_v2 = self.v2.iter().find_map(|root| tree(root, true));
@@ -176,7 +182,7 @@ fn below(root: &Path, folder: &Path) -> Option<PathBuf> {
 }
 
 /// Blanks and the like are written as a backslash and three octal digits.
-fn unescaped(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, others)) = rest.split_first() {
@@ -213,7 +219,7 @@ fn path_of(root: &Path, id: u64) -> io::Result<PathBuf> {
         kind: FILEID_KERNFS,
         id,
     };
-    // SAFETY: the kernel reads the header and as many bytes behind it as it says, which are there.
+    // SAFETY: the kernel reads the header and the number of bytes in it, which follow it in the same allocation.
     let result = unsafe {
         libc::syscall(
             libc::SYS_open_by_handle_at,

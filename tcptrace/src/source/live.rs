@@ -1,25 +1,30 @@
 //! The running kernel as a source of events. The only place that reads the ring buffer.
 
+use super::positions::Positions;
 use crate::{
     decode,
     event::Event,
     kernel::{
-        clock::Anchor,
+        clock::ClockPair,
         counters::Totals,
         loader::{Kernel, Settings},
         refusal::Refusal,
     },
 };
 use aya::maps::{MapData, RingBuf};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::{Duration, Instant},
+};
 use tcptrace_common::Record;
 
 /// The attached kernel side and its buffer.
 pub struct Live {
-    /// The kernel side.
+    /// The attached hooks and maps.
     pub kernel: Kernel,
     /// Both clocks when it was attached.
-    pub anchor: Anchor,
+    pub anchor: ClockPair,
     /// What it reports.
     pub records: Records,
 }
@@ -28,16 +33,25 @@ pub struct Live {
 pub struct Records {
     /// Records that could not be understood.
     pub unknown: u64,
-    /// Records read.
+    /// Number of records read so far.
     pub read: u64,
     ring: RingBuf<MapData>,
+    positions: Positions,
     /// More records than the buffer holds.
     capacity: u64,
+    /// Fill level at which the kernel side wakes the reader, bytes.
+    wake_bytes: usize,
     batch: Vec<Event>,
 }
 
-/// So many events are handed over at once, at most.
+/// Maximum number of events that are passed on at once.
 pub const BATCH: usize = 32;
+
+/// Timeout for a reserved record: a program may be interrupted for several time slices.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Interval of checks for it, spent sleeping, since the program may be waiting for this CPU.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
 
 impl Live {
     /// Attaches.
@@ -46,14 +60,18 @@ impl Live {
     /// As [`Kernel::attach`].
     pub fn attach(settings: &Settings) -> Result<Self, Refusal> {
         let (kernel, ring) = Kernel::attach(settings)?;
+        let positions =
+            Positions::of(ring.as_fd()).map_err(|error| Refusal::of("map the ring buffer", &error))?;
         Ok(Self {
             kernel,
-            anchor: Anchor::now(),
+            anchor: ClockPair::now(),
             records: Records {
                 unknown: 0,
                 read: 0,
                 ring,
+                positions,
                 capacity: u64::from(settings.buffer_bytes) / size_of::<Record>() as u64 + 1,
+                wake_bytes: settings.wake_bytes() as usize,
                 batch: Vec::with_capacity(BATCH),
             },
         })
@@ -68,7 +86,7 @@ impl Live {
     /// What the kernel side counted.
     ///
     /// # Errors
-    /// Where the counters cannot be read.
+    /// If the counters cannot be read.
     pub fn totals(&self) -> Result<Totals, Refusal> {
         self.kernel.totals()
     }
@@ -84,6 +102,26 @@ impl Records {
         }
     }
 
+    /// Hands over every event of which the kernel side had begun a record by now, and waits for those that it has not
+    /// completed.
+    pub fn catch_up(&mut self, mut each: impl FnMut(&[Event])) {
+        let end = self.positions.reserved();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.drain(&mut each);
+            if self.positions.are_read_to(end) || Instant::now() > until {
+                return;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Whether the buffer is so full that the kernel side wakes the reader.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        self.positions.unread() >= self.wake_bytes
+    }
+
     /// Takes the next events out of the buffer; whether there were any.
     fn fill(&mut self) -> bool {
         self.batch.clear();
@@ -94,7 +132,7 @@ impl Records {
             match decode::event(&record) {
                 Ok(event) => self.batch.push(event),
                 Err(error) => {
-                    log::debug!("a record that is not understood: {error}");
+                    log::debug!("invalid record: {error}");
                     self.unknown += 1;
                 }
             }

@@ -1,17 +1,31 @@
 //! The network namespaces of this host: those of running processes and threads, those that `ip netns`, container
-//! runtimes and mounts keep, and what they are called.
+//! runtimes, mounts and descriptors keep, and what they are called.
 
+use super::cgroups::unescaped;
 use crate::{
     event::Nanos,
     printable::printable,
-    privileges::{capabilities, scout},
+    privileges::{
+        capabilities::{holds, why_not},
+        read_only::SIOCGSKNS,
+        scout,
+    },
+    socket::{scan::Keeper, snapshot::Denied},
 };
 use caps::Capability;
 use hashbrown::{HashMap, HashSet};
+use nix::errno::Errno;
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::MetadataExt as _,
+        },
+    },
     path::{Path, PathBuf},
 };
 
@@ -67,17 +81,26 @@ fn names_in(folders: &[&Path]) -> HashMap<u32, String> {
 /// The inode number of the namespace that a user names: a name, or a path.
 ///
 /// # Errors
-/// Where there is none, with the path where it was looked for first.
+/// If there is none, or another kind of file, with the path where it was looked for first.
 pub fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
-    if word.contains('/') {
-        let path = PathBuf::from(word);
-        return scout::ask(move || inode_of(&path).map_err(|error| (path, error)));
-    }
-    let [first, second] = NAMED.map(|folder| Path::new(folder).join(word));
-    inode_of(&first).or_else(|error| inode_of(&second).map_err(|_| (first, error)))
+    let paths = if word.contains('/') {
+        vec![PathBuf::from(word)]
+    } else {
+        NAMED.map(|folder| Path::new(folder).join(word)).to_vec()
+    };
+    scout::ask(move || {
+        let mut failed = None;
+        for path in paths {
+            match checked_inode_of(&path) {
+                Ok(inode) => return Ok(inode),
+                Err(error) => failed = failed.or(Some((path, error))),
+            }
+        }
+        Err(failed.expect("there is a path at least"))
+    })
 }
 
-/// One namespace.
+/// A network namespace that can be entered.
 #[derive(Debug)]
 pub struct Namespace {
     /// Inode number, as in `readlink /proc/PID/ns/net`.
@@ -89,40 +112,122 @@ pub struct Namespace {
 /// The inode number of the namespace at `path`.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read, or is no namespace.
 pub fn inode_of(path: &Path) -> io::Result<u32> {
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
 }
 
-/// Where namespaces are bind-mounted, in this mount namespace.
-fn mounted() -> Vec<PathBuf> {
+/// The same, of a path that a user gives: any file may be there.
+fn checked_inode_of(path: &Path) -> io::Result<u32> {
+    let file = File::open(path)?;
+    // SAFETY: the request takes no argument; on a file that is no namespace it fails.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    if kind == libc::CLONE_NEWNET {
+        return u32::try_from(file.metadata()?.ino()).map_err(io::Error::other);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        if kind < 0 {
+            "it is not a namespace"
+        } else {
+            "it is a namespace of another kind"
+        },
+    ))
+}
+
+/// Where namespaces are bind-mounted, by a file in the form of `/proc/PID/mountinfo`.
+fn mount_points(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
     // Fields of a line: id, parent, device, root, mount point, … - type, …; see proc(5).
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            let (root, point) = (fields.next()?, fields.next()?);
-            root.starts_with("net:[").then(|| PathBuf::from(point))
-        })
-        .collect()
+    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        root.starts_with(b"net:[")
+            .then(|| OsString::from_vec(unescaped(point)).into())
+    })
 }
 
 /// The calling thread's namespace.
 ///
 /// # Errors
-/// Where `/proc` is not mounted.
+/// If `/proc` is not mounted.
 pub fn current() -> io::Result<u32> {
     inode_of(Path::new("/proc/thread-self/ns/net"))
 }
 
-/// All that can be found, the calling thread's first.
+fn denied_by(process: &Path) -> Option<Denied> {
+    Some(Denied {
+        pid: pid_of(process)?,
+        mark: mark_in(process),
+    })
+}
+
+/// What is found in the whole machine, as far as it can be seen from here.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The namespaces, the calling thread's first.
+    pub spaces: Vec<Namespace>,
+    /// Processes that do not show theirs.
+    pub denied: Vec<Denied>,
+    /// Namespaces that descriptors lead to and that could not be opened.
+    pub unopened: Vec<Unopened>,
+}
+
+/// A namespace that is known to exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unopened {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// A process that has a descriptor for it.
+    pub pid: u32,
+    /// Why it could not be opened.
+    pub why: String,
+}
+
+/// All that can be found: those of processes, threads, names and mounts, and those that only `keepers` lead to.
 #[must_use]
-pub fn all() -> Vec<Namespace> {
+pub fn all(keepers: &[Keeper]) -> Found {
     let own = open(Path::new("/proc/thread-self/ns/net"));
-    let mut others = scout::ask(of_others);
-    others.retain(|space| own.as_ref().is_none_or(|own| own.inode != space.inode));
-    own.into_iter().chain(others).collect()
+    let keepers = keepers.to_vec();
+    let mut found = scout::ask(move || of_others(&keepers));
+    found
+        .spaces
+        .retain(|space| own.as_ref().is_none_or(|own| own.inode != space.inode));
+    found.spaces.splice(0..0, own);
+    found
+}
+
+/// Processes whose namespaces may be any: those that may not be looked into, but for those in a namespace that another
+/// process shows.
+#[must_use]
+pub fn unknown() -> Vec<Denied> {
+    scout::ask(|| {
+        let mut shown = HashSet::new();
+        let mut denied = Vec::new();
+        for process in processes() {
+            match inode_of(&process.join("ns/net")) {
+                Ok(_) => shown.extend(mark_in(&process)),
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied && !is_kernel_thread(&process) =>
+                {
+                    denied.extend(denied_by(&process));
+                }
+                Err(_) => {}
+            }
+        }
+        denied.retain(|process| process.mark.is_none_or(|mark| !shown.contains(&mark)));
+        denied
+    })
+}
+
+/// Those of the list that no process, name or mount leads to.
+#[must_use]
+pub fn absent(list: &[u32]) -> Vec<u32> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let found = all(&[]).spaces;
+    let is_absent = |netns: &u32| !found.iter().any(|space| space.inode == *netns);
+    list.iter().copied().filter(is_absent).collect()
 }
 
 /// A process or a name that goes away meanwhile takes its namespace with it.
@@ -132,37 +237,204 @@ fn open(path: &Path) -> Option<Namespace> {
     Some(Namespace { inode, file })
 }
 
-fn of_others() -> Vec<Namespace> {
-    let mut found: HashSet<u32> = HashSet::new();
-    let mut list = Vec::new();
-    let mut add = |path: PathBuf| {
-        let Ok(inode) = inode_of(&path) else { return };
-        if !found.contains(&inode)
-            && let Some(space) = open(&path)
+/// Namespaces, each once.
+#[derive(Default)]
+struct UniqueNamespaces {
+    seen: HashSet<u32>,
+    spaces: Vec<Namespace>,
+}
+
+impl UniqueNamespaces {
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let inode = inode_of(path)?;
+        if !self.seen.contains(&inode)
+            && let Some(space) = open(path)
         {
-            found.insert(space.inode);
-            list.push(space);
+            self.push(space);
         }
-    };
+        Ok(())
+    }
+
+    fn push(&mut self, space: Namespace) {
+        if self.seen.insert(space.inode) {
+            self.spaces.push(space);
+        }
+    }
+}
+
+/// What cannot be opened is missing: of a name that goes away, its namespace may go too.
+fn of_others(keepers: &[Keeper]) -> Found {
+    let mut unique = UniqueNamespaces::default();
+    let mut denied = Vec::new();
+    let mut mount_spaces = HashSet::new();
     for folder in NAMED {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            add(entry.path());
+            let _ = unique.add(&entry.path());
         }
     }
-    for mount in mounted() {
-        add(mount);
-    }
+    add_mounts(&mut unique, Path::new("/proc/self"), Path::new("/"));
+    mount_spaces.extend(inode_of(Path::new("/proc/self/ns/mnt")).ok());
     for process in processes() {
-        add(process.join("ns/net"));
+        if let Err(error) = unique.add(&process.join("ns/net"))
+            && error.kind() == io::ErrorKind::PermissionDenied
+            && !is_kernel_thread(&process)
+        {
+            denied.extend(denied_by(&process));
+        }
         let tasks = process.join("task");
         // A thread may have a namespace of its own. The folder has a link for each, and two for itself.
         if fs::metadata(&tasks).is_ok_and(|folder| folder.nlink() > 3) {
             for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
-                add(task.path().join("ns/net"));
+                let _ = unique.add(&task.path().join("ns/net"));
+            }
+        }
+        // Processes in a mount namespace of their own may have mounted network namespaces where no other process sees them.
+        if inode_of(&process.join("ns/mnt")).is_ok_and(|inode| mount_spaces.insert(inode)) {
+            add_mounts(&mut unique, &process, &process.join("root"));
+        }
+    }
+    let unopened = add_kept(&mut unique, keepers);
+    Found {
+        spaces: unique.spaces,
+        denied,
+        unopened,
+    }
+}
+
+/// Those mounted in the mount namespace of a process, whose root is seen at `root`.
+fn add_mounts(unique: &mut UniqueNamespaces, process: &Path, root: &Path) {
+    let mounts = fs::read(process.join("mountinfo")).unwrap_or_default();
+    for point in mount_points(&mounts) {
+        let _ = unique.add(&root.join(point.strip_prefix("/").unwrap_or(&point)));
+    }
+}
+
+/// Those that only descriptors lead to. Returns what could not be opened.
+fn add_kept(unique: &mut UniqueNamespaces, keepers: &[Keeper]) -> Vec<Unopened> {
+    let mut failures: HashMap<u32, Unopened> = HashMap::new();
+    for keeper in keepers {
+        if unique.seen.contains(&keeper.netns) {
+            continue;
+        }
+        match open_kept(keeper) {
+            Ok(space) => unique.push(space),
+            // The process has ended or has closed it, and with that perhaps the namespace has gone.
+            Err(Barred { error, .. })
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ESRCH | libc::EBADF | libc::ENOTTY)
+                ) => {}
+            Err(barred) => {
+                let Keeper { netns, pid, .. } = *keeper;
+                let why = barred.why(pid, !holds(barred.takes));
+                failures.insert(netns, Unopened { netns, pid, why });
             }
         }
     }
-    list
+    failures.retain(|netns, _| !unique.seen.contains(netns));
+    failures.into_values().collect()
+}
+
+/// Why a descriptor does not let us in, and the capability that the step takes which failed.
+struct Barred {
+    error: io::Error,
+    takes: Capability,
+}
+
+impl Barred {
+    /// In the same words for all descriptors that one missing capability bars.
+    fn why(&self, pid: u32, is_missing: bool) -> String {
+        match self.error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) if is_missing => {
+                format!(
+                    "only open files of processes refer to it, and {}",
+                    why_not(self.takes)
+                )
+            }
+            _ => format!("only open files of process {pid} refer to it: {}", self.error),
+        }
+    }
+}
+
+/// The namespace that a descriptor of another process leads to: itself, or a socket in it.
+fn open_kept(keeper: &Keeper) -> Result<Namespace, Barred> {
+    let taking = |takes| move |error| Barred { error, takes };
+    let looking = taking(Capability::CAP_SYS_PTRACE);
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", keeper.pid, keeper.fd));
+    let is_namespace = fs::read_link(&path).is_ok_and(|target| netns_of_link(&target).is_some());
+    let file = if is_namespace {
+        File::open(&path).map_err(looking)?
+    } else {
+        let socket = borrowed(keeper).map_err(looking)?;
+        namespace_of_socket(&socket).map_err(taking(Capability::CAP_NET_ADMIN))?
+    };
+    let inode = file.metadata().map_err(looking)?.ino();
+    if inode != u64::from(keeper.netns) {
+        // It was closed, and its number given to another.
+        return Err(looking(Errno::EBADF.into()));
+    }
+    Ok(Namespace {
+        inode: keeper.netns,
+        file,
+    })
+}
+
+/// The inode number in `net:[N]`, the link of a descriptor of a network namespace.
+pub(super) fn netns_of_link(target: &Path) -> Option<u32> {
+    let inode = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
+    inode.parse().ok()
+}
+
+/// What another process has open, for a moment open here too (pidfd_getfd(2), Linux 5.6).
+fn borrowed(keeper: &Keeper) -> io::Result<OwnedFd> {
+    let own = |descriptor: i64| {
+        let descriptor = Errno::result(descriptor)?;
+        let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+        // SAFETY: both calls return a new descriptor, which nothing else owns.
+        Ok::<_, io::Error>(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    };
+    // SAFETY: numbers alone are passed.
+    let process = own(unsafe { libc::syscall(libc::SYS_pidfd_open, keeper.pid, 0) })?;
+    // SAFETY: as above.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), keeper.fd, 0) })
+}
+
+fn namespace_of_socket(socket: &OwnedFd) -> io::Result<File> {
+    // SAFETY: the request takes no argument and returns a new descriptor, which nothing else owns.
+    unsafe {
+        let file = Errno::result(libc::ioctl(socket.as_raw_fd(), SIOCGSKNS))?;
+        Ok(File::from_raw_fd(file))
+    }
+}
+
+/// The network namespace of a socket that another process has open.
+///
+/// # Errors
+/// If the process or its descriptor has gone, or may not be looked at.
+pub(super) fn of_descriptor(pid: u32, fd: u32) -> io::Result<u32> {
+    let keeper = Keeper { netns: 0, pid, fd };
+    let file = namespace_of_socket(&borrowed(&keeper)?)?;
+    u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)
+}
+
+/// A number that the calling thread's network namespace is recognized by, also from outside and without the right to
+/// trace a process in it: the inode number of `net/tcp`, which each namespace has of its own (`proc_register`).
+#[must_use]
+pub fn mark() -> Option<u64> {
+    mark_in(Path::new("/proc/thread-self"))
+}
+
+fn mark_in(process: &Path) -> Option<u64> {
+    Some(fs::metadata(process.join("net/tcp")).ok()?.ino())
+}
+
+/// The kernel's own threads have no command line; they run in the first network namespace.
+fn is_kernel_thread(process: &Path) -> bool {
+    fs::read(process.join("cmdline")).is_ok_and(|line| line.is_empty())
+}
+
+fn pid_of(process: &Path) -> Option<u32> {
+    process.file_name()?.to_str()?.parse().ok()
 }
 
 /// The folder of each process in `/proc`.
@@ -176,69 +448,5 @@ fn processes() -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
-/// What of the network namespaces is not known, a sentence each: those that could not be read, and why, and those that
-/// could not even be found.
-#[must_use]
-pub fn shortfalls(unread: &[(u32, String)]) -> Vec<String> {
-    let mut list = Vec::new();
-    if !unread.is_empty() && !capabilities::holds(Capability::CAP_SYS_ADMIN) {
-        list.push(format!(
-            "sockets of {} other network namespaces cannot be read: CAP_SYS_ADMIN is missing",
-            unread.len()
-        ));
-    } else {
-        list.extend(
-            unread
-                .iter()
-                .map(|(netns, why)| format!("network namespace {netns} could not be read: {why}")),
-        );
-    }
-    match scout::ask(hidden) {
-        0 => {}
-        count => list.push(format!(
-            "the network namespaces of {count} processes cannot be found: CAP_SYS_PTRACE is missing"
-        )),
-    }
-    list
-}
-
-/// How many processes do not show their network namespace to the calling thread, which may not trace them (ptrace(2)).
-/// The kernel's own threads, which have no command line, are left out: they run in the first one.
-fn hidden() -> usize {
-    if capabilities::holds(Capability::CAP_SYS_PTRACE) {
-        return 0;
-    }
-    let is_hidden = |process: &PathBuf| {
-        let denied = inode_of(&process.join("ns/net"))
-            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-        denied && fs::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty())
-    };
-    processes().filter(is_hidden).count()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_on_which_no_namespace_is_mounted_is_no_name() {
-        let folder = std::env::temp_dir().join(format!("tcptrace-names-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("plain"), "").unwrap();
-        std::os::unix::fs::symlink("/proc/self/ns/net", folder.join("real")).unwrap();
-        let names = names_in(&[Path::new("/nowhere"), &folder]);
-        fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(
-            names.into_iter().collect::<Vec<_>>(),
-            [(current().unwrap(), "real".to_owned())]
-        );
-    }
-
-    #[test]
-    fn a_name_that_does_not_exist_is_reported_with_its_path() {
-        let (path, error) = named("no-such-name").unwrap_err();
-        assert_eq!(path, Path::new("/run/netns/no-such-name"));
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(named("/proc/self/ns/net").is_ok());
-    }
-}
+mod tests;

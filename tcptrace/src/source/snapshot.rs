@@ -2,19 +2,27 @@
 //! holds it.
 
 use super::{
-    namespaces::{self, Namespace},
-    proc_fds, sock_diag,
+    namespaces, proc_fds,
+    sock_diag::{self, Finder},
 };
 use crate::{
-    decode::{self, Row, SockKind},
-    event::{Ends, Event, Nanos, TcpState, TimerStep, What},
+    decode,
+    event::{Endpoints, TcpState},
     kernel::{clock, loader::Kernel, plan::SocketReader, refusal::Refusal},
-    owner::holders::{Scan, Way},
+    privileges::capabilities::{holds, why_not},
+    socket::{
+        Row,
+        scan::{Keeper, Scan, ScanMechanism},
+        snapshot::{Snapshot, leave_first_paths},
+    },
 };
+use caps::Capability;
 use hashbrown::HashSet;
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
 use std::{
-    cmp::Ordering,
     fs::File,
     io::{self, Read as _},
     ops::ControlFlow,
@@ -25,89 +33,6 @@ use tcptrace_common::{HolderRow, SockRow};
 
 /// How far the reader may be ahead, in batches of [`Batches::ROWS`].
 const BATCHES_AHEAD: usize = 256;
-
-/// Every socket of the namespaces read.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// When it was begun; what ended before has no row.
-    pub started: Nanos,
-    /// Rows in order of time.
-    pub rows: Vec<Row>,
-    /// Namespaces that were read to the end.
-    pub covered: HashSet<u32>,
-    /// Rows that could not be understood.
-    pub unknown: u64,
-    /// Namespaces that could not be read, and why.
-    pub failures: Vec<(u32, String)>,
-    /// CPU time that reading them took.
-    pub cpu: Nanos,
-}
-
-impl Snapshot {
-    /// Puts each row at the moment at which it was read, as far as the `events` that came meanwhile show it: right
-    /// after the last event that led to its state, else before all of them.
-    pub fn place_among(&mut self, events: &[Event]) {
-        let mut by_cookie: Vec<(u64, Nanos, TcpState)> = Vec::new();
-        let mut by_ends: Vec<(u32, Ends, Nanos)> = Vec::new();
-        for event in events {
-            match led_to(&event.what) {
-                Some(TcpState::SynRecv) if event.sock.cookie == 0 => {
-                    by_ends.push((event.netns, event.ends, event.time));
-                }
-                Some(state) => by_cookie.push((event.sock.cookie, event.time, state)),
-                None => {}
-            }
-        }
-        by_cookie.sort_unstable();
-        by_ends.sort_unstable();
-        for row in &mut self.rows {
-            let is_within = |time: Nanos| row.time <= time && time <= row.read_by;
-            let of_cookie = run(&by_cookie, |entry| entry.0.cmp(&row.sock.cookie))
-                .iter()
-                .rfind(|(_, time, state)| *state == row.state && is_within(*time))
-                .map(|(_, time, _)| *time);
-            let of_ends = run(&by_ends, |entry| (entry.0, entry.1).cmp(&(row.netns, row.ends)))
-                .iter()
-                .rfind(|(.., time)| row.kind == SockKind::Request && is_within(*time))
-                .map(|(.., time)| *time);
-            if let Some(time) = of_cookie.max(of_ends) {
-                row.time = time.plus(Nanos(1));
-            }
-            row.read_by = row.time;
-        }
-        self.rows.sort_by_key(|row| row.time);
-    }
-}
-
-/// The entries of a sorted list that compare equal.
-fn run<T>(sorted: &[T], compare: impl Fn(&T) -> Ordering) -> &[T] {
-    let from = sorted.partition_point(|entry| compare(entry).is_lt());
-    let count = sorted[from..].partition_point(|entry| compare(entry).is_eq());
-    &sorted[from..from + count]
-}
-
-/// The state that a socket was in after this.
-const fn led_to(what: &What) -> Option<TcpState> {
-    match what {
-        What::State { new, .. } => Some(*new),
-        What::TimewaitStart(substate)
-        | What::TimewaitSegment { substate, .. }
-        | What::TimewaitTimer { substate, .. } => Some(*substate),
-        What::RequestStart { .. }
-        | What::RequestTimer {
-            step: TimerStep::Start,
-            ..
-        } => Some(TcpState::SynRecv),
-        What::RequestTimer { .. }
-        | What::RequestEnd
-        | What::TimewaitEnd { .. }
-        | What::TimewaitFull
-        | What::ResetReceived
-        | What::ResetSent
-        | What::Accept
-        | What::Renamed => None,
-    }
-}
 
 /// How sockets are read.
 pub enum Reader<'a> {
@@ -130,7 +55,7 @@ impl<'a> Reader<'a> {
     /// The same where no program may have been loaded.
     ///
     /// # Errors
-    /// Why there is no kernel side, where the iterator is wanted.
+    /// Why there is no kernel side, if the iterator was requested.
     pub fn without_session(
         preference: SocketReader,
         kernel: &'a mut Result<Kernel, Refusal>,
@@ -150,6 +75,8 @@ pub struct Wanted<'a> {
     pub netns: Option<&'a [u32]>,
     /// Those in this state alone.
     pub state: Option<TcpState>,
+    /// Descriptors of network namespaces that may have no other reference.
+    pub keepers: &'a [Keeper],
 }
 
 impl<'a> Wanted<'a> {
@@ -158,18 +85,19 @@ impl<'a> Wanted<'a> {
     pub fn of(netns: &'a [u32]) -> Self {
         Self {
             netns: (!netns.is_empty()).then_some(netns),
-            state: None,
+            ..Self::default()
         }
     }
 }
 
-/// Reads the sockets that are wanted into one list.
+/// Reads the selected sockets into one list.
 ///
 /// # Errors
-/// Where a thread to read them cannot be had.
+/// If a thread to read them cannot be had.
 pub fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
     let (mut snapshot, mut rows) = stream(reader, wanted, |rows| rows.collect::<Vec<_>>())?;
     rows.sort_by_key(|row| row.time);
+    leave_first_paths(&mut rows, &snapshot.mptcp);
     snapshot.rows = rows;
     Ok(snapshot)
 }
@@ -188,10 +116,14 @@ pub fn stream<T>(
         ..Snapshot::default()
     };
     let current = namespaces::current().unwrap_or(0);
-    let spaces: Vec<Namespace> = namespaces::all()
-        .into_iter()
-        .filter(|space| wanted.netns.is_none_or(|list| list.contains(&space.inode)))
-        .collect();
+    let is_wanted = |netns: &u32| wanted.netns.is_none_or(|list| list.contains(netns));
+    let namespaces::Found {
+        mut spaces,
+        denied,
+        unopened,
+    } = namespaces::all(wanted.keepers);
+    spaces.retain(|space| is_wanted(&space.inode));
+    let mut marks = HashSet::new();
     let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let consumed = thread::scope(|scope| {
@@ -201,12 +133,23 @@ pub fn stream<T>(
                 if batches.wanted.is_break() {
                     break;
                 }
-                let read = enter(space, current)
-                    .and_then(|()| read_namespace(&mut reader, space.inode, wanted.state, &mut batches));
+                let read = enter(space, current).and_then(|()| {
+                    marks.extend(namespaces::mark());
+                    read_namespace(&mut reader, space.inode, wanted.state, &mut batches)
+                });
                 match read {
                     Ok(unknown) => {
                         snapshot.unknown += unknown;
                         snapshot.covered.insert(space.inode);
+                        if std::mem::take(&mut batches.has_kernel_s) && wanted.state.is_none() {
+                            match sock_diag::mptcp(space.inode) {
+                                Ok(sockets) => snapshot.mptcp.extend(sockets),
+                                Err(error) => {
+                                    let why = format!("sock_diag for MPTCP: {error}");
+                                    snapshot.mptcp_failures.push((space.inode, why));
+                                }
+                            }
+                        }
                     }
                     Err(error) => snapshot.failures.push((space.inode, error)),
                 }
@@ -217,17 +160,89 @@ pub fn stream<T>(
         let consumed = consume(&mut receiver.into_iter().flatten());
         thread.join().map(|()| consumed).map_err(|_| Refusal::System {
             action: "read the sockets".to_owned(),
-            error: "the reader panicked".to_owned(),
+            error: "the reader thread panicked".to_owned(),
         })
     })?;
+    // If namespaces are given, no others are needed.
+    if wanted.netns.is_none() {
+        snapshot.denied = denied;
+        snapshot
+            .denied
+            .retain(|process| process.mark.is_none_or(|mark| !marks.contains(&mark)));
+    }
+    // A process whose namespace is not known probably has its sockets there, and is reported itself.
+    let is_denied = |pid| snapshot.denied.iter().any(|process| process.pid == pid);
+    let failed = unopened
+        .into_iter()
+        .filter(|space| is_wanted(&space.netns) && !is_denied(space.pid))
+        .map(|space| (space.netns, space.why));
+    let failed: Vec<(u32, String)> = failed.collect();
+    snapshot.failures.extend(failed);
     Ok((snapshot, consumed))
 }
 
-/// Rows on their way to whoever wants them.
+/// A socket that a snapshot should have shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// The endpoints of the socket.
+    pub endpoints: Endpoints,
+    /// Its cookie, or 0.
+    pub cookie: u64,
+    /// Whether it is a listener.
+    pub is_listener: bool,
+}
+
+/// Those of the sockets that are there all the same. The kernel goes on with a list where it left off by counting what
+/// it has passed (`inet_diag_dump_icsk`), so a socket is left out where one before it goes away meanwhile. Sorted
+/// by namespace, they are cheaper.
+#[must_use]
+pub fn second_look(missing: &[Missing], keepers: &[Keeper]) -> Vec<Row> {
+    let current = namespaces::current().unwrap_or(0);
+    let inodes: HashSet<u32> = missing.iter().map(|socket| socket.netns).collect();
+    let mut spaces = namespaces::all(keepers).spaces;
+    spaces.retain(|space| inodes.contains(&space.inode));
+    let look = || {
+        let mut rows = Vec::new();
+        for group in missing.chunk_by(|a, b| a.netns == b.netns) {
+            let space = spaces.iter().find(|space| space.inode == group[0].netns);
+            if let Some(space) = space
+                && enter(space, current).is_ok()
+            {
+                // What cannot be requested is missing as before.
+                let _ = find_all(space.inode, group, &mut rows);
+            }
+        }
+        rows
+    };
+    thread::scope(|scope| scope.spawn(look).join()).unwrap_or_default()
+}
+
+/// Looks for sockets of the namespace that the thread is in.
+fn find_all(netns: u32, sockets: &[Missing], rows: &mut Vec<Row>) -> io::Result<()> {
+    // Of several listeners with the same end the kernel finds any, so they are listed.
+    if sockets.iter().any(|socket| socket.is_listener) {
+        let cookies: HashSet<u64> = sockets.iter().map(|socket| socket.cookie).collect();
+        sock_diag::visit(netns, Some(TcpState::Listen), &mut |row| {
+            rows.extend(cookies.contains(&row.sock.cookie).then_some(row));
+            ControlFlow::Continue(())
+        })?;
+    }
+    let mut finder = Finder::new(netns)?;
+    for socket in sockets.iter().filter(|socket| !socket.is_listener) {
+        rows.extend(finder.find(&socket.endpoints, socket.cookie)?);
+    }
+    Ok(())
+}
+
+/// Rows on their way to the consumer.
 struct Batches {
     sender: SyncSender<Vec<Row>>,
     batch: Vec<Row>,
     wanted: ControlFlow<()>,
+    /// Whether a connection of the kernel's own was among them.
+    has_kernel_s: bool,
 }
 
 impl Batches {
@@ -238,11 +253,13 @@ impl Batches {
             sender,
             batch: Vec::with_capacity(Self::ROWS),
             wanted: ControlFlow::Continue(()),
+            has_kernel_s: false,
         }
     }
 
-    /// Breaks once nobody wants more.
+    /// Breaks once the consumer has stopped.
     fn push(&mut self, row: Row) -> ControlFlow<()> {
+        self.has_kernel_s |= row.is_kernel_socket && row.state != TcpState::Listen;
         self.batch.push(row);
         if self.batch.len() == Self::ROWS {
             self.send();
@@ -258,11 +275,14 @@ impl Batches {
     }
 }
 
-fn enter(space: &Namespace, current: u32) -> Result<(), String> {
+fn enter(space: &namespaces::Namespace, current: u32) -> Result<(), String> {
     if space.inode == current {
         return Ok(());
     }
-    setns(&space.file, CloneFlags::CLONE_NEWNET).map_err(|error| error.desc().to_owned())
+    setns(&space.file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
+        Errno::EPERM if !holds(Capability::CAP_SYS_ADMIN) => why_not(Capability::CAP_SYS_ADMIN),
+        error => error.desc().to_owned(),
+    })
 }
 
 /// Reads the namespace that the thread is in. Returns how many rows could not be understood.
@@ -304,7 +324,7 @@ fn no_sock_diag(error: &io::Error) -> String {
 /// Reads who holds which TCP socket, one entry for each open file.
 ///
 /// # Errors
-/// Where the kernel has no such iterator or refuses it.
+/// If the kernel has no such iterator or refuses it.
 pub fn holders(kernel: &mut Kernel) -> Result<Scan, Refusal> {
     read_holders(kernel.open_holder_iterator()?)
 }
@@ -323,7 +343,7 @@ pub fn open_holder_iterator(kernel: &mut Result<Kernel, Refusal>) -> Result<File
 /// The same from the iterator, once [`Kernel::open_holder_iterator`] has opened it.
 ///
 /// # Errors
-/// Where the kernel breaks it off.
+/// If the kernel breaks it off.
 pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
     let started = clock::monotonic();
     let mut holders = Vec::new();
@@ -338,7 +358,7 @@ pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
     Ok(Scan {
         started,
         holders,
-        way: Way::Iterator,
+        mechanism: ScanMechanism::Iterator,
         ..Scan::default()
     })
 }
@@ -351,10 +371,16 @@ pub fn holders_by_proc(rows: &[Row]) -> Scan {
     Scan {
         started,
         holders: found.holders,
-        way: Way::Proc,
+        mechanism: ScanMechanism::Proc,
         hidden: found.hidden,
+        keepers: found.keepers,
         cpu: found.cpu,
     }
+}
+
+/// Finds the paths of the MPTCP sockets in `scan` among `rows`.
+pub fn find_paths(scan: &mut Scan, rows: &[Row]) {
+    scan.find_paths(rows.iter().map(|row| (row.netns, row.endpoints, row.sock.cookie)));
 }
 
 /// Returns how many rows could not be understood. Reads no further than `each` wants.
@@ -386,111 +412,5 @@ fn read_rows<T, E>(
         }
         buffer.copy_within(whole..filled, 0);
         pending = filled - whole;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::SockRef;
-
-    const COOKIE: u64 = 7;
-
-    fn row(state: TcpState, time: u64, read_by: u64) -> Row {
-        Row {
-            time: Nanos(time),
-            read_by: Nanos(read_by),
-            sock: SockRef {
-                cookie: COOKIE,
-                address: 0,
-            },
-            ends: Ends::default(),
-            netns: 1,
-            kind: SockKind::Full,
-            state,
-            uid: 0,
-            is_orphan: false,
-            is_kernel_socket: false,
-            unread: 0,
-            unsent: 0,
-            listener: 0,
-            entry_stamp_ms: 0,
-            expires_in_ns: None,
-            idle: None,
-            inode: 0,
-        }
-    }
-
-    fn event(cookie: u64, time: u64, what: What) -> Event {
-        Event {
-            time: Nanos(time),
-            sock: SockRef { cookie, address: 0 },
-            netns: 1,
-            what,
-            ..Event::default()
-        }
-    }
-
-    fn transition(old: TcpState, new: TcpState) -> What {
-        What::State {
-            old,
-            new,
-            error: 0,
-            fin_received: false,
-            is_orphan: false,
-            bytes: crate::event::Bytes::default(),
-        }
-    }
-
-    fn placed(row: Row, events: &[Event]) -> Nanos {
-        let mut snapshot = Snapshot {
-            rows: vec![row],
-            ..Snapshot::default()
-        };
-        snapshot.place_among(events);
-        assert_eq!(snapshot.rows[0].read_by, snapshot.rows[0].time);
-        snapshot.rows[0].time
-    }
-
-    #[test]
-    fn a_row_stands_where_its_state_shows_that_it_was_read() {
-        use TcpState::{CloseWait, Established, LastAck, SynRecv};
-        let life = [SynRecv, Established, CloseWait, LastAck];
-        // Transitions at 110, 120 and 130, beside another socket's.
-        let mut events = vec![event(8, 125, transition(SynRecv, Established))];
-        for (at, pair) in (110..).step_by(10).zip(life.windows(2)) {
-            events.push(event(COOKIE, at, transition(pair[0], pair[1])));
-        }
-        let times = life.map(|state| placed(row(state, 100, 200), &events));
-        assert_eq!(times, [100, 111, 121, 131].map(Nanos));
-        // What happened before or after the row was read says nothing of it.
-        assert_eq!(placed(row(Established, 115, 200), &events), Nanos(115));
-        assert_eq!(placed(row(LastAck, 100, 129), &events), Nanos(100));
-    }
-
-    #[test]
-    fn a_request_is_placed_by_its_ends_and_a_timewait_sock_by_its_substate() {
-        let request = Row {
-            kind: SockKind::Request,
-            ..row(TcpState::SynRecv, 100, 200)
-        };
-        let start = event(0, 150, What::RequestStart { listener: 0 });
-        assert_eq!(placed(request, &[start]), Nanos(151));
-        let elsewhere = Event { netns: 2, ..start };
-        assert_eq!(placed(request, &[elsewhere]), Nanos(100));
-        let timewait = Row {
-            kind: SockKind::Timewait,
-            ..row(TcpState::TimeWait, 100, 200)
-        };
-        let made = event(COOKIE, 140, What::TimewaitStart(TcpState::FinWait2));
-        let fin = event(
-            COOKIE,
-            160,
-            What::TimewaitSegment {
-                substate: TcpState::TimeWait,
-                is_reset: false,
-            },
-        );
-        assert_eq!(placed(timewait, &[made, fin]), Nanos(161));
     }
 }

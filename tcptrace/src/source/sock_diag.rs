@@ -3,9 +3,9 @@
 //! `tcp` iterator of many kernels does not (docs/safety.md).
 
 use crate::{
-    decode::{Row, SockKind},
-    event::{Ends, Nanos, SockRef, TcpState},
+    event::{Endpoints, Family, Nanos, SockRef, TcpState},
     kernel::clock,
+    socket::{Flow, HeldUp, Row, SockKind, snapshot::MptcpSocket},
 };
 use bytes::BytesMut;
 use netlink_packet_core::{
@@ -36,9 +36,24 @@ const INET_DIAG_SHUTDOWN: u16 = 8;
 const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_ULP_INFO_NAME: u16 = 1;
 
-/// What runs above a TCP socket that the kernel makes for a path of a multipath socket, and above no other
+/// What runs above a TCP socket that the kernel makes for a path of an MPTCP socket, and above no other
 /// (`mptcp_subflow_create_socket`).
 const MPTCP: &[u8] = b"mptcp\0";
+
+/// `INET_DIAG_REQ_PROTOCOL` of `linux/inet_diag.h`, for protocols whose number does not fit the request: MPTCP's.
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+const IPPROTO_MPTCP: u32 = libc::IPPROTO_MPTCP.cast_unsigned();
+
+/// Where `struct mptcp_info` has the number of additional subflows, and how many milliseconds ago the peer last
+/// acknowledged, which Linux 6.10 added.
+const MPTCP_INFO_SUBFLOWS: usize = 0;
+const MPTCP_INFO_LAST_ACK: usize = 92;
+
+/// `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`: the request for one socket.
+const BY_FAMILY: u16 = 20;
+
+/// `INET_DIAG_NOCOOKIE` of `linux/inet_diag.h`, twice.
+const ANY_COOKIE: u64 = u64::MAX;
 
 /// A bit for each state's number; `SYN_RECV` includes request socks.
 const ALL_STATES: u32 = 0xffe;
@@ -47,8 +62,20 @@ const ALL_STATES: u32 = 0xffe;
 const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = 60;
 
-/// `inet_diag_msg.idiag_timer` of a timewait sock (`inet_twsk_diag_fill`).
+/// `sizeof(struct inet_diag_req_v2)`, and `IPPROTO_TCP` in it.
+const REQUEST_V2_BYTES: usize = 56;
+const TCP: u8 = 6;
+
+/// `sizeof(struct nlattr)` and a number of 4 bytes.
+const ATTRIBUTE_BYTES: u16 = 8;
+const MPTCP_REQUEST_BYTES: usize = HEADER_BYTES + REQUEST_V2_BYTES + ATTRIBUTE_BYTES as usize;
+
+/// `inet_diag_msg.idiag_timer` of a timewait sock (`inet_twsk_diag_fill`), and of a full sock that has sent what is not
+/// acknowledged, is idle and has keep-alive, or probes a closed window (`inet_sk_diag_fill`).
 const TIMEWAIT_TIMER: u8 = 3;
+const RETRANSMIT_TIMER: u8 = 1;
+const KEEPALIVE_TIMER: u8 = 2;
+const WINDOW_TIMER: u8 = 4;
 
 /// `TCP_TIMEOUT_INIT`, include/net/tcp.h: after this long a SYN-ACK is sent again, and then after twice as long as
 /// before.
@@ -58,11 +85,37 @@ const FIRST_TIMEOUT: Nanos = Nanos::from_secs(1);
 /// `Break`. Rows carry the namespace `netns`, which netlink does not report.
 ///
 /// # Errors
-/// Where the kernel has no sock_diag for TCP, or the dump breaks off.
+/// If the kernel has no sock_diag for TCP, or the dump breaks off.
 pub fn visit(
     netns: u32,
     only: Option<TcpState>,
     each: &mut impl FnMut(Row) -> ControlFlow<()>,
+) -> io::Result<()> {
+    list(netns, &request(only), &mut |dump, payload| {
+        Ok(each(dump.row(payload)?))
+    })
+}
+
+/// The MPTCP sockets of the calling thread's namespace.
+///
+/// # Errors
+/// If the kernel has no sock_diag for MPTCP, or the dump breaks off.
+pub fn mptcp(netns: u32) -> io::Result<Vec<MptcpSocket>> {
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        list(netns, &mptcp_request(family), &mut |dump, payload| {
+            sockets.push(dump.mptcp(payload)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(sockets)
+}
+
+/// Sends a request for a list, and passes each socket of the answer to `each` until it breaks.
+fn list(
+    netns: u32,
+    request: &[u8],
+    each: &mut impl FnMut(&Dump, &[u8]) -> io::Result<ControlFlow<()>>,
 ) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
@@ -71,7 +124,7 @@ pub fn visit(
     // The kernel fills the first message while it takes the request, and each later one while it hands over the one
     // before (`netlink_recvmsg`).
     let filled_from = clock::monotonic();
-    socket.send(&request(only), 0)?;
+    socket.send(request, 0)?;
     let mut dump = Dump {
         netns,
         tick: clock::tick(),
@@ -94,6 +147,68 @@ pub fn visit(
     }
 }
 
+/// Asks for single sockets of the calling thread's namespace.
+pub struct Finder {
+    socket: Socket,
+    buffer: BytesMut,
+    netns: u32,
+    tick: Nanos,
+}
+
+impl Finder {
+    /// Rows carry the namespace `netns`.
+    ///
+    /// # Errors
+    /// If there is no netlink.
+    pub fn new(netns: u32) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self {
+            socket,
+            buffer: BytesMut::with_capacity(RECEIVE_BYTES),
+            netns,
+            tick: clock::tick(),
+        })
+    }
+
+    /// The connected socket with these ends and, unless it is 0, this cookie. One that is bound to a device is not
+    /// found (`inet_match`).
+    ///
+    /// # Errors
+    /// If the kernel answers with neither a socket nor that it has none.
+    pub fn find(&mut self, endpoints: &Endpoints, cookie: u64) -> io::Result<Option<Row>> {
+        let filled_from = clock::monotonic();
+        self.socket.send(&request_for(endpoints, cookie), 0)?;
+        self.buffer.clear();
+        self.socket.recv(&mut self.buffer, 0)?;
+        let dump = Dump {
+            netns: self.netns,
+            tick: self.tick,
+            filled_from,
+            filled_until: clock::monotonic(),
+        };
+        let message = NetlinkBuffer::new_checked(&self.buffer).map_err(io::Error::other)?;
+        match message.message_type() {
+            BY_FAMILY => dump.row(message.payload()).map(Some),
+            ERROR => {
+                let error = ErrorBuffer::new_checked(&message.payload())
+                    .and_then(|buffer| ErrorMessage::parse(&buffer))
+                    .map_err(io::Error::other)?
+                    .to_io();
+                match error.raw_os_error() {
+                    // None with these ends, or another one has them (`sock_diag_check_cookie`).
+                    Some(libc::ENOENT | libc::ESTALE) => Ok(None),
+                    _ => Err(error),
+                }
+            }
+            other => Err(io::Error::other(format!(
+                "sock_diag answered with a message {other}"
+            ))),
+        }
+    }
+}
+
 /// What messages are read with.
 struct Dump {
     netns: u32,
@@ -109,7 +224,7 @@ impl Dump {
     fn read(
         &self,
         mut rest: &[u8],
-        each: &mut impl FnMut(Row) -> ControlFlow<()>,
+        each: &mut impl FnMut(&Self, &[u8]) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<ControlFlow<()>> {
         while !rest.is_empty() {
             let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
@@ -120,7 +235,7 @@ impl Dump {
                         .and_then(|buffer| ErrorMessage::parse(&buffer));
                     return Err(error.map_or_else(io::Error::other, |error| error.to_io()));
                 }
-                TCPDIAG_GETSOCK if each(self.row(message.payload())?).is_break() => {
+                TCPDIAG_GETSOCK | BY_FAMILY if each(self, message.payload())?.is_break() => {
                     return Ok(ControlFlow::Break(()));
                 }
                 _ => {}
@@ -132,13 +247,33 @@ impl Dump {
         Ok(ControlFlow::Continue(()))
     }
 
+    fn mptcp(&self, payload: &[u8]) -> io::Result<MptcpSocket> {
+        let message = Message::new(payload)?;
+        let (mut more_paths, mut idle) = (0, None);
+        for attribute in NlasIterator::new(&payload[Message::BYTES..]) {
+            let attribute = attribute.map_err(io::Error::other)?;
+            if attribute.kind() == INET_DIAG_INFO {
+                let info = attribute.value();
+                more_paths = info.get(MPTCP_INFO_SUBFLOWS).copied().unwrap_or(0);
+                idle =
+                    word(info, MPTCP_INFO_LAST_ACK).map(|ms| Nanos::from_millis(ms.into()).since(self.tick));
+            }
+        }
+        Ok(MptcpSocket {
+            netns: self.netns,
+            endpoints: message.endpoints(),
+            state: message.state()?,
+            more_paths,
+            idle,
+        })
+    }
+
     fn row(&self, payload: &[u8]) -> io::Result<Row> {
         let message = Message::new(payload)?;
-        let number = payload[1];
-        let state = TcpState::from_kernel(number)
-            .ok_or_else(|| io::Error::other(format!("TCP state {number} is not known")))?;
+        let state = message.state()?;
         let mut is_full = false;
         let mut heard_ms = None;
+        let (mut sent_ms, mut received_ms) = (None, None);
         let mut is_path = false;
         for attribute in NlasIterator::new(&payload[Message::BYTES..]) {
             let attribute = attribute.map_err(io::Error::other)?;
@@ -146,7 +281,10 @@ impl Dump {
                 // Full sockets alone have it.
                 INET_DIAG_SHUTDOWN => is_full = true,
                 INET_DIAG_INFO => {
-                    heard_ms = word(attribute.value(), offset_of!(libc::tcp_info, tcpi_last_ack_recv));
+                    let info = |at| word(attribute.value(), at);
+                    heard_ms = info(offset_of!(libc::tcp_info, tcpi_last_ack_recv));
+                    sent_ms = info(offset_of!(libc::tcp_info, tcpi_last_data_sent));
+                    received_ms = info(offset_of!(libc::tcp_info, tcpi_last_data_recv));
                 }
                 INET_DIAG_ULP_INFO => is_path = is_mptcp(attribute.value())?,
                 _ => {}
@@ -169,6 +307,11 @@ impl Dump {
             }
             SockKind::Full | SockKind::Timewait => None,
         };
+        let held_up = match timer {
+            WINDOW_TIMER => HeldUp::Window,
+            RETRANSMIT_TIMER if resent > 0 => HeldUp::Unanswered,
+            _ => HeldUp::No,
+        };
         let inode = message.u32(68);
         Ok(Row {
             time: self.filled_from,
@@ -177,7 +320,7 @@ impl Dump {
                 cookie: message.cookie(),
                 address: 0,
             },
-            ends: message.ends(),
+            endpoints: message.endpoints(),
             netns: self.netns,
             kind,
             state,
@@ -190,23 +333,84 @@ impl Dump {
             entry_stamp_ms: 0,
             expires_in_ns: (kind != SockKind::Full).then(|| expires.0.cast_signed()),
             idle,
+            flow: Flow {
+                sent_ms,
+                received_ms,
+                held_up,
+                has_keepalive: timer == KEEPALIVE_TIMER,
+            },
             inode,
         })
     }
 }
 
+/// `struct nlmsghdr` of these flags, and zeroes up to `N` bytes.
+fn message<const N: usize>(kind: u16, flags: u16) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes[..4].copy_from_slice(&u32::try_from(N).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+/// The start of `struct inet_diag_req_v2` for all states: `sdiag_family`, `sdiag_protocol`, `idiag_ext`, `idiag_states`.
+fn ask(body: &mut [u8], family: i32, protocol: u8) {
+    body[0] = u8::try_from(family).unwrap_or(0);
+    body[1] = protocol;
+    body[2] = 1 << (INET_DIAG_INFO - 1);
+    body[4..8].copy_from_slice(&ALL_STATES.to_ne_bytes());
+}
+
 /// `struct nlmsghdr` and `struct inet_diag_req`, with family, addresses and ports left at "any".
 fn request(only: Option<TcpState>) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
-    let mut bytes = [0; HEADER_BYTES + REQUEST_BYTES];
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&TCPDIAG_GETSOCK.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    let mut bytes: [u8; HEADER_BYTES + REQUEST_BYTES] = message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP);
     // `idiag_ext` and `idiag_states`.
     bytes[HEADER_BYTES + 3] = 1 << (INET_DIAG_INFO - 1);
     let states: u32 = only.map_or(ALL_STATES, |state| 1 << state as u8);
     bytes[HEADER_BYTES + 52..][..4].copy_from_slice(&states.to_ne_bytes());
     bytes
+}
+
+/// `struct nlmsghdr`, `struct inet_diag_req_v2` for all of a family, and the protocol as an attribute.
+fn mptcp_request(family: i32) -> [u8; MPTCP_REQUEST_BYTES] {
+    let mut bytes: [u8; MPTCP_REQUEST_BYTES] = message(BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP);
+    let body = &mut bytes[HEADER_BYTES..];
+    ask(body, family, 0);
+    let attribute = &mut body[REQUEST_V2_BYTES..];
+    attribute[..2].copy_from_slice(&ATTRIBUTE_BYTES.to_ne_bytes());
+    attribute[2..4].copy_from_slice(&INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
+    attribute[4..].copy_from_slice(&IPPROTO_MPTCP.to_ne_bytes());
+    bytes
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2` for one socket.
+fn request_for(endpoints: &Endpoints, cookie: u64) -> [u8; HEADER_BYTES + REQUEST_V2_BYTES] {
+    let mut bytes: [u8; HEADER_BYTES + REQUEST_V2_BYTES] = message(BY_FAMILY, NLM_F_REQUEST);
+    let body = &mut bytes[HEADER_BYTES..];
+    let family = match endpoints.family() {
+        Family::Ipv4 => libc::AF_INET,
+        Family::Ipv6 => libc::AF_INET6,
+    };
+    ask(body, family, TCP);
+    // `id`.
+    body[8..10].copy_from_slice(&endpoints.local_port.to_be_bytes());
+    body[10..12].copy_from_slice(&endpoints.remote_port.to_be_bytes());
+    put(&mut body[12..28], endpoints.local());
+    put(&mut body[28..44], endpoints.remote());
+    let cookie = if cookie == 0 { ANY_COOKIE } else { cookie };
+    // Its halves, the lower one first, each in the machine's order.
+    let halves = [cookie & u64::from(u32::MAX), cookie >> 32];
+    let [lower, upper] = halves.map(|half| u32::try_from(half).unwrap_or(0));
+    body[48..52].copy_from_slice(&lower.to_ne_bytes());
+    body[52..56].copy_from_slice(&upper.to_ne_bytes());
+    bytes
+}
+
+fn put(field: &mut [u8], address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => field[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => field.copy_from_slice(&address.octets()),
+    }
 }
 
 /// `struct inet_diag_msg` in bytes: what follows are attributes.
@@ -230,6 +434,11 @@ impl<'a> Message<'a> {
         word(self.0, at).unwrap_or(0)
     }
 
+    fn state(&self) -> io::Result<TcpState> {
+        let number = self.0[1];
+        TcpState::from_kernel(number).ok_or_else(|| io::Error::other(format!("unknown TCP state {number}")))
+    }
+
     fn port(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.0[at], self.0[at + 1]])
     }
@@ -245,8 +454,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    fn ends(&self) -> Ends {
-        Ends::new((self.address(8), self.port(4)), (self.address(24), self.port(6)))
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::new((self.address(8), self.port(4)), (self.address(24), self.port(6)))
     }
 
     fn cookie(&self) -> u64 {
@@ -259,7 +468,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(word.try_into().ok()?))
 }
 
-/// Whether a protocol above TCP is the kernel's multipath TCP, by its attributes.
+/// Whether a protocol above TCP is MPTCP, by its attributes.
 fn is_mptcp(attributes: &[u8]) -> io::Result<bool> {
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute.map_err(io::Error::other)?;
@@ -279,68 +488,4 @@ fn request_age(resent: u8, expires: Nanos) -> Nanos {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::namespaces;
-    use std::net::{TcpListener, TcpStream};
-
-    fn sockets(only: Option<TcpState>) -> Vec<Row> {
-        let mut found = Vec::new();
-        visit(namespaces::current().unwrap(), only, &mut |row| {
-            found.push(row);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-        found
-    }
-
-    #[test]
-    fn both_families_are_read_in_one_dump_with_their_cookies() {
-        let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
-        let v6 = TcpListener::bind("[::1]:0").unwrap();
-        let before = clock::monotonic();
-        let found = sockets(None);
-        for listener in [&v4, &v6] {
-            let local = listener.local_addr().unwrap();
-            let row = found
-                .iter()
-                .find(|row| row.ends.local_port == local.port() && row.ends.local() == local.ip())
-                .unwrap();
-            assert_eq!((row.state, row.kind), (TcpState::Listen, SockKind::Full));
-            assert!(row.sock.cookie != 0 && row.inode != 0 && !row.is_orphan);
-            assert!(before <= row.time && row.time <= row.read_by && row.read_by <= clock::monotonic());
-        }
-    }
-
-    #[test]
-    fn only_the_states_asked_for_are_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let port = client.local_addr().unwrap().port();
-        let has = |rows: &[Row], port| rows.iter().any(|row| row.ends.local_port == port);
-        let open = sockets(Some(TcpState::Established));
-        assert!(has(&open, port) && open.iter().all(|row| row.state == TcpState::Established));
-        assert!(
-            open.iter()
-                .find(|row| row.ends.local_port == port)
-                .unwrap()
-                .idle
-                .is_some()
-        );
-        assert!(!has(&sockets(Some(TcpState::TimeWait)), port));
-    }
-
-    #[test]
-    fn a_request_is_as_old_as_the_timeouts_that_have_passed() {
-        let age = request_age;
-        assert_eq!(age(0, Nanos::from_millis(300)), Nanos::from_millis(700));
-        assert_eq!(age(2, Nanos::from_millis(3_000)), Nanos::from_millis(4_000));
-        // A deferred one waits longer than its SYN-ACKs say.
-        assert_eq!(age(0, Nanos::from_secs(8)), Nanos(0));
-    }
-
-    #[test]
-    fn an_answer_that_is_cut_short_is_an_error() {
-        assert!(Message::new(&[0; 40]).is_err());
-    }
-}
+mod tests;

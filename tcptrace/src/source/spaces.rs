@@ -1,7 +1,7 @@
-//! What each network namespace says of itself in `/proc`: its settings and the kernel's counters.
+//! The settings and counters of each network namespace, from `/proc`.
 
 use super::namespaces::{self, Names};
-use crate::{event::Nanos, findings::scene::Space};
+use crate::{event::Nanos, findings::scene::Netns, socket::scan::Keeper};
 use hashbrown::HashMap;
 use nix::sched::{CloneFlags, setns};
 use std::{fs, thread};
@@ -22,8 +22,14 @@ pub struct Watched {
 impl Watched {
     /// The namespaces as [`read`] has them, with the counters of when each was first read.
     #[must_use]
-    pub fn read(&mut self, wanted: Option<&[u32]>, sysctls: &[&str], now: Nanos) -> Vec<Space> {
-        let mut spaces = read(wanted, sysctls, now);
+    pub fn read(
+        &mut self,
+        wanted: Option<&[u32]>,
+        keepers: &[Keeper],
+        sysctls: &[&str],
+        now: Nanos,
+    ) -> Vec<Netns> {
+        let mut spaces = read(wanted, keepers, sysctls, now);
         for space in &mut spaces {
             let before = self.before.entry(space.netns);
             let before = before.or_insert_with(|| space.counters.clone());
@@ -33,19 +39,25 @@ impl Watched {
     }
 }
 
-/// Reads the namespaces of this list, or all that can be entered, in order of their inode numbers: the settings
+/// Reads the namespaces of this list, or all that can be entered, in order of their inode numbers; `keepers` lead to
+/// some that nothing else leads to. The settings
 /// `sysctls`, named below `net` as in `ipv4.tcp_fin_timeout`, and all counters. What a namespace does not have is left
 /// out.
 #[must_use]
-pub fn read(wanted: Option<&[u32]>, sysctls: &[&str], now: Nanos) -> Vec<Space> {
+pub fn read(wanted: Option<&[u32]>, keepers: &[Keeper], sysctls: &[&str], now: Nanos) -> Vec<Netns> {
+    let current = namespaces::current().unwrap_or(0);
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let enter_and_read = || {
         let mut names = Names::default();
-        let mut spaces: Vec<Space> = namespaces::all()
+        let mut spaces: Vec<Netns> = namespaces::all(keepers)
+            .spaces
             .iter()
             .filter(|space| wanted.is_none_or(|list| list.contains(&space.inode)))
-            .filter(|space| setns(&space.file, CloneFlags::CLONE_NEWNET).is_ok())
-            .map(|space| Space {
+            .filter(|space| {
+                // Entering even the own one would take a privilege.
+                space.inode == current || setns(&space.file, CloneFlags::CLONE_NEWNET).is_ok()
+            })
+            .map(|space| Netns {
                 netns: space.inode,
                 name: names.of(space.inode, now).map(str::to_owned),
                 sysctls: settings(sysctls),
@@ -142,8 +154,8 @@ mod tests {
     fn counters_are_kept_from_when_a_namespace_was_first_read() {
         let own = namespaces::current().unwrap();
         let mut watched = Watched::default();
-        let first = watched.read(Some(&[own]), &[], Nanos(0));
-        let second = watched.read(Some(&[own]), &[], Nanos(1));
+        let first = watched.read(Some(&[own]), &[], &[], Nanos(0));
+        let second = watched.read(Some(&[own]), &[], &[], Nanos(1));
         assert_eq!(first.len(), second.len());
         for (first, second) in first.iter().zip(&second) {
             assert_eq!(first.counters_before, first.counters);
@@ -154,8 +166,13 @@ mod tests {
     #[test]
     fn this_namespace_has_its_settings() {
         let own = namespaces::current().unwrap();
-        // Entering even one's own namespace needs a privilege.
-        let spaces = read(Some(&[own]), &["ipv4.ip_local_port_range", "ipv4.none"], Nanos(0));
+        let spaces = read(
+            Some(&[own]),
+            &[],
+            &["ipv4.ip_local_port_range", "ipv4.none"],
+            Nanos(0),
+        );
+        assert_eq!(spaces.len(), 1);
         for space in spaces {
             assert_eq!(space.netns, own);
             assert_eq!(space.sysctls.len(), 1);

@@ -1,4 +1,4 @@
-//! What the files of sysctl.conf(5) and sysctl.d(5) set.
+//! Settings in the files of sysctl.conf(5) and sysctl.d(5).
 
 use crate::{
     findings::scene::Configured,
@@ -15,7 +15,7 @@ use std::{
 const FILE: &str = "/etc/sysctl.conf";
 const FOLDER: &str = "/etc/sysctl.d";
 
-/// So much of a file is read.
+/// Number of bytes that are read from a file.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The files, in order of their names.

@@ -21,7 +21,7 @@ const OF_THE_HOST: &str = "/etc/localtime";
 /// Where zones are found by name, unless `TZDIR` says otherwise.
 const ZONES: &str = "/usr/share/zoneinfo";
 
-/// The zone, and what is wrong with the one that was asked for: it is UTC then.
+/// The zone, and what is wrong with the requested one: it is then UTC.
 #[must_use]
 pub fn system() -> (TimeZone, Option<String>) {
     found(env::var_os("TZ"), env::var_os("TZDIR"))
@@ -62,7 +62,7 @@ fn found(variable: Option<OsString>, folder: Option<OsString>) -> (TimeZone, Opt
 fn explained(what: &str, error: &io::Error) -> String {
     let what = printable(what.as_bytes());
     format!(
-        "{what}: {error}\n  it means: times are in UTC\n  what to do: set TZ to a zone of {ZONES}, or to nothing"
+        "{what}: {error}\n  what it means: times are in UTC\n  what to do: set TZ to a zone of {ZONES}, or unset it"
     )
 }
 
@@ -71,7 +71,7 @@ fn read(path: &Path) -> io::Result<TimeZone> {
         if metadata.is_file() && metadata.len() <= MOST_BYTES {
             Ok(())
         } else {
-            Err(io::Error::other("it is no file of a time zone"))
+            Err(io::Error::other("it is not a time zone file"))
         }
     };
     // Opening a device may do something.

@@ -1,10 +1,10 @@
-//! Distinct stacks, how often each made a socket, and which socket each one made. Bounded, and what does not fit is
+//! Distinct stacks, the number of sockets each opened, and the stack of each socket. Bounded; what does not fit is
 //! counted. Pure.
 
-use super::taken::{Call, Frames};
-use crate::event::ProcessKey;
+use crate::{event::ProcessKey, stacks::frames::Frames};
 use hashbrown::HashMap;
 use std::rc::Rc;
+use tcptrace_common::Call;
 
 /// Distinct stacks that are kept.
 const STACKS: usize = 16_384;
@@ -12,11 +12,11 @@ const STACKS: usize = 16_384;
 /// One distinct stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// Whose.
+    /// The process that made the call.
     pub process: ProcessKey,
-    /// Which call.
+    /// The system call.
     pub call: Call,
-    /// Its frames.
+    /// Addresses, innermost first.
     pub frames: Frames,
 }
 
@@ -29,7 +29,7 @@ pub struct Dropped {
     pub sockets: u64,
 }
 
-/// All of them.
+/// Distinct stacks, and which of them opened and last read each socket; bounded.
 #[derive(Debug)]
 pub struct Book {
     stacks: Vec<(Rc<Stack>, u64)>,
@@ -42,7 +42,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// An empty one, which keeps so many sockets.
+    /// An empty table for at most this number of sockets.
     #[must_use]
     pub fn new(most_sockets: usize) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::taken::End;
+    use crate::stacks::frames::End;
 
     fn stack(call: Call, addresses: &[u64]) -> Stack {
         Stack {

@@ -1,4 +1,4 @@
-//! What a process has mapped: where code lies, and the unwind tables of the files that it comes from.
+//! A process's mapped code, and the unwind tables of the mapped files.
 
 use crate::privileges::scout;
 use framehop::{ExplicitModuleSectionInfo, Module};
@@ -17,13 +17,13 @@ use std::{
 /// Larger tables than any linker makes of real code are not read.
 const MOST_OF_ONE: u64 = 64 << 20;
 
-/// Tables of so many bytes are kept.
+/// Maximum size of the tables that are kept, bytes.
 const MOST_OF_ALL: usize = 256 << 20;
 
 /// Executable memory of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Addresses.
+    /// Addresses of the mapping in the process.
     pub range: Range<u64>,
     /// Where in the file it begins.
     pub offset: u64,
@@ -82,7 +82,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Whether so much is kept that all of it should be dropped.
+    /// Whether the tables exceed their limit and should be dropped.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.bytes > MOST_OF_ALL

@@ -1,16 +1,17 @@
-//! Names for the addresses of a stack: of ELF symbols, DWARF and perf maps, while the process lives; and why there is
-//! none where there is none.
+//! Names for the addresses of a stack, from ELF symbols, DWARF and perf maps, while the process exists; else why there
+//! are none.
 
 use super::{
     book::Stack,
     modules::{self, Mapping},
     perf_map::PerfMap,
-    taken::End,
 };
 use crate::{
+    event::StartTicks,
     printable::{made_printable, printable},
     privileges::{capabilities::opens_mapped_files, scout},
-    source::process::StartTicks,
+    source::process,
+    stacks::frames::End,
 };
 use blazesym::{
     Pid,
@@ -19,7 +20,7 @@ use blazesym::{
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// One frame.
+/// A frame with its names, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Frame {
     /// The function, demangled; `None` where it has no name.
@@ -28,9 +29,9 @@ pub struct Frame {
     pub module: Option<String>,
     /// Offset in that file, where the function has no name.
     pub offset: Option<u64>,
-    /// Source file.
+    /// Path of the source file.
     pub file: Option<String>,
-    /// Line in it.
+    /// Line in the source file, from 1.
     pub line: Option<u32>,
     /// Whether the compiler put it into the frame that follows.
     pub inlined: bool,
@@ -38,7 +39,7 @@ pub struct Frame {
 
 /// A stack with names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedStack {
     /// Innermost first.
     pub frames: Vec<Frame>,
     /// What is missing, and why: a sentence each.
@@ -46,23 +47,23 @@ pub struct Named {
 }
 
 thread_local! {
-    /// Keeps what it has read of files. It cannot leave the thread that looks into processes.
+    /// Caches what it has read from files. It must stay on the scout thread, which inspects processes.
     static SYMBOLIZER: Symbolizer = Symbolizer::new();
 }
 
 /// The stack's names.
 #[must_use]
-pub fn of(stack: &Stack) -> Named {
+pub fn of(stack: &Stack) -> NamedStack {
     let addresses = &stack.frames.addresses;
     let pid = stack.process.pid;
-    let mut named = Named::default();
+    let mut named = NamedStack::default();
     named
         .shortfalls
         .extend(stack.frames.end.shortfall().map(str::to_owned));
     if addresses.is_empty() {
         return named;
     }
-    let lives = StartTicks::of_pid(pid) == Some(StartTicks::of(stack.process));
+    let lives = process::start_of(pid) == Some(StartTicks::of(stack.process));
     let mappings = if lives {
         modules::executable(pid)
     } else {
@@ -71,14 +72,14 @@ pub fn of(stack: &Stack) -> Named {
     if mappings.is_empty() {
         named
             .shortfalls
-            .push("names are missing: the process has ended".to_owned());
+            .push("names are missing: the process has exited".to_owned());
         return named;
     }
     look_up(&mut named, pid, addresses, &mappings);
     named
 }
 
-fn look_up(named: &mut Named, pid: u32, addresses: &[u64], mappings: &[Mapping]) {
+fn look_up(named: &mut NamedStack, pid: u32, addresses: &[u64], mappings: &[Mapping]) {
     let (wanted, mapped) = (addresses.to_vec(), mappings.to_vec());
     match scout::ask(move || SYMBOLIZER.with(|symbolizer| frames(symbolizer, pid, &wanted, &mapped))) {
         Ok(frames) => named.frames.extend(frames),
@@ -176,15 +177,15 @@ fn nameless(frames: &[Frame], pid: u32) -> Vec<String> {
         |frame: &Frame| frame.function.is_none() && frame.module.is_none() && !frame.inlined;
     if frames.iter().any(is_made_at_run_time) {
         list.push(format!(
-            "names are missing: code that was made at run time is not in /tmp/perf-{pid}.map (JVM: jcmd {pid} Compiler.perfmap; Node: --perf-basic-prof)"
+            "names are missing: code generated at run time is not in /tmp/perf-{pid}.map (JVM: jcmd {pid} Compiler.perfmap; Node: --perf-basic-prof)"
         ));
     }
     list
 }
 
-/// A stack in one line, outermost first; at most so many frames, the innermost.
+/// A stack in one line, outermost first, limited to the innermost frames.
 #[must_use]
-pub fn line(named: &Named, end: End, limit: usize) -> String {
+pub fn line(named: &NamedStack, end: End, limit: usize) -> String {
     let mut words: Vec<(String, usize)> = Vec::new();
     for word in named.frames.iter().take(limit).rev().map(word) {
         match words.last_mut() {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_line_reads_from_the_caller_to_the_call() {
-        let named = Named {
+        let named = NamedStack {
             frames: vec![
                 frame("connect"),
                 Frame {
@@ -258,7 +259,7 @@ mod tests {
             "(run-time code) → shop+0x1f0 → fetch (client.c:21) → connect"
         );
         assert_eq!(line(&named, End::Root, 2), "… → fetch (client.c:21) → connect");
-        assert_eq!(line(&Named::default(), End::Ended, 2), "(no frames)");
+        assert_eq!(line(&NamedStack::default(), End::Ended, 2), "(no frames)");
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
             Frame::default(),
         ];
         frames.push(frame("main"));
-        let named = Named {
+        let named = NamedStack {
             frames,
             shortfalls: Vec::new(),
         };
@@ -283,7 +284,7 @@ mod tests {
     #[test]
     fn a_program_cannot_write_to_the_terminal_by_its_symbols() {
         let named = at("a\x1b]0;b\x07", None, Some("/bin/x".to_owned()), false);
-        let named = Named {
+        let named = NamedStack {
             frames: vec![named],
             shortfalls: Vec::new(),
         };
@@ -312,7 +313,7 @@ mod tests {
     fn this_program_s_functions_have_their_names() {
         let pid = std::process::id();
         let own = this_program_s_functions_have_their_names as fn() as usize as u64;
-        let mut named = Named::default();
+        let mut named = NamedStack::default();
         look_up(&mut named, pid, &[own + 1], &modules::executable(pid));
         let name = named.frames.last().and_then(|frame| frame.function.as_deref());
         assert!(

@@ -1,9 +1,9 @@
-//! The names that a run-time compiler writes down for its code: `/tmp/perf-PID.map`, a line for each piece, start and
-//! size in hexadecimal and a name (`tools/perf/Documentation/jit-interface.txt` in the kernel).
+//! Names of code generated at run time: `/tmp/perf-PID.map`, one line per symbol, with start and size in hexadecimal
+//! and a name (`tools/perf/Documentation/jit-interface.txt` in the kernel).
 
 use super::modules::open_of_process;
-use crate::{printable::printable, privileges::scout};
-use std::{fs, io::Read as _};
+use crate::{lossy, printable::printable, privileges::scout};
+use std::io::Read as _;
 
 /// A process may write what it likes there.
 const MOST_BYTES: u64 = 256 << 20;
@@ -25,7 +25,7 @@ impl PerfMap {
     #[must_use]
     pub fn of(pid: u32) -> Self {
         let open = move || {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let status = lossy::read(format!("/proc/{pid}/status")).unwrap_or_default();
             let path = format!("/proc/{pid}/root/tmp/perf-{}.map", own_id(&status).unwrap_or(pid));
             open_of_process(&path)
         };

@@ -1,4 +1,4 @@
-//! Which stacks made, or last read, the sockets of one process that leak. Pure.
+//! Which stacks opened, or last read, a process's leaked sockets. Pure.
 
 use super::book::Book;
 use hashbrown::HashMap;
@@ -7,11 +7,11 @@ use std::cmp::Reverse;
 /// One stack's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Its place in the book.
+    /// Its index among the distinct stacks.
     pub stack: usize,
     /// Forgotten sockets.
     pub leaked: usize,
-    /// Sockets in CLOSE_WAIT that are not old enough to be called forgotten.
+    /// Sockets in CLOSE_WAIT younger than the threshold.
     pub younger: usize,
 }
 
@@ -25,7 +25,7 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// Counts the cookies of forgotten sockets and of younger ones by the stack that `find` says.
+    /// Counts the cookies of leaked sockets and of younger ones by the stack that `find` returns.
     pub fn of(
         leaked: impl IntoIterator<Item = u64>,
         younger: impl IntoIterator<Item = u64>,

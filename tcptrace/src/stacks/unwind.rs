@@ -1,11 +1,12 @@
-//! From what was copied of a stack to its frames: by the unwind tables of the files, where there are none by frame
-//! pointers, and beyond what was copied by the kernel's own walk along them.
+//! Unwinds the copied part of a stack: by the unwind tables of the mapped files, else by frame pointers, and beyond the
+//! copy by the kernel's own walk of frame pointers.
 
-use super::{
-    modules::{self, Files},
-    taken::{End, Frames, Taken},
+use super::modules::{self, Files};
+use crate::{
+    decode::Taken,
+    event::{Nanos, ProcessKey},
+    stacks::frames::{End, Frames},
 };
-use crate::event::{Nanos, ProcessKey};
 use framehop::{
     Error, FrameAddress, MayAllocateDuringUnwind, Unwinder as _,
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
@@ -156,7 +157,8 @@ fn beyond<'a>(last: Option<u64>, chain: &'a [u64], executable: &[Range<u64>]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::taken::{Call, Registers};
+    use crate::decode::Registers;
+    use tcptrace_common::Call;
 
     const CODE: Range<u64> = 0x1000..0x2000;
 

@@ -2,18 +2,16 @@
 //! by key are those of everybody.
 
 use super::{
-    cells::Cells,
-    collector::Collector,
+    bins::Bins,
     key::By,
     measure::{Kind, Measure},
     report::{Report, Who},
 };
 use crate::{
-    decode::{Row, SockKind},
-    engine::Engine,
-    event::{Bytes, Ends, Event, How, Nanos, ProcessKey, SockRef, Task, TcpState, What},
+    engine::{Engine, Input, collector::Collector},
+    event::{Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState},
     filter::Filter,
-    source::snapshot::Snapshot,
+    socket::{Row, SockKind, snapshot::Snapshot},
 };
 use TcpState::{
     Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent, TimeWait,
@@ -24,12 +22,12 @@ use proptest::prelude::*;
 const NETNS: u32 = 7;
 const GAP: Nanos = Nanos(3_000_000);
 
-fn ends(number: u16, is_client: bool) -> Ends {
+fn endpoints(number: u16, is_client: bool) -> Endpoints {
     let (here, there) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
     if is_client {
-        Ends::new((here, 40_000 + number), (there, 443))
+        Endpoints::new((here, 40_000 + number), (there, 443))
     } else {
-        Ends::new((here, 80), (there, 40_000 + number))
+        Endpoints::new((here, 80), (there, 40_000 + number))
     }
 }
 
@@ -40,8 +38,8 @@ fn sock(number: u16) -> SockRef {
     }
 }
 
-fn state(old: TcpState, new: TcpState) -> What {
-    What::State {
+fn state(old: TcpState, new: TcpState) -> EventData {
+    EventData::State {
         old,
         new,
         error: 0,
@@ -52,25 +50,25 @@ fn state(old: TcpState, new: TcpState) -> What {
 }
 
 /// What the kernel tells of a client that closes first, and of a server that closes second, step by step.
-fn step(is_client: bool, number: u8) -> Option<Vec<What>> {
+fn step(is_client: bool, number: u8) -> Option<Vec<EventData>> {
     Some(match (is_client, number) {
         (true, 0) => vec![state(Close, SynSent)],
         (true, 1) => vec![state(SynSent, Established)],
         (true, 2) => vec![state(Established, FinWait1)],
         (true, 3) => vec![
             state(FinWait1, FinWait2),
-            What::TimewaitStart(FinWait2),
+            EventData::TimewaitStart(FinWait2),
             state(FinWait2, Close),
         ],
-        (true, 4) => vec![What::TimewaitSegment {
+        (true, 4) => vec![EventData::TimewaitSegment {
             substate: TimeWait,
             is_reset: false,
         }],
-        (true, 5) => vec![What::TimewaitEnd {
+        (true, 5) => vec![EventData::TimewaitEnd {
             substate: TimeWait,
-            how: How::Expired,
+            cause: EndCause::Expired,
         }],
-        (false, 0) => vec![What::RequestStart { listener: 1 }],
+        (false, 0) => vec![EventData::RequestStart { listener: 1 }],
         (false, 1) => vec![state(Listen, SynRecv), state(SynRecv, Established)],
         (false, 2) => vec![state(Established, CloseWait)],
         (false, 3) => vec![state(CloseWait, LastAck)],
@@ -79,9 +77,9 @@ fn step(is_client: bool, number: u8) -> Option<Vec<What>> {
     })
 }
 
-fn event(number: u16, is_client: bool, what: What, time: Nanos) -> Event {
-    let is_request = matches!(what, What::RequestStart { .. });
-    let is_nameless = matches!(what, What::State { old: Listen, .. }) || is_request;
+fn event(number: u16, is_client: bool, what: EventData, time: Nanos) -> Event {
+    let is_request = matches!(what, EventData::RequestStart { .. });
+    let is_nameless = matches!(what, EventData::State { old: Listen, .. }) || is_request;
     let mut sock = sock(number);
     if is_nameless {
         sock.cookie = 0;
@@ -91,7 +89,7 @@ fn event(number: u16, is_client: bool, what: What, time: Nanos) -> Event {
     }
     let is_by_owner = matches!(
         what,
-        What::State {
+        EventData::State {
             new: SynSent | FinWait1 | LastAck,
             ..
         }
@@ -99,10 +97,10 @@ fn event(number: u16, is_client: bool, what: What, time: Nanos) -> Event {
     Event {
         time,
         sock,
-        ends: ends(number, is_client),
+        endpoints: endpoints(number, is_client),
         netns: NETNS,
         protocol: 6,
-        what,
+        data: what,
         task: is_by_owner.then(|| Task {
             process: ProcessKey {
                 pid: 1_000 + u32::from(number) % 5,
@@ -120,25 +118,14 @@ fn event(number: u16, is_client: bool, what: What, time: Nanos) -> Event {
 /// A socket that was there before.
 fn row(number: u16, state: TcpState, time: Nanos) -> Row {
     let is_client = number.is_multiple_of(2);
-    Row {
+    Row::bare(
         time,
-        read_by: time,
-        sock: sock(number),
-        ends: ends(number, is_client),
-        netns: NETNS,
-        kind: SockKind::Full,
+        sock(number),
+        endpoints(number, is_client),
+        NETNS,
+        SockKind::Full,
         state,
-        uid: 0,
-        is_orphan: false,
-        is_kernel_socket: false,
-        unread: 0,
-        unsent: 0,
-        listener: 0,
-        entry_stamp_ms: 0,
-        expires_in_ns: None,
-        idle: None,
-        inode: 0,
-    }
+    )
 }
 
 /// How many connections there were, how often each state was entered, and what was reported of it.
@@ -154,7 +141,8 @@ fn play(visits: &[u16], before: u16, by: By) -> (u64, [u64; TcpState::COUNT], Re
     };
     let mut entered = [0; TcpState::COUNT];
     entered[Established.index()] += u64::from(before);
-    engine.merge(&snapshot, &[], &mut |_| {});
+    engine.apply(Input::Snapshot(&snapshot, &[]));
+    engine.finish_batch();
     let mut collector = Collector::new(&Filter::default(), by, time);
     let mut steps = [0_u8; 64];
     steps[..usize::from(before)].fill(2);
@@ -167,18 +155,16 @@ fn play(visits: &[u16], before: u16, by: By) -> (u64, [u64; TcpState::COUNT], Re
             seen.insert(*visit);
             time = time.plus(Nanos(1_000));
             let event = event(*visit, is_client, what, time);
-            engine.ingest(&event, &mut |change| {
-                collector.take(change);
-                entered[change.new.index()] += 1;
-            });
+            engine.apply(Input::Events(&[event]));
         }
         *at += 1;
         time = time.plus(GAP);
-        engine.settle(time, &mut |change| {
-            collector.take(change);
+        engine.apply(Input::Settle(time));
+        for change in engine.batch() {
             entered[change.new.index()] += 1;
-        });
-        collector.sort(&engine);
+        }
+        collector.count(&engine);
+        engine.finish_batch();
     }
     let mut report = collector.report(&engine, time);
     report.sort();
@@ -186,7 +172,7 @@ fn play(visits: &[u16], before: u16, by: By) -> (u64, [u64; TcpState::COUNT], Re
 }
 
 /// Finished, still open, and lower bounds of both.
-fn all_of(cells: &Cells, measure: Measure) -> u64 {
+fn all_of(cells: &Bins, measure: Measure) -> u64 {
     [Kind::Finished, Kind::Open, Kind::LowerBound, Kind::OpenLowerBound]
         .map(|kind| cells.count(measure, kind))
         .iter()
@@ -210,11 +196,11 @@ proptest! {
             }
         }
         prop_assert!(everybody.count(Measure::Lifetime, Kind::OpenLowerBound) <= u64::from(before));
-        let mut sum = Cells::default();
+        let mut sum = Bins::default();
         for group in report.groups.iter().filter(|group| group.who != Who::All) {
             sum.merge(&group.cells);
         }
-        let expected = if by == By::State { Cells::default() } else { everybody };
+        let expected = if by == By::State { Bins::default() } else { everybody };
         prop_assert_eq!(sum, expected);
     }
 }

@@ -41,7 +41,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// The bucket of this number, in which there were so many.
+    /// The bucket with this index, and its count.
     pub(super) const fn new(number: u64, count: u64) -> Self {
         Self {
             lowest: Nanos(lowest_of(number)),

@@ -1,23 +1,30 @@
-//! Changes of state by pair and by process, and the durations of all of them together. Knows no filter and no key.
+//! State transitions by pair and by process, and all durations together. Knows no filter and no key.
 
 use super::{measure::Kind, totals::Totals};
 use crate::{
-    connection::table::Change,
+    connection::change::Change,
     event::{Nanos, TcpState},
     owner::processes::ProcessId,
     stats::measure::Measure,
 };
 use hdrhistogram::Histogram;
 
+/// Counts by old and new state.
+pub type Matrix = [[u64; TcpState::COUNT]; TcpState::COUNT];
+
 /// Counts since the start and since the last frame.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Changes by old and new state.
-    pub matrix: [[u64; TcpState::COUNT]; TcpState::COUNT],
-    /// Changes since [`Stats::begin_frame`].
-    pub in_frame: u64,
+    pub matrix: Matrix,
+    /// The same since [`Stats::begin_frame`].
+    pub in_frame: Matrix,
     /// The same by owner: that of nobody known first, then by the number of [`ProcessId`].
     in_frame_by_process: Vec<Flow>,
+    /// When this frame began.
+    pub frame_began: Nanos,
+    /// What is older belongs to no frame.
+    frames_from: Nanos,
     /// How long states and connections lasted.
     pub totals: Totals,
     /// The time of the first event or snapshot: what is older was not seen to begin.
@@ -63,28 +70,43 @@ impl Stats {
     pub fn of_span(begin: Nanos) -> Self {
         Self {
             watched_from: Some(begin),
+            frame_began: begin,
             ..Self::default()
         }
     }
 
-    /// Counts one change.
+    /// Counts one change, for the owner of its socket.
     #[inline(always)]
     pub fn count(&mut self, change: &Change) {
+        self.count_for(change, change.owner.map(|owner| owner.process));
+    }
+
+    /// Counts one change for this process.
+    #[inline(always)]
+    pub fn count_for(&mut self, change: &Change, process: Option<ProcessId>) {
         self.matrix[change.old.index()][change.new.index()] += 1;
-        self.in_frame += 1;
-        let place = place(change.owner.map(|owner| owner.process));
-        if self.in_frame_by_process.len() <= place {
-            self.in_frame_by_process.resize(place + 1, Flow::default());
+        if change.time >= self.frames_from {
+            self.in_frame[change.old.index()][change.new.index()] += 1;
+            let index = index_of(process);
+            if self.in_frame_by_process.len() <= index {
+                self.in_frame_by_process.resize(index + 1, Flow::default());
+            }
+            self.in_frame_by_process[index].count(change.old, change.new);
         }
-        self.in_frame_by_process[place].count(change.old, change.new);
         self.totals.count(change, self.watched_from.unwrap_or_default());
     }
 
-    /// What happened since [`Stats::begin_frame`] to sockets that this process owns.
+    /// All changes.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.matrix.iter().flatten().sum()
+    }
+
+    /// What happened in this frame to sockets that this process owns.
     #[must_use]
     pub fn in_frame_of(&self, process: Option<ProcessId>) -> Flow {
         self.in_frame_by_process
-            .get(place(process))
+            .get(index_of(process))
             .copied()
             .unwrap_or_default()
     }
@@ -98,13 +120,20 @@ impl Stats {
     }
 
     /// Starts the counts of the next frame.
-    pub fn begin_frame(&mut self) {
-        self.in_frame = 0;
+    pub fn begin_frame(&mut self, now: Nanos) {
+        self.in_frame = Matrix::default();
         self.in_frame_by_process.clear();
+        self.frame_began = now;
+    }
+
+    /// Starts the first frame. What happened before, and is only read later, is counted and belongs to no frame.
+    pub fn begin_frames(&mut self, now: Nanos) {
+        self.frames_from = now;
+        self.begin_frame(now);
     }
 }
 
-const fn place(process: Option<ProcessId>) -> usize {
+const fn index_of(process: Option<ProcessId>) -> usize {
     match process {
         None => 0,
         Some(ProcessId(number)) => number as usize + 1,

@@ -1,8 +1,8 @@
-//! What durations are told apart by, and the words for it that tags of a `.hlog` can hold. Knows no durations.
+//! What durations are grouped by, and its representation in the tags of a `.hlog`. Knows no durations.
 
 use crate::{
     connection::lifetime::Role,
-    event::{Ends, ProcessKey},
+    event::{Endpoints, ProcessKey, known_netns},
     owner::processes::{Process, comm_text},
 };
 use std::{
@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// What to tell apart.
+/// What durations are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -47,7 +47,7 @@ impl fmt::Display for By {
     }
 }
 
-/// One of those told apart.
+/// One group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A process; `None` where the owner is not known.
@@ -57,21 +57,21 @@ pub enum Key {
         /// Network namespace.
         netns: u32,
         /// Both addresses and the remote port; the local one is 0.
-        ends: Ends,
+        endpoints: Endpoints,
     },
     /// A server's port.
     Server {
         /// Network namespace.
         netns: u32,
-        /// The port.
+        /// The local port.
         port: u16,
     },
-    /// Two ends.
+    /// A pair of endpoints, the four-tuple.
     Tuple {
         /// Network namespace.
         netns: u32,
-        /// Both.
-        ends: Ends,
+        /// The local and remote endpoint.
+        endpoints: Endpoints,
     },
     /// A cgroup v2 id; `None` where the owner, or its cgroup, is not known.
     Cgroup(Option<u64>),
@@ -80,8 +80,8 @@ pub enum Key {
 /// What a key is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Both ends.
-    pub ends: &'a Ends,
+    /// The local and remote endpoint.
+    pub endpoints: &'a Endpoints,
     /// Network namespace.
     pub netns: u32,
     /// Who opened the connection.
@@ -91,7 +91,7 @@ pub struct Facts<'a> {
 }
 
 impl Key {
-    /// The key of these facts; `None` where only states are told apart.
+    /// The key of these facts; `None` if durations are grouped by state only.
     #[must_use]
     pub fn of(by: By, facts: &Facts<'_>) -> Option<Self> {
         let netns = facts.netns;
@@ -101,17 +101,17 @@ impl Key {
             By::Endpoint => match facts.role {
                 Role::Server => Self::Server {
                     netns,
-                    port: facts.ends.local_port,
+                    port: facts.endpoints.local_port,
                 },
                 Role::Client => {
-                    let mut ends = *facts.ends;
-                    ends.local_port = 0;
-                    Self::Client { netns, ends }
+                    let mut endpoints = *facts.endpoints;
+                    endpoints.local_port = 0;
+                    Self::Client { netns, endpoints }
                 }
             },
             By::Tuple => Self::Tuple {
                 netns,
-                ends: *facts.ends,
+                endpoints: *facts.endpoints,
             },
             By::Cgroup => {
                 let id = facts.owner.map_or(0, |owner| owner.cgroup);
@@ -120,7 +120,7 @@ impl Key {
         })
     }
 
-    /// What told it apart.
+    /// What it is grouped by.
     #[must_use]
     pub const fn by(&self) -> By {
         match self {
@@ -131,12 +131,12 @@ impl Key {
         }
     }
 
-    /// The network namespace, where it is part of the key.
+    /// The network namespace, where it is part of the key and known.
     #[must_use]
     pub const fn netns(&self) -> Option<u32> {
         match self {
             Self::Client { netns, .. } | Self::Server { netns, .. } | Self::Tuple { netns, .. } => {
-                Some(*netns)
+                known_netns(*netns)
             }
             Self::Process(_) | Self::Cgroup(_) => None,
         }
@@ -145,7 +145,7 @@ impl Key {
 
 /// A key and, for a process, its latest name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Named {
+pub struct NamedKey {
     /// The key.
     pub key: Key,
     /// `comm`, zero-padded; zeros for what is no process.
@@ -153,19 +153,19 @@ pub struct Named {
 }
 
 /// For people: `4242/leaky-server`, `10.0.0.1 → 10.0.0.2:443`, `port 80`.
-impl fmt::Display for Named {
+impl fmt::Display for NamedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key {
             Key::Process(Some(key)) => write!(f, "{}/{}", key.pid, comm_text(&self.comm)),
             Key::Process(None) | Key::Cgroup(None) => f.write_str("(unknown)"),
-            Key::Client { ends, .. } => {
-                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
-                write!(f, "{} → {remote}", ends.local())
+            Key::Client { endpoints, .. } => {
+                let remote = SocketAddr::new(endpoints.remote(), endpoints.remote_port);
+                write!(f, "{} → {remote}", endpoints.local())
             }
             Key::Server { port, .. } => write!(f, "port {port}"),
-            Key::Tuple { ends, .. } => {
-                let local = SocketAddr::new(ends.local(), ends.local_port);
-                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+            Key::Tuple { endpoints, .. } => {
+                let local = SocketAddr::new(endpoints.local(), endpoints.local_port);
+                let remote = SocketAddr::new(endpoints.remote(), endpoints.remote_port);
                 write!(f, "{local} → {remote}")
             }
             Key::Cgroup(Some(id)) => write!(f, "cgroup {id}"),
@@ -173,7 +173,7 @@ impl fmt::Display for Named {
     }
 }
 
-impl Named {
+impl NamedKey {
     /// One word without blanks and commas, which a tag may not hold; [`Self::from_word`] reads it.
     #[must_use]
     pub fn word(&self) -> String {
@@ -184,14 +184,14 @@ impl Named {
                 word
             }
             Key::Process(None) => "process:-".to_owned(),
-            Key::Client { netns, ends } => {
-                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
-                format!("client:{netns}:{}>{remote}", ends.local())
+            Key::Client { netns, endpoints } => {
+                let remote = SocketAddr::new(endpoints.remote(), endpoints.remote_port);
+                format!("client:{netns}:{}>{remote}", endpoints.local())
             }
             Key::Server { netns, port } => format!("server:{netns}:{port}"),
-            Key::Tuple { netns, ends } => {
-                let local = SocketAddr::new(ends.local(), ends.local_port);
-                let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+            Key::Tuple { netns, endpoints } => {
+                let local = SocketAddr::new(endpoints.local(), endpoints.local_port);
+                let remote = SocketAddr::new(endpoints.remote(), endpoints.remote_port);
                 format!("tuple:{netns}:{local}>{remote}")
             }
             Key::Cgroup(Some(id)) => format!("cgroup:{id}"),
@@ -224,7 +224,7 @@ impl Named {
             }
             ("client" | "server" | "tuple", _) => {
                 let (netns, rest) = rest.split_once(':')?;
-                place(what, netns.parse().ok()?, rest)?
+                endpoint_key(what, netns.parse().ok()?, rest)?
             }
             _ => return None,
         };
@@ -239,7 +239,7 @@ pub fn path_of_word(word: &str) -> Option<Vec<u8>> {
     unescaped(path)
 }
 
-fn place(what: &str, netns: u32, text: &str) -> Option<Key> {
+fn endpoint_key(what: &str, netns: u32, text: &str) -> Option<Key> {
     if what == "server" {
         let port = text.parse().ok()?;
         return Some(Key::Server { netns, port });
@@ -249,12 +249,12 @@ fn place(what: &str, netns: u32, text: &str) -> Option<Key> {
     let remote = (remote.ip(), remote.port());
     if what == "client" {
         let local: IpAddr = local.parse().ok()?;
-        let ends = Ends::new((local, 0), remote);
-        return Some(Key::Client { netns, ends });
+        let endpoints = Endpoints::new((local, 0), remote);
+        return Some(Key::Client { netns, endpoints });
     }
     let local: SocketAddr = local.parse().ok()?;
-    let ends = Ends::new((local.ip(), local.port()), remote);
-    Some(Key::Tuple { netns, ends })
+    let endpoints = Endpoints::new((local.ip(), local.port()), remote);
+    Some(Key::Tuple { netns, endpoints })
 }
 
 /// Bytes other than letters, digits, `.`, `_` and `-` become `%` and two hexadecimal digits, as in RFC 3986
@@ -299,12 +299,12 @@ mod tests {
             }),
             (any::<u32>(), end(), end()).prop_map(|(netns, local, remote)| Key::Client {
                 netns,
-                ends: Ends::new((local.0, 0), remote),
+                endpoints: Endpoints::new((local.0, 0), remote),
             }),
             (any::<u32>(), any::<u16>()).prop_map(|(netns, port)| Key::Server { netns, port }),
             (any::<u32>(), end(), end()).prop_map(|(netns, local, remote)| Key::Tuple {
                 netns,
-                ends: Ends::new(local, remote),
+                endpoints: Endpoints::new(local, remote),
             }),
             proptest::option::of(any::<u64>()).prop_map(Key::Cgroup),
         ]
@@ -313,14 +313,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_word_fits_a_tag_and_reads_back(key in key(), comm in "[ -~]{0,8}é?") {
-            let mut named = Named { key, comm: [0; 16] };
+            let mut named = NamedKey { key, comm: [0; 16] };
             if matches!(key, Key::Process(Some(_))) {
                 named.comm[..comm.len()].copy_from_slice(comm.as_bytes());
             }
             let word = named.word();
             prop_assert!(!word.contains([',', ' ', '\r', '\n', '/']), "{}", word);
             // Addresses of two families never are the ends of one connection; printing them tells.
-            let back = Named::from_word(&word);
+            let back = NamedKey::from_word(&word);
             prop_assert_eq!(back.map(|back| back.word()), Some(word));
         }
     }
@@ -335,7 +335,7 @@ mod tests {
             "tuple:1:1.2.3.4>5.6.7.8:1",
             "port:80",
         ] {
-            assert_eq!(Named::from_word(word), None, "{word}");
+            assert_eq!(NamedKey::from_word(word), None, "{word}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! What is measured: dwells and lifetimes, and how much of each was seen. Takes a change apart into durations, and
-//! knows where none of them goes.
+//! What is measured: dwell times and lifetimes, and whether start and end were seen. Splits a change into durations.
 
 use crate::{
-    connection::{since::Since, table::Change},
+    connection::{change::Change, since::Since},
     event::{Age, EndReason, Nanos, TcpState},
 };
 use serde::{Serialize, Serializer};
 
-/// What lasted.
+/// The quantity whose durations a histogram counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
     /// The stay in one state.
@@ -61,11 +60,11 @@ impl Serialize for Measure {
 pub enum Kind {
     /// It is over, and both ends were seen.
     Finished,
-    /// It is over, and began before the tracer did or while events were lost: at least so long.
+    /// Ended, started before the tracer or while events were lost: a lower bound.
     LowerBound,
-    /// It goes on, and was seen to begin: its age so far.
+    /// Open, start seen: its age so far.
     Open,
-    /// It goes on, and began before the tracer did: at least so old.
+    /// Open, started before the tracer: a lower bound of its age.
     OpenLowerBound,
     /// How old something was when the tracer began, where its age is known all the same; counted once more among
     /// [`Self::Finished`] or [`Self::Open`]. The survival curve needs it.
@@ -76,7 +75,7 @@ impl Kind {
     /// How many there are.
     pub const COUNT: usize = 5;
 
-    /// Every one.
+    /// Every kind, in the order of their indices.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Finished,
         Self::LowerBound,

@@ -1,15 +1,15 @@
-//! Durations by whom they are of, at one moment: what every form of `hist` prints, built from a run or read from
+//! Durations by group at one moment: what every format of `hist` prints, built from a run or read from
 //! dumps. Reports merge, in any order.
 
 use super::{
-    cells::Cells,
-    key::{By, Key, Named},
-    keyed::Keyed,
+    bins::Bins,
+    key::{By, Key, NamedKey},
     measure::{Kind, Measure},
     survival::{self, Curve, Watched},
+    top_k::TopK,
     totals::Totals,
 };
-use crate::{event::Nanos, owner::container::Place};
+use crate::{event::Nanos, owner::container::Location};
 use hashbrown::HashMap;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 /// Whom durations are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
-    /// Everybody.
+    /// All connections.
     All,
-    /// One of those told apart.
-    One(Named),
-    /// Those that were not active enough to be told apart.
+    /// One key.
+    One(NamedKey),
+    /// The keys that were merged because they were less active.
     Rest,
 }
 
@@ -30,20 +30,20 @@ pub enum Who {
 pub struct Group {
     /// The host, where several may be in one report; `None` for all of them together.
     pub host: Option<String>,
-    /// Who.
+    /// The connections that the group covers.
     pub who: Who,
-    /// Its durations.
-    pub cells: Cells,
-    /// At most so many of its changes are counted in the rest.
+    /// Their durations.
+    pub cells: Bins,
+    /// Maximum number of its changes that are counted in the rest.
     pub missed_at_most: u64,
-    /// What a cgroup's path says, where it is known; of others nothing.
-    pub place: Option<Arc<Place>>,
+    /// Where the processes of a cgroup run, if its path is known; else `None`.
+    pub location: Option<Arc<Location>>,
 }
 
 /// Everybody's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What is told apart.
+    /// What durations are grouped by.
     pub by: By,
     /// Everybody, then each.
     pub groups: Vec<Group>,
@@ -52,7 +52,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report of what has ended, whoever it was.
+    /// A report of ended durations of all connections.
     #[must_use]
     pub fn of_totals(totals: &Totals, by: By) -> Self {
         let mut report = Self {
@@ -63,13 +63,13 @@ impl Report {
         report
     }
 
-    /// Adds to everybody's.
-    pub fn take_total(&mut self, cells: &Cells) {
+    /// Adds to the group of all connections.
+    pub fn take_total(&mut self, cells: &Bins) {
         self.merge_groups([Part::of(Who::All, cells)]);
     }
 
     /// Adds what is known of each.
-    pub fn take_keys(&mut self, keyed: &Keyed) {
+    pub fn take_keys(&mut self, keyed: &TopK) {
         let (rest, dropped) = keyed.rest();
         self.dropped += dropped;
         let kept = keyed
@@ -89,29 +89,29 @@ impl Report {
         self.merge_groups(other.groups.iter().map(|group| Part {
             host: group.host.as_deref(),
             missed_at_most: group.missed_at_most,
-            place: group.place.as_ref(),
+            location: group.location.as_ref(),
             ..Part::of(group.who, &group.cells)
         }));
     }
 
-    /// Says what the paths of cgroups are, as far as `find` knows, which is asked for that of an id.
-    pub fn find_places(&mut self, mut find: impl FnMut(u64) -> Option<Arc<Place>>) {
+    /// Fills in the paths of cgroups by `find`, which maps an ID to its path, if known.
+    pub fn find_locations(&mut self, mut find: impl FnMut(u64) -> Option<Arc<Location>>) {
         for group in &mut self.groups {
-            if let Who::One(Named {
+            if let Who::One(NamedKey {
                 key: Key::Cgroup(Some(id)),
                 ..
             }) = group.who
-                && group.place.is_none()
+                && group.location.is_none()
             {
-                group.place = find(id);
+                group.location = find(id);
             }
         }
     }
 
     /// Everybody's durations, on all hosts together.
     #[must_use]
-    pub fn everybody(&self) -> Cells {
-        let mut sum = Cells::default();
+    pub fn everybody(&self) -> Bins {
+        let mut sum = Bins::default();
         let all = self.groups.iter().filter(|group| group.who == Who::All);
         let is_summed = all.clone().any(|group| group.host.is_none());
         for group in all.filter(|group| group.host.is_none() || !is_summed) {
@@ -120,7 +120,7 @@ impl Report {
         sum
     }
 
-    /// Puts the groups in their order: everybody, host by host; then the most active first; then the rest.
+    /// Puts the groups in their order: all connections, host by host; then the most active first; then the rest.
     pub fn sort(&mut self) {
         self.groups.sort_by_cached_key(|group| {
             let rank = match group.who {
@@ -140,7 +140,7 @@ impl Report {
         }
     }
 
-    /// Adds a group of everybody on every host, where there are several.
+    /// Adds a group of all connections on all hosts, if there are several hosts.
     pub fn add_up_hosts(&mut self) {
         let hosts = self.groups.iter().filter(|group| group.who == Who::All);
         if hosts.count() > 1 {
@@ -150,29 +150,29 @@ impl Report {
     }
 
     fn merge_groups<'a>(&mut self, parts: impl IntoIterator<Item = Part<'a>>) {
-        let mut places: HashMap<(Option<String>, Who), usize> = HashMap::new();
-        for (place, group) in self.groups.iter().enumerate() {
-            places.insert((group.host.clone(), identity(group.who)), place);
+        let mut positions: HashMap<(Option<String>, Who), usize> = HashMap::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            positions.insert((group.host.clone(), identity(group.who)), index);
         }
         for part in parts {
             let host = part.host.map(str::to_owned);
-            let at = *places
+            let at = *positions
                 .entry((host.clone(), identity(part.who)))
                 .or_insert_with(|| {
                     self.groups.push(Group {
                         host,
                         who: part.who,
-                        cells: Cells::default(),
+                        cells: Bins::default(),
                         missed_at_most: 0,
-                        place: None,
+                        location: None,
                     });
                     self.groups.len() - 1
                 });
             let group = &mut self.groups[at];
             // Of a process that changed its name, or a cgroup that did, one of the names, whichever report came first.
             group.who = group.who.max(part.who);
-            let names = [group.place.as_ref(), part.place];
-            group.place = names
+            let names = [group.location.as_ref(), part.location];
+            group.location = names
                 .into_iter()
                 .flatten()
                 .max_by(|a, b| a.path.cmp(&b.path))
@@ -187,19 +187,19 @@ impl Report {
 struct Part<'a> {
     host: Option<&'a str>,
     who: Who,
-    cells: &'a Cells,
+    cells: &'a Bins,
     missed_at_most: u64,
-    place: Option<&'a Arc<Place>>,
+    location: Option<&'a Arc<Location>>,
 }
 
 impl<'a> Part<'a> {
-    const fn of(who: Who, cells: &'a Cells) -> Self {
+    const fn of(who: Who, cells: &'a Bins) -> Self {
         Self {
             host: None,
             who,
             cells,
             missed_at_most: 0,
-            place: None,
+            location: None,
         }
     }
 }
@@ -207,7 +207,7 @@ impl<'a> Part<'a> {
 /// A process is itself whatever its name.
 fn identity(who: Who) -> Who {
     match who {
-        Who::One(named) => Who::One(Named {
+        Who::One(named) => Who::One(NamedKey {
             comm: [0; 16],
             ..named
         }),
@@ -217,11 +217,11 @@ fn identity(who: Who) -> Who {
 
 impl Group {
     /// Whose it is, for people: `4242/leaky-server`, `cgroup 77 /system.slice/nginx.service`; nothing for those that are
-    /// not told apart.
+    /// not grouped.
     #[must_use]
     pub fn title(&self) -> String {
-        match (self.who, &self.place) {
-            (Who::One(named), Some(place)) => format!("{named} {}", place.path),
+        match (self.who, &self.location) {
+            (Who::One(named), Some(location)) => format!("{named} {}", location.path),
             (Who::One(named), None) => named.to_string(),
             (Who::All | Who::Rest, _) => String::new(),
         }
@@ -250,11 +250,11 @@ impl Group {
 /// what may be.
 #[derive(Clone, Debug)]
 pub struct Spans {
-    /// What.
+    /// The quantity measured.
     pub measure: Measure,
     /// Over, and seen from end to end.
     pub finished: Histogram<u64>,
-    /// Over, at least so long.
+    /// Ended, lower bounds.
     pub lower_bounds: Histogram<u64>,
     /// Ages so far.
     pub open: Histogram<u64>,
@@ -275,7 +275,7 @@ pub fn greatest_bound(bounds: &Histogram<u64>) -> Nanos {
 impl Spans {
     /// Reads them off.
     #[must_use]
-    pub fn of(cells: &Cells, measure: Measure) -> Self {
+    pub fn of(cells: &Bins, measure: Measure) -> Self {
         let ages = |kind| {
             cells
                 .buckets(measure, kind)

@@ -8,7 +8,7 @@ use crate::event::Nanos;
 ///
 /// What is still there counts as long as it was watched and no longer (right-censored). What was already there when
 /// the watching began counts from the age that it had then (left-truncated, entering late): it would not have been
-/// seen, had it left before. This is the estimate where when something began tells nothing of how long it will last.
+/// seen, had it left before. This estimate is valid if the time of the start is independent of the duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     /// Those that left, at this age.
@@ -19,7 +19,7 @@ pub struct Watched {
     pub late: Vec<(Nanos, u64)>,
 }
 
-/// The curve after one age at which somebody left.
+/// The curve after an age at which at least one ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// That age.
@@ -80,7 +80,7 @@ impl Curve {
         Some(passed.checked_sub(1).map_or(1.0, |last| self.steps[last].share))
     }
 
-    /// The age after which at most half are there; `None` where more are, as far as was watched.
+    /// The age after which at most half remain; `None` if more do at the greatest observed age.
     #[must_use]
     pub fn median(&self) -> Option<Nanos> {
         let step = self.steps.iter().find(|step| step.share <= 0.5)?;
@@ -109,7 +109,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Adds up a list as far as the ages asked for go, which rise.
+/// Adds up a list up to each requested age; ages are ascending.
 struct Below<'a> {
     rest: &'a [(Nanos, u64)],
     sum: u64,

@@ -1,18 +1,18 @@
-//! One histogram for each measure and kind, whoever it was: what every command keeps. Knows no key.
+//! One histogram for each measure and kind, over all connections: what every command keeps. Knows no key.
 
 use super::{
+    bins::Bins,
     buckets::{self, Buckets},
-    cells::Cells,
     measure::{self, Kind, Measure},
 };
-use crate::{connection::table::Change, event::Nanos};
+use crate::{connection::change::Change, event::Nanos};
 use hdrhistogram::Histogram;
 
-/// Two significant digits: a value is told from another that is 1 part in 128 larger. A third would cost 7 times
+/// Two significant digits: values that differ by 1 part in 128 are distinguished. A third would cost 7 times
 /// the memory and move no decision (`cargo bench -p tcptrace --bench histograms` prints both).
 pub const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// The longest duration told apart, a year; longer ones count as this long. A doubling costs 1 KiB a histogram.
+/// The longest duration that is distinguished, a year; longer ones count as this long. A doubling costs 1 KiB a histogram.
 pub const LONGEST: Nanos = Nanos::from_secs(365 * 86_400);
 
 /// An empty histogram of nanoseconds, of the precision and range of all.
@@ -22,7 +22,7 @@ pub fn empty() -> Histogram<u64> {
         .expect("the bounds and digits are constants that HdrHistogram takes")
 }
 
-/// The kinds that a change tells; what is still open is read off the table.
+/// The kinds that transitions contribute to; open ones are derived from the table.
 const KINDS: [Kind; 3] = [Kind::Finished, Kind::LowerBound, Kind::LateEntry];
 
 /// All durations that have ended. A histogram is made when its first value comes.
@@ -36,7 +36,7 @@ impl Totals {
     #[inline(always)]
     pub fn count(&mut self, change: &Change, watched_from: Nanos) {
         measure::ended_by(change, watched_from, |measure, kind, span| {
-            if let Some(at) = place(kind) {
+            if let Some(at) = position(kind) {
                 self.histograms[measure.index()][at]
                     .get_or_insert_default()
                     .record(span);
@@ -47,14 +47,14 @@ impl Totals {
     /// The histogram of this measure and kind, where anything was counted.
     #[must_use]
     pub fn get(&self, measure: Measure, kind: Kind) -> Option<Histogram<u64>> {
-        let buckets = self.histograms[measure.index()][place(kind)?].as_ref()?;
+        let buckets = self.histograms[measure.index()][position(kind)?].as_ref()?;
         Some(buckets::histogram(buckets.iter()))
     }
 
     /// All of them in one sorted list.
     #[must_use]
-    pub fn cells(&self) -> Cells {
-        let mut cells = Cells::default();
+    pub fn cells(&self) -> Bins {
+        let mut cells = Bins::default();
         for (measure, histograms) in Measure::all().zip(&self.histograms) {
             for (kind, buckets) in KINDS.into_iter().zip(histograms) {
                 if let Some(buckets) = buckets {
@@ -74,6 +74,6 @@ impl Totals {
 }
 
 #[inline]
-fn place(kind: Kind) -> Option<usize> {
+fn position(kind: Kind) -> Option<usize> {
     KINDS.iter().position(|known| *known == kind)
 }

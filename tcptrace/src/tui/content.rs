@@ -1,12 +1,12 @@
-//! What there is to see at one moment, gathered for the view that is open. Immutable until the next moment.
+//! What a frame shows, gathered for the view that is open. Immutable until the next frame.
 
 use crate::{
     event::{Nanos, ProcessKey, TcpState},
     findings::{
         Finding, Subject,
-        scene::{Descriptors, Space},
+        scene::{Descriptors, Netns},
     },
-    kernel::clock::Anchor,
+    kernel::clock::ClockPair,
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
@@ -14,80 +14,78 @@ use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 
 /// Counts or rates by old and new state.
-pub type Matrix<T> = [[T; TcpState::COUNT]; TcpState::COUNT];
+pub(crate) type Matrix<T> = [[T; TcpState::COUNT]; TcpState::COUNT];
 
 /// What waits in a socket, as `ss` shows it in `Recv-Q` and `Send-Q`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queue {
+pub(crate) struct Queue {
     /// Bytes that the program has not read, the peer's FIN counting as 1; of a listener, connections that wait for
     /// `accept`.
-    pub unread: u32,
+    pub(crate) unread: u32,
     /// Bytes that the peer has not acknowledged; of a listener, the limit of its queue.
-    pub unsent: u32,
+    pub(crate) unsent: u32,
 }
 
 /// Where in a recording the picture is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Play {
+pub(crate) struct Play {
     /// Wall time of the picture, nanoseconds since 1970.
-    pub wall_ns: u64,
+    pub(crate) wall_ns: u64,
     /// Times as fast as it was.
-    pub speed: f64,
+    pub(crate) speed: f64,
     /// Which of the recordings, from 1.
-    pub number: usize,
-    /// How many there are.
-    pub of: usize,
+    pub(crate) number: usize,
+    pub(crate) of: usize,
     /// Whether there is no more of it.
-    pub is_over: bool,
+    pub(crate) is_over: bool,
 }
 
-/// All of it.
+/// The content of a frame.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
     /// `uname -n`
-    pub host: String,
+    pub(crate) host: String,
     /// `uname -r`
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Processes and totals.
     pub view: View,
     /// The moment of what was gathered for the view that is open.
-    pub now: Nanos,
+    pub(crate) now: Nanos,
     /// Both clocks, for times of day.
-    pub anchor: Anchor,
+    pub(crate) anchor: ClockPair,
     /// The zone of times of day; UTC where there is none.
-    pub zone: Option<TimeZone>,
+    pub(crate) zone: Option<TimeZone>,
     /// Changes into each state per second.
-    pub entered: [f64; TcpState::COUNT],
+    pub(crate) entered: [f64; TcpState::COUNT],
     /// Changes by old and new state since the start.
-    pub changes: Matrix<u64>,
+    pub(crate) changes: Matrix<u64>,
     /// The same per second.
-    pub rates: Matrix<f64>,
+    pub(crate) rates: Matrix<f64>,
     /// What the process may still do, in one line; empty of a recording.
-    pub held: String,
+    pub(crate) held: String,
     /// What is wrong, worst first.
-    pub findings: Vec<Finding>,
-    /// Rows of the connections asked for, in no order.
-    pub connections: Vec<ConnectionView>,
+    pub(crate) findings: Vec<Finding>,
+    /// Rows of the selected connections, unordered.
+    pub(crate) connections: Vec<ConnectionView>,
     /// Rows of endpoints, in no order.
-    pub endpoints: Vec<EndpointView>,
+    pub(crate) endpoints: Vec<EndpointView>,
     /// The connection whose time line is open; `None` where nothing is known of it any more.
-    pub history: Option<History>,
+    pub(crate) history: Option<History>,
     /// How long states last, as lines; none where no state has been seen.
-    pub histograms: Vec<String>,
+    pub(crate) histograms: Vec<String>,
     /// Descriptors of the processes that were seen lately.
-    pub descriptors: HashMap<ProcessKey, Descriptors>,
+    pub(crate) descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
-    pub queues: HashMap<u64, Queue>,
+    pub(crate) queues: HashMap<u64, Queue>,
     /// Local ports that `connect` may choose, by network namespace, where its settings are known.
-    pub ports: HashMap<u32, u64>,
+    pub(crate) ports: HashMap<u32, u64>,
     /// Where a recording is; `None` where this machine is watched.
-    pub play: Option<Play>,
+    pub(crate) play: Option<Play>,
 }
 
 impl Content {
     /// The worst finding about a process.
-    #[must_use]
-    pub fn worst(&self, process: Option<ProcessKey>) -> Option<&Finding> {
+    pub(crate) fn worst(&self, process: Option<ProcessKey>) -> Option<&Finding> {
         let process = process?;
         self.findings
             .iter()
@@ -95,33 +93,29 @@ impl Content {
     }
 
     /// The place of a process among the findings; those without come after all others.
-    #[must_use]
-    pub fn rank_of(&self, process: Option<ProcessKey>) -> u32 {
-        let place = process.and_then(|process| {
+    pub(crate) fn rank_of(&self, process: Option<ProcessKey>) -> u32 {
+        let position = process.and_then(|process| {
             self.findings
                 .iter()
                 .position(|found| process_of(found) == Some(process))
         });
-        place
-            .and_then(|place| u32::try_from(place).ok())
+        position
+            .and_then(|position| u32::try_from(position).ok())
             .unwrap_or(u32::MAX)
     }
 
     /// What waits in a connection's socket.
-    #[must_use]
-    pub fn queue(&self, row: &ConnectionView) -> Option<Queue> {
+    pub(crate) fn queue(&self, row: &ConnectionView) -> Option<Queue> {
         self.queues.get(&row.identity.id.cookie).copied()
     }
 
     /// What waits in front of a port's listener.
-    #[must_use]
-    pub fn listener_queue(&self, row: &EndpointView) -> Option<Queue> {
+    pub(crate) fn listener_queue(&self, row: &EndpointView) -> Option<Queue> {
         self.queues.get(&row.listener?).copied()
     }
 
     /// Local ports that are left for a destination; `None` for a port that is served, and where the range is not known.
-    #[must_use]
-    pub fn ports_left(&self, row: &EndpointView) -> Option<u64> {
+    pub(crate) fn ports_left(&self, row: &EndpointView) -> Option<u64> {
         let Key::Client { netns, .. } = row.key else {
             return None;
         };
@@ -130,9 +124,8 @@ impl Content {
 }
 
 /// How many local ports `connect` may choose from in each of these whose range is known.
-#[must_use]
-pub fn ports(spaces: &[Space]) -> HashMap<u32, u64> {
-    let is_known = |space: &&Space| space.sysctls.contains_key("ipv4.ip_local_port_range");
+pub(crate) fn ports(spaces: &[Netns]) -> HashMap<u32, u64> {
+    let is_known = |space: &&Netns| space.sysctls.contains_key("ipv4.ip_local_port_range");
     spaces
         .iter()
         .filter(is_known)
@@ -141,8 +134,7 @@ pub fn ports(spaces: &[Space]) -> HashMap<u32, u64> {
 }
 
 /// The process that a finding is about, if it is about one.
-#[must_use]
-pub fn process_of(finding: &Finding) -> Option<ProcessKey> {
+pub(crate) fn process_of(finding: &Finding) -> Option<ProcessKey> {
     match finding.subject {
         Subject::Process { pid, start_ns, .. } => Some(ProcessKey { pid, start_ns }),
         Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {

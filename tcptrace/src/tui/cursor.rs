@@ -1,15 +1,14 @@
-//! The chosen row of a table, known by what it is and not by where it stands: it stays chosen as the rows move.
+//! The selected row of a table, identified by its content, not its position: it stays selected as rows move.
 
 use crate::{event::ProcessKey, stats::key::Key, view::connections::Identity};
 
-/// What a row is of.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RowId {
+pub(crate) enum RowId {
     /// A process, or the sockets whose owner is not known.
     Process(Option<ProcessKey>),
-    /// A connection.
+    /// All processes of a name that have nothing open.
+    LeftOver([u8; 16]),
     Connection(Identity),
-    /// An endpoint.
     Endpoint(Key),
     /// A finding: rule and subject.
     Finding(&'static str, String),
@@ -17,8 +16,7 @@ pub enum RowId {
 
 impl RowId {
     /// Whether both are of the same.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Connection(a), Self::Connection(b)) => a.is(b),
             _ => self == other,
@@ -28,21 +26,21 @@ impl RowId {
 
 /// The chosen row, and the first that is shown.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// Place of the chosen row in the table's order.
-    pub at: usize,
+    pub(crate) at: usize,
     /// Place of the first row shown; in what is no table, the first line.
-    pub top: usize,
+    pub(crate) top: usize,
     /// What is chosen; nothing before the first rows came, or where the user has moved to none.
-    pub chosen: Option<RowId>,
+    pub(crate) chosen: Option<RowId>,
     /// Whether the user has moved: until then the first row is chosen, whatever it is.
-    pub has_moved: bool,
+    pub(crate) has_moved: bool,
 }
 
 impl Cursor {
     /// Finds the chosen row again after the rows have changed. One that has gone gives its place to the row that is
     /// there now.
-    pub fn follow(&mut self, count: usize, id_at: impl Fn(usize) -> Option<RowId>) {
+    pub(crate) fn follow(&mut self, count: usize, id_at: impl Fn(usize) -> Option<RowId>) {
         if self.has_moved
             && let Some(chosen) = &self.chosen
         {
@@ -60,15 +58,14 @@ impl Cursor {
         self.chosen = id_at(self.at);
     }
 
-    /// Moves to a row.
-    pub fn go(&mut self, at: usize, count: usize, id_at: impl Fn(usize) -> Option<RowId>) {
+    pub(crate) fn go(&mut self, at: usize, count: usize, id_at: impl Fn(usize) -> Option<RowId>) {
         self.at = at.min(count.saturating_sub(1));
         self.chosen = id_at(self.at);
         self.has_moved = true;
     }
 
     /// Scrolls so that the chosen row is among `page` rows shown.
-    pub fn keep_in_sight(&mut self, count: usize, page: usize) {
+    pub(crate) fn keep_in_sight(&mut self, count: usize, page: usize) {
         let page = page.max(1);
         self.top = self.top.min(count.saturating_sub(page));
         if self.at < self.top {

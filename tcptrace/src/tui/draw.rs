@@ -1,9 +1,6 @@
-//! Draws the model into cells, and says where it has put things. Reads nothing else, and formats only what is seen.
+//! Draws the model into cells, and reports their positions. Reads nothing else, and formats only what is seen.
 
 mod bottom;
-mod findings;
-mod help;
-mod history;
 mod lines;
 mod pen;
 mod states;
@@ -11,14 +8,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod top;
-mod transitions;
 
-use super::{
-    app::{App, Areas},
-    columns::{connections, endpoints, findings as found_columns, processes},
-    place::Place,
-};
-use lines::Line;
+use super::app::{App, Areas};
+pub(super) use lines::{Line, plain as plain_lines, wrapped};
 use pen::Pen;
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -46,35 +38,16 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Areas {
         width: screen.width,
         height: screen.bottom().saturating_sub(y + 1),
     };
-    match app.stop().place {
-        Place::Processes => table::draw(
+    let route = app.current().route;
+    match route.view().table() {
+        Some(table) => table::draw(app, &mut pen, body, table, &mut areas),
+        None => lines::draw(
             app,
             &mut pen,
             body,
-            &app.content.view.processes,
-            &processes::COLUMNS,
+            &route.view().lines(app, body.width),
             &mut areas,
         ),
-        Place::Connections(_) => table::draw(
-            app,
-            &mut pen,
-            body,
-            &app.content.connections,
-            &connections::COLUMNS,
-            &mut areas,
-        ),
-        Place::Endpoints => table::draw(
-            app,
-            &mut pen,
-            body,
-            &app.content.endpoints,
-            &endpoints::COLUMNS,
-            &mut areas,
-        ),
-        Place::Findings => findings::draw(app, &mut pen, body, &found_columns::COLUMNS, &mut areas),
-        Place::History(_) | Place::Transitions | Place::Histograms(_) | Place::Help => {
-            lines::draw(app, &mut pen, body, &lines_of(app, body.width), &mut areas);
-        }
     }
     top::caption(app, &mut pen, screen, caption, &areas);
     if screen.height > 0 {
@@ -83,26 +56,10 @@ pub fn draw(app: &App, buffer: &mut Buffer) -> Areas {
     areas
 }
 
-/// The lines of a view that is no table.
-fn lines_of(app: &App, width: u16) -> Vec<Line> {
-    match app.stop().place {
-        Place::History(_) => history::lines(app, width),
-        Place::Transitions => transitions::lines(app, width),
-        Place::Histograms(_) if app.content.histograms.is_empty() => lines::plain(&[
-            "No sockets, and no state that was seen to end.".to_owned(),
-            "A connection that is made brings the first lines.".to_owned(),
-        ]),
-        Place::Histograms(_) => lines::plain(&app.content.histograms),
-        Place::Help => help::lines(app),
-        Place::Processes | Place::Connections(_) | Place::Endpoints | Place::Findings => Vec::new(),
-    }
-}
-
-/// All lines of a view that is no table, as text.
-#[must_use]
-pub fn text_of_lines(app: &App) -> String {
+/// All lines of a view that has no table, as text.
+pub(super) fn text_of_lines(app: &App) -> String {
     let mut text = String::new();
-    for line in lines_of(app, app.areas.rows.width) {
+    for line in app.current().route.view().lines(app, app.areas.rows.width) {
         let begin = text.len();
         for (piece, _) in line {
             text.push_str(&piece);

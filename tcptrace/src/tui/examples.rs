@@ -7,13 +7,13 @@ use super::{
 };
 use crate::{
     connection::{audit::Audit, lifetime::Role, since::Since},
-    event::{Age, ConnectionId, EndReason, Ends, Nanos, ProcessKey, TcpState},
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, ProcessKey, TcpState},
     findings::{
         Evidence as Figure, Finding, Level, Subject,
-        scene::{Descriptors, Space},
+        scene::{Descriptors, Netns},
     },
-    kernel::clock::Anchor,
-    owner::{container::Place as Home, policy::Evidence},
+    kernel::clock::ClockPair,
+    owner::{container::Location, policy::Evidence},
     stats::key::{By, Facts, Key},
     view::{
         ProcessView, Sort, View,
@@ -84,7 +84,7 @@ pub(crate) fn content(moment: Moment) -> Content {
         host: "web-1".to_owned(),
         kernel: "6.18.1".to_owned(),
         now: NOW,
-        anchor: Anchor {
+        anchor: ClockPair {
             mono_ns: NOW.0,
             wall_ns: 1_795_300_000_000_000_000,
         },
@@ -114,11 +114,13 @@ pub(crate) fn content(moment: Moment) -> Content {
         view: View {
             watched: Nanos::from_secs(24),
             counts,
-            rate: if count == 0 { 0.0 } else { 98.4 },
+            rate: Some(if count == 0 { 0.0 } else { 98.4 }),
             processes,
             lost: if moment == Moment::Losses { 1_234 } else { 0 },
             evicted: if moment == Moment::Losses { 5 } else { 0 },
+            now: NOW,
             audit: (count > 0).then(|| Audit {
+                started: Nanos(NOW.0 - 3_000_000_000),
                 compared: 536,
                 differences: u64::from(moment == Moment::Losses),
                 ..Audit::default()
@@ -137,7 +139,7 @@ pub(crate) fn content(moment: Moment) -> Content {
         let (old, new) = (TcpState::Established.index(), TcpState::CloseWait.index());
         content.rates[old][new] = 9.7;
         content.changes[old][new] = 233;
-        content.entered[new] = 9.7;
+        content.entered[new] = if moment == Moment::Overfull { 13_280.4 } else { 9.7 };
         content.histograms = vec![
             "STATE          COUNT    MIN    P50".to_owned(),
             "CLOSE_WAIT       543 10.2µs 46.8µs".to_owned(),
@@ -182,12 +184,16 @@ fn process(number: u32, moment: Moment) -> ProcessView {
         pid: Some(pid),
         key: Some(key(pid)),
         comm: names[number as usize % names.len()].to_owned(),
+        name: [0; 16],
+        others: 0,
         counts,
+        sharers: if number == 0 { 2 } else { 0 },
+        held: counts.iter().sum::<u64>() - counts[TcpState::TimeWait.index()],
         rate: f64::from(number) * 11.0,
         opens: f64::from(number) * 2.5,
         closes: f64::from(number) * 2.25,
         timewaits: if number == 1 { 3.3 } else { 0.0 },
-        place: (number == 0).then(|| Arc::new(Home::of_path(b"/system.slice/leaky.service"))),
+        location: (number == 0).then(|| Arc::new(Location::of_path(b"/system.slice/leaky.service"))),
         oldest: (number == 0).then(|| (TcpState::CloseWait, age(Nanos::from_millis(22_500), moment))),
     }
 }
@@ -220,7 +226,7 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
                 incarnation: 0,
             },
             netns: 4_026_531_840,
-            ends: Ends::new((host.parse().unwrap(), 80), (host.parse().unwrap(), port)),
+            endpoints: Endpoints::new((host.parse().unwrap(), 80), (host.parse().unwrap(), port)),
         },
         state,
         age: Some(age(Nanos::from_millis(u64::from(number) * 1_500 + 7), moment)),
@@ -239,6 +245,7 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
                 Evidence::Holder
             }),
         }),
+        sharers: if state == TcpState::CloseWait { 2 } else { 0 },
         may_be_held: state != TcpState::TimeWait,
         is_kernel_socket: false,
     }
@@ -248,7 +255,7 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
     let mut rows: Vec<EndpointView> = Vec::new();
     for row in connections {
         let facts = Facts {
-            ends: &row.identity.ends,
+            endpoints: &row.identity.endpoints,
             netns: row.identity.netns,
             role: row.role,
             owner: None,
@@ -270,12 +277,12 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
     rows
 }
 
-fn space() -> Space {
+fn space() -> Netns {
     let range = ("ipv4.ip_local_port_range".to_owned(), "32768\t60999".to_owned());
-    Space {
+    Netns {
         netns: 4_026_531_840,
         sysctls: [range].into(),
-        ..Space::default()
+        ..Netns::default()
     }
 }
 
@@ -303,7 +310,8 @@ fn history(identity: Identity, moment: Moment) -> History {
         identity,
         role: Role::Server,
         owner: connection(0, moment).owner,
-        life: age(Nanos(29_600_038_200), moment),
+        sharers: 2,
+        total: age(Nanos(29_600_038_200), moment),
         steps,
         ended: has_ended.then_some(NOW),
         reason: has_ended.then_some(EndReason::ResetReceived),

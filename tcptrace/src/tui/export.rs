@@ -1,49 +1,56 @@
-//! What is seen, as a file: a table with all its rows and columns as CSV, any other view as text.
+//! The view as a file: a table with all its rows and columns as CSV, any other view as text.
 
-use super::{
-    app::App,
-    columns::{Column, Looks, connections, endpoints, findings, processes},
-    draw,
-    place::Place,
-};
-use crate::output::csv::quoted;
+use super::{app::App, draw};
 
-/// The text, and the extension of its file.
-#[must_use]
-pub fn text(app: &App) -> (String, &'static str) {
-    let content = &app.content;
-    let table = match app.stop().place {
-        Place::Processes => Some(csv(app, &content.view.processes, &processes::COLUMNS)),
-        Place::Connections(_) => Some(csv(app, &content.connections, &connections::COLUMNS)),
-        Place::Endpoints => Some(csv(app, &content.endpoints, &endpoints::COLUMNS)),
-        Place::Findings => Some(csv(app, &content.findings, &findings::COLUMNS)),
-        Place::History(_) | Place::Transitions | Place::Histograms(_) | Place::Help => None,
+/// The contents of a file, and what its name is made of.
+pub(crate) struct Exported {
+    pub(crate) view: &'static str,
+    pub(crate) text: String,
+    pub(crate) extension: &'static str,
+}
+
+pub(crate) fn export(app: &App) -> Exported {
+    let route = app.current().route;
+    let (text, extension) = match route.view().table() {
+        Some(table) => (table.csv(app.rows(), &app.cell_context()), "csv"),
+        None => (draw::text_of_lines(app), "txt"),
     };
-    table.map_or_else(|| (draw::text_of_lines(app), "txt"), |table| (table, "csv"))
+    Exported {
+        view: route.view().name(),
+        text,
+        extension,
+    }
 }
 
-fn csv<R>(app: &App, rows: &[R], columns: &[Column<R>]) -> String {
-    let looks: Looks<'_> = app.looks();
-    let mut text = String::new();
-    let titles = columns.iter().map(|column| column.title.to_lowercase());
-    push_line(&mut text, titles);
-    for row in app.rows() {
-        if let Some(row) = rows.get(*row as usize) {
-            push_line(
-                &mut text,
-                columns.iter().map(|column| (column.cell)(row, &looks).text),
-            );
-        }
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::{
+        app::App,
+        examples::{Moment, app},
+        keys::Key,
+    };
 
-fn push_line(text: &mut String, fields: impl Iterator<Item = String>) {
-    for (number, field) in fields.enumerate() {
-        if number > 0 {
-            text.push(',');
-        }
-        text.push_str(&quoted(&field));
+    fn exported(mut app: App, key: char) -> String {
+        app.press(Key::Char(key));
+        app.arrange();
+        export(&app).text
     }
-    text.push('\n');
+
+    #[test]
+    fn tables_are_exported_with_numbers_that_are_not_shortened() {
+        for moment in [Moment::Overfull, Moment::LowerBounds] {
+            for key in ['1', '2', '3'] {
+                let text = exported(app(moment), key);
+                assert!(text.lines().count() > 1, "{text}");
+                for sign in ['>', '…'] {
+                    assert!(!text.contains(sign), "{key} {sign} {text}");
+                }
+            }
+        }
+        insta::assert_snapshot!("processes", exported(app(Moment::LowerBounds), '1'));
+        insta::assert_snapshot!("connections", exported(app(Moment::LowerBounds), '2'));
+        let text = exported(app(Moment::Overfull), '1');
+        assert!(text.contains(",1234567,"), "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What keys mean: actions, where each can be asked for, and which key asks for it there.
+//! Key bindings: actions, the scopes they are available in, and their keys.
 
 mod key;
 mod table;
@@ -6,7 +6,7 @@ mod table;
 pub use key::Key;
 pub use table::BINDINGS;
 
-/// What a key asks for.
+/// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table below says what each does")]
 pub enum Action {
@@ -35,7 +35,7 @@ pub enum Action {
     Reverse,
     Pause,
     Delay,
-    Everybody,
+    AllProcesses,
     Faster,
     Slower,
     SeekBack,
@@ -51,18 +51,18 @@ pub enum Action {
     Quit,
 }
 
-/// Where a binding holds.
+/// Where a binding is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everywhere.
+    /// In every view.
     All,
-    /// Where there are rows to choose from.
+    /// In views that are tables.
     Tables,
-    /// Where a row leads further.
+    /// Where a row can be opened.
     Openable,
-    /// Where the rows can be put in another order.
+    /// Where rows can be sorted.
     Sortable,
-    /// In what was opened from somewhere else.
+    /// In views opened from another.
     Opened,
     /// In the histograms.
     Histograms,
@@ -72,22 +72,22 @@ pub enum Scope {
     Live,
 }
 
-/// One line of the table.
+/// One entry of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     /// Keys that do the same, the one to show first.
     pub keys: &'static [Key],
-    /// Where.
+    /// Where the keys are bound.
     pub scope: Scope,
-    /// What.
+    /// The action of its keys.
     pub action: Action,
-    /// For the footer, in a word or two; nothing where the footer does not need it.
+    /// For the footer, in a word or two; empty where the footer leaves it out.
     pub short: &'static str,
-    /// For the help.
+    /// The description in the help.
     pub long: &'static str,
 }
 
-/// The binding of a key where these scopes hold.
+/// The binding of a key among the active scopes.
 #[must_use]
 pub fn binding(key: Key, holds: impl Fn(Scope) -> bool) -> Option<&'static Binding> {
     BINDINGS

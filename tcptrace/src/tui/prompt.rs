@@ -1,68 +1,51 @@
-//! The line in which the user writes: what to search, what to filter by, how long to wait.
+//! The input line: a search, a filter, or the refresh interval.
 
 use super::keys::Key;
 
-/// What is being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// A text to go to.
+pub(crate) enum Question {
     Search,
-    /// Which connections.
     Filter,
-    /// Seconds between frames.
     Delay,
 }
 
 impl Question {
-    /// What stands before the answer.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Search => "search: ",
             Self::Filter => "filter: ",
-            Self::Delay => "seconds between frames: ",
+            Self::Delay => "refresh interval in seconds: ",
         }
     }
 
-    /// What would do.
-    #[must_use]
-    pub const fn hint(self) -> &'static str {
+    pub(crate) const fn hint(self) -> &'static str {
         match self {
-            Self::Search => "any text in a row; Enter goes there, n to the next",
+            Self::Search => "text in any column; Enter goes to the next match, n to the one after",
             Self::Filter => {
-                "-p PID -c NAME -L PORT -D PORT -4 -6 -N NETNS --state STATE --container ID --cgroup PATH; nothing: all"
+                "-p PID -c NAME -L PORT -D PORT -4 -6 -N NETNS --state STATE --container ID --cgroup PATH; empty: all"
             }
-            Self::Delay => "as in 0.5 or 10",
+            Self::Delay => "for example 0.5 or 10",
         }
     }
 }
 
-/// The line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    /// What is asked.
-    pub question: Question,
-    /// What was written so far.
-    pub text: String,
-    /// What was wrong with the answer before.
-    pub error: Option<String>,
+pub(crate) struct Prompt {
+    pub(crate) question: Question,
+    pub(crate) text: String,
+    /// Why the last answer was rejected.
+    pub(crate) error: Option<String>,
 }
 
-/// What a key made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The user still writes.
+pub(crate) enum Answer {
     Writing,
-    /// That is it.
     Given(String),
-    /// Never mind.
     Dropped,
 }
 
 impl Prompt {
-    /// Asks, with an answer to begin from.
-    #[must_use]
-    pub const fn new(question: Question, text: String) -> Self {
+    pub(crate) const fn new(question: Question, text: String) -> Self {
         Self {
             question,
             text,
@@ -70,8 +53,7 @@ impl Prompt {
         }
     }
 
-    /// Takes a key.
-    pub fn press(&mut self, key: Key) -> Answer {
+    pub(crate) fn press(&mut self, key: Key) -> Answer {
         match key {
             Key::Enter => return Answer::Given(self.text.trim().to_owned()),
             Key::Esc | Key::Ctrl('c') => return Answer::Dropped,

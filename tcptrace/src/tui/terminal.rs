@@ -1,7 +1,7 @@
-//! The terminal itself: taken over, drawn on, listened to, and given back however the run ends. A thread of its own
-//! writes to it, so that one which takes nothing, as behind a connection that hangs, keeps nobody from ending.
+//! The terminal: put into raw mode, drawn on, read, and restored however the run ends. A thread of its own writes to it, so
+//! that a terminal which takes nothing, as behind a connection that hangs, does not keep the run from ending.
 
-mod custody;
+mod restore;
 
 use super::keys::Key;
 use crate::{
@@ -52,17 +52,17 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What the user has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A key.
+    /// A key press.
     Key(Key),
     /// A click of the left button, column and row.
     Click(u16, u16),
-    /// The wheel: so many rows down.
+    /// The mouse wheel: rows to move down.
     Wheel(isize),
     /// The terminal has another size.
     Resized,
 }
 
-/// The terminal while it is ours.
+/// The terminal while it is in use.
 pub struct Terminal {
     /// Never dropped: where the terminal has gone it would say so on standard error, which has gone too, and panic.
     inner: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Frames>>>,
@@ -76,14 +76,14 @@ impl Terminal {
     /// a signal that ends the process for what it did.
     ///
     /// # Errors
-    /// Where it cannot be had.
+    /// If it cannot be had.
     pub fn open() -> io::Result<Self> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |report| {
-            custody::give_back();
+            restore::restore();
             before(report);
         }));
-        custody::outlive_fatal_signals();
+        restore::on_fatal_signals();
         let outbox = Arc::new(Outbox::start("screen", Descriptor::stdout()?, MOST_BYTES)?);
         let frames = Frames {
             bytes: Vec::new(),
@@ -119,7 +119,7 @@ impl Terminal {
         self.inputs.try_iter()
     }
 
-    /// Whether nobody can see it any more.
+    /// Whether the terminal is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let stdout = io::stdout();
@@ -138,7 +138,7 @@ impl Terminal {
     /// Draws a frame; only cells that differ from the frame before are sent.
     ///
     /// # Errors
-    /// Where the terminal takes nothing.
+    /// If the terminal takes nothing.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         self.inner.draw(|frame| draw(frame.buffer_mut()))?;
         self.inner.backend_mut().flush()
@@ -149,7 +149,7 @@ impl Terminal {
     /// # Errors
     /// As [`Self::draw`].
     pub fn clear(&mut self) -> io::Result<()> {
-        // ratatui 0.30's own `clear` asks the terminal where its cursor is, and waits in vain for the answer, which the
+        // ratatui 0.30's own `clear` asks the terminal for its cursor position, and never receives the answer, which the
         // keyboard's thread gets. The same size once more clears too, and asks nothing.
         let size = self.inner.size()?;
         self.inner.resize(Rect::from((Position::ORIGIN, size)))
@@ -168,12 +168,12 @@ impl Terminal {
         }
     }
 
-    /// Gives it back, stops until somebody resumes us, and takes it over again.
+    /// Restores the terminal, stops until resumed, and takes the terminal over again.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn suspend(&mut self) -> io::Result<()> {
-        self.give_back();
+        self.restore();
         stop()?;
         self.resume()
     }
@@ -188,15 +188,15 @@ impl Terminal {
     }
 
     /// What was drawn last comes before, so that it is not written over what follows.
-    fn give_back(&self) {
+    fn restore(&self) {
         let _ = self.outbox.wait_until_empty(Some(PATIENCE));
-        custody::give_back();
+        restore::restore();
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.give_back();
+        self.restore();
     }
 }
 
@@ -241,7 +241,7 @@ fn stop() -> nix::Result<()> {
 }
 
 fn take_over(output: &mut impl Write, with_mouse: bool) -> io::Result<()> {
-    custody::take()?;
+    restore::save_and_set_raw()?;
     execute!(output, EnterAlternateScreen, cursor::Hide)?;
     if with_mouse {
         execute!(output, EnableMouseCapture)?;

@@ -1,9 +1,9 @@
-//! What stands out, and how: the sixteen colours that every terminal has, or none.
+//! Styles in the sixteen colours that every terminal has, or in none.
 
 use crate::{event::TcpState, findings::Level};
 use ratatui::style::{Color, Modifier, Style};
 
-/// The styles.
+/// The styles of the live view, with or without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     has_colour: bool,
@@ -29,7 +29,7 @@ impl Theme {
         if self.has_colour { style.fg(colour) } else { style }
     }
 
-    /// Text.
+    /// Ordinary text.
     #[must_use]
     pub const fn plain(self) -> Style {
         Style::new()
@@ -65,19 +65,19 @@ impl Theme {
         self.colour(Color::Yellow, Style::new().add_modifier(Modifier::BOLD))
     }
 
-    /// What is as it should be.
+    /// All is well.
     #[must_use]
     pub const fn good(self) -> Style {
         self.colour(Color::Green, Style::new())
     }
 
-    /// What is not.
+    /// A problem.
     #[must_use]
     pub const fn bad(self) -> Style {
         self.colour(Color::Red, Style::new().add_modifier(Modifier::BOLD))
     }
 
-    /// What may become bad.
+    /// A possible problem.
     #[must_use]
     pub const fn warning(self) -> Style {
         self.colour(Color::Yellow, Style::new())
@@ -93,7 +93,7 @@ impl Theme {
         }
     }
 
-    /// A state, by what it stands for: in use, beginning, ending, or what incidents are about.
+    /// A state, by its role: in use, beginning, ending, or typical of incidents.
     #[must_use]
     pub const fn state(self, state: TcpState) -> Style {
         let colour = match state {

@@ -1,20 +1,18 @@
-//! How many sockets were in each state in the latest frames.
+//! Number of sockets in each state in the latest frames.
 
 use crate::view::Counts;
 use std::collections::VecDeque;
 
-/// Frames that are remembered.
 const FRAMES: usize = 60;
 
 /// The latest counts, the newest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trend {
+pub(crate) struct Trend {
     frames: VecDeque<Counts>,
 }
 
 impl Trend {
-    /// Adds a frame.
-    pub fn push(&mut self, counts: Counts) {
+    pub(crate) fn push(&mut self, counts: Counts) {
         if self.frames.len() == FRAMES {
             self.frames.pop_front();
         }
@@ -22,13 +20,12 @@ impl Trend {
     }
 
     /// Forgets them, as before a jump in time.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.frames.clear();
     }
 
     /// Up or down over the latest ten frames, or neither: one character.
-    #[must_use]
-    pub fn arrow(&self, state: usize) -> char {
+    pub(crate) fn arrow(&self, state: usize) -> char {
         let now = self.frames.back().map_or(0, |counts| counts[state]);
         let before = self.frames.len().saturating_sub(10);
         let then = self.frames.get(before).map_or(now, |counts| counts[state]);
@@ -40,8 +37,7 @@ impl Trend {
     }
 
     /// The latest `width` frames as bars, from nothing to the most among them.
-    #[must_use]
-    pub fn bars(&self, state: usize, width: usize) -> String {
+    pub(crate) fn bars(&self, state: usize, width: usize) -> String {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let skip = self.frames.len().saturating_sub(width);
         let values = self.frames.iter().skip(skip).map(|counts| counts[state]);

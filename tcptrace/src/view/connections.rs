@@ -1,57 +1,53 @@
-//! The connections of a moment, one small row each: whoever draws them formats the few that are seen.
+//! The connections of a moment, one small row each; the view formats only the visible ones.
 
-use super::wanted_process;
+use super::left_over;
 use crate::{
-    connection::{lifetime::Role, since::Since, table::Connection},
+    connection::{lifetime::Role, row::Connection, since::Since},
     engine::Engine,
-    event::{Age, ConnectionId, Ends, Nanos, ProcessKey, TcpState},
-    filter::{Filter, Subject},
+    event::{Age, ConnectionId, Endpoints, Nanos, ProcessKey, TcpState},
+    filter::{Filter, FilterInput},
     owner::{
         policy::{Evidence, Owner},
         processes::{Process, ProcessId, comm_text},
     },
     stats::key::{By, Facts, Key},
 };
+use hashbrown::HashSet;
 use std::borrow::Cow;
 
-/// Tells a connection from all others, also one that has no cookie yet.
+/// Identifies a connection, with or without a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Socket cookie, 0 where the kernel has made none, and incarnation.
-    pub id: ConnectionId,
-    /// Network namespace.
-    pub netns: u32,
-    /// Both ends.
-    pub ends: Ends,
+    pub(crate) id: ConnectionId,
+    pub(crate) netns: u32,
+    pub(crate) endpoints: Endpoints,
 }
 
 impl Identity {
     /// Whether both are the same connection: by cookie where both have one, else by ends.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         if self.id.cookie != 0 && other.id.cookie != 0 {
             self.id == other.id
         } else {
-            self.netns == other.netns && self.ends == other.ends
+            self.netns == other.netns && self.endpoints == other.endpoints
         }
     }
 }
 
 /// The process that a connection counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnerView {
-    /// Which.
-    pub key: ProcessKey,
+pub(crate) struct OwnerView {
+    pub(crate) key: ProcessKey,
     /// `comm`, zero-padded.
-    pub comm: [u8; 16],
+    pub(crate) comm: [u8; 16],
     /// How it is known; `None` where it is one of several that have the socket open, and not the owner.
-    pub evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
 }
 
 impl OwnerView {
     /// A process, as known by `evidence`.
-    #[must_use]
-    pub const fn new(process: &Process, evidence: Option<Evidence>) -> Self {
+    pub(crate) const fn new(process: &Process, evidence: Option<Evidence>) -> Self {
         Self {
             key: process.key,
             comm: process.comm,
@@ -60,76 +56,114 @@ impl OwnerView {
     }
 
     /// An owner, where its process is still known.
-    #[must_use]
-    pub fn of(engine: &Engine, owner: Owner) -> Option<Self> {
+    pub(crate) fn of(engine: &Engine, owner: Owner) -> Option<Self> {
         let process = engine.table.processes.get(owner.process)?;
         Some(Self::new(process, Some(owner.evidence)))
     }
 
-    /// The name, safe to print.
-    #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         comm_text(&self.comm)
     }
 
-    /// Whether it is a guess.
-    #[must_use]
-    pub fn is_guess(&self) -> bool {
+    pub(crate) fn is_guess(&self) -> bool {
         self.evidence.is_some_and(Evidence::is_provisional)
     }
 }
 
-/// One connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionView {
-    /// Which.
-    pub identity: Identity,
-    /// State.
-    pub state: TcpState,
-    /// How long it has been in it; `None` where nobody knows, as of a socket that was reset and is still open.
-    pub age: Option<Age>,
+pub(crate) struct ConnectionView {
+    pub(crate) identity: Identity,
+    pub(crate) state: TcpState,
+    /// Time in the state; `None` where unknown, as of a socket that was reset and is still open.
+    pub(crate) age: Option<Age>,
     /// When it began: the first SYN, or `listen`.
-    pub began: Since,
-    /// Which side this host is.
-    pub role: Role,
-    /// Whom it counts for.
-    pub owner: Option<OwnerView>,
+    pub(crate) began: Since,
+    pub(crate) role: Role,
+    pub(crate) owner: Option<OwnerView>,
+    /// How many other processes have it open too.
+    pub(crate) sharers: u32,
     /// Whether a process may have it open.
-    pub may_be_held: bool,
+    pub(crate) may_be_held: bool,
     /// Whether the kernel made the socket for itself.
-    pub is_kernel_socket: bool,
+    pub(crate) is_kernel_socket: bool,
 }
 
-/// Which connections.
+/// The connections that a view is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Of {
+pub(crate) enum Selection {
     /// All that the filter lets pass.
     #[default]
     All,
     /// Those that count for a process; `None` for those whose owner is not known.
     Process(Option<ProcessKey>),
-    /// Those of an endpoint.
+    /// Those left by processes of this name that have no socket open.
+    LeftOver([u8; 16]),
     Endpoint(Key),
 }
 
+/// A selection whose processes have been looked up.
+#[derive(Debug)]
+pub(crate) enum Matcher {
+    All,
+    /// `None`: those whose owner is unknown.
+    Process(Option<ProcessKey>),
+    Processes(HashSet<ProcessKey>),
+    Endpoint(Key),
+}
+
+impl Matcher {
+    /// Looks up the processes of a name among those with connections that `filter` lets pass.
+    pub(crate) fn new(of: Selection, engine: &Engine, filter: &Filter) -> Self {
+        match of {
+            Selection::All => Self::All,
+            Selection::Process(key) => Self::Process(key),
+            Selection::LeftOver(name) => Self::Processes(left_over::processes(engine, filter, name)),
+            Selection::Endpoint(key) => Self::Endpoint(key),
+        }
+    }
+
+    pub(crate) fn matches(&self, owner: Option<ProcessKey>, endpoint: impl FnOnce() -> Option<Key>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Process(key) => owner == *key,
+            Self::Processes(keys) => owner.is_some_and(|key| keys.contains(&key)),
+            Self::Endpoint(key) => endpoint() == Some(*key),
+        }
+    }
+
+    fn matches_row(&self, row: &ConnectionView) -> bool {
+        let Identity { endpoints, netns, .. } = &row.identity;
+        self.matches(row.owner.map(|owner| owner.key), || {
+            endpoint_of(endpoints, *netns, row.role)
+        })
+    }
+}
+
 /// Puts all connections of `of` that `filter` lets pass into `rows`, in no order.
-pub fn gather(rows: &mut Vec<ConnectionView>, engine: &Engine, now: Nanos, filter: &Filter, of: Of) {
+pub(crate) fn gather(
+    rows: &mut Vec<ConnectionView>,
+    engine: &Engine,
+    now: Nanos,
+    filter: &Filter,
+    of: Selection,
+) {
     rows.clear();
-    if of == Of::All {
+    let matcher = Matcher::new(of, engine, filter);
+    if of == Selection::All {
         rows.reserve(engine.table.len());
     }
     for connection in engine.table.iter() {
         if let Some(process) = wanted(engine, connection, filter) {
             let row = row(engine, connection, process, now);
-            if belongs(&row, of) {
+            if matcher.matches_row(&row) {
                 rows.push(row);
             }
         }
     }
     let closed = engine.holders.closed().iter().filter_map(|closed| {
         let process = engine.table.processes.get(closed.process)?;
-        let subject = Subject {
-            ends: &closed.ends,
+        let subject = FilterInput {
+            endpoints: &closed.endpoints,
             netns: closed.netns,
             states: &[TcpState::Close],
             owner: Some(process),
@@ -141,37 +175,38 @@ pub fn gather(rows: &mut Vec<ConnectionView>, engine: &Engine, now: Nanos, filte
                     incarnation: 0,
                 },
                 netns: closed.netns,
-                ends: closed.ends,
+                endpoints: closed.endpoints,
             },
             state: TcpState::Close,
             age: None,
             began: Since::before(now),
             role: Role::Client,
             owner: Some(OwnerView::new(process, Some(Evidence::Holder))),
+            sharers: sharers(engine, closed.cookie),
             may_be_held: true,
             is_kernel_socket: false,
         };
-        (filter.accepts(&subject) && belongs(&row, of)).then_some(row)
+        (filter.accepts(&subject) && matcher.matches_row(&row)).then_some(row)
     });
     rows.extend(closed);
 }
 
-/// The process that a wanted connection counts for, as in [`wanted_process`].
+/// The process that a wanted connection counts for, as in [`Engine::accepted_process`].
 #[expect(
     clippy::option_option,
     reason = "wanted or not, and owned by somebody known or not"
 )]
 pub(super) fn wanted(engine: &Engine, connection: &Connection, filter: &Filter) -> Option<Option<ProcessId>> {
-    let is_wanted = filter.accepts_ends(&Subject {
-        ends: &connection.ends,
+    let is_wanted = filter.accepts_ends(&FilterInput {
+        endpoints: &connection.endpoints,
         netns: connection.netns,
-        states: &[connection.life.state],
+        states: &[connection.state.tcp],
         owner: None,
     });
     if !is_wanted {
         return None;
     }
-    wanted_process(engine, connection.owner, connection.id().cookie, filter)
+    engine.accepted_process(connection.owner, connection.id().cookie, filter)
 }
 
 fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now: Nanos) -> ConnectionView {
@@ -187,36 +222,33 @@ fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now
         identity: Identity {
             id: connection.id(),
             netns: connection.netns,
-            ends: connection.ends,
+            endpoints: connection.endpoints,
         },
-        state: connection.life.state,
-        age: Some(connection.life.since.age(now)),
+        state: connection.state.tcp,
+        age: Some(connection.state.since.age(now)),
         began: connection.began,
         role: engine.table.role(connection),
         owner,
+        sharers: sharers(engine, connection.id().cookie),
         may_be_held: connection.may_be_held(),
         is_kernel_socket: connection.is_kernel_socket,
     }
 }
 
-/// The endpoint of a connection, as `hist --by endpoint` tells them apart.
-#[must_use]
-pub fn endpoint_of(ends: &Ends, netns: u32, role: Role) -> Option<Key> {
+/// Number of other holders.
+pub(super) fn sharers(engine: &Engine, cookie: u64) -> u32 {
+    u32::try_from(engine.holders.of(cookie).len().saturating_sub(1)).unwrap_or(u32::MAX)
+}
+
+/// The endpoint of a connection, as `hist --by endpoint` groups them.
+pub(crate) fn endpoint_of(endpoints: &Endpoints, netns: u32, role: Role) -> Option<Key> {
     Key::of(
         By::Endpoint,
         &Facts {
-            ends,
+            endpoints,
             netns,
             role,
             owner: None,
         },
     )
-}
-
-fn belongs(row: &ConnectionView, of: Of) -> bool {
-    match of {
-        Of::All => true,
-        Of::Process(key) => row.owner.map(|owner| owner.key) == key,
-        Of::Endpoint(key) => endpoint_of(&row.identity.ends, row.identity.netns, row.role) == Some(key),
-    }
 }

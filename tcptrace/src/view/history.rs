@@ -1,6 +1,6 @@
-//! What one connection has gone through, step by step, whether it lives or has just ended.
+//! The states of one connection over time, whether it exists or has recently ended.
 
-use super::connections::{Identity, OwnerView};
+use super::connections::{Identity, OwnerView, sharers};
 use crate::{
     connection::lifetime::{Lifetime, Role},
     engine::Engine,
@@ -9,65 +9,63 @@ use crate::{
 
 /// A stay in one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The state.
-    pub state: TcpState,
+pub(crate) struct Step {
+    pub(crate) state: TcpState,
     /// When it was entered; as exact as the stays after it.
-    pub entered: Nanos,
+    pub(crate) entered: Nanos,
     /// How long it lasted, or has lasted so far.
-    pub stay: Age,
+    pub(crate) stay: Age,
 }
 
 /// One connection's time line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
-    /// Which.
-    pub identity: Identity,
-    /// Which side this host is.
-    pub role: Role,
-    /// Who owns it.
-    pub owner: Option<OwnerView>,
+pub(crate) struct History {
+    pub(crate) identity: Identity,
+    pub(crate) role: Role,
+    pub(crate) owner: Option<OwnerView>,
+    /// How many other processes have it open too.
+    pub(crate) sharers: u32,
     /// From the first SYN until now, or until its end.
-    pub life: Age,
+    pub(crate) total: Age,
     /// The stays, in order; that in the present state last, if it lives.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// When it ended, if it has.
-    pub ended: Option<Nanos>,
+    pub(crate) ended: Option<Nanos>,
     /// Why it ended, where that is known.
-    pub reason: Option<EndReason>,
+    pub(crate) reason: Option<EndReason>,
     /// Bytes that the peer acknowledged, and that came from it in order; known once its socket has ended.
-    pub bytes: (Option<u64>, Option<u64>),
+    pub(crate) bytes: (Option<u64>, Option<u64>),
 }
 
 /// The time line of a connection that lives; `None` where there is none. Stays that are over are known where the
 /// table keeps whole lives.
-#[must_use]
-pub fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Option<History> {
+pub(crate) fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Option<History> {
     let slot = engine
         .table
-        .slot_of(identity.id, identity.netns, &identity.ends)?;
+        .slot_of(identity.id, identity.netns, &identity.endpoints)?;
     let row = engine.table.row(slot)?;
     let found = Identity {
         id: row.id(),
         netns: row.netns,
-        ends: row.ends,
+        endpoints: row.endpoints,
     };
     if identity.id.cookie != 0 && !identity.is(&found) {
         return None;
     }
     let left = engine
         .table
-        .lives
+        .lifetimes
         .as_ref()
-        .map(|lives| lives.so_far(slot))
+        .map(|lifetimes| lifetimes.so_far(slot))
         .unwrap_or_default();
     let mut stays: Vec<(TcpState, Age)> = in_order(&left);
-    stays.push((row.life.state, row.life.since.age(now)));
+    stays.push((row.state.tcp, row.state.since.age(now)));
     Some(History {
         identity: found,
         role: engine.table.role(row),
         owner: row.owner.and_then(|owner| OwnerView::of(engine, owner)),
-        life: row.began.age(now),
+        sharers: sharers(engine, row.id().cookie),
+        total: row.began.age(now),
         steps: steps(&stays, now),
         ended: None,
         reason: None,
@@ -76,21 +74,21 @@ pub fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Option<His
 }
 
 /// The time line of one that has ended.
-#[must_use]
-pub fn of_ended(engine: &Engine, life: &Lifetime) -> History {
+pub(crate) fn of_ended(engine: &Engine, lifetime: &Lifetime) -> History {
     History {
         identity: Identity {
-            id: life.id,
-            netns: life.netns,
-            ends: life.ends,
+            id: lifetime.id,
+            netns: lifetime.netns,
+            endpoints: lifetime.endpoints,
         },
-        role: life.role,
-        owner: life.owner.and_then(|owner| OwnerView::of(engine, owner)),
-        life: life.life,
-        steps: steps(&in_order(&life.spans), life.ended),
-        ended: Some(life.ended),
-        reason: life.reason,
-        bytes: (life.sent, life.received),
+        role: lifetime.role,
+        owner: lifetime.owner.and_then(|owner| OwnerView::of(engine, owner)),
+        sharers: 0,
+        total: lifetime.total,
+        steps: steps(&in_order(&lifetime.spans), lifetime.ended),
+        ended: Some(lifetime.ended),
+        reason: lifetime.reason,
+        bytes: (lifetime.sent, lifetime.received),
     }
 }
 

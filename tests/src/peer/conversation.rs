@@ -1,28 +1,28 @@
-//! The peer's side of one connection: what it has sent, what it has heard, and the segment that follows. It
-//! acknowledges exactly what the script has waited for with `expect`.
+//! The peer's side of one connection: the sequence numbers sent and received, and the next segment. It acknowledges
+//! exactly the segments that the script has waited for with `expect`.
 
 use super::{Flags, Options, Peer, Segment};
 use crate::clock::{Moment, monotonic_ns};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-/// How long a segment from the kernel may take: two of its retransmission timeouts and more.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time until the kernel sends a segment: more than two of its retransmission timeouts.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One connection, seen from the peer.
+/// One connection, from the peer's point of view.
 pub struct Conversation {
     peer: Rc<Peer>,
     here: SocketAddr,
     there: SocketAddr,
-    /// The sequence number that comes next.
+    /// The next sequence number.
     pub send_next: u32,
-    /// Everything before this has been waited for.
+    /// Everything before this has been expected, and is acknowledged.
     pub receive_next: u32,
-    /// The kernel's last timestamp, where this conversation uses them.
+    /// The kernel's last timestamp, if the conversation uses timestamps.
     echo: Option<u32>,
 }
 
 impl Conversation {
-    /// A conversation of the peer's port `here` with the kernel's end `there`; nothing is sent yet.
+    /// A conversation of the peer's port `here` with the kernel's endpoint `there`; nothing is sent yet.
     #[must_use]
     pub fn new(peer: &Rc<Peer>, here: u16, there: SocketAddr) -> Self {
         const FIRST_SEQUENCE_NUMBER: u32 = 0x1000_0000;
@@ -37,24 +37,24 @@ impl Conversation {
         }
     }
 
-    /// Offers timestamps, and sends one with every segment from now on.
+    /// From now on every segment has a timestamp.
     pub fn use_timestamps(&mut self) {
         self.echo = Some(0);
     }
 
-    /// The peer's end.
+    /// The peer's endpoint.
     #[must_use]
     pub fn here(&self) -> SocketAddr {
         self.here
     }
 
-    /// The kernel's end.
+    /// The kernel's endpoint.
     #[must_use]
     pub fn there(&self) -> SocketAddr {
         self.there
     }
 
-    /// The segment that would be sent next with these bits, for a script to change before it transmits it.
+    /// The next segment with these bits, which a script may change before it transmits it.
     #[must_use]
     pub fn segment(&self, flags: Flags) -> Segment {
         Segment {
@@ -81,7 +81,7 @@ impl Conversation {
         self.transmit(&self.segment(flags))
     }
 
-    /// Sends data, acknowledging.
+    /// Sends data with an ACK.
     pub fn send_data(&mut self, data: &[u8]) -> Moment {
         let segment = Segment {
             payload: data.to_vec(),
@@ -90,13 +90,18 @@ impl Conversation {
         self.transmit(&segment)
     }
 
-    /// Sends this very segment. What it carries beyond what was sent before counts as sent.
+    /// Sends exactly this segment. Sequence numbers beyond those sent before count as sent.
     pub fn transmit(&mut self, segment: &Segment) -> Moment {
         let end = segment.seq.wrapping_add(segment.length());
         if is_after(end, self.send_next) {
             self.send_next = end;
         }
         self.peer.transmit(segment)
+    }
+
+    /// Responds to a segment of the host with an ICMP error: host unreachable.
+    pub fn refuse(&mut self, segment: &Segment) -> Moment {
+        self.peer.refuse(segment)
     }
 
     /// Waits for a segment with exactly these bits; from now on it is acknowledged.
@@ -109,14 +114,14 @@ impl Conversation {
         self.expect_that("data", |segment| !segment.payload.is_empty())
     }
 
-    /// Waits for a reset.
+    /// Waits for a RST.
     pub fn expect_reset(&mut self) -> Segment {
         self.expect_that("RST", |segment| segment.flags.contain(Flags::RST))
     }
 
     fn expect_that(&mut self, what: &str, wanted: impl Fn(&Segment) -> bool) -> Segment {
-        let segment = self.peer.receive(self.there, self.here, PATIENCE, wanted);
-        let segment = segment.unwrap_or_else(|| panic!("no {what} from {} within {PATIENCE:?}", self.there));
+        let segment = self.peer.receive(self.there, self.here, TIMEOUT, wanted);
+        let segment = segment.unwrap_or_else(|| panic!("no {what} from {} within {TIMEOUT:?}", self.there));
         let end = segment.seq.wrapping_add(segment.length());
         if segment.flags.contain(Flags::SYN) || is_after(end, self.receive_next) {
             self.receive_next = end;

@@ -1,5 +1,4 @@
-//! The scripted peer: the remote host at the far end of a TUN device, played segment by segment by the test.
-//! Knows the wire, not the kernel's sockets and not the tracer.
+//! The scripted peer: the remote host behind a TUN device, which the test controls segment by segment.
 
 mod conversation;
 mod segment;
@@ -22,17 +21,14 @@ use std::{
 };
 use tun::Tun;
 
-/// The IP version that a script is played in.
+/// The IP version of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4.
     V4,
-    /// IPv6.
     V6,
 }
 
 impl Family {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     /// The kernel's address on the device.
@@ -53,7 +49,7 @@ impl Family {
         }
     }
 
-    /// The address that a listener's remote end has.
+    /// The remote address of a listener.
     #[must_use]
     pub fn unspecified(self) -> IpAddr {
         match self {
@@ -72,29 +68,27 @@ impl fmt::Display for Family {
     }
 }
 
-/// The kernel lets nobody use an IPv6 address before its own work queue has looked at it. Where sixty devices are made
-/// at once on an emulated processor, that once took more than ten seconds.
-const ADDRESS_PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time until an IPv6 address is usable, which the kernel's work queue decides: with sixty new devices at once,
+/// an emulated processor has taken more than ten seconds.
+const ADDRESS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The remote host.
 pub struct Peer {
     family: Family,
     tun: Tun,
-    /// Segments that came while the script waited for another one.
+    /// Segments that arrived while the script waited for another one.
     inbox: RefCell<VecDeque<Segment>>,
 }
 
 impl Peer {
-    /// Makes the device in the current thread's namespace and gives the kernel its address there.
+    /// Creates the device in the current thread's namespace and adds the kernel's address to it.
     pub fn attach(family: Family) -> io::Result<Rc<Self>> {
         let tun = Tun::open("peer0")?;
         interface::bring_up("peer0")?;
         interface::add_address("peer0", family.host())?;
-        let usable = poll_until(ADDRESS_PATIENCE, || UdpSocket::bind((family.host(), 0)).ok());
-        if usable.is_none() {
+        if poll_until(ADDRESS_TIMEOUT, || reaches_itself(family.host()).ok()).is_none() {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the kernel does not take its address",
+                "the kernel does not receive what is sent to its address",
             ));
         }
         Ok(Rc::new(Self {
@@ -104,31 +98,38 @@ impl Peer {
         }))
     }
 
-    /// The IP version spoken.
     #[must_use]
     pub fn family(&self) -> Family {
         self.family
     }
 
-    /// Puts a segment on the wire. The kernel has dealt with it when this returns (`tun_get_user` delivers in
-    /// the writer's context), so the moment brackets every transition that it makes.
+    /// Sends a segment. The kernel has processed it when this returns (`tun_get_user` delivers in the writer's
+    /// context), so that the moment includes every transition that it causes.
     pub fn transmit(&self, segment: &Segment) -> Moment {
-        let packet = segment.to_packet();
-        let (result, moment) = Moment::of(|| self.tun.write(&packet));
+        self.put(&segment.to_packet())
+    }
+
+    /// Responds to a segment with the ICMP error that its receiver is unreachable.
+    pub fn refuse(&self, segment: &Segment) -> Moment {
+        self.put(&segment.unreachable())
+    }
+
+    fn put(&self, packet: &[u8]) -> Moment {
+        let (result, moment) = Moment::of(|| self.tun.write(packet));
         result.expect("the device takes a packet");
         moment
     }
 
-    /// The next segment from `from` to `to` that `wanted` accepts; others of theirs that came before it are
-    /// dropped, segments of other conversations are kept.
+    /// The next segment from `from` to `to` that `wanted` accepts. Earlier ones of the same conversation are dropped,
+    /// those of other conversations are kept.
     pub fn receive(
         &self,
         from: SocketAddr,
         to: SocketAddr,
-        patience: Duration,
+        timeout: Duration,
         wanted: impl Fn(&Segment) -> bool,
     ) -> Option<Segment> {
-        let deadline_ns = monotonic_ns() + nanoseconds(patience);
+        let deadline_ns = monotonic_ns() + nanoseconds(timeout);
         loop {
             let position = self
                 .inbox
@@ -143,8 +144,18 @@ impl Peer {
             }
             let left = Duration::from_nanos(deadline_ns.saturating_sub(monotonic_ns()));
             let packet = self.tun.read(left).expect("the device gives packets")?;
-            // The kernel also speaks ICMPv6 to the link.
+            // The kernel also sends ICMPv6 on the link.
             self.inbox.borrow_mut().extend(Segment::from_packet(&packet));
         }
     }
+}
+
+/// Fails until the host receives packets to this address. `bind` succeeds a moment earlier: the kernel first assigns an
+/// IPv6 address and then adds its local route (`addrconf_dad_begin`, `addrconf_dad_completed`), and drops packets to it
+/// in between.
+fn reaches_itself(address: IpAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.send_to(b"probe", socket.local_addr()?)?;
+    socket.recv(&mut [0; 8]).map(drop)
 }

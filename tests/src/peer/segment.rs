@@ -1,30 +1,25 @@
-//! A TCP segment with its ends, to and from the bytes of an IP packet.
+//! TCP segments with their endpoints, to and from the bytes of an IP packet.
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, NetSlice, PacketBuilder, SlicedPacket, TransportSlice, icmpv4, icmpv6,
+};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     ops::BitOr,
 };
 
-/// The control bits that a script cares about. PSH and the ECN bits are left out.
+/// The control bits that scripts use, without PSH and the ECN bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u8);
 
 impl Flags {
-    /// FIN.
     pub const FIN: Self = Self(1);
-    /// SYN.
     pub const SYN: Self = Self(2);
-    /// RST.
     pub const RST: Self = Self(4);
-    /// ACK.
     pub const ACK: Self = Self(16);
-    /// SYN and ACK.
     pub const SYN_ACK: Self = Self(2 | 16);
-    /// FIN and ACK.
     pub const FIN_ACK: Self = Self(1 | 16);
-    /// RST and ACK.
     pub const RST_ACK: Self = Self(4 | 16);
 
     /// Whether all of `bits` are set.
@@ -42,48 +37,62 @@ impl BitOr for Flags {
     }
 }
 
-/// The TCP options that a script reads or writes.
+/// The TCP options that scripts use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Maximum segment size.
     pub mss: Option<u16>,
     /// Timestamp value and echo.
     pub timestamps: Option<(u32, u32)>,
-    /// Fast Open cookie; empty where one is asked for.
+    /// Fast Open cookie; empty to request one.
     pub fast_open: Option<Vec<u8>>,
 }
 
-/// A segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Sender.
     pub from: SocketAddr,
-    /// Receiver.
     pub to: SocketAddr,
-    /// Control bits.
     pub flags: Flags,
-    /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number, meaningful with ACK.
+    /// Valid with ACK.
     pub ack: u32,
-    /// Options.
     pub options: Options,
-    /// Data.
     pub payload: Vec<u8>,
 }
 
+/// Time to live of IPv4 packets, and hop limit of IPv6 packets.
+const HOPS: u8 = 64;
+
 impl Segment {
-    /// How far the segment moves the sequence number: its data, SYN and FIN.
+    /// The sequence numbers that the segment takes: its data, SYN and FIN.
     #[must_use]
     pub fn length(&self) -> u32 {
         let data = u32::try_from(self.payload.len()).expect("a packet is small");
         data + u32::from(self.flags.contain(Flags::SYN)) + u32::from(self.flags.contain(Flags::FIN))
     }
 
+    /// The IP packet of the ICMP error that the segment's receiver is unreachable, checksums included.
+    #[must_use]
+    pub fn unreachable(&self) -> Vec<u8> {
+        let quoted = self.to_packet();
+        match (self.from.ip(), self.to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let error = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
+                let packet = PacketBuilder::ipv4(to.octets(), from.octets(), HOPS).icmpv4(error);
+                whole(packet.size(quoted.len()), |bytes| packet.write(bytes, &quoted))
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let error = Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Address);
+                let packet = PacketBuilder::ipv6(to.octets(), from.octets(), HOPS).icmpv6(error);
+                whole(packet.size(quoted.len()), |bytes| packet.write(bytes, &quoted))
+            }
+            (from, to) => panic!("{from} and {to} are of two families"),
+        }
+    }
+
     /// The IP packet, checksums included.
     #[must_use]
     pub fn to_packet(&self) -> Vec<u8> {
-        const HOPS: u8 = 64;
         const WINDOW: u16 = u16::MAX;
         let ip = match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), HOPS),
@@ -106,13 +115,12 @@ impl Segment {
         let tcp = tcp
             .options_raw(&self.options.to_bytes())
             .expect("the options fit 40 bytes");
-        let mut packet = Vec::with_capacity(tcp.size(self.payload.len()));
-        tcp.write(&mut packet, &self.payload)
-            .expect("a vector takes all bytes");
-        packet
+        whole(tcp.size(self.payload.len()), |bytes| {
+            tcp.write(bytes, &self.payload)
+        })
     }
 
-    /// The segment in an IP packet; `None` where it carries something else.
+    /// Parses the segment in an IP packet; `None` for another protocol.
     #[must_use]
     pub fn from_packet(packet: &[u8]) -> Option<Self> {
         let packet = SlicedPacket::from_ip(packet).ok()?;
@@ -151,6 +159,13 @@ impl Segment {
             payload: tcp.payload().to_vec(),
         })
     }
+}
+
+/// A packet of `size` bytes, filled by `write`.
+fn whole<E: fmt::Debug>(size: usize, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(size);
+    write(&mut packet).expect("a vector takes all bytes");
+    packet
 }
 
 impl Options {

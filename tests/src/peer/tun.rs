@@ -1,4 +1,4 @@
-//! A TUN device: whole IP packets, read and written as a file.
+//! A TUN device, whose file reads and writes whole IP packets.
 
 use crate::interface;
 use nix::{
@@ -15,16 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Larger than any packet on a device with the usual MTU of 1500.
+/// Larger than any packet with the usual MTU of 1500.
 const LARGEST_PACKET: usize = 2048;
 
-/// An open device; it goes away with this value.
+/// An open device, which is removed on drop.
 pub(super) struct Tun {
     file: File,
 }
 
 impl Tun {
-    /// Makes a device of this name in the current thread's namespace.
+    /// Creates a device of this name in the current thread's namespace.
     pub(super) fn open(name: &str) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -43,9 +43,9 @@ impl Tun {
         (&self.file).write_all(packet)
     }
 
-    /// The next packet that the kernel sends; `None` when `patience` runs out first.
-    pub(super) fn read(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + patience;
+    /// The next packet that the kernel sends; `None` if `timeout` elapses first.
+    pub(super) fn read(&self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
+        let deadline = Instant::now() + timeout;
         let mut packet = vec![0; LARGEST_PACKET];
         loop {
             match (&self.file).read(&mut packet) {

@@ -1,29 +1,26 @@
-//! What `doctor --json` says of one namespace.
+//! The output of `doctor --json` for one namespace.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tcptrace_tests::{
-    command::{self, Said, tcptrace},
+    command::{self, Output, tcptrace},
     netns::Netns,
 };
 
-/// One run.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     /// Findings, worst first.
     pub(crate) findings: Vec<Value>,
-    /// Settings of the namespace.
     pub(crate) settings: Vec<Value>,
-    /// Exit code.
     pub(crate) code: Option<i32>,
 }
 
 impl Diagnosis {
-    /// Asks about the namespace, with more arguments.
+    /// Runs it for the namespace, with additional arguments.
     pub(crate) fn of(netns: Netns, arguments: &[&str]) -> Self {
         let inode = netns.inode.to_string();
         let arguments = [&["doctor", "--json", "--netns", &inode], arguments].concat();
-        let Said { code, out, err } = command::run(tcptrace(&arguments));
+        let Output { code, out, err } = command::run(tcptrace(&arguments));
         let lines = out.lines().map(|line| serde_json::from_str(line).expect("JSON"));
         let (mut findings, mut settings) = (Vec::new(), Vec::new());
         let mut is_whole = false;
@@ -37,7 +34,7 @@ impl Diagnosis {
             }
         }
         assert!(is_whole, "no summary:\n{out}\n{err}");
-        // What this machine's files set is not the test's affair.
+        // The sysctl files of this machine are not tested here.
         findings.retain(|finding| finding["rule"] != "harmful-settings");
         Self {
             findings,
@@ -64,7 +61,7 @@ impl Diagnosis {
     }
 }
 
-/// A figure of a finding's evidence.
+/// A number in a finding's evidence.
 pub(crate) fn figure(finding: &Value, name: &str) -> f64 {
     let evidence = finding["evidence"].as_array().expect("a list");
     let found = evidence.iter().find(|evidence| evidence["name"] == name);
@@ -72,7 +69,7 @@ pub(crate) fn figure(finding: &Value, name: &str) -> f64 {
     found["value"].as_f64().expect("a number")
 }
 
-/// The catalogue against a namespace whose settings nobody has touched.
+/// The catalogue for a namespace with default settings.
 pub(crate) fn defaults_are_those_of_a_new_namespace(netns: Netns) {
     let diagnosis = Diagnosis::of(netns, &["--once"]);
     assert_eq!(diagnosis.findings, Vec::<Value>::new());
@@ -83,6 +80,6 @@ pub(crate) fn defaults_are_those_of_a_new_namespace(netns: Netns) {
         .filter(|setting| setting["is_default"] == false)
         .collect();
     assert!(changed.is_empty(), "{changed:#?}");
-    // tcp_max_orphans and tcp_mem are the host's: a namespace does not show them.
+    // tcp_max_orphans and tcp_mem are the host's: a namespace does not have them.
     assert!(diagnosis.settings.len() >= 18, "{:#?}", diagnosis.settings);
 }

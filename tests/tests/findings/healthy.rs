@@ -1,4 +1,4 @@
-//! Healthy programs under load: nothing is found.
+//! Healthy programs under load: no findings.
 
 use crate::doctor::Diagnosis;
 use nix::{
@@ -13,17 +13,17 @@ use std::{
     process::{Child, Command, Stdio},
     time::Duration,
 };
-use tcptrace_tests::{clock::poll_until, live, netns::Netns};
+use tcptrace_tests::{clock::poll_until, live, netns::Netns, nginx};
 
 const PORT: u16 = 8080;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A process of ours, ended by a signal that it takes for a wish.
+/// A child process, which a signal stops in order.
 struct Ours(Child, Signal);
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        // It has not been waited for, so that its id cannot be another process's.
+        // It has not been waited for, so its id cannot be that of another process.
         let pid = i32::try_from(self.0.id()).expect("process ids fit i32");
         let _ = kill(Pid::from_raw(pid), self.1);
         let _ = self.0.wait();
@@ -38,26 +38,10 @@ fn nothing_is_found(netns: Netns) {
 
 pub(crate) fn nginx_with_keep_alive(netns: Netns) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let at = folder.path().display();
-    let configuration = format!(
-        "daemon off;\nuser root;\nworker_processes 2;\npid {at}/pid;\nerror_log {at}/errors;\n\
-         events {{ worker_connections 512; }}\n\
-         http {{\n  access_log off;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
-         fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
-         server {{ listen 127.0.0.1:{PORT}; location / {{ return 200 served; }} }}\n}}\n"
-    );
-    let path = folder.path().join("nginx.conf");
-    fs::write(&path, configuration).expect("a folder of our own");
-    let nginx = Command::new("nginx")
-        .arg("-c")
-        .arg(&path)
-        .arg("-p")
-        .arg(folder.path())
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("nginx can be started");
+    let server = format!("server {{ listen 127.0.0.1:{PORT}; location / {{ return 200 served; }} }}");
+    let nginx = nginx::start(folder.path(), &server);
     let _nginx = Ours(nginx, Signal::SIGTERM);
-    poll_until(PATIENCE, || TcpStream::connect(("127.0.0.1", PORT)).ok()).expect("it listens");
+    poll_until(TIMEOUT, || TcpStream::connect(("127.0.0.1", PORT)).ok()).expect("it listens");
     let load = Command::new("wrk")
         .args(["-t", "2", "-c", "64", "-d", "75"])
         .arg(format!("http://127.0.0.1:{PORT}/"))
@@ -113,7 +97,7 @@ pub(crate) fn postgresql_under_pgbench(netns: Netns) {
         .expect("it can be started");
     let _server = Ours(server, Signal::SIGINT);
     let to_server = ["-h", "127.0.0.1", "-p", "5432", "-U", "bench"];
-    let made = poll_until(PATIENCE, || {
+    let made = poll_until(TIMEOUT, || {
         let mut pgbench = as_nobody(&programs.join("pgbench"));
         pgbench
             .args(to_server)

@@ -1,13 +1,13 @@
-//! Programs that forget to close: each is named, with the verdict on every socket, its descriptors and its growth.
+//! Programs that do not close their sockets: each is reported, with the verdict on every socket, its descriptors and
+//! its growth.
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
-    path::Path,
-    process::{self, Child, Command, Stdio},
+    process::{self, Command},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -18,26 +18,26 @@ use tcptrace_tests::{
     files,
     live::Requirement,
     netns::Netns,
+    program::{self, Program},
 };
 
-/// How many connections leak.
+/// Number of leaked connections.
 const LEAKED: usize = 12;
 /// A virtual machine may take a while to start.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A server that forgets to close.
+/// A server that leaks sockets.
 pub(crate) struct Forgetful {
-    /// What is claimed of it.
     pub(crate) name: &'static str,
-    /// What runs it.
+    /// The program that it needs.
     pub(crate) requirement: Requirement,
     launcher: &'static str,
     program: &'static str,
-    /// How it forgets: the program's argument.
-    way: &'static str,
-    /// What each peer sends before it leaves.
+    /// The program's argument: how it leaks.
+    mode: &'static str,
+    /// What each peer sends before it closes.
     request: &'static [u8],
-    /// What is to be said of each socket.
+    /// The expected verdict on each socket.
     verdict: &'static str,
 }
 
@@ -46,7 +46,7 @@ const PYTHON: Forgetful = Forgetful {
     requirement: Requirement::Python,
     launcher: "python3",
     program: "forget.py",
-    way: "read-all",
+    mode: "read-all",
     request: b"request",
     verdict: "read-all",
 };
@@ -59,85 +59,54 @@ const JAVA: Forgetful = Forgetful {
     ..PYTHON
 };
 
-/// All of them.
 pub(crate) const FORGETFUL: [Forgetful; 5] = [
     PYTHON,
     Forgetful {
         name: "a_python_server_that_never_reads",
-        way: "end-unread",
+        mode: "end-unread",
         request: b"",
-        verdict: "end-unread",
+        verdict: "eof-unread",
         ..PYTHON
     },
     Forgetful {
         name: "a_python_thread_blocked_while_peers_leave",
-        way: "blocked",
+        mode: "blocked",
         verdict: "data-unread",
         ..PYTHON
     },
     JAVA,
     Forgetful {
         name: "a_java_server_that_never_reads",
-        way: "end-unread",
+        mode: "end-unread",
         request: b"",
-        verdict: "end-unread",
+        verdict: "eof-unread",
         ..JAVA
     },
 ];
 
-/// A program that runs.
-struct Program {
-    child: Child,
-    port: u16,
+fn start(launcher: &str, name: &str, arguments: &[&str]) -> Program {
+    Program::start(Command::new(launcher).arg(program::source(name)).args(arguments))
 }
 
-impl Program {
-    fn start(launcher: &str, program: &str, arguments: &[&str]) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("programs")
-            .join(program);
-        let mut child = Command::new(launcher)
-            .arg(path)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the launcher can be started");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("text");
-        let port = line.trim_end().parse().expect("a port");
-        Self { child, port }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Best effort: it may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The lines about processes, and the exit code.
-fn leaks(netns: Netns, arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
+/// The lines of `leaks --json` about processes, the summary, and the exit code.
+pub(crate) fn leaks(netns: Netns, arguments: &[&str]) -> (Vec<Value>, Value, Option<i32>) {
     let inode = netns.inode.to_string();
     let arguments = [&["leaks", "--json", "--netns", &inode], arguments].concat();
-    let said = command::run(tcptrace(&arguments));
-    let mut lines: Vec<Value> = said
+    let output = command::run(tcptrace(&arguments));
+    let mut lines: Vec<Value> = output
         .out
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    let last = lines.pop().unwrap_or_else(|| panic!("no line:\n{}", said.err));
+    let mut last = lines.pop().unwrap_or_else(|| panic!("no line:\n{}", output.err));
     assert!(last.get("summary").is_some(), "{last}");
-    (lines, said.code)
+    (lines, last["summary"].take(), output.code)
 }
 
 /// All sockets of the process have the verdict, and a descriptor that the process really has.
 fn judge(netns: Netns, pid: u32, verdict: &str) {
-    let found = poll_until(PATIENCE, || {
-        let (lines, code) = leaks(netns, &["--once", "--older-than", "1"]);
+    let found = poll_until(TIMEOUT, || {
+        let (lines, _, code) = leaks(netns, &["--once", "--older-than", "1"]);
         let line = lines.into_iter().next()?;
         assert_eq!(code, Some(3), "{line:#}");
         (line["leaked"] == LEAKED).then_some(line)
@@ -154,36 +123,36 @@ fn judge(netns: Netns, pid: u32, verdict: &str) {
             link.display()
         );
     }
-    let (lines, code) = leaks(netns, &["--once", "--older-than", "3600"]);
+    let (lines, _, code) = leaks(netns, &["--once", "--older-than", "3600"]);
     assert_eq!((lines, code), (Vec::new(), Some(0)));
 }
 
-/// A server's peers say something and leave.
+/// The peers of a server send something and close.
 pub(crate) fn verdict_of(server: &Forgetful, netns: Netns) {
-    let running = Program::start(server.launcher, server.program, &[server.way]);
+    let running = start(server.launcher, server.program, &[server.mode]);
     for _ in 0..LEAKED {
-        let mut peer = TcpStream::connect(("127.0.0.1", running.port)).expect("it listens");
+        let mut peer = TcpStream::connect(("127.0.0.1", running.ports[0])).expect("it listens");
         peer.write_all(server.request).expect("it is connected");
     }
-    judge(netns, running.child.id(), server.verdict);
+    judge(netns, running.pid(), server.verdict);
 }
 
-/// A client's server leaves.
+/// The server of a client closes.
 pub(crate) fn a_pool_keeps_stale_connections(netns: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port().to_string();
     let pool = thread::scope(|scope| {
-        let pool = scope.spawn(|| Program::start("python3", "forget.py", &["pool", &port]));
+        let pool = scope.spawn(|| start("python3", "forget.py", &["pool", &port]));
         for _ in 0..LEAKED {
             drop(listener.accept().expect("the pool connects"));
         }
         pool.join().expect("it starts")
     });
-    judge(netns, pool.child.id(), "end-unread");
+    judge(netns, pool.pid(), "eof-unread");
 }
 
-/// One connection every 50 ms is forgotten: by counting, in a watch of ten seconds.
-pub(crate) fn growth_and_exhaustion_are_foretold(netns: Netns) {
+/// One connection every 50 ms is leaked: in a watch of ten seconds, which counts them.
+pub(crate) fn growth_and_exhaustion_are_predicted(netns: Netns) {
     const EVERY: Duration = Duration::from_millis(50);
     files::allow(8192).expect("this user may open many files");
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has one");
@@ -202,7 +171,7 @@ pub(crate) fn growth_and_exhaustion_are_foretold(netns: Netns) {
             let minutes = begun.elapsed().as_secs_f64() / 60.0;
             f64::from(u32::try_from(kept.len()).expect("few")) / minutes
         });
-        let (lines, code) = leaks(netns, &["--duration", "12", "--older-than", "5"]);
+        let (lines, _, code) = leaks(netns, &["--duration", "12", "--older-than", "5"]);
         is_done.store(true, Ordering::Relaxed);
         assert_eq!(code, Some(3));
         let [leak] = lines.as_slice() else {
@@ -211,11 +180,11 @@ pub(crate) fn growth_and_exhaustion_are_foretold(netns: Netns) {
         (leak.clone(), leaking.join().expect("it only connects"))
     });
     assert_eq!(leak["pid"], process::id(), "{leak:#}");
-    let told = leak["growth_per_minute"].as_f64().expect("it grows");
-    println!("growth {told:.1} a minute, in truth {per_minute:.1}; {leak}");
+    let reported = leak["growth_per_minute"].as_f64().expect("it grows");
+    println!("growth {reported:.1} a minute, actually {per_minute:.1}; {leak}");
     assert!(
-        (told / per_minute - 1.0).abs() < 0.2,
-        "{told} and not {per_minute}"
+        (reported / per_minute - 1.0).abs() < 0.2,
+        "{reported} instead of {per_minute}"
     );
     let used = leak["descriptors"].as_f64().expect("they are counted");
     assert_eq!(leak["descriptor_limit"], limit);

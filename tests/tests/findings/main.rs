@@ -1,7 +1,8 @@
-//! `tcptrace leaks` and `tcptrace doctor` beside sick and healthy programs: each sickness is found by name, and nothing
-//! else is.
+//! `tcptrace leaks` and `tcptrace doctor` on programs with and without problems: each problem is reported under its
+//! name, and nothing else is.
 
 mod doctor;
+mod half_closed;
 mod healthy;
 mod leaks;
 mod sick;
@@ -14,65 +15,96 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
+const TESTS: [(&str, &[Requirement], Test); 18] = [
+    (
+        "a_pool_that_keeps_stale_connections",
+        &[Requirement::Python],
+        leaks::a_pool_keeps_stale_connections,
+    ),
+    (
+        "growth_and_exhaustion_are_predicted_within_a_fifth",
+        &[],
+        leaks::growth_and_exhaustion_are_predicted,
+    ),
+    (
+        "a_client_that_waits_for_a_slow_answer",
+        &[],
+        half_closed::a_client_waits_for_a_slow_answer,
+    ),
+    (
+        "a_client_that_takes_nothing",
+        &[],
+        half_closed::a_client_takes_nothing,
+    ),
+    (
+        "a_pool_whose_connections_the_server_has_closed_by_close_notify",
+        &[],
+        half_closed::a_pool_closed_by_close_notify,
+    ),
+    (
+        "accepted_sockets_in_a_queue_that_nobody_reads",
+        &[],
+        half_closed::sockets_wait_in_a_queue,
+    ),
+    (
+        "resets_that_do_not_end_a_leak",
+        &[],
+        half_closed::resets_do_not_end_a_leak,
+    ),
+    (
+        "connections_of_an_mptcp_listener_that_are_forgotten",
+        &[Requirement::Mptcp],
+        half_closed::an_mptcp_listener_forgets,
+    ),
+    (
+        "a_listener_that_stops_accepting",
+        &[],
+        sick::a_listener_stops_accepting,
+    ),
+    (
+        "a_client_that_runs_out_of_ports",
+        &[],
+        sick::a_client_runs_out_of_ports,
+    ),
+    (
+        "a_full_table_of_time_wait",
+        &[],
+        sick::the_table_of_time_wait_is_full,
+    ),
+    (
+        "sockets_that_were_reset_and_not_closed",
+        &[],
+        sick::reset_sockets_stay_open,
+    ),
+    (
+        "closing_with_unread_data",
+        &[],
+        sick::closing_with_unread_data_resets,
+    ),
+    ("a_syn_flood", &[Requirement::Tun], sick::a_syn_flood),
+    (
+        "a_peer_that_never_acknowledges",
+        &[Requirement::Tun],
+        sick::a_peer_never_acknowledges,
+    ),
+    (
+        "defaults_are_the_kernel_s",
+        &[],
+        doctor::defaults_are_those_of_a_new_namespace,
+    ),
+    (
+        "nginx_with_keep_alive_is_healthy",
+        &[Requirement::Nginx, Requirement::Wrk],
+        healthy::nginx_with_keep_alive,
+    ),
+    (
+        "postgresql_under_pgbench_is_healthy",
+        &[Requirement::Postgresql],
+        healthy::postgresql_under_pgbench,
+    ),
+];
+
 fn main() -> ExitCode {
-    let tests: [(&str, &[Requirement], Test); 12] = [
-        (
-            "a_pool_that_keeps_stale_connections",
-            &[Requirement::Python],
-            leaks::a_pool_keeps_stale_connections,
-        ),
-        (
-            "growth_and_exhaustion_are_foretold_to_a_fifth",
-            &[],
-            leaks::growth_and_exhaustion_are_foretold,
-        ),
-        (
-            "a_listener_that_stops_accepting",
-            &[],
-            sick::a_listener_stops_accepting,
-        ),
-        (
-            "a_client_that_runs_out_of_ports",
-            &[],
-            sick::a_client_runs_out_of_ports,
-        ),
-        (
-            "a_full_table_of_time_wait",
-            &[],
-            sick::the_table_of_time_wait_is_full,
-        ),
-        (
-            "sockets_that_were_reset_and_not_closed",
-            &[],
-            sick::reset_sockets_stay_open,
-        ),
-        (
-            "closing_with_unread_data",
-            &[],
-            sick::closing_with_unread_data_resets,
-        ),
-        ("a_syn_flood", &[Requirement::Tun], sick::a_syn_flood),
-        (
-            "a_peer_that_never_acknowledges",
-            &[Requirement::Tun],
-            sick::a_peer_never_acknowledges,
-        ),
-        (
-            "defaults_are_the_kernel_s",
-            &[],
-            doctor::defaults_are_those_of_a_new_namespace,
-        ),
-        (
-            "nginx_with_keep_alive_is_healthy",
-            &[Requirement::Nginx, Requirement::Wrk],
-            healthy::nginx_with_keep_alive,
-        ),
-        (
-            "postgresql_under_pgbench_is_healthy",
-            &[Requirement::Postgresql],
-            healthy::postgresql_under_pgbench,
-        ),
-    ];
     let mut all: Vec<LiveTest> = leaks::FORGETFUL
         .iter()
         .map(|server| {
@@ -82,7 +114,7 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    all.extend(tests.into_iter().map(|(name, more, body)| {
+    all.extend(TESTS.into_iter().map(|(name, more, body)| {
         let requirements = [live::TRACING, more].concat();
         LiveTest::new(name, &requirements, move || Netns::run(body))
     }));

@@ -1,4 +1,4 @@
-//! Sick programs, peers and settings: each gives its finding.
+//! Programs, peers and settings with problems: each gives its finding.
 
 use crate::doctor::{Diagnosis, figure};
 use nix::errno::Errno;
@@ -28,7 +28,7 @@ fn bind() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A connection that its client has left: the client's end goes to TIME_WAIT.
+/// A connection that its client has closed: the client's socket goes to TIME_WAIT.
 fn leave(listener: &TcpListener, address: SocketAddr) {
     let client = TcpStream::connect(address).expect("the listener takes a connection");
     let (server, _) = listener.accept().expect("it waits");
@@ -40,12 +40,12 @@ pub(crate) fn a_listener_stops_accepting(netns: Netns) {
     const QUEUE: i32 = 4;
     let listener = host::listen(LOOPBACK.parse().expect("an address"), QUEUE).expect("loopback");
     let address = listener.local_addr().expect("bound");
-    // One more than the queue takes is done; the kernel drops the SYNs of the others.
+    // The queue holds one more than its limit; the kernel drops the SYNs of the others.
     let _clients: Vec<Socket> = (0..QUEUE + 4)
         .map(|_| {
             let socket = host::socket(address).expect("a socket");
             socket.set_nonblocking(true).expect("a socket");
-            // It is in progress, or done.
+            // It is in progress, or connected.
             let _ = host::connect(&socket, address);
             socket
         })
@@ -55,7 +55,7 @@ pub(crate) fn a_listener_stops_accepting(netns: Netns) {
     assert_eq!(full["level"], "critical", "{full:#}");
     assert_eq!(full["subject"]["port"], address.port(), "{full:#}");
     assert!((figure(full, "accept_queue") - 5.0).abs() < 0.1, "{full:#}");
-    // Whose SYNs are dropped waits without an answer.
+    // The clients whose SYNs are dropped wait.
     let waits = diagnosis.finding("connect-unanswered");
     assert_eq!(waits["subject"]["port"], address.port(), "{waits:#}");
     assert_eq!(diagnosis.rules().len(), 2, "{diagnosis:#?}");
@@ -63,7 +63,7 @@ pub(crate) fn a_listener_stops_accepting(netns: Netns) {
 }
 
 pub(crate) fn a_client_runs_out_of_ports(netns: Netns) {
-    // The listener's own port is not among them.
+    // The listener's port is not one of them.
     let (listener, address) = bind();
     for (name, value) in [
         ("ipv4/ip_local_port_range", "20000 20049"),
@@ -96,8 +96,8 @@ pub(crate) fn a_client_runs_out_of_ports(netns: Netns) {
     let ports = diagnosis.finding("ephemeral-ports");
     assert_eq!(ports["level"], "critical", "{ports:#}");
     assert_eq!(ports["subject"]["port"], address.port(), "{ports:#}");
-    assert!((figure(ports, "ports_taken") - 40.0).abs() < 0.1, "{ports:#}");
-    assert!(figure(ports, "connects_without_port") >= 10.0, "{ports:#}");
+    assert!((figure(ports, "ports_in_use") - 40.0).abs() < 0.1, "{ports:#}");
+    assert!(figure(ports, "connects_without_free_port") >= 10.0, "{ports:#}");
     assert!(
         (figure(ports, "pid") - f64::from(process::id())).abs() < 0.1,
         "{ports:#}"
@@ -149,7 +149,7 @@ pub(crate) fn reset_sockets_stay_open(netns: Netns) {
     let diagnosis = Diagnosis::of(netns, &["--once"]);
     let kept = diagnosis.finding("reset-not-closed");
     assert_eq!(kept["subject"]["pid"], process::id(), "{kept:#}");
-    assert!((figure(kept, "errors_not_read") - 12.0).abs() < 0.1, "{kept:#}");
+    assert!((figure(kept, "pending_errors") - 12.0).abs() < 0.1, "{kept:#}");
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn closing_with_unread_data_resets(netns: Netns) {
                 let mut client = TcpStream::connect(address).expect("the listener takes a connection");
                 let (server, _) = listener.accept().expect("it waits");
                 client.write_all(b"a request").expect("connected");
-                // The data has come.
+                // The data has arrived.
                 SockRef::from(&server)
                     .peek(&mut [std::mem::MaybeUninit::uninit()])
                     .expect("it is there");
@@ -182,7 +182,7 @@ pub(crate) fn closing_with_unread_data_resets(netns: Netns) {
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }
 
-/// A listener towards the scripted peer.
+/// A listener for the scripted peer.
 fn towards_peer() -> (Rc<Peer>, TcpListener, SocketAddr) {
     let peer = Peer::attach(Family::V4).expect("a device");
     let address = SocketAddr::new(Family::V4.host(), 8080);
@@ -190,7 +190,7 @@ fn towards_peer() -> (Rc<Peer>, TcpListener, SocketAddr) {
     (peer, listener, address)
 }
 
-/// Eighty SYNs whose ACK never comes, from one address: bounded, and in a namespace of its own.
+/// Eighty SYNs whose handshake is never completed, from one address: bounded, and in a namespace of their own.
 pub(crate) fn a_syn_flood(netns: Netns) {
     let (peer, _listener, address) = towards_peer();
     for port in 1..=80 {
@@ -204,7 +204,7 @@ pub(crate) fn a_syn_flood(netns: Netns) {
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }
 
-/// The host closes, and its FIN is answered by nobody for half a minute.
+/// The host closes, and its FIN is not acknowledged for half a minute.
 pub(crate) fn a_peer_never_acknowledges(netns: Netns) {
     let (peer, listener, address) = towards_peer();
     let mut connection = Conversation::new(&peer, 10_000, address);
@@ -221,6 +221,6 @@ pub(crate) fn a_peer_never_acknowledges(netns: Netns) {
         Family::V4.peer().to_string(),
         "{stuck:#}"
     );
-    assert!(figure(stuck, "silent_seconds") >= 30.0, "{stuck:#}");
+    assert!(figure(stuck, "unanswered_seconds") >= 30.0, "{stuck:#}");
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }

@@ -1,5 +1,5 @@
-//! The live view on a real terminal: keys go in through tmux, the screen is read back and compared with what was done
-//! on the network; terminals that go away; recordings.
+//! The live view on a real terminal: tmux sends the keys, and the screen is compared with the traffic; terminals that
+//! close; recordings.
 
 mod recordings;
 mod terminals;
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
             three_keys_lead_to_the_leaking_connections_and_their_verdict,
         ),
         on_a_screen(
-            "a_recording_is_played_with_speed_pause_and_seek",
-            recordings::a_recording_is_played_with_speed_pause_and_seek,
+            "a_recording_is_replayed_with_speed_pause_and_seek",
+            recordings::a_recording_is_replayed_with_speed_pause_and_seek,
         ),
         on_a_screen("it_is_resized", terminals::it_is_resized),
         on_a_screen(
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
             terminals::it_is_suspended_and_resumed,
         ),
         on_a_screen(
-            "where_nobody_would_resume_it_it_goes_on",
-            terminals::where_nobody_would_resume_it_it_goes_on,
+            "suspend_is_ignored_without_a_shell",
+            terminals::suspend_is_ignored_without_a_shell,
         ),
         on_a_screen("no_color_is_obeyed", terminals::no_color_is_obeyed),
         on_a_pty(
@@ -69,7 +69,7 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
     let traffic = Traffic::start();
     let pid = process::id().to_string();
 
-    // The first screen: this process, with what was made.
+    // The first screen: this process, with its sockets.
     let expected = [("CLOSE_W", LEAKED), ("ESTAB", 2 * USED), ("FIN_2", LEAKED)];
     screen.wait_for("process with its sockets", |text| {
         expected
@@ -119,7 +119,7 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
         let steps = ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT"];
         let body = text.split("ENTERED").nth(1)?;
         let at = steps.map(|step| body.find(step));
-        (is_it && at.is_sorted() && at[0].is_some() && text.contains(&format!("{UNREAD} bytes wait unread")))
+        (is_it && at.is_sorted() && at[0].is_some() && text.contains(&format!("{UNREAD} bytes are unread")))
             .then_some(())
     });
     screen.press(&["Escape"]);
@@ -135,7 +135,7 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
     screen.press(&["6"]);
     screen.wait_for_text(", worst first");
     screen.press(&["?"]);
-    screen.wait_for_text("every key");
+    screen.wait_for_text("all keys");
     screen.press(&["Escape", "1"]);
     screen.wait_for_text("OPEN/S");
 
@@ -165,16 +165,20 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
         !screen.text().contains("OPEN/S"),
         "the screen is as it was before"
     );
-    assert!(screen.messages().contains("changes in"), "{}", screen.messages());
+    assert!(
+        screen.messages().contains(" on this host, "),
+        "{}",
+        screen.messages()
+    );
 }
 
-/// Enter, Enter, and the verdict is read; what to do about it is one more key away.
+/// The verdict is two keys away, Enter and Enter, and the advice one more.
 fn three_keys_lead_to_the_leaking_connections_and_their_verdict(netns: Netns) {
     let screen = Screen::tcptrace(&format!("watch -N {}", netns.inode), 120, 30);
     screen.wait_for_text("Nothing matches the filter");
     let traffic = Traffic::start();
     let pid = process::id().to_string();
-    // What this program usually takes, so that what takes longer is known to leak.
+    // From the usual durations in this program, longer ones are known to be leaks.
     traffic.close_many_in_time();
 
     let finding = format!("{LEAKED} sockets in CLOSE_WAIT");
@@ -192,7 +196,7 @@ fn three_keys_lead_to_the_leaking_connections_and_their_verdict(netns: Netns) {
         (rows.count() == LEAKED && text.contains(&finding)).then_some(())
     });
     screen.press(&["Enter"]);
-    screen.wait_for_text("its reader has stalled");
+    screen.wait_for_text("reader has stalled");
     screen.press(&["6"]);
     screen.wait_for("what to do", |text| {
         (text.contains("what to do") && text.contains(&finding)).then_some(())

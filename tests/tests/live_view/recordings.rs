@@ -8,10 +8,10 @@ use tcptrace_tests::{
     screen::{Screen, cell},
 };
 
-/// How long is recorded: this is the time that is played, not a time that is waited for.
+/// Duration of the recording: the time that is replayed, not a time that is waited for.
 const RECORDED: Duration = Duration::from_secs(5);
 
-pub(crate) fn a_recording_is_played_with_speed_pause_and_seek(_netns: Netns) {
+pub(crate) fn a_recording_is_replayed_with_speed_pause_and_seek(_netns: Netns) {
     let folder = tempfile::tempdir().expect("a folder for the test can be made");
     let file = folder.path().join("film.arrows");
     let recording = Recording::start(&file, &file, &[]);
@@ -22,7 +22,7 @@ pub(crate) fn a_recording_is_played_with_speed_pause_and_seek(_netns: Netns) {
 
     let pid = process::id().to_string();
     let screen = Screen::tcptrace(&format!("watch -d 0.5 -p {pid} {}", file.display()), 160, 40);
-    // At its own speed, to where the connections are.
+    // At normal speed, to the connections.
     screen.wait_for_text("×1");
     screen.wait_for("the leak", |text| {
         (cell(text, &pid, "CLOSE_W")? == LEAKED.to_string()).then_some(())
@@ -34,7 +34,7 @@ pub(crate) fn a_recording_is_played_with_speed_pause_and_seek(_netns: Netns) {
     screen.wait_for_text("×4");
     assert_eq!(second(&screen.text()), paused, "the picture stands still");
 
-    // To the end, and back to the first picture.
+    // To the end, and back to the first frame.
     screen.press(&["Right"]);
     screen.wait_for_text("at its end");
     screen.press(&["["]);
@@ -54,7 +54,7 @@ pub(crate) fn a_recording_is_played_with_speed_pause_and_seek(_netns: Netns) {
     screen.wait_for_text("ended with 0");
 }
 
-/// The moment of the picture, as the header writes it.
+/// The time of the frame, from the header.
 fn second(screen: &str) -> Option<String> {
     let header = screen.lines().next()?;
     let words: Vec<&str> = header.split_whitespace().collect();

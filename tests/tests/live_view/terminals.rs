@@ -1,4 +1,4 @@
-//! Terminals that change, are left and come back, and go away.
+//! Terminals that are resized, suspended and resumed, and closed.
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -32,9 +32,9 @@ pub(crate) fn it_is_resized(netns: Netns) {
             .is_some_and(|line| line.contains("quit"))
             .then_some(())
     });
-    // Drawn anew, and alive.
+    // Redrawn, and responsive.
     screen.press(&["C-l", "?"]);
-    screen.wait_for_text("every key");
+    screen.wait_for_text("all keys");
     screen.press(&["q"]);
     screen.wait_for_text("ended with 0");
 }
@@ -70,12 +70,12 @@ pub(crate) fn a_signal_gives_the_terminal_back() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
         let (mut pty, mut child) = started();
         send(&child, signal);
-        // The alternate screen is left (DECRST 1049), the cursor shown, and the summary written where it can be read.
+        // It leaves the alternate screen (DECRST 1049), shows the cursor, and prints the summary.
         pty.read_until("evicted");
         let text = pty.text();
         let left = text.rfind("\x1b[?1049l").expect("it leaves its screen");
         assert!(
-            text[left..].contains("\x1b[?25h") && text[left..].contains("changes in"),
+            text[left..].contains("\x1b[?25h") && text[left..].contains(" on this host, "),
             "{signal} {text:?}"
         );
         assert!(!pty.is_raw(), "{signal}");
@@ -95,7 +95,7 @@ pub(crate) fn what_kills_it_from_within_gives_the_terminal_back() {
 
 pub(crate) fn a_terminal_that_takes_nothing_does_not_keep_it_from_ending() {
     let (pty, mut child) = started();
-    // As Ctrl-S does where a terminal is not raw.
+    // Like Ctrl-S on a terminal that is not raw.
     let terminal = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NOCTTY)
@@ -118,14 +118,13 @@ pub(crate) fn a_terminal_that_takes_nothing_does_not_keep_it_from_ending() {
     drop(pty);
 }
 
-/// Whether the shell waits for a command: what is typed before that may be thrown away with what the live view has not
-/// read.
+/// Whether the shell waits for a command: input before that may be discarded with what the live view has not read.
 fn has_prompt(text: &str) -> bool {
     let last = text.lines().rfind(|line| !line.is_empty());
     !text.contains("OPEN/S") && last.is_some_and(|line| line.trim() == "$")
 }
 
-/// From the shell and back: by the key, and by a signal from elsewhere.
+/// To the shell and back: by the key, and by a signal.
 pub(crate) fn it_is_suspended_and_resumed(netns: Netns) {
     let screen = Screen::shell(120, 30);
     let program = binary::path().display();
@@ -139,7 +138,7 @@ pub(crate) fn it_is_suspended_and_resumed(netns: Netns) {
             Some(signal) => kill(screen.program(), signal).expect("our own child takes a signal"),
         }
         if suspend == Some(Signal::SIGSTOP) {
-            // It could give nothing back: the shell has a raw terminal, in which a line ends with Ctrl-J alone.
+            // It could not restore the mode: the shell has a raw terminal, in which only Ctrl-J ends a line.
             screen.wait_for_text("topped");
         } else {
             screen.wait_for("the shell's prompt", |text| {
@@ -160,7 +159,7 @@ pub(crate) fn it_is_suspended_and_resumed(netns: Netns) {
         });
         assert_eq!(screen.modes(), Modes::LIVE_VIEW);
         screen.press(&["?"]);
-        screen.wait_for_text("every key");
+        screen.wait_for_text("all keys");
         screen.press(&["Escape"]);
         screen.wait_for_text("OPEN/S");
     }
@@ -172,12 +171,12 @@ pub(crate) fn it_is_suspended_and_resumed(netns: Netns) {
     assert_eq!(screen.modes(), Modes::SHELL);
 }
 
-pub(crate) fn where_nobody_would_resume_it_it_goes_on(netns: Netns) {
-    // It is the terminal's only program, with no shell behind it.
+pub(crate) fn suspend_is_ignored_without_a_shell(netns: Netns) {
+    // It is the terminal's only program, without a shell.
     let screen = Screen::alone(&format!("watch -N {}", netns.inode), 120, 30);
     screen.wait_for_text("Nothing matches the filter");
     screen.press(&["C-z", "?"]);
-    screen.wait_for_text("every key");
+    screen.wait_for_text("all keys");
     assert_eq!(screen.modes(), Modes::LIVE_VIEW);
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-/// Connections whose peer has closed them.
+/// Connections that their peers have closed.
 pub(crate) const LEAKED: usize = 7;
 
 /// Connections in use.
@@ -14,20 +14,20 @@ pub(crate) const USED: usize = 3;
 /// Bytes that each peer has sent before it closed.
 pub(crate) const UNREAD: usize = 10;
 
-/// Connections that close in time: the rule `close-wait-leak` learns from 50.
+/// Connections that are closed in time: the rule `close-wait-leak` learns from 50.
 const SAMPLES: usize = 60;
 
-/// Both ends of all connections; the leaked ones' clients have gone.
+/// Both sockets of all connections; the clients of the leaked ones are closed.
 pub(crate) struct Traffic {
     listener: TcpListener,
     _used: Vec<(TcpStream, TcpStream)>,
     _leaked: Vec<TcpStream>,
-    /// Local ports of the leaked ones' clients.
+    /// Local ports of the clients of the leaked ones.
     pub(crate) leaked_ports: Vec<u16>,
 }
 
 impl Traffic {
-    /// Makes the connections.
+    /// Opens the connections.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
         let address = listener.local_addr().expect("it has one");
@@ -53,14 +53,14 @@ impl Traffic {
         }
     }
 
-    /// As many connections that the server closes after its client as the rule about leaks learns from.
+    /// As many connections that the server closes after its client as the leak rule learns from.
     pub(crate) fn close_many_in_time(&self) {
         let address = self.listener.local_addr().expect("it has one");
         for _ in 0..SAMPLES {
             let client = TcpStream::connect(address).expect("the listener takes a connection");
             let (mut server, _) = self.listener.accept().expect("it waits");
             drop(client);
-            // The end of file: the client's FIN is there.
+            // The end of file: the client's FIN has arrived.
             let count = server.read(&mut [0]).expect("it is read");
             assert_eq!(count, 0);
         }

@@ -1,4 +1,4 @@
-//! Processes that live for a few milliseconds, hundreds of them: each owns the connection that it made.
+//! Hundreds of processes that run for a few milliseconds: each owns the connection that it opened.
 
 use crate::{
     judge::{Known, Process, judge, story_until, text},
@@ -13,14 +13,14 @@ use std::{
 };
 use tcptrace_tests::{clock::linger, netns::Netns, shared, state::State};
 
-/// How many are started in a second.
+/// Processes per second.
 const RATE: u32 = 200;
-/// How many are started.
+/// Number of processes.
 const COUNT: u32 = 600;
-/// Set in a process that only says who it is: the address to connect to.
+/// Set in a process that only reports itself: the address to connect to.
 pub(crate) const ADDRESS: &str = "TCPTRACE_TEST_ADDRESS";
 
-/// The other process: connects, says who it is, closes and ends.
+/// The short-lived process: connects, reports itself, closes and exits.
 pub(crate) fn live_briefly(address: &str) {
     let this = Process::of(process::id()).expect("it runs");
     let address: SocketAddr = address.parse().expect("an address");
@@ -30,9 +30,9 @@ pub(crate) fn live_briefly(address: &str) {
         .expect("connected");
 }
 
-/// Each is known from what it says on its connection.
+/// Each process is identified by the line that it sends on its connection.
 pub(crate) fn six_hundred_brief_processes_own_what_they_connect(netns: Netns) {
-    // On loopback the kernel would give the port of a TIME_WAIT out again after a second.
+    // On loopback the kernel would reuse the port of a TIME_WAIT after a second.
     netns
         .set("ipv4/tcp_tw_reuse", "0")
         .expect("a namespace takes its sysctls");
@@ -43,9 +43,9 @@ pub(crate) fn six_hundred_brief_processes_own_what_they_connect(netns: Netns) {
         let mut heard = Vec::new();
         for _ in 0..COUNT {
             let (mut connection, client) = listener.accept().expect("a client connects");
-            let mut said = String::new();
-            connection.read_to_string(&mut said).expect("text");
-            heard.push((client, said));
+            let mut output = String::new();
+            connection.read_to_string(&mut output).expect("text");
+            heard.push((client, output));
         }
         heard
     });
@@ -53,7 +53,7 @@ pub(crate) fn six_hundred_brief_processes_own_what_they_connect(netns: Netns) {
     let mut children: Vec<Child> = Vec::new();
     for number in 0..COUNT {
         children.push(stage.spawn_brief("brief", address));
-        // Those that have ended make room for new process ids.
+        // Reap the processes that have exited, so that their ids can be reused.
         children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
         let due = Duration::from_secs(1) * number / RATE;
         linger(due.saturating_sub(begun.elapsed()));
@@ -63,17 +63,17 @@ pub(crate) fn six_hundred_brief_processes_own_what_they_connect(netns: Netns) {
         child.wait().expect("our own child");
     }
     let heard = server.join().expect("the server only listens");
-    for (client, said) in heard {
-        let process = Process::from_line(&said).unwrap_or_else(|| panic!("no process: {said:?}"));
+    for (client, output) in heard {
+        let process = Process::from_line(&output).unwrap_or_else(|| panic!("no process: {output:?}"));
         let known = Known {
-            ends: (client, address),
+            endpoints: (client, address),
             netns,
             held_by: vec![process.clone()],
             listened_by: vec![],
             closed_by: process,
         };
         let story = story_until(tracer, &known, State::TimeWait);
-        let story = story.unwrap_or_else(|told| panic!("no TIME_WAIT of {said}:\n{}", text(&told)));
+        let story = story.unwrap_or_else(|reported| panic!("no TIME_WAIT of {output}:\n{}", text(&reported)));
         judge(&story, &known);
     }
 }

@@ -1,8 +1,8 @@
-//! A process that exits or is killed leaves connections behind, which end later without anybody's doing: they are still
-//! its own, also where its process id has a new process by then.
+//! A process that exits or is killed leaves connections behind, which end later in no process's context: they are still
+//! its own, even if a new process has its id by then.
 
 use crate::{
-    judge::{Known, PATIENCE, judge, listed, story_until, text, whole_story},
+    judge::{Known, TIMEOUT, judge, listed, story_until, text, whole_story},
     order::Order,
     puppet::{Puppet, Stage, listener},
 };
@@ -19,13 +19,13 @@ use tcptrace_tests::{
     tracer::Tracer,
 };
 
-/// In which state a connection is left, and how it comes there and on.
+/// The state in which a connection is left, and the actions before and after.
 struct Left {
     /// The state in which it stays.
     state: State,
-    /// What the process and its peer do before.
+    /// The actions of the process and its peer before.
     before: fn(&mut Leaver, &TcpStream),
-    /// What lets the connection end.
+    /// The action that ends the connection.
     after: fn(TcpStream),
     /// How the process ends.
     end: fn(Puppet),
@@ -33,14 +33,14 @@ struct Left {
     ends_in_time_wait: bool,
 }
 
-/// The process that is going to end, and its socket.
+/// The process that is to exit, and its socket.
 struct Leaver {
     puppet: Puppet,
     descriptor: i32,
 }
 
 const LEFT: [Left; 4] = [
-    // The FIN waits behind data that the peer does not read.
+    // The FIN is queued behind data that the peer does not read.
     Left {
         state: State::FinWait1,
         before: |leaver, _| leaver.fill(),
@@ -77,20 +77,20 @@ const LEFT: [Left; 4] = [
     },
 ];
 
-/// A process that ends with a connection in each of the states leaves it, and it goes on to its end.
+/// A process exits with a connection in each of the states, and the connection continues to its end.
 pub(crate) fn what_a_process_leaves_behind_is_still_its_own(order: Order, netns: Netns) {
     let stage = Stage::new();
     let (tracer, scenes) = order.watch(|| {
         LEFT.map(|left| {
-            let (leaver, peer, ends) = Leaver::connect(&stage);
-            (left, leaver, peer, ends)
+            let (leaver, peer, endpoints) = Leaver::connect(&stage);
+            (left, leaver, peer, endpoints)
         })
     });
-    for (left, mut leaver, peer, ends) in scenes {
+    for (left, mut leaver, peer, endpoints) in scenes {
         (left.before)(&mut leaver, &peer);
-        let known = leaver.known(netns, ends);
+        let known = leaver.known(netns, endpoints);
         (left.end)(leaver.puppet);
-        // A connection that is to be left in TIME_WAIT passes FIN_WAIT2 on the way.
+        // A connection that is to be left in TIME_WAIT passes FIN_WAIT2.
         let stays_in = if left.state == State::TimeWait {
             State::FinWait2
         } else {
@@ -108,7 +108,7 @@ pub(crate) fn what_a_process_leaves_behind_is_still_its_own(order: Order, netns:
     tracer.end();
 }
 
-/// The connection that the first left is told to be the first's, while the second has its process id.
+/// The connection that the first process left is reported as the first one's while the second has its process id.
 pub(crate) fn a_process_id_used_again_is_two_processes(order: Order, netns: Netns) {
     let stage = Stage::new();
     let (listener, server) = listener();
@@ -122,10 +122,10 @@ pub(crate) fn a_process_id_used_again_is_two_processes(order: Order, netns: Netn
     first.puppet.kill();
     parent.ask("reap");
     reach(&tracer, &first_known, State::FinWait2);
-    // So that the kernel's files, which count in hundredths of a second, tell the two apart.
+    // So that the start times in /proc, which count hundredths of a second, differ.
     linger(Duration::from_millis(20));
-    // A stranger may take the id in between, for as long as it runs.
-    let second = poll_until(PATIENCE, || stage.fork_as(&mut parent, pid));
+    // Another process may have the id for some time.
+    let second = poll_until(TIMEOUT, || stage.fork_as(&mut parent, pid));
     let mut second = second.expect("the process id is free again");
     assert_eq!(second.pid, pid);
     let descriptor: i32 = second.number(&format!("connect {server}"));
@@ -136,7 +136,7 @@ pub(crate) fn a_process_id_used_again_is_two_processes(order: Order, netns: Netn
     };
     let second_known = second.known(netns, (end_of(&second_peer), server));
     assert_ne!(first_known.held_by, second_known.held_by, "another start");
-    // The first's connection moves on now, in nobody's context.
+    // The first one's connection has its transition now, in no process's context.
     drop(first_peer);
     judge(&reach(&tracer, &first_known, State::TimeWait), &first_known);
     drop(second_peer);
@@ -161,14 +161,14 @@ impl Leaver {
         Self { puppet, descriptor }
     }
 
-    /// Has more to send than the peer takes.
+    /// Sends more than the peer's buffer holds.
     fn fill(&mut self) {
         self.puppet.ask(&format!("fill {}", self.descriptor));
     }
 
-    fn known(&self, netns: Netns, ends: (SocketAddr, SocketAddr)) -> Known {
+    fn known(&self, netns: Netns, endpoints: (SocketAddr, SocketAddr)) -> Known {
         Known {
-            ends,
+            endpoints,
             netns,
             held_by: vec![self.puppet.process()],
             listened_by: vec![],
@@ -178,10 +178,10 @@ impl Leaver {
 }
 
 fn reach(tracer: &Tracer, known: &Known, state: State) -> Vec<Event> {
-    story_until(tracer, known, state).unwrap_or_else(|told| {
+    story_until(tracer, known, state).unwrap_or_else(|reported| {
         panic!(
             "no {state}:\n{}\nin the kernel: {:?}\n{}",
-            text(&told),
+            text(&reported),
             listed(known),
             tracer.messages()
         )

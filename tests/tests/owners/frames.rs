@@ -1,6 +1,6 @@
-//! The frames of `tcptrace watch -b`, as far as they tell who has how many sockets in which state.
+//! The frames of `tcptrace watch -b`: the number of sockets of each process in each state.
 
-use crate::judge::PATIENCE;
+use crate::judge::TIMEOUT;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
@@ -9,7 +9,6 @@ use std::{
 };
 use tcptrace_tests::command::{Running, tcptrace};
 
-/// A line of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     /// Name of the process.
@@ -17,24 +16,23 @@ pub(crate) struct Line {
     counts: BTreeMap<String, usize>,
 }
 
-/// A frame: its lines by process.
+/// The lines of a frame, by process.
 pub(crate) type Frame = BTreeMap<u32, Line>;
 
-/// A running `watch`.
 pub(crate) struct Frames {
     stdout: BufReader<ChildStdout>,
     _running: Running,
 }
 
 impl Line {
-    /// How many sockets are in the state with this title; a state without a column has none.
+    /// The number of sockets in the state with this title; 0 without a column.
     pub(crate) fn count(&self, title: &str) -> usize {
         self.counts.get(title).copied().unwrap_or(0)
     }
 }
 
 impl Frames {
-    /// Watches these processes, several times a second.
+    /// Starts it for these processes, with several frames per second.
     pub(crate) fn of(pids: &[u32]) -> Self {
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut running = Running::start(tcptrace(&["watch", "-b", "-d", "0.2", "--pid", &pids.join(",")]));
@@ -74,7 +72,7 @@ impl Frames {
         }
     }
 
-    /// Takes frames until one has it.
+    /// Reads frames until one has an answer.
     pub(crate) fn until(&mut self, has: impl Fn(&Frame) -> bool) -> Frame {
         let begun = Instant::now();
         loop {
@@ -82,7 +80,7 @@ impl Frames {
             if has(&frame) {
                 return frame;
             }
-            assert!(begun.elapsed() < PATIENCE, "no such frame comes: {frame:?}");
+            assert!(begun.elapsed() < TIMEOUT, "no such frame comes: {frame:?}");
         }
     }
 }

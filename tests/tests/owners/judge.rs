@@ -1,5 +1,5 @@
-//! What a test knows of a socket's owners, and whether what was told agrees: the proven owner is one that held
-//! the socket, from the last close on the one that closed it; anything else must say that it is provisional.
+//! The known owners of a socket, and whether the reported ones agree: a proven owner held the socket, and from the last
+//! close on it is the process that closed it; any other owner must be marked as provisional.
 
 use std::{fmt::Write as _, fs, io, net::SocketAddr, time::Duration};
 use tcptrace_tests::{
@@ -10,26 +10,25 @@ use tcptrace_tests::{
     tracer::Tracer,
 };
 
-/// How long the kernel and the tracer may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// The word of the only evidence that proves nothing.
+/// Maximum time for the kernel and the tracer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// The only kind of evidence that is not a proof.
 const PROVISIONAL: &str = "listener";
-/// The words of all evidence that proves something.
+/// All kinds of evidence that are proofs.
 const PROOFS: [&str; 6] = ["holder", "accept", "connect", "listen", "close", "proc"];
 
-/// A process as the kernel's files tell it.
+/// A process, by the kernel's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// Its id.
     pub(crate) pid: u32,
     /// Start since boot in clock ticks: `starttime` of proc_pid_stat(5).
     start_ticks: u64,
-    /// Name of its leading thread.
+    /// Name of the thread group leader.
     pub(crate) comm: String,
 }
 
 impl Process {
-    /// The process of this id, which still runs.
+    /// The running process with this id.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let nonsense = || io::Error::other(format!("not as in proc_pid_stat(5): {stat}"));
@@ -44,12 +43,12 @@ impl Process {
         })
     }
 
-    /// As a line, for a process to say who it is.
+    /// The line in which a process reports itself.
     pub(crate) fn to_line(&self) -> String {
         format!("{} {} {}\n", self.pid, self.start_ticks, self.comm)
     }
 
-    /// The process that said so.
+    /// Parses such a line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let mut words = line.trim_end().splitn(3, ' ');
         Some(Self {
@@ -59,50 +58,57 @@ impl Process {
         })
     }
 
-    /// Whether this is the one that was told.
-    pub(crate) fn is(&self, told: &Owner) -> bool {
+    /// Whether this is the reported owner.
+    pub(crate) fn is(&self, reported: &Owner) -> bool {
         /// `USER_HZ` is 100 on every architecture that is not Alpha.
         const TICK_NS: u64 = 10_000_000;
-        self.pid == told.pid && self.start_ticks == told.start_ns / TICK_NS && self.comm == told.comm
+        self.pid == reported.pid
+            && self.start_ticks == reported.start_ns / TICK_NS
+            && self.comm == reported.comm
     }
 }
 
-/// What the test knows of one socket.
+/// The known facts about one socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    /// Local end first.
-    pub(crate) ends: (SocketAddr, SocketAddr),
-    /// Its network namespace.
+    /// Local endpoint first.
+    pub(crate) endpoints: (SocketAddr, SocketAddr),
     pub(crate) netns: Netns,
-    /// Everyone who has had it open at any time, under every name that was had meanwhile.
+    /// All processes that had it open at any time, under each of their names.
     pub(crate) held_by: Vec<Process>,
-    /// Everyone who has had its listener open; nobody's for a socket that connects.
+    /// All processes that had its listener open; none for a client's socket.
     pub(crate) listened_by: Vec<Process>,
-    /// Who closes it for good.
+    /// The process that closes it last.
     pub(crate) closed_by: Process,
 }
 
-/// Everything that was told of a socket until its end; panics where the end is not told.
+/// All events of a socket to its end; panics if the end is not reported.
 pub(crate) fn whole_story(tracer: &Tracer, known: &Known) -> Vec<Event> {
     let story = story_until(tracer, known, State::Close);
-    story.unwrap_or_else(|told| panic!("the end of {:?} is not told:\n{}", known.ends, text(&told)))
+    story.unwrap_or_else(|reported| {
+        panic!(
+            "the end of {:?} is not reported:\n{}",
+            known.endpoints,
+            text(&reported)
+        )
+    })
 }
 
-/// Everything that was told of a socket up to a state, or as far as it was told.
+/// The events of a socket up to a state; all events so far if it is not reached.
 pub(crate) fn story_until(tracer: &Tracer, known: &Known, state: State) -> Result<Vec<Event>, Vec<Event>> {
     let of_it = |events: &[Event]| -> Vec<Event> {
-        let its = events.iter().filter(|event| event.ends() == known.ends);
+        let its = events.iter().filter(|event| event.endpoints() == known.endpoints);
         its.cloned().collect()
     };
     tracer
-        .wait_until(known.netns, PATIENCE, |events| {
+        .wait_until(known.netns, TIMEOUT, |events| {
             let its = of_it(events);
             its.iter().any(|event| event.new == state).then_some(its)
         })
         .ok_or_else(|| of_it(&tracer.events(known.netns)))
 }
 
-/// Fails where an event names an owner that the test knows to be wrong.
+/// Fails if an event has an owner that is known to be wrong.
 pub(crate) fn judge(story: &[Event], known: &Known) {
     let mut faults: Vec<String> = Vec::new();
     let mut is_closed = false;
@@ -118,7 +124,7 @@ pub(crate) fn judge(story: &[Event], known: &Known) {
     );
 }
 
-/// Whether the owner told by the first event into the state is proven.
+/// Whether the owner in the first event into the state is proven.
 pub(crate) fn is_settled(story: &[Event], state: State) -> bool {
     let event = story.iter().find(|event| event.new == state);
     event.is_some_and(|event| {
@@ -131,7 +137,7 @@ pub(crate) fn is_settled(story: &[Event], state: State) -> bool {
 
 fn fault(event: &Event, known: &Known, is_closed: bool) -> Option<String> {
     let Some(owner) = &event.owner else {
-        return Some("nobody is told".to_owned());
+        return Some("no owner is reported".to_owned());
     };
     let is_one_of = |processes: &[Process]| processes.iter().any(|process| process.is(owner));
     if owner.evidence == PROVISIONAL {
@@ -162,15 +168,17 @@ fn fault(event: &Event, known: &Known, is_closed: bool) -> Option<String> {
 /// The socket in a snapshot of its namespace.
 pub(crate) fn listed(known: &Known) -> Option<Listed> {
     let listed = sockets::list(known.netns, &[]);
-    listed.into_iter().find(|socket| socket.ends() == known.ends)
+    listed
+        .into_iter()
+        .find(|socket| socket.endpoints() == known.endpoints)
 }
 
-/// Fails where a snapshot does not have exactly these holders, and the owner among them.
+/// Fails if a snapshot does not have exactly these holders, and the owner among them.
 pub(crate) fn judge_listed(socket: &Listed, mut holders: Vec<Holder>, known: &Known) {
-    let mut told = socket.holders.clone();
-    told.sort_by_key(|holder| (holder.pid, holder.fd));
+    let mut reported = socket.holders.clone();
+    reported.sort_by_key(|holder| (holder.pid, holder.fd));
     holders.sort_by_key(|holder| (holder.pid, holder.fd));
-    assert_eq!(told, holders, "{socket:?}");
+    assert_eq!(reported, holders, "{socket:?}");
     let owner = socket.owner.as_ref().expect("a socket that is held has an owner");
     assert_eq!(owner.evidence, "holder", "{socket:?}");
     assert!(
@@ -180,7 +188,7 @@ pub(crate) fn judge_listed(socket: &Listed, mut holders: Vec<Holder>, known: &Kn
     );
 }
 
-/// The events, one a line.
+/// The events, one per line.
 pub(crate) fn text(story: &[Event]) -> String {
     let mut text = String::new();
     for event in story {

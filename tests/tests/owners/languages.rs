@@ -1,35 +1,38 @@
-//! Servers in Java, Python and JavaScript that accept and never close: their runtimes accept in a thread of their
-//! own choice, and the process is named all the same.
+//! Servers in Java, Python and JavaScript that accept and never close: their runtimes accept in any of their threads,
+//! and the process is reported as the owner.
 
 use crate::{
-    judge::{Known, PATIENCE, Process, judge, story_until, text, whole_story},
+    judge::{Known, Process, TIMEOUT, judge, story_until, text, whole_story},
     order::Order,
     puppet::client,
 };
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
 };
-use tcptrace_tests::{clock::poll_until, live::Requirement, netns::Netns, sockets, state::State};
+use tcptrace_tests::{
+    clock::poll_until,
+    live::Requirement,
+    netns::Netns,
+    program::{self, Program},
+    sockets,
+    state::State,
+};
 
-/// How many connections leak.
+/// Number of leaked connections.
 const LEAKED: usize = 20;
 
-/// A language, its launcher, and its server among the programs of these tests.
+/// A language, its launcher, and its server in `tests/programs`.
 pub(crate) struct Language {
-    /// What is claimed of it.
     pub(crate) name: &'static str,
-    /// What runs it.
+    /// The program that it needs.
     pub(crate) requirement: Requirement,
     launcher: &'static str,
     program: &'static str,
 }
 
-/// All of them.
 pub(crate) const LANGUAGES: [Language; 3] = [
     Language {
         name: "a_java_server_owns_what_it_leaks",
@@ -51,27 +54,27 @@ pub(crate) const LANGUAGES: [Language; 3] = [
     },
 ];
 
-/// A server that runs.
+/// A running server.
 struct Server {
-    child: Child,
+    program: Program,
     address: SocketAddr,
 }
 
 impl Language {
-    /// Runs the server and judges what is told of its connections.
+    /// Runs the server and checks what is reported of its connections.
     pub(crate) fn play(&self, order: Order, netns: Netns) {
-        let mut server = self.start();
+        let server = self.start();
         let (tracer, peers) = order.watch(|| {
             let peers: Vec<TcpStream> = (0..LEAKED).map(|_| client(server.address)).collect();
             server.wait_until_accepted(netns);
             peers
         });
-        let process = Process::of(server.child.id()).expect("it runs");
+        let process = Process::of(server.program.pid()).expect("it runs");
         println!("{process:?}");
         let all_known: Vec<Known> = peers
             .iter()
             .map(|peer| Known {
-                ends: (server.address, peer.local_addr().expect("connected")),
+                endpoints: (server.address, peer.local_addr().expect("connected")),
                 netns,
                 held_by: vec![process.clone()],
                 listened_by: vec![process.clone()],
@@ -81,7 +84,7 @@ impl Language {
         drop(peers);
         for known in &all_known {
             let story = story_until(&tracer, known, State::CloseWait);
-            story.unwrap_or_else(|told| panic!("no CLOSE_WAIT:\n{}", text(&told)));
+            story.unwrap_or_else(|reported| panic!("no CLOSE_WAIT:\n{}", text(&reported)));
         }
         let leaked = sockets::list(netns, &["--state", "close-wait"]);
         assert_eq!(leaked.len(), LEAKED);
@@ -96,7 +99,7 @@ impl Language {
         }
         assert_eq!(descriptors.len(), LEAKED, "one descriptor each");
         assert!(descriptors.is_subset(&sockets_of(process.pid)));
-        server.kill();
+        drop(server);
         for known in &all_known {
             judge(&whole_story(&tracer, known), known);
         }
@@ -104,53 +107,26 @@ impl Language {
     }
 
     fn start(&self) -> Server {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("programs")
-            .join(self.program);
-        let mut child = Command::new(self.launcher)
-            .arg(program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the launcher can be started");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("text");
-        let port: u16 = line.trim_end().parse().expect("a port");
-        Server {
-            child,
-            address: ([127, 0, 0, 1], port).into(),
-        }
+        let program = Program::start(Command::new(self.launcher).arg(program::source(self.program)));
+        let address = ([127, 0, 0, 1], program.ports[0]).into();
+        Server { program, address }
     }
 }
 
 impl Server {
     fn wait_until_accepted(&self, netns: Netns) {
-        let accepted = poll_until(PATIENCE, || {
+        let accepted = poll_until(TIMEOUT, || {
             let listed = sockets::list(netns, &["-s", "established"]);
             let accepted = listed
                 .iter()
-                .filter(|socket| socket.ends().0 == self.address && socket.accepted == Some(true));
+                .filter(|socket| socket.endpoints().0 == self.address && socket.accepted == Some(true));
             (accepted.count() == LEAKED).then_some(())
         });
         accepted.expect("the server accepts");
     }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("our own child");
-        self.child.wait().expect("our own child");
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Best effort: it has ended where the test came so far.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The descriptors of a process that are sockets, by its files in /proc.
+/// The descriptors of a process that are sockets, from /proc.
 fn sockets_of(pid: u32) -> BTreeSet<i32> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
     descriptors

@@ -1,9 +1,9 @@
-//! What a server leaks is counted as its own from the first frame on, and named with its descriptors: sockets in
-//! CLOSE_WAIT, and sockets that are CLOSE and still open, which `ss` cannot show.
+//! Sockets that a server leaks are counted as its own from the first frame on, and reported with their descriptors:
+//! sockets in CLOSE_WAIT, and sockets that are CLOSE and still open, which `ss` cannot list.
 
 use crate::{
     frames::{Frame, Frames},
-    judge::PATIENCE,
+    judge::TIMEOUT,
     order::Order,
     puppet::{Puppet, Stage, client},
 };
@@ -20,7 +20,7 @@ use tcptrace_tests::{
     state::State,
 };
 
-/// How many connections leak.
+/// Number of leaked connections.
 const LEAKED: usize = 500;
 
 /// The leader listens, the worker accepts and leaks.
@@ -30,7 +30,7 @@ pub(crate) fn five_hundred_leaked_sockets_are_their_worker_s(order: Order, netns
     let (listener, address) = leader.listen();
     let mut worker = stage.fork(&mut leader);
     worker.ask("name worker");
-    worker.tell(&format!("serve {listener}"));
+    worker.send(&format!("serve {listener}"));
     let (pid, leader_pid) = (worker.pid, leader.pid);
     let is_whole = |frame: &Frame| {
         let of = |pid: u32| frame.get(&pid).map_or(0, |line| line.count("CLOSE_W"));
@@ -39,7 +39,7 @@ pub(crate) fn five_hundred_leaked_sockets_are_their_worker_s(order: Order, netns
     let descriptors = match order {
         Order::Before => {
             let descriptors = leak(address);
-            let leaked = poll_until(PATIENCE, || {
+            let leaked = poll_until(TIMEOUT, || {
                 let leaked = sockets::list(netns, &["-s", "close-wait"]).len();
                 (leaked == LEAKED).then_some(())
             });
@@ -65,7 +65,7 @@ pub(crate) fn five_hundred_leaked_sockets_are_their_worker_s(order: Order, netns
     assert_eq!(named, descriptors);
 }
 
-/// Connects, hears the worker's descriptor, closes.
+/// Connects, reads the worker's descriptor, closes.
 fn leak(server: SocketAddr) -> BTreeSet<i32> {
     let connections: Vec<(TcpStream, i32)> = (0..LEAKED)
         .map(|_| {
@@ -85,7 +85,7 @@ fn leak(server: SocketAddr) -> BTreeSet<i32> {
         .collect()
 }
 
-/// Reset by the peer, bound and never connected, and neither.
+/// One reset by the peer, one bound and never connected, and one neither.
 pub(crate) fn closed_sockets_that_are_still_open_are_their_process_s(order: Order, netns: Netns) {
     let stage = Stage::new();
     let mut server = stage.start("server");
@@ -127,8 +127,8 @@ pub(crate) fn closed_sockets_that_are_still_open_are_their_process_s(order: Orde
     assert_eq!(named, descriptors, "{closed:?}");
 }
 
-/// `exec` is no transition, and its new name is told all the same.
-pub(crate) fn a_name_changed_by_exec_is_told_without_a_transition(_: Netns) {
+/// `exec` is no transition, and the new name is still reported.
+pub(crate) fn a_name_changed_by_exec_is_reported_without_a_transition(_: Netns) {
     let stage = Stage::new();
     let mut server = stage.start("server");
     let (listener, address) = server.listen();

@@ -1,4 +1,4 @@
-//! Who is told to own a socket, in every way in which sockets change hands: right, or said to be provisional.
+//! The reported owner of a socket is right or marked as provisional, however a process gets the socket.
 
 mod brief;
 mod exits;
@@ -10,11 +10,11 @@ mod many;
 mod namespaces;
 mod nginx;
 mod order;
+mod ownership_cases;
 mod part;
 mod puppet;
 mod ring;
 mod unowned;
-mod ways;
 
 use nginx::Style;
 use order::Order;
@@ -25,10 +25,10 @@ use tcptrace_tests::{
     shared,
 };
 
-/// What a test does in its namespace.
+/// The body of a test in its namespace.
 type Test = fn(Order, Netns);
 
-/// Tests that are played in both orders, and what they take besides tracing.
+/// Tests that run in both orders, and their requirements besides tracing.
 const TESTS: [(&str, &[Requirement], Test); 11] = [
     (
         "what_a_process_leaves_behind_is_still_its_own",
@@ -51,19 +51,19 @@ const TESTS: [(&str, &[Requirement], Test); 11] = [
         unowned::a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed,
     ),
     (
-        "a_path_of_a_multipath_socket_is_the_kernel_s",
+        "the_path_of_an_mptcp_socket_is_the_program_s",
         &[Requirement::Mptcp],
-        unowned::a_path_of_a_multipath_socket_is_the_kernel_s,
+        unowned::the_path_of_an_mptcp_socket_is_the_program_s,
     ),
     (
-        "a_listener_of_the_kernel_is_said_to_be_the_kernel_s",
+        "a_listener_of_the_kernel_is_reported_as_the_kernel_s",
         &[Requirement::Mptcp, Requirement::Ip],
-        unowned::a_listener_of_the_kernel_is_said_to_be_the_kernel_s,
+        unowned::a_listener_of_the_kernel_is_reported_as_the_kernel_s,
     ),
     (
-        "a_child_in_namespaces_of_its_own_is_told_by_its_id_here",
+        "a_child_in_its_own_namespaces_is_reported_by_its_id_here",
         &[],
-        namespaces::a_child_in_namespaces_of_its_own_is_told_by_its_id_here,
+        namespaces::a_child_in_its_own_namespaces_is_reported_by_its_id_here,
     ),
     (
         "five_hundred_leaked_sockets_are_their_worker_s",
@@ -97,9 +97,9 @@ fn main() -> ExitCode {
     }
     let mut tests = vec![
         test(
-            "a_name_changed_by_exec_is_told_without_a_transition".to_owned(),
+            "a_name_changed_by_exec_is_reported_without_a_transition".to_owned(),
             &[],
-            leaks::a_name_changed_by_exec_is_told_without_a_transition,
+            leaks::a_name_changed_by_exec_is_reported_without_a_transition,
         ),
         test(
             "six_hundred_brief_processes_own_what_they_connect".to_owned(),
@@ -113,9 +113,9 @@ fn main() -> ExitCode {
         ),
     ];
     for (order, prefix) in Order::BOTH {
-        for way in &ways::WAYS {
-            let name = format!("{prefix}::{}", way.name);
-            tests.push(test(name, way.requirements, move |netns| way.play(order, netns)));
+        for case in &ownership_cases::CASES {
+            let name = format!("{prefix}::{}", case.name);
+            tests.push(test(name, case.requirements, move |netns| case.run(order, netns)));
         }
         for (name, requirements, body) in TESTS {
             let name = format!("{prefix}::{name}");
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
         }
     }
     live::run(tests, Parallelism::Processors, || {
-        shared::stop().and(ways::stop())
+        shared::stop().and(ownership_cases::stop())
     })
 }
 

@@ -1,4 +1,4 @@
-//! Owners for 20,000 sockets of one process, or for as many as one process may have, beside `ss -tanp`.
+//! Owners of 20,000 sockets of one process, or of as many as one process may have, compared with `ss -tanp`.
 
 use crate::puppet::Stage;
 use std::{
@@ -8,14 +8,14 @@ use std::{
 };
 use tcptrace_tests::{binary, command::tcptrace, netns::Netns, sockets};
 
-/// Connections, both ends of which the process has, if it may.
+/// Number of connections; the process has both sockets of each, if it may.
 const PAIRS: u64 = 10_000;
-/// Other files that it has open, at most.
+/// Maximum number of its other open files.
 const OTHER_FILES: u64 = 20;
-/// How many times as long `ss` may take.
+/// The least factor by which `ss` must be slower.
 const TIMES: u32 = 4;
 
-/// All of them, and in a quarter of the time.
+/// All owners, in a quarter of the time.
 pub(crate) fn twenty_thousand_sockets_have_their_owner_sooner_than_from_ss(netns: Netns) {
     let stage = Stage::new();
     let mut holder = stage.start("holder");
@@ -60,7 +60,7 @@ pub(crate) fn twenty_thousand_sockets_have_their_owner_sooner_than_from_ss(netns
     }
 }
 
-/// Time of the whole run, which must name the process for every socket.
+/// Duration of the whole run, which must report the process for every socket.
 fn time(mut command: Command, comm: &str, count: usize) -> Duration {
     let begun = Instant::now();
     let output = command.output().expect("the command can be started");

@@ -1,7 +1,7 @@
-//! nginx with two workers under load: every connection is a worker's, and none its client's or a bystander's.
+//! nginx with two workers under load: every connection is a worker's, and none its client's or another process's.
 
 use crate::{
-    judge::{PATIENCE, Process, text},
+    judge::{Process, TIMEOUT, text},
     order::Order,
 };
 use nix::{
@@ -18,14 +18,14 @@ use std::{
 use tcptrace_tests::{clock::poll_until, event::Event, netns::Netns, ss, state::State, tracer::Tracer};
 use tempfile::TempDir;
 
-/// In a namespace of the test's own.
+/// In a namespace of the test.
 const PORT: u16 = 8080;
-/// Requests in a second: other tests' tracers see them too.
+/// Requests per second: other tests' tracers report them too.
 const RATE: u32 = 2000;
-/// Connections at a time.
+/// Concurrent connections.
 const CONNECTIONS: usize = 16;
 
-/// How the clients treat their connections.
+/// How the clients use their connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Style {
     /// Many requests on each.
@@ -34,19 +34,18 @@ pub(crate) enum Style {
     OneRequest,
 }
 
-/// A running nginx.
 struct Nginx {
     master: Child,
     workers: Vec<Process>,
     _folder: TempDir,
 }
 
-/// What was told of the server's ends.
+/// The reported transitions of the server's sockets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     connections: usize,
     proven: usize,
-    /// The client's reset came before the worker closed it and before anybody looked.
+    /// The client's RST arrived before the worker closed it and before any scan.
     reset_before_proof: usize,
     /// A scan of open files held it when its worker closed it.
     closed_by_a_scan: usize,
@@ -63,7 +62,7 @@ pub(crate) fn what_nginx_serves_is_its_workers(style: Style, order: Order, netns
         Order::Before => {
             // Long enough for the tracer to start in the middle of it.
             let load = start_load(style, "5");
-            let begun = poll_until(PATIENCE, || {
+            let begun = poll_until(TIMEOUT, || {
                 (of_the_server().len() > CONNECTIONS / 2).then_some(())
             });
             begun.expect("the load begins");
@@ -73,7 +72,7 @@ pub(crate) fn what_nginx_serves_is_its_workers(style: Style, order: Order, netns
     };
     let status = load.wait().expect("our own child");
     assert!(status.success(), "wrk ended with {status}");
-    let quiet = poll_until(PATIENCE, || of_the_server().is_empty().then_some(()));
+    let quiet = poll_until(TIMEOUT, || of_the_server().is_empty().then_some(()));
     quiet.unwrap_or_else(|| panic!("still open: {:?}", of_the_server()));
     let ending = tracer.stop();
     let tally = nginx.judge(&tracer.events(netns));
@@ -88,7 +87,7 @@ pub(crate) fn what_nginx_serves_is_its_workers(style: Style, order: Order, netns
         number(&ending.summary["scans"]["count"]),
         number(&ending.summary["scans"]["total_ns"]),
     );
-    // One part in a hundred, but for the last scan, which may have been kept waiting.
+    // One per cent, except for the last scan, which may have been delayed.
     let watched = number(&ending.summary["watched_ns"]);
     assert!(
         count == 1 || (count > 1 && took * 10 < watched),
@@ -100,36 +99,22 @@ pub(crate) fn what_nginx_serves_is_its_workers(style: Style, order: Order, netns
 impl Nginx {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let at = folder.path().display();
-        let configuration = format!(
-            "daemon off;\nuser root;\nworker_processes 2;\npid {at}/pid;\nerror_log {at}/errors;\n\
-             events {{ worker_connections 512; }}\n\
-             http {{\n  access_log off;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
-             fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
-             limit_req_zone $server_port zone=all:1m rate={RATE}r/s;\n  \
-             server {{ listen 127.0.0.1:{PORT}; location / {{ limit_req zone=all burst=64; try_files /page =404; }} }}\n}}\n"
-        );
-        let path = folder.path().join("nginx.conf");
-        // A limit holds for what is looked up, not for what `return` answers. nginx's own root is `html`.
+        // A limit applies to files that are looked up, not to a response of `return`. nginx's default root is `html`.
         let html = folder.path().join("html");
         fs::create_dir(&html).expect("a folder of our own");
         fs::write(html.join("page"), "served").expect("a folder of our own");
-        fs::write(&path, configuration).expect("a folder of our own");
-        let master = Command::new("nginx")
-            .arg("-c")
-            .arg(&path)
-            .arg("-p")
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx can be started");
+        let server = format!(
+            "limit_req_zone $server_port zone=all:1m rate={RATE}r/s;\n  \
+             server {{ listen 127.0.0.1:{PORT}; location / {{ limit_req zone=all burst=64; try_files /page =404; }} }}"
+        );
+        let master = tcptrace_tests::nginx::start(folder.path(), &server);
         let mut nginx = Self {
             master,
             workers: Vec::new(),
             _folder: folder,
         };
         let children = format!("/proc/{0}/task/{0}/children", nginx.master.id());
-        let workers = poll_until(PATIENCE, || {
+        let workers = poll_until(TIMEOUT, || {
             let children = fs::read_to_string(&children).ok()?;
             let workers: Vec<Process> = children
                 .split_whitespace()
@@ -142,7 +127,7 @@ impl Nginx {
         nginx
     }
 
-    /// Fails where an event names anybody but a worker, unless it says that this is a guess.
+    /// Fails if an event has any owner but a worker, unless it is marked as a guess.
     fn judge(&self, events: &[Event]) -> Tally {
         let master = Process::of(self.master.id()).expect("it runs");
         let mut tally = Tally::default();
@@ -191,7 +176,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // The master ends its workers; it has not been waited for, so that its id cannot be another process's.
+        // The master ends its workers; it has not been waited for, so its id cannot be that of another process.
         let pid = i32::try_from(self.master.id()).expect("process ids fit i32");
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         let _ = self.master.wait();
@@ -220,8 +205,8 @@ fn of_the_server() -> Vec<ss::SsSocket> {
     sockets
 }
 
-/// The server's ends, each connection for itself, without those that were closed before the tracer started: they
-/// are nobody's.
+/// The server's sockets, one connection each, without those that were closed before the tracer started: they have no
+/// owner.
 fn stories(events: &[Event]) -> Vec<Vec<Event>> {
     let mut stories: Vec<Vec<Event>> = Vec::new();
     let mut latest: HashMap<SocketAddr, usize> = HashMap::new();
@@ -238,7 +223,7 @@ fn stories(events: &[Event]) -> Vec<Vec<Event>> {
     stories
 }
 
-/// Whether no process has a connection that is in this state and comes from a server that closes once.
+/// Whether no process has a connection that is in this state and is of a server that closes after one request.
 fn was_closed(state: State) -> bool {
     matches!(
         state,

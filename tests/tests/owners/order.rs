@@ -1,9 +1,8 @@
-//! Whether the sockets of a test or the tracer are there first.
+//! Whether the sockets of a test are opened before the tracer starts, or after.
 
 use std::ops::Deref;
 use tcptrace_tests::{shared, tracer::Tracer};
 
-/// Who is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The sockets are opened before the tracer starts.
@@ -12,20 +11,20 @@ pub(crate) enum Order {
     After,
 }
 
-/// The tracer that a test listens to.
+/// The tracer of a test.
 pub(crate) enum Watch {
-    /// One that started after the sockets were opened.
+    /// A tracer that started after the sockets were opened.
     Own(Tracer),
-    /// The one that runs anyway.
+    /// The tracer that is shared by all tests.
     Shared(&'static Tracer),
 }
 
 impl Order {
-    /// Both, and what to put before a test's name.
+    /// Both orders, with their prefixes of a test's name.
     pub(crate) const BOTH: [(Self, &'static str); 2] =
         [(Self::Before, "opened_before"), (Self::After, "opened_after")];
 
-    /// Opens the sockets and has the tracer running, in this order.
+    /// Opens the sockets and starts the tracer, in this order.
     pub(crate) fn watch<T>(self, open: impl FnOnce() -> T) -> (Watch, T) {
         match self {
             Self::Before => {
@@ -52,7 +51,7 @@ impl Deref for Watch {
 }
 
 impl Watch {
-    /// Ends the test's own tracer, which must have seen everything.
+    /// Stops the test's own tracer, which must have lost nothing.
     pub(crate) fn end(self) {
         if let Self::Own(tracer) = self {
             shared::end(&tracer).unwrap_or_else(|failure| panic!("{failure}"));

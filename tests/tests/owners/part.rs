@@ -1,5 +1,5 @@
-//! The other process: this program again, which obeys one order at a time and answers with the numbers of its
-//! own descriptors. Knows nothing of what the orders are for.
+//! The puppet process: this program again, which performs one command at a time and responds with the numbers of its
+//! descriptors.
 
 use crate::ring;
 use io_uring::IoUring;
@@ -34,18 +34,18 @@ use std::{
 };
 use tcptrace_tests::{host, interface};
 
-/// Set in a process that is to play a part: the path of the socket where its orders come from.
+/// Set in a puppet process: the path of the socket for its commands.
 pub(crate) const ENTRANCE: &str = "TCPTRACE_TEST_ENTRANCE";
-/// Set by `exec`: the connection that the process before it had.
+/// Set by `exec`: the connection of the process before it.
 const CONTROL: &str = "TCPTRACE_TEST_CONTROL";
-/// Orders and answers are shorter than this.
+/// Maximum length of commands and responses.
 pub(crate) const LONGEST: usize = 512;
-/// Above every number that the parts' sockets get.
+/// Above all descriptors that the puppets' sockets get.
 const CONTROL_NUMBER: RawFd = 1000;
 /// The first descriptor of a socket-activated service: sd_listen_fds(3).
 const LISTEN_FDS_START: RawFd = 3;
 
-/// Obeys until the test hangs up.
+/// Performs commands until the test closes the connection.
 pub(crate) fn play(entrance: PathBuf) -> ! {
     let control = match env::var(CONTROL) {
         Ok(number) => {
@@ -66,7 +66,7 @@ pub(crate) fn play(entrance: PathBuf) -> ! {
             process::exit(0);
         }
         match part.obey(&order, gift) {
-            Ok(Some(said)) => answer(&part.control, &said),
+            Ok(Some(output)) => answer(&part.control, &output),
             Ok(None) => {}
             Err(error) => answer(&part.control, &format!("error: {order}: {error}")),
         }
@@ -80,7 +80,7 @@ struct Part {
 }
 
 impl Part {
-    /// Does what the order says and returns the answer; `None` where none is due.
+    /// Performs a command and returns the response; `None` if it has none.
     fn obey(&mut self, order: &str, gift: Option<OwnedFd>) -> io::Result<Option<String>> {
         let words: Vec<&str> = order.split(' ').collect();
         let done = || Ok(Some("done".to_owned()));
@@ -113,7 +113,7 @@ impl Part {
             ["activate", program, listener] => Err(self.activate(program, listener)?),
             ["fork"] => self.fork(),
             ["fork-as", pid] => self.fork_as(pid),
-            // As this process sees it, in a namespace of its own perhaps.
+            // The id in this process's pid namespace.
             ["pid"] => Ok(Some(process::id().to_string())),
             ["reap"] => {
                 wait()?;
@@ -146,7 +146,7 @@ impl Part {
         self.rings.last_mut().ok_or_else(|| io::Error::other("no ring"))
     }
 
-    /// Accepts and tells every client this process and the descriptor, until another order waits.
+    /// Accepts, and sends every client this process id and the descriptor, until the next command.
     fn serve(&self, listener: &str) -> io::Result<String> {
         let listener = at(listener)?;
         listener.set_nonblocking(true)?;
@@ -164,7 +164,7 @@ impl Part {
                 Ok((socket, _)) => {
                     let word = format!("{} {}\n", process::id(), socket.as_raw_fd());
                     socket.send(word.as_bytes())?;
-                    // It stays open until an order closes it.
+                    // It stays open until a command closes it.
                     let _: RawFd = socket.into_raw_fd();
                     count += 1;
                 }
@@ -186,14 +186,14 @@ impl Part {
             .exec()
     }
 
-    /// Becomes a service that has its listener from its activator: sd_listen_fds(3).
+    /// Becomes a service that inherits its listener: sd_listen_fds(3).
     fn activate(&self, program: &str, listener: &str) -> io::Result<io::Error> {
         let listener = at(listener)?;
         if listener.as_raw_fd() == LISTEN_FDS_START {
             fcntl(&*listener, FcntlArg::F_SETFD(FdFlag::empty()))?;
         } else {
-            // SAFETY: nothing in this process owns that descriptor: the control is kept far above it, and the
-            // test names no socket after this.
+            // SAFETY: nothing in this process owns that descriptor: the control connection is far above it, and the
+            // test uses no socket after this.
             let first = unsafe { dup2_raw(&*listener, LISTEN_FDS_START) }?;
             let _: RawFd = first.into_raw_fd();
         }
@@ -229,7 +229,7 @@ impl Part {
         }
     }
 
-    /// A child's first act: it dies with its parent, and has a control of its own.
+    /// Initialises a child: it dies with its parent, and has its own control connection.
     fn begin_anew(&mut self) -> io::Result<Option<String>> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         self.control = enter(&self.entrance)?;
@@ -237,7 +237,7 @@ impl Part {
     }
 }
 
-/// What any thread can do.
+/// Commands that any thread can perform.
 fn open(words: &[&str]) -> io::Result<String> {
     let opened = match words {
         ["listen"] => {
@@ -305,19 +305,19 @@ fn listening() -> io::Result<(Socket, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Lets another thread do it, which then stays.
+/// Another thread performs the command, and stays.
 fn in_thread(name: &str, words: &[&str]) -> io::Result<String> {
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        // Nobody hears it only where the process ends.
-        let _ = tell.send(open(&words));
+        // It has no receiver only while the process exits.
+        let _ = sender.send(open(&words));
         loop {
             thread::park();
         }
     })?;
-    hear.recv().map_err(io::Error::other)?
+    receiver.recv().map_err(io::Error::other)?
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the last act of an order")]
@@ -328,7 +328,7 @@ fn number(socket: Socket) -> io::Result<Option<String>> {
 /// A socket of this process, by its number; it stays open.
 fn at(number: &str) -> io::Result<ManuallyDrop<Socket>> {
     let number: RawFd = number.parse().map_err(io::Error::other)?;
-    // SAFETY: the test names only what this process has told it and nothing here owns; it is closed by order.
+    // SAFETY: the test uses only numbers that this process has sent it and that nothing here owns; a command closes it.
     Ok(ManuallyDrop::new(unsafe { Socket::from_raw_fd(number) }))
 }
 
@@ -340,9 +340,9 @@ fn enter(entrance: &Path) -> io::Result<Socket> {
     Ok(unsafe { Socket::from_raw_fd(number) })
 }
 
-fn answer(control: &Socket, said: &str) {
-    if send(control, said, None).is_err() {
-        // The test has hung up.
+fn answer(control: &Socket, output: &str) {
+    if send(control, output, None).is_err() {
+        // The test has closed the connection.
         process::exit(0);
     }
 }
@@ -357,13 +357,13 @@ pub(crate) fn send(through: &Socket, text: &str, gift: Option<&Socket>) -> io::R
     Ok(())
 }
 
-/// Receives a message and the descriptor that came with it; empty where the other end has hung up.
+/// Receives a message with its descriptor; empty if the other side has closed.
 pub(crate) fn receive(through: &Socket) -> io::Result<(String, Option<OwnedFd>)> {
     let mut text = [0; LONGEST];
     let mut space = cmsg_space!(RawFd);
     let mut parts = [IoSliceMut::new(&mut text)];
     let message = loop {
-        // A time limit makes the kernel give up where the process was stopped for a moment: signal(7).
+        // A time limit makes the kernel return EINTR if the process was stopped: signal(7).
         match recvmsg::<UnixAddr>(
             through.as_raw_fd(),
             &mut parts,

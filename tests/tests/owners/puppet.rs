@@ -1,5 +1,4 @@
-//! The test's side of the other processes: starts them under a name of its own choice, gives them orders, and
-//! ends them.
+//! The test's side of the puppet processes: starts them under any name, sends commands, and ends them.
 
 use crate::{
     brief,
@@ -29,22 +28,20 @@ use std::{
 use tcptrace_tests::{files, sockets::Holder};
 use tempfile::TempDir;
 
-/// How long an order may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for a command on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Open files that each of them may have, if this user may.
+/// Limit of open files of each process, if this user may raise it.
 const OPEN_FILES: u64 = 32_768;
 
-/// Where the other processes come in.
+/// Creates the puppets of a test.
 pub(crate) struct Stage {
-    /// Open files that each process may have.
     pub(crate) open_files: u64,
     folder: TempDir,
     entrance: Socket,
 }
 
 impl Stage {
-    /// An empty one.
     pub(crate) fn new() -> Self {
         let open_files = files::allow_up_to(OPEN_FILES).expect("a limit can be read and used");
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -52,7 +49,7 @@ impl Stage {
         let path = SockAddr::unix(folder.path().join("entrance")).expect("a short path");
         entrance.bind(&path).expect("an empty folder");
         entrance.listen(64).expect("bound");
-        entrance.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        entrance.set_read_timeout(Some(TIMEOUT)).expect("a socket");
         Self {
             open_files,
             folder,
@@ -60,8 +57,7 @@ impl Stage {
         }
     }
 
-    /// Starts a process that has nothing open but what it was given, under this name, in this thread's
-    /// namespaces.
+    /// Starts a process of this name without inherited descriptors, in this thread's namespaces.
     pub(crate) fn start(&self, name: &str) -> Puppet {
         let mut command = Command::new(self.program(name));
         command
@@ -75,7 +71,7 @@ impl Stage {
         puppet
     }
 
-    /// Starts a process that connects, says who it is, and ends.
+    /// Starts a process that connects, reports itself, and exits.
     pub(crate) fn spawn_brief(&self, name: &str, address: SocketAddr) -> Child {
         Command::new(self.program(name))
             .env(brief::ADDRESS, address.to_string())
@@ -84,7 +80,7 @@ impl Stage {
             .expect("a process can be started")
     }
 
-    /// Lets a process fork, and returns the child.
+    /// The process forks; returns the child.
     pub(crate) fn fork(&self, parent: &mut Puppet) -> Puppet {
         let pid: u32 = parent.number("fork");
         let child = self.next();
@@ -92,20 +88,20 @@ impl Stage {
         child
     }
 
-    /// Lets a process fork a child with this process id; `None` where it is taken.
+    /// The process forks a child with this process id; `None` if the id is in use.
     pub(crate) fn fork_as(&self, parent: &mut Puppet, pid: u32) -> Option<Puppet> {
-        let said = parent.try_ask(&format!("fork-as {pid}")).ok()?;
-        assert_eq!(said, pid.to_string());
+        let output = parent.try_ask(&format!("fork-as {pid}")).ok()?;
+        assert_eq!(output, pid.to_string());
         Some(self.next())
     }
 
-    /// Lets a process become another program, of this name.
+    /// The process executes another program, of this name.
     pub(crate) fn exec(&self, puppet: &mut Puppet, name: &str) {
         let program = self.program(name);
         puppet.ask(&format!("exec {}", program.display()));
     }
 
-    /// Lets a process become a service of this name, with its listener as the first descriptor.
+    /// The process becomes a service of this name, with its listener as the first descriptor.
     pub(crate) fn activate(&self, puppet: &mut Puppet, name: &str, listener: RawFd) {
         let program = self.program(name);
         puppet.ask(&format!("activate {} {listener}", program.display()));
@@ -129,8 +125,8 @@ impl Stage {
                 accepted => break accepted.expect("a process comes in soon"),
             }
         };
-        control.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        // The kernel tells the process id in this namespace, whichever the process itself sees.
+        control.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+        // The kernel translates the process id to this namespace.
         let peer = getsockopt(&control, PeerCredentials).expect("a Unix socket");
         Puppet {
             control,
@@ -140,71 +136,70 @@ impl Stage {
     }
 }
 
-/// Another process.
 pub(crate) struct Puppet {
     control: Socket,
-    /// Its id.
     pub(crate) pid: u32,
     child: Option<Child>,
 }
 
 impl Puppet {
-    /// Who it is now.
+    /// The process as it is now.
     pub(crate) fn process(&self) -> Process {
         Process::of(self.pid).expect("it runs")
     }
 
-    /// Gives an order and returns the answer.
+    /// Sends a command and returns the response.
     pub(crate) fn ask(&mut self, order: &str) -> String {
         self.try_ask(order).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Gives an order that may fail.
+    /// Sends a command that may fail.
     pub(crate) fn try_ask(&mut self, order: &str) -> Result<String, String> {
-        self.tell(order);
+        self.send(order);
         self.hear()
     }
 
-    /// Gives an order without waiting for the answer.
-    pub(crate) fn tell(&mut self, order: &str) {
+    /// Sends a command without waiting for the response.
+    pub(crate) fn send(&mut self, order: &str) {
         assert!(order.len() < part::LONGEST, "{order}");
         part::send(&self.control, order, None).expect("it listens");
     }
 
-    /// Waits for the answer to an order.
+    /// Waits for the response to a command.
     pub(crate) fn hear(&mut self) -> Result<String, String> {
-        let (said, _) = part::receive(&self.control).map_err(|error| format!("no answer: {error}"))?;
-        match said.as_str() {
+        let (output, _) = part::receive(&self.control).map_err(|error| format!("no answer: {error}"))?;
+        match output.as_str() {
             "" => Err("it has ended".to_owned()),
-            error if error.starts_with("error: ") => Err(said),
-            _ => Ok(said),
+            error if error.starts_with("error: ") => Err(output),
+            _ => Ok(output),
         }
     }
 
-    /// Gives an order that is answered by a number.
+    /// Sends a command whose response is a number.
     pub(crate) fn number<T: std::str::FromStr<Err: fmt::Debug>>(&mut self, order: &str) -> T {
-        let said = self.ask(order);
-        said.parse()
-            .unwrap_or_else(|error| panic!("{order}: {said}: {error:?}"))
+        let output = self.ask(order);
+        output
+            .parse()
+            .unwrap_or_else(|error| panic!("{order}: {output}: {error:?}"))
     }
 
-    /// Lets it listen on loopback.
+    /// Listens on loopback.
     pub(crate) fn listen(&mut self) -> (RawFd, SocketAddr) {
-        let said = self.ask("listen");
-        let (listener, port) = said.split_once(' ').expect("a descriptor and a port");
+        let output = self.ask("listen");
+        let (listener, port) = output.split_once(' ').expect("a descriptor and a port");
         let port: u16 = port.parse().expect("a port");
         (listener.parse().expect("a number"), ([127, 0, 0, 1], port).into())
     }
 
-    /// Gives it a descriptor of the test's, and returns its number there.
+    /// Sends it a descriptor of the test, and returns its number there.
     pub(crate) fn give(&mut self, socket: &impl AsFd) -> RawFd {
         let copy = socket.as_fd().try_clone_to_owned().expect("a descriptor");
         part::send(&self.control, "take", Some(&Socket::from(copy))).expect("it listens");
-        let said = self.hear().unwrap_or_else(|error| panic!("{error}"));
-        said.parse().expect("a number")
+        let output = self.hear().unwrap_or_else(|error| panic!("{error}"));
+        output.parse().expect("a number")
     }
 
-    /// What a snapshot should say of a descriptor of its.
+    /// The expected holder in a snapshot, for one of its descriptors.
     pub(crate) fn holds(&self, fd: RawFd) -> Holder {
         let process = self.process();
         Holder {
@@ -214,19 +209,19 @@ impl Puppet {
         }
     }
 
-    /// Lets it exit, without a word to its sockets; only what was started here can be waited for.
+    /// Exits without closing its sockets; only a child of this process can be waited for.
     pub(crate) fn exit(mut self) {
         let mut child = self.child.take().expect("a child of this process");
         drop(self);
         child.wait().expect("our own child");
     }
 
-    /// Kills it. A child of another puppet is a zombie afterwards, until that one reaps it.
+    /// Kills it. A child of another puppet is then a zombie until that puppet reaps it.
     pub(crate) fn kill(mut self) {
         let pid = i32::try_from(self.pid).expect("process ids fit i32");
-        // It is our own child or a puppet's, and nobody has waited for it.
+        // It is a child of this process or of a puppet, and has not been waited for.
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a process takes a signal");
-        // Its end of the control is closed once it is dead, with its sockets.
+        // Its control connection is closed once it is dead, with its sockets.
         assert_eq!(self.hear(), Err("it has ended".to_owned()));
         if let Some(mut child) = self.child.take() {
             child.wait().expect("our own child");
@@ -236,7 +231,7 @@ impl Puppet {
 
 impl Drop for Puppet {
     fn drop(&mut self) {
-        // What it has forked dies with it.
+        // Its children die with it.
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();

@@ -1,9 +1,9 @@
-//! Accepting by io_uring, into a descriptor and into a slot that only the ring knows.
+//! Accepts by io_uring, into a descriptor and into a direct descriptor, which only the ring has.
 
 use io_uring::{IoUring, opcode, squeue::Entry, types};
 use std::{io, os::fd::RawFd, ptr};
 
-/// A ring with slots for direct descriptors.
+/// A ring with a table of direct descriptors.
 pub(crate) fn new() -> io::Result<IoUring> {
     let ring = IoUring::new(4)?;
     ring.submitter().register_files_sparse(4)?;
@@ -18,7 +18,7 @@ pub(crate) fn accept(ring: &mut IoUring, listener: RawFd) -> io::Result<i32> {
     wait_for(ring, &entry)
 }
 
-/// Accepts a connection into a slot of the ring, without a descriptor, and returns the slot.
+/// Accepts a connection into a direct descriptor, and returns its slot.
 pub(crate) fn accept_direct(ring: &mut IoUring, listener: RawFd) -> io::Result<i32> {
     let entry = opcode::Accept::new(types::Fd(listener), ptr::null_mut(), ptr::null_mut())
         .file_index(Some(types::DestinationSlot::auto_target()))
@@ -26,7 +26,7 @@ pub(crate) fn accept_direct(ring: &mut IoUring, listener: RawFd) -> io::Result<i
     wait_for(ring, &entry)
 }
 
-/// Closes what is in a slot.
+/// Closes the direct descriptor in a slot.
 pub(crate) fn close_direct(ring: &mut IoUring, slot: u32) -> io::Result<i32> {
     wait_for(ring, &opcode::Close::new(types::Fixed(slot)).build())
 }

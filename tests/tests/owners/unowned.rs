@@ -1,8 +1,7 @@
-//! Sockets that no process holds: those that wait to be accepted, those that only an io_uring knows, and the
-//! kernel's own.
+//! Sockets that no process holds: those in accept queues, direct descriptors of an io_uring, and the kernel's own.
 
 use crate::{
-    judge::{Known, PATIENCE, Process, listed, story_until, text, whole_story},
+    judge::{Known, Process, TIMEOUT, listed, story_until, text, whole_story},
     order::Order,
     puppet::{Stage, client},
 };
@@ -13,7 +12,7 @@ use std::{
 };
 use tcptrace_tests::{clock::poll_until, event::Event, netns::Netns, sockets, state::State};
 
-/// The listener's owner is at fault, and is told as a guess.
+/// The listener's owner is responsible, and is reported as a guess.
 pub(crate) fn a_socket_in_the_accept_queue_is_the_listener_s(order: Order, netns: Netns) {
     let stage = Stage::new();
     let mut server = stage.start("server");
@@ -28,13 +27,13 @@ pub(crate) fn a_socket_in_the_accept_queue_is_the_listener_s(order: Order, netns
     assert_eq!(owner.evidence, "listener", "{queued:?}");
     drop(peer);
     let story = story_until(&tracer, &known, State::CloseWait);
-    let story = story.unwrap_or_else(|told| panic!("no CLOSE_WAIT:\n{}", text(&told)));
+    let story = story.unwrap_or_else(|reported| panic!("no CLOSE_WAIT:\n{}", text(&reported)));
     assert!(
         story.iter().all(|event| evidence(event) == "listener"),
         "nobody has accepted it:\n{}",
         text(&story)
     );
-    // What waits is closed with the listener.
+    // Sockets in the accept queue are closed with the listener.
     server.ask(&format!("close {listener}"));
     let story = whole_story(&tracer, &known);
     let is_the_server_s = |event: &Event| {
@@ -47,7 +46,7 @@ pub(crate) fn a_socket_in_the_accept_queue_is_the_listener_s(order: Order, netns
     tracer.end();
 }
 
-/// No descriptor leads to it: nobody can be found to hold it, until its process closes it.
+/// It has no descriptor: no holder can be found until its process closes it.
 pub(crate) fn a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed(order: Order, netns: Netns) {
     let stage = Stage::new();
     let (tracer, (mut leader, mut worker, peer, slot)) = order.watch(|| {
@@ -64,7 +63,7 @@ pub(crate) fn a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed(o
     assert!(socket.holders.is_empty(), "{socket:?}");
     drop(peer);
     let story = story_until(&tracer, &known, State::CloseWait);
-    let story = story.unwrap_or_else(|told| panic!("no CLOSE_WAIT:\n{}", text(&told)));
+    let story = story.unwrap_or_else(|reported| panic!("no CLOSE_WAIT:\n{}", text(&reported)));
     let is_one = |event: &Event, evidences: &[&str], processes: &[&Process]| {
         event.owner.as_ref().is_none_or(|owner| {
             evidences.contains(&owner.evidence.as_str()) && processes.iter().any(|process| process.is(owner))
@@ -82,7 +81,7 @@ pub(crate) fn a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed(o
     let story = whole_story(&tracer, &known);
     let last = story.last().expect("it has ended");
     let owner = last.owner.as_ref().expect("its listener's owner at least");
-    // On Linux 6.1 a worker of the kernel's closes what is taken from a ring, and proves nothing.
+    // On Linux 6.1 a kernel worker closes direct descriptors, which proves nothing.
     assert!(
         working.is(owner) || (owner.evidence == "listener" && leading.is(owner)),
         "{}",
@@ -92,16 +91,15 @@ pub(crate) fn a_direct_descriptor_of_an_io_uring_is_a_guess_until_it_is_closed(o
     tracer.end();
 }
 
-/// The kernel makes a TCP socket for each path of a multipath socket: no descriptor leads to it. Who connected or
-/// listens had the kernel make it.
-pub(crate) fn a_path_of_a_multipath_socket_is_the_kernel_s(order: Order, netns: Netns) {
+/// The kernel makes a TCP socket for each path of an MPTCP socket: its owner is the program with the MPTCP socket.
+pub(crate) fn the_path_of_an_mptcp_socket_is_the_program_s(order: Order, netns: Netns) {
     let (tracer, (listener, one, other)) = order.watch(|| {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let multipath = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).expect("a socket");
-        let listener = multipath();
+        let mptcp = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).expect("a socket");
+        let listener = mptcp();
         listener.bind(&any.into()).expect("loopback");
         listener.listen(1).expect("bound");
-        let one = multipath();
+        let one = mptcp();
         one.connect(&listener.local_addr().expect("bound"))
             .expect("it listens");
         let (other, _) = listener.accept().expect("it waits");
@@ -110,10 +108,11 @@ pub(crate) fn a_path_of_a_multipath_socket_is_the_kernel_s(order: Order, netns: 
     let paths = sockets::list(netns, &[]);
     assert_eq!(paths.len(), 3, "{paths:?}");
     for path in &paths {
-        assert!(path.kernel && path.holders.is_empty(), "{path:?}");
+        let holders: Vec<u32> = path.holders.iter().map(|holder| holder.pid).collect();
+        assert!(!path.kernel && holders == [process::id()], "{path:?}");
     }
     drop((one, other));
-    let ended = tracer.wait_until(netns, PATIENCE, |events| {
+    let ended = tracer.wait_until(netns, TIMEOUT, |events| {
         let ended = events.iter().filter(|event| {
             event.new == State::TimeWait || (event.old == State::LastAck && event.new == State::Close)
         });
@@ -121,12 +120,7 @@ pub(crate) fn a_path_of_a_multipath_socket_is_the_kernel_s(order: Order, netns: 
     });
     let story = ended.unwrap_or_else(|| panic!("no end of both:\n{}", text(&tracer.events(netns))));
     for event in &story {
-        // A request is no socket yet.
-        assert!(
-            event.kernel || event.new == State::SynRecv,
-            "{event}\n{}",
-            text(&story)
-        );
+        assert!(!event.kernel, "{event}\n{}", text(&story));
         let is_another_s = event
             .owner
             .as_ref()
@@ -137,8 +131,8 @@ pub(crate) fn a_path_of_a_multipath_socket_is_the_kernel_s(order: Order, netns: 
     tracer.end();
 }
 
-/// The kernel's path manager listens by itself where an endpoint has a port of its own.
-pub(crate) fn a_listener_of_the_kernel_is_said_to_be_the_kernel_s(order: Order, netns: Netns) {
+/// The kernel's path manager listens by itself if an endpoint has its own port.
+pub(crate) fn a_listener_of_the_kernel_is_reported_as_the_kernel_s(order: Order, netns: Netns) {
     const PORT: u16 = 4711;
     let (tracer, ()) = order.watch(|| {
         let port = PORT.to_string();
@@ -148,7 +142,7 @@ pub(crate) fn a_listener_of_the_kernel_is_said_to_be_the_kernel_s(order: Order, 
             .expect("ip can be started");
         assert!(output.status.success(), "{output:?}");
     });
-    let listeners = poll_until(PATIENCE, || {
+    let listeners = poll_until(TIMEOUT, || {
         let listeners = sockets::list(netns, &["-s", "listen", "-L", "4711"]);
         (!listeners.is_empty()).then_some(listeners)
     });
@@ -160,18 +154,18 @@ pub(crate) fn a_listener_of_the_kernel_is_said_to_be_the_kernel_s(order: Order, 
         );
     }
     if order == Order::After {
-        let told = tracer.wait_until(netns, PATIENCE, |events| {
+        let reported = tracer.wait_until(netns, TIMEOUT, |events| {
             events.iter().find(|event| event.new == State::Listen).cloned()
         });
-        let told = told.expect("that it listens is told");
-        assert!(told.kernel, "{told}");
+        let reported = reported.expect("the listener is reported");
+        assert!(reported.kernel, "{reported}");
     }
     tracer.end();
 }
 
 fn of_server(netns: Netns, peer: &TcpStream, server: Process) -> Known {
     Known {
-        ends: (
+        endpoints: (
             peer.peer_addr().expect("connected"),
             peer.local_addr().expect("connected"),
         ),

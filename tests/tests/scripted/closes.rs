@@ -1,9 +1,14 @@
-//! Ways to close: who is first, which segments carry what, how long each step takes, and whether the program
-//! keeps its descriptor.
+//! Closing: which side is first, which segments carry what, the time of each step, and whether the program keeps its
+//! descriptor.
 
 use crate::script::{Case, HOLD, Script, Session};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::time::Duration;
-use tcptrace_tests::{clock::linger, peer::Flags, state::State};
+use tcptrace_tests::{
+    clock::linger,
+    peer::{Family, Flags},
+    state::State,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("the_side_that_connected_closes_first", |script| {
@@ -26,6 +31,21 @@ pub(crate) const CASES: &[Case] = &[
         let connection = script.accepted();
         vec![closed_second(connection)]
     }),
+    Case::new("an_error_of_long_ago_is_no_end", |script| {
+        let mut connection = script.connected_with(|socket| {
+            // From now on network errors are reported to the program, and end nothing.
+            match script.family {
+                Family::V4 => setsockopt(socket, sockopt::Ipv4RecvErr, &true),
+                Family::V6 => setsockopt(socket, sockopt::Ipv6RecvErr, &true),
+            }
+            .expect("a socket can keep its errors");
+        });
+        linger(HOLD);
+        connection.write(b"request");
+        let request = connection.expect_data();
+        connection.refuse(&request);
+        vec![closed_second(connection)]
+    }),
     Case::new("both_close_at_once", both_close_at_once),
     Case::new("fin_and_ack_in_one_segment", fin_and_ack_in_one_segment),
     Case::new(
@@ -33,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
         kept_descriptor,
     ),
     Case::new("a_kept_descriptor_is_not_bound_by_the_fin_timeout", |script| {
-        let mut connection = shut_and_acknowledged(script);
+        let mut connection = script.in_fin_wait2(Session::shut);
         linger(Duration::from_millis(2500));
         connection.still(State::FinWait2);
         connection.send(Flags::FIN_ACK);
@@ -56,7 +76,7 @@ pub(crate) const CASES: &[Case] = &[
         vec![connection]
     }),
     Case::new("giving_up_the_descriptor_does_not_restart_fin_wait2", |script| {
-        let mut connection = shut_and_acknowledged(script);
+        let mut connection = script.in_fin_wait2(Session::shut);
         give_up_the_descriptor(&mut connection, State::FinWait2);
         connection.send(Flags::FIN_ACK);
         connection.now(State::TimeWait);
@@ -92,13 +112,7 @@ pub(crate) const CASES: &[Case] = &[
 
 /// The program closes, the peer acknowledges, and closes `wait` later.
 pub(crate) fn closed_first(mut connection: Session, wait: Duration) -> Session {
-    linger(HOLD);
-    connection.close();
-    connection.now(State::FinWait1);
-    connection.expect(Flags::FIN_ACK);
-    linger(HOLD);
-    connection.send(Flags::ACK);
-    connection.now(State::FinWait2);
+    connection.reach_fin_wait2(Session::close);
     linger(wait);
     connection.send(Flags::FIN_ACK);
     connection.now(State::TimeWait);
@@ -107,11 +121,7 @@ pub(crate) fn closed_first(mut connection: Session, wait: Duration) -> Session {
 
 fn closed_second(mut connection: Session) -> Session {
     linger(HOLD);
-    connection.send(Flags::FIN_ACK);
-    connection.now(State::CloseWait);
-    linger(HOLD);
-    connection.close();
-    connection.now(State::LastAck);
+    close_to_last_ack(&mut connection);
     connection.expect(Flags::FIN_ACK);
     linger(HOLD);
     connection.send(Flags::ACK);
@@ -119,15 +129,18 @@ fn closed_second(mut connection: Session) -> Session {
     connection
 }
 
-fn both_close_at_once(script: &mut Script) -> Vec<Session> {
-    let mut connection = script.connected();
+/// The peer closes, and then the program.
+pub(crate) fn close_to_last_ack(connection: &mut Session) {
+    connection.send(Flags::FIN_ACK);
+    connection.now(State::CloseWait);
     linger(HOLD);
     connection.close();
-    connection.now(State::FinWait1);
-    linger(HOLD);
-    // The peer has not read the FIN yet: its own acknowledges the data before it only.
-    connection.send(Flags::FIN_ACK);
-    connection.now(State::Closing);
+    connection.now(State::LastAck);
+}
+
+fn both_close_at_once(script: &mut Script) -> Vec<Session> {
+    let mut connection = script.connected();
+    connection.reach_closing();
     connection.expect(Flags::FIN_ACK);
     linger(HOLD);
     connection.send(Flags::ACK);
@@ -137,38 +150,18 @@ fn both_close_at_once(script: &mut Script) -> Vec<Session> {
 
 fn fin_and_ack_in_one_segment(script: &mut Script) -> Vec<Session> {
     let mut connection = script.connected();
-    linger(HOLD);
-    connection.close();
-    connection.now(State::FinWait1);
-    connection.expect(Flags::FIN_ACK);
-    linger(HOLD);
-    connection.send(Flags::FIN_ACK);
-    connection.passed(State::FinWait2);
-    connection.now(State::TimeWait);
+    connection.reach_time_wait_at_once();
     vec![connection]
 }
 
 fn kept_descriptor(script: &mut Script) -> Vec<Session> {
-    let mut connection = shut_and_acknowledged(script);
+    let mut connection = script.in_fin_wait2(Session::shut);
     linger(HOLD);
     connection.send(Flags::FIN_ACK);
     connection.now(State::TimeWait);
     connection.close();
     connection.still(State::TimeWait);
     vec![connection]
-}
-
-/// A connection in `FIN_WAIT2` whose descriptor is still open.
-fn shut_and_acknowledged(script: &Script) -> Session {
-    let mut connection = script.connected();
-    linger(HOLD);
-    connection.shut();
-    connection.now(State::FinWait1);
-    connection.expect(Flags::FIN_ACK);
-    linger(HOLD);
-    connection.send(Flags::ACK);
-    connection.now(State::FinWait2);
-    connection
 }
 
 fn give_up_the_descriptor(connection: &mut Session, state: State) {

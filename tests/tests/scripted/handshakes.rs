@@ -1,4 +1,4 @@
-//! Ways to open, and to fail to: by whom, how slowly, and what stands between the SYN and ESTABLISHED.
+//! Opening, and failing to: by which side, how slowly, and the states between the SYN and ESTABLISHED.
 
 use crate::script::{Case, HOLD, SERVICE, Script, Session};
 use std::{net::SocketAddr, time::Duration};
@@ -53,9 +53,20 @@ pub(crate) const CASES: &[Case] = &[
         connection.ended(None);
         vec![connection]
     }),
+    Case::new(
+        "a_connect_that_is_given_up_long_after_it_sent_a_reset",
+        |script| {
+            let mut connection = script.connecting(|_| ());
+            answered_wrongly(script, &mut connection);
+            linger(Duration::from_millis(700));
+            connection.close();
+            connection.ended(None);
+            vec![connection]
+        },
+    ),
     Case::new("a_syn_whose_ack_never_comes", |script| {
         let mut connection = script.dialled();
-        // The first retry after 1 s, and 2 s for the answer to it.
+        // The first retransmission after 1 s, and 2 s for the response to it.
         connection.runs_out(
             Duration::from_secs(3),
             Duration::from_millis(3100),
@@ -76,7 +87,7 @@ pub(crate) const CASES: &[Case] = &[
         linger(HOLD);
         script.close_listener();
         connection.still(State::SynRecv);
-        // The request sock finds out at its next timer (`reqsk_timer_handler`).
+        // The request sock detects it at its next timer (`reqsk_timer_handler`).
         connection.runs_out(
             Duration::from_secs(1),
             Duration::from_millis(1100),
@@ -122,7 +133,7 @@ pub(crate) const CASES: &[Case] = &[
         let mut wire = script.conversation();
         wire.send(Flags::SYN);
         wire.expect(Flags::RST_ACK);
-        // What is told of the listener comes after anything that would have been told of the SYN.
+        // The listener's event comes after any event of the SYN.
         script.listen(|_| ());
         Vec::new()
     }),
@@ -158,14 +169,26 @@ fn fast_open(script: &mut Script) -> Vec<Session> {
         opening.seq.wrapping_add(opening.length()),
         "the data is acknowledged with the SYN"
     );
-    // Longer than a tracer could take for a handshake's own length.
+    // Longer than a tracer could take for the duration of a handshake.
     linger(Duration::from_millis(700));
     connection.send(Flags::ACK);
     connection.now(State::Established);
     vec![asking, connection]
 }
 
-/// Nobody will accept the connection any more: the kernel resets it.
+/// The peer acknowledges what was never sent: the kernel responds with a RST, and continues.
+fn answered_wrongly(script: &Script, connection: &mut Session) {
+    linger(HOLD);
+    let right = connection.wire.segment(Flags::SYN_ACK);
+    script.peer.transmit(&Segment {
+        ack: right.ack.wrapping_add(1_000),
+        ..right
+    });
+    connection.wire.expect_reset();
+    connection.still(State::SynSent);
+}
+
+/// No process will accept the connection any more: the kernel resets it.
 fn reset_by_the_listener_s_close(script: &mut Script, mut connection: Session) -> Session {
     linger(HOLD);
     connection.last = script.close_listener().expect("the case listens");

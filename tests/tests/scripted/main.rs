@@ -1,8 +1,9 @@
-//! Every way through the TCP states, forced by a scripted peer, against what `tcptrace trace --json` tells:
-//! path, reason, ends, owner, and each dwell time. Each case is played in IPv4 and in IPv6, each time in a
-//! network namespace of its own; all are played side by side, because most of their time is the kernel's.
+//! Every path through the TCP states, forced by a scripted peer, compared with the events of `tcptrace trace --json`:
+//! path, reason, endpoints, owner, and each dwell time. Each case runs over IPv4 and over IPv6, in a network namespace
+//! of its own; all run at the same time, because most of their time is the kernel's timers.
 
 mod closes;
+mod destroyed;
 mod handshakes;
 mod reconnects;
 mod replay;
@@ -22,8 +23,9 @@ use tcptrace_tests::{
 fn main() -> ExitCode {
     let mut requirements = live::TRACING.to_vec();
     requirements.push(Requirement::Tun);
-    let themes: [(&str, &[Case]); 6] = [
+    let themes: [(&str, &[Case]); 7] = [
         ("closes", closes::CASES),
+        ("destroyed", destroyed::CASES),
         ("handshakes", handshakes::CASES),
         ("reconnects", reconnects::CASES),
         ("resets", resets::CASES),
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         for case in cases {
             for family in Family::ALL {
                 let mut requirements = requirements.clone();
+                if theme == "destroyed" {
+                    requirements.push(Requirement::Ss);
+                }
                 if family == Family::V6 {
                     requirements.push(Requirement::Ipv6);
                 }

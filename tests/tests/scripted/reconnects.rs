@@ -1,4 +1,4 @@
-//! Second connections on what the first one left: the same ends, or the same socket.
+//! A second connection after the first: with the same endpoints, or with the same socket.
 
 use crate::{
     closes::closed_first,
@@ -24,7 +24,7 @@ fn reuse_by_syn(script: &mut Script) -> Vec<Session> {
     let mut first = closed_first(first, HOLD);
     linger(HOLD);
     let mut wire = script.conversation();
-    // Beyond everything that the first connection sent: the kernel takes it for a new one.
+    // Beyond all sequence numbers of the first connection, so that the kernel accepts it as a new one.
     wire.send_next = first.wire.send_next.wrapping_add(100_000);
     let mut second = Session::of_peer(wire).named("second");
     second.send(Flags::SYN);
@@ -46,7 +46,7 @@ fn reuse_by_connect(script: &mut Script) -> Vec<Session> {
     let mut first = closed_first(first, HOLD);
 
     let remote = SocketAddr::new(script.family.peer(), PEER_PORT);
-    // The kernel lets the ends be reused when the last timestamp is more than a second old.
+    // The kernel allows the endpoints to be reused when the last timestamp is more than a second old.
     let (socket, moment) = poll_until(Duration::from_secs(10), || {
         let socket = host::socket(remote).expect("a socket");
         socket.bind(&SockAddr::from(local)).ok()?;

@@ -1,4 +1,4 @@
-//! Everything that the cases do is recorded too: the recording's report must be the live run's, byte for byte.
+//! All cases are recorded too: the report of the recording must be identical to the live run's, byte for byte.
 
 use std::{
     fs,
@@ -30,12 +30,12 @@ fn report(folder: &TempDir) -> PathBuf {
     folder.path().join("live.txt")
 }
 
-/// Starts the recording, if no case has yet.
+/// Starts the recording, unless an earlier case has.
 pub(crate) fn record() {
     RUN.get_or_init(|| Mutex::new(Some(Run::start())));
 }
 
-/// Ends it, if any case was played, and compares.
+/// Stops the recording, if any case was run, and compares.
 pub(crate) fn compare() -> Result<(), String> {
     let run = RUN
         .get()

@@ -2,7 +2,7 @@
 
 use crate::{
     closes::closed_first,
-    script::{Case, HOLD, Script, Session},
+    script::{Case, HOLD, Session},
 };
 use std::time::Duration;
 use tcptrace_tests::{clock::linger, host, peer::Flags, state::State};
@@ -33,11 +33,11 @@ pub(crate) const CASES: &[Case] = &[
         vec![reset(connection)]
     }),
     Case::new("fin_wait2_of_a_kept_descriptor_is_reset", |script| {
-        let connection = in_fin_wait2(script, Session::shut);
+        let connection = script.in_fin_wait2(Session::shut);
         vec![reset(connection)]
     }),
     Case::new("fin_wait2_of_a_closed_descriptor_is_reset", |script| {
-        let connection = in_fin_wait2(script, Session::close);
+        let connection = script.in_fin_wait2(Session::close);
         vec![reset(connection)]
     }),
     Case::new("closing_is_reset", |script| {
@@ -93,7 +93,7 @@ pub(crate) const CASES: &[Case] = &[
         vec![reset_by_close(connection)]
     }),
     Case::new("negative_linger2_resets_fin_wait2", |script| {
-        let connection = in_fin_wait2(script, Session::shut);
+        let connection = script.in_fin_wait2(Session::shut);
         host::set_tcp_option(connection.socket(), libc::TCP_LINGER2, -1).expect("TCP_LINGER2 can be set");
         vec![reset_by_close(connection)]
     }),
@@ -104,22 +104,10 @@ pub(crate) const CASES: &[Case] = &[
         vec![reset_by_data(connection)]
     }),
     Case::new("data_after_close_resets_fin_wait2", |script| {
-        let connection = in_fin_wait2(script, Session::close);
+        let connection = script.in_fin_wait2(Session::close);
         vec![reset_by_data(connection)]
     }),
 ];
-
-fn in_fin_wait2(script: &Script, end: fn(&mut Session)) -> Session {
-    let mut connection = script.connected();
-    linger(HOLD);
-    end(&mut connection);
-    connection.now(State::FinWait1);
-    connection.expect(Flags::FIN_ACK);
-    linger(HOLD);
-    connection.send(Flags::ACK);
-    connection.now(State::FinWait2);
-    connection
-}
 
 fn reset(mut connection: Session) -> Session {
     linger(HOLD);

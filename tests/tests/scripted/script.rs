@@ -1,5 +1,5 @@
-//! The stage that the cases are played on: a namespace, the peer, the kernel's sockets, and the record of what
-//! was done and when. Each step is checked against the kernel's own table before the tracer is asked.
+//! The stage of the cases: a namespace, the peer, the kernel's sockets, and the record of every action and its moment.
+//! Each step is compared with the kernel's table before the tracer's events are.
 
 use crate::replay;
 use socket2::{SockAddr, Socket};
@@ -21,34 +21,31 @@ use tcptrace_tests::{
     tracer::Tracer,
 };
 
-/// How long a state is held where the case does not say: long against the 5 ms that are allowed.
+/// How long a state is kept, unless the case sets it: long in relation to the tolerance of 5 ms.
 pub(crate) const HOLD: Duration = Duration::from_millis(100);
-/// The port of the kernel's listener.
 pub(crate) const SERVICE: u16 = 80;
-/// The peer's port.
 pub(crate) const PEER_PORT: u16 = 5000;
 
-/// How late the kernel may run a timer on a busy machine.
+/// Maximum delay of the kernel's timers on a busy machine.
 const LATENESS: Duration = Duration::from_secs(10);
-/// How long the kernel may take to remove a namespace that nobody holds, `cleanup_net`.
+/// Maximum time until the kernel removes a namespace without references, `cleanup_net`.
 const NAMESPACE_REMOVAL: Duration = Duration::from_secs(15);
-/// How long the tracer may take to print what happened.
-const REPORT_PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time until the tracer has printed an event.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A named course of events.
 pub(crate) struct Case {
-    /// A claim.
+    /// The name, a claim.
     pub(crate) name: &'static str,
     play: Play,
     sysctls: &'static [(&'static str, &'static str)],
     outlived: bool,
 }
 
-/// What is done. Returns the connections that were made, as far as they were played.
+/// The actions. Returns the connections, as far as they were opened.
 type Play = fn(&mut Script) -> Vec<Session>;
 
 impl Case {
-    /// A case in a namespace with the usual settings.
+    /// A case in a namespace with default settings.
     pub(crate) const fn new(name: &'static str, play: Play) -> Self {
         Self {
             name,
@@ -58,12 +55,12 @@ impl Case {
         }
     }
 
-    /// Sets sysctls, named below `net`, before the case is played.
+    /// Sets sysctls, named below `net`, before the case.
     pub(crate) const fn with(self, sysctls: &'static [(&'static str, &'static str)]) -> Self {
         Self { sysctls, ..self }
     }
 
-    /// The namespace is taken away at the end, and with it every connection that is left.
+    /// The namespace is removed at the end, and with it every remaining connection.
     pub(crate) const fn outlived(self) -> Self {
         Self {
             outlived: true,
@@ -72,14 +69,12 @@ impl Case {
     }
 }
 
-/// The stage of one case.
 pub(crate) struct Script {
-    /// The IP version.
     pub(crate) family: Family,
     /// The remote host.
     pub(crate) peer: Rc<Peer>,
     listener: Option<Listener>,
-    told: Vec<Path>,
+    reported: Vec<Path>,
 }
 
 struct Listener {
@@ -88,7 +83,7 @@ struct Listener {
 }
 
 impl Script {
-    /// Plays the case in a namespace of its own and compares what the tracer says.
+    /// Runs the case in a namespace of its own and compares the tracer's events.
     pub(crate) fn play(case: &Case, family: Family) {
         let tracer = shared::tracer();
         replay::record();
@@ -101,11 +96,11 @@ impl Script {
                 family,
                 peer,
                 listener: None,
-                told: Vec::new(),
+                reported: Vec::new(),
             };
             let sessions = (case.play)(&mut script);
             script.close_listener();
-            let mut paths = script.told;
+            let mut paths = script.reported;
             paths.extend(sessions.iter().map(|session| session.path.clone()));
             // Compared before the sockets that a case leaves open are closed.
             compare(&paths, netns, tracer);
@@ -125,7 +120,7 @@ impl Script {
         }
     }
 
-    /// A listener on the service port, told about its options before it listens.
+    /// A listener on the service port, with options that are set before it listens.
     pub(crate) fn listen(&mut self, options: impl FnOnce(&Socket)) {
         let local = SocketAddr::new(self.family.host(), SERVICE);
         let remote = SocketAddr::new(self.family.unspecified(), 0);
@@ -147,16 +142,16 @@ impl Script {
         self.listener = Some(Listener { socket, path });
     }
 
-    /// Closes the listener, where there is one.
+    /// Closes the listener, if there is one.
     pub(crate) fn close_listener(&mut self) -> Option<Moment> {
         let Listener { socket, mut path } = self.listener.take()?;
         let ((), moment) = Moment::of(|| drop(socket));
         path.steps.push(step(State::Close, moment, None));
-        self.told.push(path);
+        self.reported.push(path);
         Some(moment)
     }
 
-    /// A kernel socket that has sent its SYN, which the peer has seen: `SYN_SENT`.
+    /// A kernel socket that has sent its SYN, which the peer has received: `SYN_SENT`.
     pub(crate) fn connecting(&self, options: impl FnOnce(&Socket)) -> Session {
         let remote = SocketAddr::new(self.family.peer(), PEER_PORT);
         let socket = host::socket(remote).expect("a socket");
@@ -176,6 +171,13 @@ impl Script {
         session
     }
 
+    /// A connection that the kernel opened, and of which the program has sent its FIN by `end`: FIN_WAIT2.
+    pub(crate) fn in_fin_wait2(&self, end: fn(&mut Session)) -> Session {
+        let mut session = self.connected();
+        session.reach_fin_wait2(end);
+        session
+    }
+
     /// The peer's conversation with the service port; nothing has been sent.
     pub(crate) fn conversation(&self) -> Conversation {
         Conversation::new(
@@ -185,7 +187,7 @@ impl Script {
         )
     }
 
-    /// A SYN that the kernel has answered: SYN_RECV. Makes the listener where there is none.
+    /// A SYN to which the kernel has responded: SYN_RECV. Opens the listener, unless there is one.
     pub(crate) fn dialled(&mut self) -> Session {
         if self.listener.is_none() {
             self.listen(|_| ());
@@ -207,7 +209,7 @@ impl Script {
         session
     }
 
-    /// Takes the session's connection from the accept queue.
+    /// Accepts the conversation's connection.
     pub(crate) fn accept(&self, session: &mut Session) {
         let listener = self.listener.as_ref().expect("the case listens");
         let socket = host::accept(&listener.socket).expect("a connection waits in the accept queue");
@@ -215,26 +217,26 @@ impl Script {
     }
 }
 
-/// One connection on the stage: the kernel's socket, the peer's conversation, and the record.
+/// One connection: the kernel's socket, the peer's conversation, and the record.
 pub(crate) struct Session {
-    /// The kernel's socket; none before it is accepted and after it is closed.
+    /// The kernel's socket; `None` before it is accepted and after it is closed.
     pub(crate) socket: Option<Rc<Socket>>,
     /// The peer's side.
     pub(crate) wire: Conversation,
     path: Path,
-    /// When the last thing was done.
+    /// The moment of the last action.
     pub(crate) last: Moment,
 }
 
 impl Session {
-    /// Connects the socket; the peer sees the SYN.
+    /// Connects the socket; the peer receives the SYN.
     pub(crate) fn of_connect(peer: &Rc<Peer>, socket: Rc<Socket>, remote: SocketAddr) -> Self {
         let (result, moment) = Moment::of(|| host::connect(&socket, remote));
         result.expect("a SYN can be sent");
         Self::of_connect_at(peer, socket, remote, moment)
     }
 
-    /// The socket was told to connect at `moment`; the peer sees the SYN.
+    /// The socket began to connect at `moment`; the peer receives the SYN.
     pub(crate) fn of_connect_at(
         peer: &Rc<Peer>,
         socket: Rc<Socket>,
@@ -277,7 +279,7 @@ impl Session {
         }
     }
 
-    /// The peer answers the SYN and the kernel the answer: ESTABLISHED.
+    /// The peer responds to the SYN and the kernel to the response: ESTABLISHED.
     pub(crate) fn complete_connect(&mut self) {
         linger(HOLD);
         self.send(Flags::SYN_ACK);
@@ -285,7 +287,7 @@ impl Session {
         self.expect(Flags::ACK);
     }
 
-    /// Names the connection, where a case has several.
+    /// Names the connection, if a case has several.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.path.name);
         self
@@ -306,9 +308,19 @@ impl Session {
         self.last = self.wire.send_data(data);
     }
 
-    /// The peer sends this very segment.
+    /// The peer sends exactly this segment.
     pub(crate) fn transmit(&mut self, segment: &Segment) {
         self.last = self.wire.transmit(segment);
+    }
+
+    /// A router responds to a segment of the program with an ICMP error.
+    pub(crate) fn refuse(&mut self, segment: &Segment) {
+        self.last = self.wire.refuse(segment);
+    }
+
+    /// The peer waits for data.
+    pub(crate) fn expect_data(&mut self) -> Segment {
+        self.wire.expect_data()
     }
 
     /// The peer waits for a segment.
@@ -333,6 +345,39 @@ impl Session {
         self.last = moment;
     }
 
+    /// The program sends its FIN by `end`, and the peer acknowledges it.
+    pub(crate) fn reach_fin_wait2(&mut self, end: fn(&mut Self)) {
+        linger(HOLD);
+        end(self);
+        self.now(State::FinWait1);
+        self.expect(Flags::FIN_ACK);
+        linger(HOLD);
+        self.send(Flags::ACK);
+        self.now(State::FinWait2);
+    }
+
+    /// The program closes, and the peer's FIN does not acknowledge that of the program.
+    pub(crate) fn reach_closing(&mut self) {
+        linger(HOLD);
+        self.close();
+        self.now(State::FinWait1);
+        linger(HOLD);
+        self.send(Flags::FIN_ACK);
+        self.now(State::Closing);
+    }
+
+    /// The program closes, and the peer's FIN acknowledges that of the program.
+    pub(crate) fn reach_time_wait_at_once(&mut self) {
+        linger(HOLD);
+        self.close();
+        self.now(State::FinWait1);
+        self.expect(Flags::FIN_ACK);
+        linger(HOLD);
+        self.send(Flags::FIN_ACK);
+        self.passed(State::FinWait2);
+        self.now(State::TimeWait);
+    }
+
     /// The program sends data.
     pub(crate) fn write(&mut self, data: &[u8]) {
         let (result, moment) = Moment::of(|| self.socket().send(data));
@@ -340,7 +385,7 @@ impl Session {
         self.last = moment;
     }
 
-    /// What was done last has brought the kernel to `state`.
+    /// The last action has led to `state`.
     pub(crate) fn now(&mut self, state: State) {
         let seen = poll_until(Duration::from_secs(2), || {
             (self.in_kernel() == Some(state)).then_some(())
@@ -353,7 +398,7 @@ impl Session {
         self.record(step(state, self.last, None));
     }
 
-    /// What was done last has brought the kernel through `state` without stopping there.
+    /// The last action has led through `state` without stopping there.
     pub(crate) fn passed(&mut self, state: State) {
         self.record(Step {
             fleeting: true,
@@ -361,12 +406,12 @@ impl Session {
         });
     }
 
-    /// What was done last has left the state as it is.
+    /// The last action has not changed the state.
     pub(crate) fn still(&self, state: State) {
         assert_eq!(self.in_kernel(), Some(state), "the state was to stay");
     }
 
-    /// What was done last has ended the connection.
+    /// The last action has ended the connection.
     pub(crate) fn ended(&mut self, reason: Option<&'static str>) {
         let gone = poll_until(Duration::from_secs(2), || {
             self.in_kernel().is_none().then_some(())
@@ -375,17 +420,17 @@ impl Session {
         self.record(step(State::Close, self.last, reason));
     }
 
-    /// Something else ended the connection, and the kernel's table cannot show it, because another connection
-    /// has the same ends.
+    /// Something else has ended the connection, which the kernel's table cannot show, because another connection has
+    /// the same endpoints.
     pub(crate) fn ended_at(&mut self, moment: Moment, reason: &'static str) {
         self.record(step(State::Close, moment, Some(reason)));
     }
 
-    /// The kernel ends the connection by itself, `shortest` to `longest` after what was done last.
+    /// The kernel ends the connection by itself, `shortest` to `longest` after the last action.
     pub(crate) fn runs_out(&mut self, shortest: Duration, longest: Duration, reason: &'static str) {
-        /// Watched from this long before the end is due.
+        /// Polls from this long before the earliest end.
         const AHEAD: Duration = Duration::from_millis(200);
-        /// The sleep between two looks: the end is known to this.
+        /// Interval of the polls, and so the precision of the end.
         const INTERVAL: Duration = Duration::from_millis(20);
         let before = self.in_kernel();
         assert!(before.is_some(), "nothing to run out");
@@ -439,8 +484,8 @@ fn step(state: State, moment: Moment, reason: Option<&'static str>) -> Step {
 
 fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
     let last = RefCell::new(None);
-    let told = tracer.wait_until(netns, REPORT_PATIENCE, |events| {
-        // Nothing follows the purge but what another namespace of the same number may bring.
+    let reported = tracer.wait_until(netns, REPORT_TIMEOUT, |events| {
+        // After the purge, only another namespace of the same number can have events.
         let purge = events
             .iter()
             .position(|event| event.reason.as_deref() == Some("purged"));
@@ -449,13 +494,13 @@ fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
         last.replace(outcome.err());
         agreed
     });
-    if told.is_none() {
+    if reported.is_none() {
         let mismatch = last.take().expect("the question was asked at least once");
         panic!("\n{mismatch}{}", tracer.messages());
     }
 }
 
-/// All sockets of all cases are this process's.
+/// This process owns all sockets of all cases.
 fn this_process() -> Maker {
     Maker::of(process::id()).expect("a process has a name")
 }

@@ -1,4 +1,4 @@
-//! How long TIME_WAIT lasts, what prolongs it, and what there is where the kernel has no room for it.
+//! How long TIME_WAIT lasts, what prolongs it, and what happens if the kernel has no room for it.
 
 use crate::{
     closes::closed_first,
@@ -9,7 +9,7 @@ use tcptrace_tests::{clock::linger, host, peer::Flags, state::State};
 
 /// `TCP_TIMEWAIT_LEN`.
 const SHORTEST: Duration = Duration::from_mins(1);
-/// One bucket of the kernel's timer wheel later: 512 jiffies at 250 Hz.
+/// One bucket of the kernel's timer wheel more: 512 jiffies at 250 Hz.
 const LONGEST: Duration = Duration::from_millis(62_100);
 
 pub(crate) const CASES: &[Case] = &[
@@ -54,13 +54,7 @@ pub(crate) const CASES: &[Case] = &[
     })
     .with(&[("ipv4/tcp_max_tw_buckets", "0")]),
     Case::new("a_full_table_ends_a_kept_descriptor_at_the_fin", |script| {
-        let mut connection = script.connected();
-        connection.shut();
-        connection.now(State::FinWait1);
-        connection.expect(Flags::FIN_ACK);
-        linger(HOLD);
-        connection.send(Flags::ACK);
-        connection.now(State::FinWait2);
+        let mut connection = script.in_fin_wait2(Session::shut);
         linger(HOLD);
         connection.send(Flags::FIN_ACK);
         connection.ended(Some("timewait-overflow"));

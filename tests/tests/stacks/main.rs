@@ -1,5 +1,5 @@
-//! `tcptrace leaks --stacks`: of the places in real programs that open sockets the one that leaks is named, in C, Rust,
-//! Go, Java and JavaScript; and what is missing in a stack is said.
+//! `tcptrace leaks --stacks` reports the place that leaks among the places in real programs that open sockets, in C,
+//! Rust, Go, Java and JavaScript, and what is missing in a stack.
 
 mod programs;
 
@@ -19,7 +19,7 @@ use tcptrace_tests::{
     netns::Netns,
 };
 
-/// Between two connections.
+/// Interval between two connections.
 const EVERY: Duration = Duration::from_millis(40);
 
 type Test = fn(Netns);
@@ -71,9 +71,9 @@ fn main() -> ExitCode {
     live::run(all, Parallelism::One, || Ok(()))
 }
 
-/// What is said of the process.
+/// The report about the process.
 fn leak(netns: Netns, pid: u32, stacks: &str) -> Value {
-    let said = command::run(tcptrace(&[
+    let output = command::run(tcptrace(&[
         "leaks",
         stacks,
         "--json",
@@ -84,16 +84,16 @@ fn leak(netns: Netns, pid: u32, stacks: &str) -> Value {
         "--older-than",
         "1",
     ]));
-    let lines = said
+    let lines = output
         .out
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"));
     let mut found = lines.filter(|line: &Value| line["pid"] == pid);
     let leak = found
         .next()
-        .unwrap_or_else(|| panic!("no line:\n{}\n{}", said.out, said.err));
+        .unwrap_or_else(|| panic!("no line:\n{}\n{}", output.out, output.err));
     // The sockets are many, and do not matter here.
-    println!("{:#}\n{}", leak["stacks"], said.err);
+    println!("{:#}\n{}", leak["stacks"], output.err);
     leak
 }
 
@@ -101,7 +101,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Whether a function of this name is on the stack.
+/// Whether the stack has a function of this name.
 fn has(place: &Value, name: &str) -> bool {
     list(&place["frames"]).iter().any(|frame| {
         frame["function"]
@@ -110,12 +110,12 @@ fn has(place: &Value, name: &str) -> bool {
     })
 }
 
-/// The places that leak, all of which have these functions on their stacks, and not the one that closes.
+/// The places that leak: all have these functions on their stacks, and not the one that closes.
 fn judge<'a>(leak: &'a Value, call: &str, names: &[&str], closing: &str) -> Vec<&'a Value> {
     let opened = list(&leak["stacks"]["opened"]);
     let leaking: Vec<&Value> = opened.iter().filter(|place| place["leaked"] != 0).collect();
     assert!(!leaking.is_empty(), "a place leaks");
-    let mut sum = leak["stacks"]["before"].as_u64().expect("a number");
+    let mut sum = leak["stacks"]["opened_before"].as_u64().expect("a number");
     for place in &leaking {
         assert_eq!(place["call"], call);
         for name in names {
@@ -131,7 +131,7 @@ fn judge<'a>(leak: &'a Value, call: &str, names: &[&str], closing: &str) -> Vec<
     leaking
 }
 
-/// Peers of a server's ports, who leave at once, until `body` is done.
+/// Peers that connect to a server's ports and close at once, until `body` returns.
 fn with_peers<T>(ports: [u16; 2], body: impl FnOnce() -> T) -> T {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn with_peers<T>(ports: [u16; 2], body: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Two servers that hang up on a client, until `body` is done.
+/// Two servers that close a client's connections, until `body` returns.
 fn with_servers<T>(body: impl FnOnce([SocketAddr; 2]) -> T) -> T {
     let is_done = AtomicBool::new(false);
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback"));
@@ -165,7 +165,7 @@ fn with_servers<T>(body: impl FnOnce([SocketAddr; 2]) -> T) -> T {
         }
         let value = body(addresses);
         is_done.store(true, Ordering::Relaxed);
-        // One more connection each, so that they look up.
+        // One more connection each, to wake them from accept.
         for address in addresses {
             drop(TcpStream::connect(address));
         }
@@ -184,12 +184,12 @@ fn the_accept_that_leaks(netns: Netns) {
     );
     assert_eq!(places.len(), 1, "one stack, however often it comes");
     assert_eq!(places[0]["end"], "root");
-    // What libc calls `main` by has a name only where its debugging symbols are installed (Debian: `libc6-dbg`).
-    let shortfalls = list(&places[0]["shortfalls"]).iter().filter_map(Value::as_str);
-    let shortfalls: Vec<&str> = shortfalls
-        .filter(|said| !said.contains("/libc.so.6 has no symbols"))
+    // The caller of `main` in libc has a name only with debugging symbols (Debian: `libc6-dbg`).
+    let limitations = list(&places[0]["limitations"]).iter().filter_map(Value::as_str);
+    let limitations: Vec<&str> = limitations
+        .filter(|output| !output.contains("/libc.so.6 has no symbols"))
         .collect();
-    assert_eq!(shortfalls, [] as [&str; 0]);
+    assert_eq!(limitations, [] as [&str; 0]);
     let frames = list(&places[0]["frames"]);
     let own = frames.iter().find(|frame| frame["function"] == "take_and_forget");
     let own = own.expect("it is named");
@@ -298,16 +298,16 @@ fn without_frame_pointers(netns: Netns) {
     let opened = list(&leak["stacks"]["opened"]);
     let place = opened.first().expect("a place leaks");
     assert_eq!(place["end"], "no-frame-pointers");
-    let said = place["shortfalls"].to_string();
-    assert!(said.contains("keeps no frame pointers"), "{said}");
-    assert!(said.contains("/shop has no symbols"), "{said}");
+    let output = place["limitations"].to_string();
+    assert!(output.contains("has no frame pointers"), "{output}");
+    assert!(output.contains("/shop has no symbols"), "{output}");
     let own = list(&place["frames"])
         .iter()
         .filter(|frame| frame["function"].is_null() && frame["offset"].is_u64());
     assert!(own.count() > 2, "by file and offset, without a name");
 }
 
-/// So that code is compiled when it runs for the third time, and every method keeps a frame.
+/// So that methods are compiled at their third run, and every method has a frame.
 const EAGER: [&str; 3] = [
     "-XX:TieredStopAtLevel=1",
     "-XX:CompileThresholdScaling=0.01",
@@ -339,8 +339,11 @@ fn a_jvm_without_perf_map(netns: Netns) {
     let pid = &leak["pid"];
     let opened = list(&leak["stacks"]["opened"]);
     let place = opened.first().expect("a place leaks");
-    let said = place["shortfalls"].to_string();
-    assert!(said.contains(&format!("jcmd {pid} Compiler.perfmap")), "{said}");
+    let output = place["limitations"].to_string();
+    assert!(
+        output.contains(&format!("jcmd {pid} Compiler.perfmap")),
+        "{output}"
+    );
     assert!(!has(place, "OrderClient"), "{place:#}");
 }
 

@@ -1,52 +1,35 @@
-//! The programs that leak: compiled, started, ended.
+//! The programs that leak: compiles, starts and ends them.
 
-use std::{
-    ffi::OsStr,
-    fs,
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+use std::{ffi::OsStr, fs, path::PathBuf, process::Command, time::Duration};
+use tcptrace_tests::{
+    clock::poll_until,
+    program::{self, source},
 };
-use tcptrace_tests::clock::poll_until;
 use tempfile::TempDir;
 
-/// A virtual machine may take a while to start, and a compiler to work.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// A virtual machine may take a while to start, and a compiler to compile.
+const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A program that runs, and the folder that it needs.
+/// A running program, and its folder.
 pub(crate) struct Program {
-    child: Child,
-    /// The ports of a server's two listeners; of a client none.
+    running: program::Program,
+    /// The ports of a server's two listeners; 0 for a client.
     pub(crate) ports: [u16; 2],
     _folder: Option<TempDir>,
 }
 
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
-}
-
 fn succeed(command: &mut Command) {
     let output = command.output().expect("the command can be started");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
+    let result = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {result}");
 }
 
 impl Program {
     fn start(command: &mut Command, folder: Option<TempDir>) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program can be started");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("text");
-        let mut ports = line.split_whitespace().map(|port| port.parse().expect("a port"));
-        let mut port = || ports.next().expect("two ports");
+        let running = program::Program::start(command);
         Self {
-            child,
-            ports: [port(), port()],
+            ports: running.ports[..].try_into().expect("two ports"),
+            running,
             _folder: folder,
         }
     }
@@ -99,25 +82,25 @@ impl Program {
     pub(crate) fn node(options: &[&str], ports: [u16; 2]) -> Self {
         let mut node = Command::new("node");
         node.args(options).arg(source("shop.mjs"));
-        // With some of these options it writes a log where it runs.
+        // With some of these options it writes a log to its working directory.
         let folder = TempDir::new().expect("a temporary folder");
         node.current_dir(folder.path());
         Self::start(node.args(ports.map(|port| port.to_string())), Some(folder))
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.pid()
     }
 
-    /// Where its run-time compiler says what it has made.
+    /// The file in which its run-time compiler lists what it has compiled.
     fn perf_map(&self) -> PathBuf {
         format!("/tmp/perf-{}.map", self.pid()).into()
     }
 
-    /// Makes a Java program write down what it has compiled, once the methods that open sockets are among it.
+    /// Makes a Java program write that file, once it has the methods that open sockets.
     pub(crate) fn write_perf_map(&self) {
         let pid = self.pid().to_string();
-        let is_written = poll_until(PATIENCE, || {
+        let is_written = poll_until(TIMEOUT, || {
             succeed(Command::new("jcmd").args([&pid, "Compiler.perfmap"]));
             let map = fs::read_to_string(self.perf_map()).unwrap_or_default();
             let names = ["OrderClient.fetch(", "HttpURLConnection.connect("];
@@ -129,9 +112,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Best effort: it may have ended, and may have written no map.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Best effort: it may have written none.
         let _ = fs::remove_file(self.perf_map());
     }
 }

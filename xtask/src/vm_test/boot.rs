@@ -1,5 +1,5 @@
-//! Boots a guest under qemu's emulation, and reads what it says on its console. With one processor idle time is skipped:
-//! a minute of TIME_WAIT takes a few seconds.
+//! Boots a guest under qemu's emulation, and reads its console. With one processor idle time is skipped: a minute of
+//! TIME_WAIT takes a few seconds.
 
 use super::{kernels::Task, table::Verdict};
 use crate::{apt, command};
@@ -13,18 +13,18 @@ use std::{
 
 const QEMU: &str = "qemu-system-x86_64";
 
-/// What the kernel is told. A failure ends the guest; what keeps the secrets of a real processor, and memory free of
-/// its earlier content, costs an emulated one a fifth of its time. (112 is `X86_FEATURE_REP_GOOD`.)
-const APPENDED: &str =
+/// The kernel's command line. A kernel fault ends the guest. Mitigations of processor faults and clearing of memory, which
+/// take a fifth of an emulated processor's time, are disabled. (112 is `X86_FEATURE_REP_GOOD`.)
+const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 clearcpuid=112";
 
-/// How long a guest may take before it counts as hung, seconds.
-const PATIENCE: Duration = Duration::from_mins(20);
+/// Maximum run time of a guest.
+const TIMEOUT: Duration = Duration::from_mins(20);
 
-/// A loaded machine loses a guest now and then: one that says nothing is started once more.
+/// On a loaded machine a guest may die before it prints any result: it is then started again.
 const ATTEMPTS: usize = 2;
 
-/// Installs qemu and what the guests consist of, where they are missing.
+/// Installs qemu and the programs that the guests are made of, unless they are installed.
 pub(crate) fn install_qemu() -> Result<()> {
     let missing: Vec<&str> = [
         (QEMU, "qemu-system-x86"),
@@ -38,43 +38,43 @@ pub(crate) fn install_qemu() -> Result<()> {
     apt::install(&missing)
 }
 
-/// Boots, and reads the verdict from the console.
+/// Boots the guest, and reads the verdict from its console.
 pub(crate) fn run(image: &Path, initramfs: &Path, console: &Path, task: Task) -> Result<Verdict> {
-    let mut verdict = Verdict::Silent;
+    let mut verdict = Verdict::Incomplete;
     for _ in 0..ATTEMPTS {
         boot(image, initramfs, console, task)?;
-        let said = String::from_utf8_lossy(&fs::read(console)?).into_owned();
-        verdict = Verdict::of_output(&said);
-        if !matches!(verdict, Verdict::Silent) {
+        let output = String::from_utf8_lossy(&fs::read(console)?).into_owned();
+        verdict = Verdict::of_output(&output);
+        if !matches!(verdict, Verdict::Incomplete) {
             break;
         }
         println!(
-            "the guest said nothing of its tests; the end of its console:\n{}",
-            tail(&said)
+            "the guest printed no result; the end of its console:\n{}",
+            tail(&output)
         );
     }
     Ok(verdict)
 }
 
-/// qemu's own exit status says nothing about the guest.
+/// Runs the guest to its end. qemu's exit status does not depend on it.
 fn boot(image: &Path, initramfs: &Path, console: &Path, task: Task) -> Result<()> {
     let _ = fs::remove_file(console);
     let mut serial = std::ffi::OsString::from("file:");
     serial.push(console);
     Command::new("timeout")
-        .arg(PATIENCE.as_secs().to_string())
+        .arg(TIMEOUT.as_secs().to_string())
         .arg(QEMU)
-        // What a processor adds to this one the emulator is slow at: repeated string instructions a byte at a time,
-        // protection of the kernel's memory from its own mistakes.
+        // The emulation of other processor features is slow: repeated string instructions, and protection of the kernel's
+        // memory.
         .args(["-M", "pc", "-cpu", "qemu64", "-m", "768"])
         .args(match task {
-            // A clock of executed instructions: what makes idle time skippable.
-            Task::Plans => {
+            // With a clock of executed instructions, idle time can be skipped.
+            Task::Compare => {
                 ["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"].as_slice()
             }
             Task::Flood => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
         })
-        .args(["-append", APPENDED])
+        .args(["-append", COMMAND_LINE])
         .args(["-no-reboot", "-display", "none", "-nodefaults"])
         .arg("-kernel")
         .arg(image)

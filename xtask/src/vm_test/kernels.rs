@@ -1,5 +1,5 @@
-//! Which kernels there are, and how they are fetched: Debian's packages, by apt with lists and caches of its own, so
-//! that the system's stay as they are. Nothing is installed.
+//! The kernels to test, and how they are fetched: Debian packages, by apt with separate lists and caches, so that those of
+//! the system do not change. Nothing is installed.
 
 use crate::command;
 use anyhow::{Context as _, Result};
@@ -10,51 +10,49 @@ use std::{
     process::Command,
 };
 
-/// A kernel to test on.
 pub(crate) struct Kernel {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub(crate) name: &'static str,
-    /// Debian's suite.
+    /// The Debian suite.
     suite: &'static str,
-    /// How its package's name begins, and how it ends: between them stands the version.
+    /// Prefix and suffix of the package's name, with the version in between.
     package: (&'static str, &'static str),
-    /// Whether the run fails without it.
+    /// Whether the run fails if the suite does not have it.
     pub(crate) is_required: bool,
-    /// What its guest does.
     pub(crate) task: Task,
 }
 
-/// What a guest runs.
+/// The tests that a guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// The live tests, beside a tracer by each plan, on one processor that skips idle time.
-    Plans,
-    /// Snapshots beside a flood of connections, on two processors, which races need.
+    /// The live tests, traced with each mechanism, on one processor that skips idle time.
+    Compare,
+    /// Snapshots during a flood of connections, on two processors, which races need.
     Flood,
 }
 
-/// All of them, oldest first. Linux 6.12.100 has the fault of CVE-2026-74714.
+/// All kernels, oldest first. Linux 6.12.100 has the fault of CVE-2026-74714.
 pub(crate) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suite: "bullseye-security",
         package: ("linux-image-5.10.", "-cloud-amd64"),
         is_required: false,
-        task: Task::Plans,
+        task: Task::Compare,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
         package: ("linux-image-6.1.", "-cloud-amd64"),
         is_required: true,
-        task: Task::Plans,
+        task: Task::Compare,
     },
     Kernel {
         name: "6.12",
         suite: "bookworm-security",
         package: ("linux-image-6.12.", "-cloud-amd64"),
         is_required: true,
-        task: Task::Plans,
+        task: Task::Compare,
     },
     Kernel {
         name: "6.12.100",
@@ -68,30 +66,27 @@ pub(crate) const KERNELS: [Kernel; 5] = [
         suite: "sid",
         package: ("linux-image-7.2.", "-cloud-amd64"),
         is_required: false,
-        task: Task::Plans,
+        task: Task::Compare,
     },
 ];
 
-/// What could be had.
 pub(crate) enum Fetched {
-    /// Everything that a guest needs.
     Kernel(Files),
-    /// Nothing, and why.
+    /// The reason why it cannot be fetched.
     Absent(String),
 }
 
 /// A kernel's files.
 pub(crate) struct Files {
-    /// `uname -r` as the package has it.
+    /// The output of `uname -r`.
     pub(crate) release: String,
-    /// What boots.
     pub(crate) image: PathBuf,
-    /// The modules' folder.
+    /// The folder of the modules.
     modules: PathBuf,
 }
 
 impl Files {
-    /// The bytes of a module, unpacked; `None` where this kernel has it built in or has none.
+    /// A module, decompressed; `None` if it is built in or not available.
     pub(crate) fn module(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let plain = self.modules.join("kernel").join(path);
         if plain.exists() {
@@ -110,7 +105,7 @@ impl Files {
     }
 }
 
-/// Fetches what is wanted into `folder`, where it is not there from an earlier run.
+/// Fetches the kernels into `folder`, except those of an earlier run.
 pub(crate) fn fetch<'a>(wanted: &[&'a Kernel], folder: &Path) -> Result<Vec<(&'a Kernel, Fetched)>> {
     let mut apt = None;
     wanted
@@ -126,14 +121,14 @@ pub(crate) fn fetch<'a>(wanted: &[&'a Kernel], folder: &Path) -> Result<Vec<(&'a
             let fetched = match apt.as_ref().map(|apt| apt.unpack(kernel, &place)) {
                 Some(Ok(())) => Fetched::Kernel(files_in(&place)?),
                 Some(Err(error)) => Fetched::Absent(format!("{error:#}")),
-                None => Fetched::Absent("apt is not there".to_owned()),
+                None => Fetched::Absent("apt is not available".to_owned()),
             };
             Ok((*kernel, fetched))
         })
         .collect()
 }
 
-/// Debian has moved both, the image beside the modules and the modules below `usr`.
+/// Newer Debian packages have the image next to the modules, and the modules below `usr`.
 fn files_in(place: &Path) -> Result<Files> {
     let modules = ["lib/modules", "usr/lib/modules"]
         .iter()
@@ -160,7 +155,7 @@ fn files_in(place: &Path) -> Result<Files> {
     })
 }
 
-/// Where the system's own sources have this archive of Debian's.
+/// The mirror of this Debian archive in the system's package sources.
 fn mirror<'a>(mirrors: &'a str, archive: &str) -> Result<&'a str> {
     mirrors
         .lines()
@@ -173,7 +168,7 @@ fn mirror<'a>(mirrors: &'a str, archive: &str) -> Result<&'a str> {
         })
 }
 
-/// apt with a state of its own.
+/// apt with a separate state.
 struct Apt {
     folder: PathBuf,
 }
@@ -202,7 +197,7 @@ impl Apt {
         let apt = Self {
             folder: folder.to_owned(),
         };
-        // A suite that is gone leaves the others; what is missing then names itself.
+        // A removed suite does not affect the others; its packages are then reported as missing.
         let _ = command::output(apt.command("apt-get").args(["-q", "update"]));
         Ok(apt)
     }
@@ -221,7 +216,7 @@ impl Apt {
         command
     }
 
-    /// Downloads the newest package of this kernel, and those that hold its parts, and unpacks them.
+    /// Downloads and unpacks the newest package of this kernel, and the packages that it consists of.
     fn unpack(&self, kernel: &Kernel, place: &Path) -> Result<()> {
         let (start, end) = kernel.package;
         let names = command::output(self.command("apt-cache").args(["pkgnames", start]))?;
@@ -264,7 +259,7 @@ impl Apt {
     }
 }
 
-/// The numbers in a package's name, which order its versions.
+/// The numbers in a package's name, by which versions are ordered.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|number| number.parse().ok())

@@ -1,45 +1,44 @@
-//! The table at the end, from the line that each run's driver printed.
+//! The table of results, from the line that the driver of each run printed.
 
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
-/// How the driver's line begins.
-const LINE: &str = "plans: ";
+/// Prefix of the driver's line.
+const LINE: &str = "compare_mechanisms: ";
 
-/// How one kernel's run ended.
+/// The result of one kernel's run.
 pub(crate) enum Verdict {
-    /// The driver came to its end.
-    Told {
-        /// Its own words.
+    /// The driver completed.
+    Completed {
+        /// The driver's report.
         line: Value,
-        /// What the tests that failed printed, as libtest shows it.
+        /// The output of the tests that failed, as printed by libtest.
         failures: String,
     },
-    /// It did not.
-    Silent,
-    /// Not run, and why.
+    /// The driver printed no report.
+    Incomplete,
+    /// Not run, with the reason.
     Skipped(String),
 }
 
 impl Verdict {
-    /// Reads what a run printed.
+    /// Parses the output of a run.
     pub(crate) fn of_output(text: &str) -> Self {
         let line = text
             .lines()
             .rev()
             .find_map(|line| line.trim_end().strip_prefix(LINE));
         match line.and_then(|line| serde_json::from_str(line).ok()) {
-            Some(line) => Self::Told {
+            Some(line) => Self::Completed {
                 line,
                 failures: failures(text),
             },
-            None => Self::Silent,
+            None => Self::Incomplete,
         }
     }
 }
 
-/// What libtest prints of tests that failed, of every program: from `failures:` to the result. What a test says while
-/// others run stands before that.
+/// The failures that libtest reports, of every program: the lines from `failures:` to the result.
 fn failures(text: &str) -> String {
     let mut found = String::new();
     let mut is_inside = false;
@@ -52,7 +51,6 @@ fn failures(text: &str) -> String {
     found
 }
 
-/// One kernel.
 pub(crate) struct Row {
     name: &'static str,
     release: String,
@@ -60,7 +58,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Takes it in, and prints it, so that what was wrong is known before the next guest boots.
+    /// Also prints the row, so that failures are known before the next guest boots.
     pub(crate) fn new(name: &'static str, release: String, verdict: Verdict) -> Self {
         let row = Self {
             name,
@@ -71,24 +69,23 @@ impl Row {
         row
     }
 
-    /// Whether anything was not as it should be.
     pub(crate) fn has_failed(&self) -> bool {
         match &self.verdict {
-            Verdict::Told { line, .. } => {
+            Verdict::Completed { line, .. } => {
                 line["failed"] != 0 || line["faults"].as_array().is_none_or(|list| !list.is_empty())
             }
-            Verdict::Silent => true,
+            Verdict::Incomplete => true,
             Verdict::Skipped(_) => false,
         }
     }
 }
 
-/// The counts, and what was wrong in detail.
+/// The counts, and the failures in detail.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, release, .. } = self;
         match &self.verdict {
-            Verdict::Told { line, failures } => {
+            Verdict::Completed { line, failures } => {
                 let faults = line["faults"].as_array().map_or(&[][..], Vec::as_slice);
                 writeln!(
                     f,
@@ -104,29 +101,29 @@ impl fmt::Display for Row {
                 }
                 f.write_str(failures)
             }
-            Verdict::Silent => writeln!(f, "{name} ({release}): the run did not come to its end"),
+            Verdict::Incomplete => writeln!(f, "{name} ({release}): the run did not complete"),
             Verdict::Skipped(reason) => writeln!(f, "{name}: skipped, {reason}"),
         }
     }
 }
 
-/// In Markdown, as `docs/kernels.md` shows it.
+/// The Markdown table of `docs/kernels.md`.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| kernel | plan | hooks and their hits | passed | skipped | failed | compared |\n|---|---|---|---:|---:|---:|---:|\n",
+        "| kernel | mechanism | hooks and their hits | passed | skipped | failed | compared |\n|---|---|---|---:|---:|---:|---:|\n",
     );
     for row in rows {
         let title = format!("{} {}", row.name, row.release);
         match &row.verdict {
-            Verdict::Told { line, .. } => {
-                let mut plans = plans(line);
-                if plans.is_empty() {
-                    plans.push(("untraced".to_owned(), String::new()));
+            Verdict::Completed { line, .. } => {
+                let mut mechanisms = mechanisms(line);
+                if mechanisms.is_empty() {
+                    mechanisms.push(("untraced".to_owned(), String::new()));
                 }
-                for (plan, hooks) in plans {
+                for (mechanism, hooks) in mechanisms {
                     let _ = writeln!(
                         text,
-                        "| {} | {plan} | {hooks} | {} | {} | {} | {} |",
+                        "| {} | {mechanism} | {hooks} | {} | {} | {} | {} |",
                         title.trim(),
                         line["passed"],
                         line["ignored"],
@@ -135,8 +132,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
                     );
                 }
             }
-            Verdict::Silent => {
-                let _ = writeln!(text, "| {} | | did not come to its end | | | | |", title.trim());
+            Verdict::Incomplete => {
+                let _ = writeln!(text, "| {} | | did not complete | | | | |", title.trim());
             }
             Verdict::Skipped(reason) => {
                 let _ = writeln!(text, "| {} | | skipped: {reason} | | 1 | | |", title.trim());
@@ -146,19 +143,19 @@ pub(crate) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn plans(told: &Value) -> Vec<(String, String)> {
+fn mechanisms(report: &Value) -> Vec<(String, String)> {
     let mut list = Vec::new();
-    for (plan, hooks) in told["hits"].as_object().into_iter().flatten() {
+    for (mechanism, hooks) in report["hits"].as_object().into_iter().flatten() {
         let hooks = hooks.as_array().into_iter().flatten();
         let hooks: Vec<String> = hooks
             .map(|pair| format!("{} {}", pair[0].as_str().unwrap_or_default(), pair[1]))
             .collect();
-        list.push((plan.clone(), hooks.join(", ")));
+        list.push((mechanism.clone(), hooks.join(", ")));
     }
-    for (plan, reason) in told["missing"].as_object().into_iter().flatten() {
+    for (mechanism, reason) in report["missing"].as_object().into_iter().flatten() {
         list.push((
-            plan.clone(),
-            format!("not to be had: {}", reason.as_str().unwrap_or_default()),
+            mechanism.clone(),
+            format!("not available: {}", reason.as_str().unwrap_or_default()),
         ));
     }
     list
@@ -169,18 +166,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_driver_s_line_is_found_among_the_console_s() {
-        let said = "boot\r\nplans: {\"passed\":3,\"ignored\":0,\"failed\":0,\"compared\":2,\"hits\":{\"timers\":[[\"timer_start\",4]]},\"missing\":{},\"faults\":[]}\r\nthe tests ended with 0\r\n";
-        let row = Row::new("6.1", "6.1.0".to_owned(), Verdict::of_output(said));
+    fn the_report_is_found_in_the_console_output() {
+        let output = "boot\r\ncompare_mechanisms: {\"passed\":3,\"ignored\":0,\"failed\":0,\"compared\":2,\"hits\":{\"timers\":[[\"timer_start\",4]]},\"missing\":{},\"faults\":[]}\r\nexit status of the tests: 0\r\n";
+        let row = Row::new("6.1", "6.1.0".to_owned(), Verdict::of_output(output));
         assert!(!row.has_failed());
         assert!(table(&[row]).contains("| 6.1 6.1.0 | timers | timer_start 4 | 3 | 0 | 0 | 2 |"));
         assert!(Row::new("6.1", String::new(), Verdict::of_output("boot\r\n")).has_failed());
     }
 
     #[test]
-    fn a_failure_shows_what_the_test_said() {
-        let said = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b ----\nwhy it did\n\ntest result: FAILED. 1 passed; 1 failed\nrunning another\nplans: {\"passed\":1,\"ignored\":0,\"failed\":1,\"compared\":0,\"hits\":{},\"missing\":{},\"faults\":[\"b: exit status: 101\"]}\n";
-        let row = Row::new("6.1", "6.1.0".to_owned(), Verdict::of_output(said));
+    fn a_failure_shows_the_output_of_the_test() {
+        let output = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b ----\nwhy it did\n\ntest result: FAILED. 1 passed; 1 failed\nrunning another\ncompare_mechanisms: {\"passed\":1,\"ignored\":0,\"failed\":1,\"compared\":0,\"hits\":{},\"missing\":{},\"faults\":[\"b: exit status: 101\"]}\n";
+        let row = Row::new("6.1", "6.1.0".to_owned(), Verdict::of_output(output));
         assert!(row.has_failed());
         assert_eq!(
             row.to_string(),

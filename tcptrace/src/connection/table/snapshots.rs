@@ -1,139 +1,184 @@
-//! Snapshots and the table: a row counts where no event has told something newer, and what a snapshot should have
-//! shown and did not is over.
+//! Applies snapshots to the table: a row counts unless an event is newer, and a connection that is missing from a
+//! snapshot has ended.
 
-use super::{Change, TCP, Table, key_of};
+use super::Table;
 use crate::{
-    connection::{kept_age, machine::Life, since::Since},
-    decode::{Row, SockKind},
-    event::{Age, EndReason, Nanos, TcpState},
+    connection::{
+        kernel_age,
+        lifetime::Role,
+        row::TCP,
+        since::Since,
+        state::{ConnectionState, PendingEnd},
+    },
+    event::{Age, Nanos, TcpState},
+    socket::{Row, SockKind},
 };
 use hashbrown::HashSet;
 
 impl Table {
-    /// Takes in one row of a snapshot, unless an event has told something newer.
-    pub fn observe(&mut self, row: &Row, emit: &mut impl FnMut(&Change)) -> bool {
+    /// Applies one row of a snapshot, unless an event is newer.
+    pub fn observe(&mut self, row: &Row) {
         let slot = self.find_row(row);
         let Some(slot) = slot else {
             let since = self.since_of(row);
-            let slot = self.make(row.sock, row.ends, row.netns, TCP, Life::new(row.state, since));
-            let connection = &mut self.rows[slot as usize];
-            connection.life.is_timewait = row.kind == SockKind::Timewait;
-            connection.life.is_orphan = is_given_up(row);
+            let slot = self.make(
+                row.sock,
+                row.endpoints,
+                row.netns,
+                TCP,
+                ConnectionState::new(row.state, since),
+            );
+            let connection = &mut self.rows[slot];
+            connection.state.is_timewait = row.kind == SockKind::Timewait;
+            connection.state.is_orphan = is_given_up(row);
             connection.is_kernel_socket = row.is_kernel_socket;
             connection.listener = row.listener;
-            connection.began = Since::before(row.time);
+            connection.began = Since::before(row.time.min(since.time()));
             if row.kind == SockKind::Request {
-                let place = self.places.of(row.netns, &row.ends);
-                self.index_by_ends(slot, &place);
+                let key = self.hasher.key(row.netns, &row.endpoints);
+                self.index_request(slot, &key);
             }
             if row.state == TcpState::Listen {
-                self.index_listener(slot);
+                self.listeners.insert(slot, &self.rows[slot]);
             }
+            self.fix_role(slot);
             if (row.state, row.kind) == (TcpState::SynRecv, SockKind::Full) && since.is_exact() {
                 let made = since.time();
                 // Fast Open's child, which was seen to begin without its name.
-                self.children
+                self.handshakes
+                    .children
                     .retain(|_, child| child.made != made || child.netns != row.netns);
-                self.rows[slot as usize].began = since;
-                let owner = self.listener_owner(row.netns, &row.ends, 0, made);
+                self.rows[slot].began = since;
+                self.rows[slot].role = Some(Role::Server);
+                let owner = self.child_owner(row.netns, &row.endpoints, 0, made);
                 self.set_owner(slot, owner);
                 let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-                self.report(slot, &change, emit);
+                self.report(slot, &change);
+            } else {
+                self.tally.shown += 1;
             }
-            return true;
+            return;
         };
         let since = self.since_of(row);
-        if row.state == TcpState::Listen && row.ends != self.rows[slot as usize].ends {
+        if row.state == TcpState::Listen && row.endpoints != self.rows[slot].endpoints {
             // `listen` without `bind` chooses the port after the state is set.
-            self.unindex_listener(slot);
-            self.rows[slot as usize].ends = row.ends;
-            self.index_listener(slot);
+            self.listeners.remove(slot, &self.rows[slot]);
+            self.rows[slot].endpoints = row.endpoints;
+            self.listeners.insert(slot, &self.rows[slot]);
         }
-        let connection = &mut self.rows[slot as usize];
-        if !row.ends.is_unbound() && !connection.by_ends && !connection.is_cancelled {
-            connection.ends = row.ends;
+        let connection = &mut self.rows[slot];
+        if !row.endpoints.is_unbound() && !connection.is_request && !connection.is_cancelled {
+            connection.endpoints = row.endpoints;
         }
-        connection.life.is_timewait |= row.kind == SockKind::Timewait;
-        let is_newer = row.time > connection.life.since.time() && connection.life.held.is_none();
-        if connection.life.state == row.state || !is_newer {
-            return false;
+        if row.kind == SockKind::Timewait {
+            connection.state.is_timewait = true;
+            // Where a timewait sock stands for it, the full socket's CLOSE was no end; which hook told of the one may
+            // have been attached before that which tells of the other.
+            if let Some(PendingEnd::Close { .. }) = connection.state.pending {
+                connection.state.pending = None;
+            }
         }
-        let old = connection.life.state;
-        let (at, dwell) = match kept_age::entered(row) {
+        let is_newer = row.time > connection.state.since.time() && connection.state.pending.is_none();
+        if connection.state.tcp == row.state || !is_newer {
+            return;
+        }
+        let old = connection.state.tcp;
+        let since = since.max(connection.began);
+        let connection = &self.rows[slot];
+        let (at, dwell) = match kernel_age::entered(row) {
             // Nothing lies between the two, and the kernel keeps when the second began, or was begun anew.
             Some(entered) if old == TcpState::FinWait2 => {
-                let since = connection.life.since;
+                let since = self.losses.as_seen(connection.state.since);
                 let at = entered.time().max(since.time());
                 let dwell = if entered.is_exact() {
                     since.age(at)
                 } else {
-                    Age::AtLeast(self.looked_before.since(since.time()))
+                    Age::AtLeast(self.polled_before.since(since.time()))
                 };
                 (at, dwell)
             }
             // When it left the old state was not seen: it may have been at once.
             Some(_) | None => (row.time, Age::AtLeast(Nanos(0))),
         };
-        connection.life = Life::new(row.state, since);
-        connection.life.is_timewait = row.kind == SockKind::Timewait;
+        let connection = &mut self.rows[slot];
+        connection.state = ConnectionState::new(row.state, since);
+        connection.state.is_timewait = row.kind == SockKind::Timewait;
         let change = self.change(slot, at, old, row.state, Some(dwell));
-        self.report(slot, &change, emit);
-        true
+        self.report(slot, &change);
     }
 
-    /// Ends what the kernel no longer has: rows of the namespaces `covered` that a snapshot, begun at `started`,
-    /// did not show. Returns how many.
-    pub fn retire_missing(
-        &mut self,
-        started: Nanos,
-        covered: &HashSet<u32>,
-        shown: &[Row],
-        emit: &mut impl FnMut(&Change),
-    ) -> u64 {
+    /// The rows of the namespaces `covered` that a snapshot, begun at `started`, did not show and should have.
+    #[must_use]
+    pub fn missing(&self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) -> Vec<u32> {
         let found: HashSet<u32> = shown.iter().filter_map(|row| self.find_row(row)).collect();
-        let missing: Vec<u32> = self
-            .slots()
+        self.slots()
             .filter(|(slot, row)| {
                 row.is_tcp()
                     && covered.contains(&row.netns)
-                    && row.life.since.time() < started
-                    && row.life.held.is_none()
+                    && row.state.since.time() < started
+                    && row.state.pending.is_none()
                     && !found.contains(slot)
             })
             .map(|(slot, _)| slot)
-            .collect();
-        for slot in &missing {
-            let row = self.rows[*slot as usize];
-            let dwell = Age::AtLeast(Nanos(0));
-            let mut change = self.change(*slot, started, row.life.state, TcpState::Close, Some(dwell));
-            change.reason = Some(EndReason::Unseen);
-            self.tally.unseen += 1;
-            self.report(*slot, &change, emit);
-            self.remove(*slot);
+            .collect()
+    }
+
+    /// Ends what the kernel no longer has.
+    pub fn retire_missing(&mut self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) {
+        for slot in self.missing(started, covered, shown) {
+            self.end_unseen(slot, started);
         }
-        missing.len() as u64
+    }
+
+    /// Notes that events from before `until` were lost: no row is sure to have been in its state all the time since
+    /// it was seen to enter it.
+    pub fn note_loss(&mut self, until: Nanos) {
+        self.losses.note(until);
+        self.mark_uncertain(until);
+    }
+
+    fn mark_uncertain(&mut self, until: Nanos) {
+        for row in self.rows.iter_mut() {
+            row.state.since = row.state.since.unless_lost(until);
+            row.began = row.began.unless_lost(until);
+        }
     }
 
     /// Notes that a snapshot begun at `started` has made up for what was lost before.
     pub fn forget_losses(&mut self, started: Nanos) {
-        self.lost_until = self.lost_until.filter(|until| *until >= started);
+        if let Some(until) = self.losses.take_before(started) {
+            self.mark_uncertain(until);
+        }
+    }
+
+    /// Notes which namespaces a snapshot has read.
+    pub fn note_covered(&mut self, covered: &HashSet<u32>) {
+        self.covered = Some(covered.clone());
+    }
+
+    /// Whether events were lost that no snapshot has made up for.
+    #[must_use]
+    pub const fn has_losses(&self) -> bool {
+        self.losses.until().is_some()
     }
 
     fn since_of(&self, row: &Row) -> Since {
-        if let Some(since) = kept_age::entered(row) {
+        if let Some(since) = kernel_age::entered(row) {
             return since;
         }
         (row.state == TcpState::SynRecv && row.kind == SockKind::Full)
-            .then(|| self.child_since(row))
+            .then(|| self.handshakes.child_since(row))
             .flatten()
             .unwrap_or(Since::before(row.time))
     }
 
     pub(in crate::connection) fn find_row(&self, row: &Row) -> Option<u32> {
         if row.kind == SockKind::Request {
-            return self.ends.get(&self.places.of(row.netns, &row.ends), &self.rows);
+            return self
+                .requests
+                .get(&self.hasher.key(row.netns, &row.endpoints), &self.rows);
         }
-        self.keys.get(key_of(row.sock), &self.rows)
+        self.rows.slot_of(row.sock)
     }
 }
 

@@ -2,28 +2,29 @@
 
 use super::Rule;
 use crate::{
+    duration::human,
     event::TcpState,
     findings::{
         Evidence, Figure as _, Finding, Level,
-        scene::{Scene, Socket, Space},
+        scene::{Netns, Scene, Socket},
     },
-    output::duration::human,
+    plural::counted,
 };
 
-/// The rule.
+/// `accept-queue-full`
 pub static RULE: Rule = Rule {
     id: "accept-queue-full",
     title: "a listener's accept queue is full",
-    fires: "More connections wait for `accept` than the queue takes (critical), or `ListenOverflows` grew while it was watched
-(warning) and names the listener whose queue is fullest.",
-    means: "A connection whose handshake is done waits in the listener's queue until the program calls `accept`. The queue takes
-as many as `listen` asked for, at most `net.core.somaxconn` (`ss -ltn`: Recv-Q of Send-Q). Beyond it the kernel drops
+    fires: "More connections wait for `accept` than the queue holds (critical), or `ListenOverflows` grew during the watch
+(warning), which names the listener with the fullest queue.",
+    means: "A connection whose handshake is complete waits in the listener's queue until the program calls `accept`. The queue holds
+as many as `listen` requested, at most `net.core.somaxconn` (`ss -ltn`: Recv-Q of Send-Q). Beyond it the kernel drops
 the client's last ACK, and its SYNs: clients see connections that take 1, 3, 7 s, or time out, while the server's
-processor may be idle.",
+CPU may be idle.",
     remedy: "First see why the program does not accept: the accepting thread is blocked, all workers are busy, or descriptors are
-used up (see `close-wait-leak`). A longer queue helps against bursts only: raise the program's own backlog, and
-`net.core.somaxconn` where it is the smaller of the two; the program must call `listen` again to get it. Each waiting
-connection holds its socket's memory, and waits longer.",
+exhausted (see `close-wait-leak`). A longer queue helps with bursts only: raise the program's own backlog, and
+`net.core.somaxconn` where it is the smaller of the two; the program must call `listen` again for it to take effect. Each waiting
+connection uses the memory of a socket, and waits longer.",
     spares: "Queues that fill and drain without an overflow.",
     check,
 };
@@ -47,11 +48,11 @@ fn check(scene: &Scene) -> Vec<Finding> {
 }
 
 /// `sk_acceptq_is_full` of include/net/sock.h: more than the limit.
-fn is_full(listener: &Socket) -> bool {
+pub(super) fn is_full(listener: &Socket) -> bool {
     matches!((listener.unread, listener.unsent), (Some(queue), Some(limit)) if queue > limit)
 }
 
-fn overflowed(scene: &Scene, space: &Space, overflows: u64) -> Finding {
+fn overflowed(scene: &Scene, space: &Netns, overflows: u64) -> Finding {
     let fullest = scene
         .in_state(TcpState::Listen)
         .filter(|listener| listener.netns == space.netns && listener.unread > Some(0))
@@ -62,10 +63,13 @@ fn overflowed(scene: &Scene, space: &Space, overflows: u64) -> Finding {
             rule: RULE.id,
             level: Level::Warning,
             subject: scene.netns_subject(space.netns),
-            title: format!("{overflows} connections found an accept queue full"),
+            title: format!(
+                "{} arrived at a full accept queue",
+                counted(overflows, "connection")
+            ),
             evidence: vec![overflow_evidence(scene, overflows)],
             meaning: meaning(),
-            remedy: "the queues are empty now: watch again while it happens, with --duration".to_owned(),
+            remedy: "no queue is full now: watch again while it happens, with --duration".to_owned(),
             weight: overflows.figure(),
         },
     }
@@ -92,7 +96,11 @@ fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
     let mut evidence = vec![Evidence::new(
         "accept_queue",
         queue,
-        format!("{queue} connections wait for accept, and the queue takes {limit}"),
+        format!(
+            "{} {} for accept, and the queue holds {limit}",
+            counted(queue, "connection"),
+            if queue == 1 { "waits" } else { "wait" }
+        ),
     )];
     if let Some(somaxconn) = somaxconn {
         evidence.push(Evidence::new(
@@ -108,22 +116,22 @@ fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
     let limited_by = if somaxconn == Some(limit) {
         "a longer queue would need a higher net.core.somaxconn, and a backlog as high in the program"
     } else {
-        "a longer queue would need a higher backlog in the program's call of listen"
+        "a longer queue would need a higher backlog in the program's call to listen"
     };
     Finding {
         rule: RULE.id,
         level,
         subject: scene.listener_subject(listener),
         title: if level == Level::Critical {
-            format!("the accept queue is full: {queue} wait, and it takes {limit}")
+            format!("the accept queue is full: {queue} wait, and it holds {limit}")
         } else {
-            format!("the accept queue overflowed; now {queue} wait, and it takes {limit}")
+            format!("the accept queue overflowed; now {queue} wait, and it holds {limit}")
         },
         evidence,
         meaning: meaning(),
         remedy: format!(
-            "look why the program does not call accept: a blocked thread, workers that are all busy, no descriptor left; \
-             {limited_by}, and helps against bursts only"
+            "find out why the program does not call accept: a blocked thread, all workers busy, no descriptors left; \
+             {limited_by}, and helps with bursts only"
         ),
         weight: queue.figure(),
     }
@@ -170,13 +178,13 @@ mod tests {
         let mut scene = scene();
         scene.counted("ListenOverflows", 9, 12);
         let findings = judge_by(&[&RULE], &scene);
-        assert_eq!(findings[0].title, "3 connections found an accept queue full");
+        assert_eq!(findings[0].title, "3 connections arrived at a full accept queue");
         scene.add(1, &listening(4, 128, None));
         let findings = judge_by(&[&RULE], &scene);
         assert_eq!(findings[0].level, Level::Warning);
         assert_eq!(
             findings[0].title,
-            "the accept queue overflowed; now 4 wait, and it takes 128"
+            "the accept queue overflowed; now 4 wait, and it holds 128"
         );
     }
 }

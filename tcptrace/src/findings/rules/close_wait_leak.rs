@@ -2,27 +2,39 @@
 
 use super::Rule;
 use crate::{
+    duration::human,
     event::Nanos,
     findings::{
-        Evidence, Finding, Level, Subject,
-        leak::{self, Endpoint, Growth, Leak, Threshold},
-        scene::Scene,
+        Evidence, Finding, Level,
+        leak::{self, Endpoint, Leak, Threshold},
+        scene::{Carrier, Scene},
     },
-    output::duration::human,
+    plural::{counted, is},
 };
 use std::time::Duration;
 
-/// The rule.
+/// `close-wait-leak`
 pub static RULE: Rule = Rule {
     id: "close-wait-leak",
     title: "a process forgets to close sockets that its peers have closed",
-    fires: "A process has at least one socket in CLOSE_WAIT for longer than a threshold, and nothing has come from the
-peer for ten seconds. The threshold is what `--older-than` says; else, after a watch in which at least 50 of its
-CLOSE_WAITs ended, ten times what 99 of 100 took, or twice the longest, or five seconds, whichever is most; else 60 s.
+    fires: "A process has at least one socket in CLOSE_WAIT for longer than a threshold, and for ten seconds has not sent
+anything that the peer acknowledged. The threshold is `--older-than`, if given. Otherwise, after a watch in which the process
+closed at least 50 of its CLOSE_WAITs itself, it is the greatest of ten times their 99th percentile, twice the longest, and
+five seconds; else 60 s.
 
-It is a note while there are fewer than ten that do not grow; a warning beyond; critical where descriptors run out
-within an hour, or nine tenths of them are used.",
-    means: "The peer has sent its FIN. The kernel waits, for ever, for the program to call `close`. Each such socket keeps
+Answers to keep-alive probes do not count as use of the connection. Once the peer's kernel has forgotten the connection, it
+answers by RST, and the socket goes to CLOSE with EPIPE and stays open: this is the same leak, and its age counts from
+CLOSE_WAIT on. A single snapshot does not show that age; ten such sockets of a process are then required. Answers to probes
+also hide the age of a CLOSE_WAIT from before the watch, which is then known to be at least as old as the watch.
+
+It is a note for fewer than ten sockets whose number does not grow, else a warning. It is critical if descriptors run out
+within an hour, or nine tenths of them are used.
+
+Growth is counted every second during the watch, of sockets that have been in CLOSE_WAIT for two seconds. If the counts
+are inconclusive, as for a leak of one per hour, it is derived from the ages of at least eight leaked sockets that appeared
+over ten seconds or more. Growth has ended after a pause more than twice as long as every earlier one, if fewer sockets
+appeared since than that rate predicts. It is zero if within twice its error, and without growth there is no forecast.",
+    means: "The peer has sent its FIN. The kernel waits indefinitely for the program to call `close`. Each such socket keeps
 a file descriptor; at the limit `accept`, `open` and `socket` fail with EMFILE, \"Too many open files\".
 
 The kernel's own counters say why: `rcv_nxt - copied_seq`, which `ss` shows as Recv-Q.
@@ -30,24 +42,34 @@ The kernel's own counters say why: `rcv_nxt - copied_seq`, which `ss` shows as R
 | Recv-Q | verdict | look for |
 | --- | --- | --- |
 | 0 | read everything and has not closed | a path that returns without `close`: an exception, an early return, a response body not closed |
-| 1 | end of file never read | nobody reads: a pool that keeps stale connections, a thread that waits for something else |
+| 1 | end of file never read | nothing reads: a pool that keeps stale connections, a thread that waits for something else |
 | more | data unread | a reader that has stalled |
-| no owner | never accepted | a program that does not call `accept` any more |",
-    remedy: "Only the program can end it: it must close. Find the socket by its descriptor (`lsof -p PID -a -d FD`, or in a
-debugger), and the code path by the verdict. A restart gives the descriptors back, and so does, for one socket,
+| a few, received long after the program last sent | late data unread, such as TLS's `close_notify` | nothing reads: an idle pool |
+| the same for an accepted connection | short data and end of file unread | late data as above, or a request and a stalled reader |
+| any, and no process has a descriptor | no process has it open | a message in flight (SCM_RIGHTS) whose receiver is stuck, or an io_uring; processes that have one are named. Or the kernel uses it, as for NFS |
+| 1, and another program listens there | inherited, never accepted by this program | a descriptor without FD_CLOEXEC in the program that accepted it, which is named |
+| CLOSE with EPIPE | reset since, and still open | as for 0 and 1 |
+| no owner | never accepted | a program that does not call `accept` any more |
+| unknown | not closed | a path that returns without `close`; no kernel reports Recv-Q of MPTCP sockets, and recordings do not contain it |
+
+An MPTCP socket has a state of its own, different from those of its subflows, which the peer keeps open for a while.",
+    remedy: "Only the program can fix it: it must close. Find the socket by its descriptor (`lsof -p PID -a -d FD`, or in a
+debugger), and the code path by the verdict. A restart releases the descriptors, and so does, for one socket,
 `ss --kill state close-wait` where the kernel has `CONFIG_INET_DIAG_DESTROY`.
 
-No sysctl helps. Keep-alive does not: the peer's kernel answers its probes, or has already forgotten the connection,
-and a socket whose peer has closed is not idle by mistake but by the program. `tcp_fin_timeout` is about FIN_WAIT2.",
-    spares: "CLOSE_WAITs younger than the threshold, as of a slow service or a burst that drains; half-closed connections that
-are in use, whose peers still acknowledge what is sent; sockets of the kernel's own.",
+No sysctl helps. Keep-alive does not: the peer's kernel answers its probes, or has already forgotten the connection and
+resets it, and either way the descriptor stays open. `tcp_fin_timeout` is about FIN_WAIT2.",
+    spares: "CLOSE_WAITs younger than the threshold, as in a slow service or a burst that drains; half-closed connections that
+are in use, whose peers still acknowledge what is sent; the kernel's own sockets. `leaks` reports the younger ones, and those
+past the threshold that wait for their peer: this program has read everything, and the peer, on this host, is open in FIN_WAIT2; the
+peer has closed its window; it does not acknowledge what was sent.",
     check,
 };
 
 /// Fewer than this, and not growing: a note.
 const MANY: usize = 10;
 
-/// Descriptors that run out within this time.
+/// It is critical if descriptors run out within this time.
 const SOON: Nanos = Nanos::from_secs(3600);
 
 /// Endpoints named.
@@ -61,25 +83,40 @@ fn check(scene: &Scene) -> Vec<Finding> {
 #[must_use]
 pub fn finding(leak: &Leak<'_>) -> Finding {
     let count = leak.sockets.len();
-    let subject = leak.process.map_or(Subject::Host, |process| {
-        Subject::process(process.key, &process.comm)
-    });
     let verdicts = leak.verdicts();
-    let remedies: Vec<&str> = verdicts.iter().map(|(verdict, _)| verdict.remedy()).collect();
+    let remedies: Vec<&str> = verdicts
+        .iter()
+        .map(|(verdict, _)| verdict.remedy(leak.is_accepted()))
+        .collect();
     Finding {
         rule: RULE.id,
         level: level(leak),
-        title: format!(
-            "{} in CLOSE_WAIT for longer than {}, the oldest for {}",
-            sockets(count),
-            human(leak.threshold.age()),
-            human(leak.oldest())
-        ),
+        title: title(leak),
         evidence: evidence(leak),
         meaning: meaning(leak),
         remedy: remedies.join("; "),
         weight: crate::findings::Figure::figure(count),
-        subject,
+        subject: leak.subject(),
+    }
+}
+
+fn title(leak: &Leak<'_>) -> String {
+    let (count, reset) = (leak.sockets.len(), leak.reset());
+    let (age, oldest) = (human(leak.threshold.age()), human(leak.oldest()));
+    match reset {
+        0 => format!(
+            "{} in CLOSE_WAIT for longer than {age}, the oldest for {oldest}",
+            sockets(count)
+        ),
+        _ if reset == count => format!(
+            "{} closed by their peers, since reset, and still open",
+            sockets(count)
+        ),
+        _ => format!(
+            "{}: {} in CLOSE_WAIT for longer than {age}, the oldest for {oldest}, and {reset} since reset and still open",
+            sockets(count),
+            count - reset
+        ),
     }
 }
 
@@ -98,14 +135,37 @@ fn level(leak: &Leak<'_>) -> Level {
 fn evidence(leak: &Leak<'_>) -> Vec<Evidence> {
     let count = leak.sockets.len();
     let mut list = vec![Evidence::new("leaked_sockets", count, threshold(leak))];
-    list.push(Evidence::new(
-        "oldest_seconds",
-        Duration::from_nanos(leak.oldest().0).as_secs_f64(),
-        format!("the oldest has been in CLOSE_WAIT for {}", human(leak.oldest())),
-    ));
+    if leak.oldest() > Nanos(0) {
+        list.push(Evidence::new(
+            "oldest_seconds",
+            Duration::from_nanos(leak.oldest().0).as_secs_f64(),
+            format!("the oldest has been in CLOSE_WAIT for {}", human(leak.oldest())),
+        ));
+    }
+    let unsent: u64 = leak
+        .sockets
+        .iter()
+        .map(|leaked| u64::from(leaked.socket.unsent.unwrap_or(0)))
+        .sum();
+    if unsent > 0 {
+        let (bytes, are) = (counted(unsent, "byte"), is(unsent));
+        let text = format!("{bytes} {are} not acknowledged by the peers");
+        list.push(Evidence::new("unsent_bytes", unsent, text));
+    }
+    if leak.is_guess {
+        let text = "the owner is a guess: it owns the listener, and no process has these sockets open";
+        list.push(Evidence::new("guessed", leak.sockets.len(), text));
+    }
+    if let Some(shared) = leak.shared() {
+        list.push(Evidence::new("other_holders", leak.sharers.len(), shared));
+    }
+    if let Some(process) = leak.accepted_by {
+        let text = format!("accepted by {} ({})", process.comm, process.key.pid);
+        list.push(Evidence::new("accepted_by", u64::from(process.key.pid), text));
+    }
     for (verdict, count) in leak.verdicts() {
         list.push(Evidence::new(
-            verdict_name(verdict),
+            verdict.name(),
             count,
             format!("{count}: {verdict}"),
         ));
@@ -113,8 +173,8 @@ fn evidence(leak: &Leak<'_>) -> Vec<Evidence> {
     if let Some(growth) = leak.growth {
         list.push(Evidence::new(
             "growth_per_minute",
-            growth.per_minute.per_unit,
-            grows(&growth),
+            growth.per_minute.rounded().per_unit,
+            growth.to_string(),
         ));
     }
     if let Some(fds) = leak.process.and_then(|process| process.descriptors) {
@@ -131,21 +191,21 @@ fn evidence(leak: &Leak<'_>) -> Vec<Evidence> {
             format!("\"Too many open files\" in {} at this growth", human(left)),
         ));
     }
+    for socket in leak.in_flight {
+        let files = match socket.carrier {
+            Carrier::Queue { files } => files,
+            Carrier::Ring { sockets } => sockets as u64,
+        };
+        list.push(Evidence::new("in_flight", files, socket.to_string()));
+    }
     for endpoint in leak.endpoints.iter().take(ENDPOINTS) {
-        list.push(Evidence::new("of_endpoint", endpoint.count, comes(endpoint)));
+        list.push(Evidence::new(
+            "sockets_of_endpoint",
+            endpoint.count,
+            comes(endpoint),
+        ));
     }
     list
-}
-
-const fn verdict_name(verdict: crate::findings::verdict::Verdict) -> &'static str {
-    use crate::findings::verdict::Verdict;
-    match verdict {
-        Verdict::ReadAll => "read_all",
-        Verdict::EndUnread => "end_unread",
-        Verdict::DataUnread => "data_unread",
-        Verdict::NeverAccepted => "never_accepted",
-        Verdict::NotKnown => "verdict_not_known",
-    }
 }
 
 fn meaning(leak: &Leak<'_>) -> String {
@@ -154,26 +214,34 @@ fn meaning(leak: &Leak<'_>) -> String {
         .iter()
         .any(|(verdict, _)| *verdict != crate::findings::verdict::Verdict::NeverAccepted);
     if holds {
-        "the peers have closed, and the program has not: each of these sockets keeps a descriptor until it does, or ends"
+        "the peers have closed and the program has not: each of these sockets keeps a descriptor until the program closes it or exits"
             .to_owned()
     } else {
-        "the peers have closed before the program took their connections from its accept queue".to_owned()
+        "the peers closed before the program accepted their connections".to_owned()
     }
 }
 
-/// How the threshold is known, as a clause.
+/// The number of sockets past the threshold, and the source of the threshold.
 #[must_use]
 pub fn threshold(leak: &Leak<'_>) -> String {
+    let reset = leak.reset();
+    if reset == leak.sockets.len() {
+        return format!(
+            "{} in CLOSE after a reset; {} younger in CLOSE_WAIT",
+            sockets(reset),
+            leak.younger
+        );
+    }
     let count = sockets(leak.sockets.len());
     match leak.threshold {
-        Threshold::Given(age) => format!("{count} past the age given, {}", human(age)),
-        Threshold::Default(age) => format!("{count} past {}; {} younger", human(age), leak.younger),
+        Threshold::Given(age) => format!("{count} older than {} (--older-than)", human(age)),
+        Threshold::Default(age) => format!("{count} older than {}; {} younger", human(age), leak.younger),
         Threshold::Learned {
             threshold,
             finished,
             longest,
         } => format!(
-            "{count} past {}, learned from {finished} that ended, the longest after {}; {} younger",
+            "{count} older than {}, learned from {finished} that ended, the longest after {}; {} younger",
             human(threshold),
             human(longest),
             leak.younger
@@ -181,28 +249,7 @@ pub fn threshold(leak: &Leak<'_>) -> String {
     }
 }
 
-/// Growth, as a clause.
-#[must_use]
-pub fn grows(growth: &Growth) -> String {
-    let slope = growth.per_minute;
-    let how = match growth.basis {
-        leak::Basis::Watched => "counted every second",
-        leak::Basis::Ages => "by their ages",
-    };
-    if slope.is_rising() {
-        format!(
-            "growing by {:.1} ± {:.1} a minute, {how}",
-            slope.per_unit, slope.error
-        )
-    } else {
-        format!(
-            "not growing: {:.1} ± {:.1} a minute, {how}",
-            slope.per_unit, slope.error
-        )
-    }
-}
-
-/// Where leaked connections come from, as a clause.
+/// The endpoint at which leaked connections were accepted, or to which they were connected.
 #[must_use]
 pub fn comes(endpoint: &Endpoint) -> String {
     let Endpoint {
@@ -215,21 +262,17 @@ pub fn comes(endpoint: &Endpoint) -> String {
     let others = if *other_peers == 0 {
         String::new()
     } else {
-        format!(" and {other_peers} more addresses")
+        format!(" and {}", counted(*other_peers, "more address"))
     };
     if *is_accepted {
         format!("{count} accepted on {end}, from {peer}{others}")
     } else {
-        format!("{count} made to {end}")
+        format!("{count} connected to {end}")
     }
 }
 
 fn sockets(count: usize) -> String {
-    if count == 1 {
-        "1 socket".to_owned()
-    } else {
-        format!("{count} sockets")
-    }
+    counted(count, "socket")
 }
 
 #[cfg(test)]
@@ -238,6 +281,7 @@ mod tests {
     use crate::{
         event::TcpState,
         findings::{
+            Subject,
             fixture::{key, scene, socket, told},
             judge_by,
             scene::{Descriptors, Socket},
@@ -278,7 +322,7 @@ mod tests {
         let listener = socket(TcpState::Listen, "10.0.0.1:8080", "0.0.0.0:0", 0, Some(owner));
         scene.add(1, &listener);
         // One every six seconds, from two minutes ago on.
-        for index in 0..20 {
+        for index in 0..30 {
             scene.add(1, &in_close_wait(180 - 6 * index, Some(owner)));
         }
         scene.add(

@@ -1,4 +1,4 @@
-//! Both sides closed at once, and an acknowledgement is missing.
+//! Both sides closed at once, and the peer does not acknowledge the FIN.
 
 use super::{Rule, unacknowledged};
 use crate::{
@@ -6,15 +6,15 @@ use crate::{
     findings::{Finding, scene::Scene},
 };
 
-/// The rule.
+/// `closing-stuck`
 pub static RULE: Rule = Rule {
     id: "closing-stuck",
     title: "both sides closed at once, and the peer's acknowledgement is missing",
-    fires: "A socket is in CLOSING and nothing has come from its peer for 30 s: a note, from 100 sockets with one peer on a warning.",
-    means: "Both FINs crossed, and the peer's acknowledgement of ours was lost or is dropped. The kernel sends the FIN again until
-`tcp_orphan_retries` is through.",
-    remedy: "Look at the path to this peer for what drops bare acknowledgements. Nothing needs to be done on this host.",
-    spares: "CLOSING of which the peer was heard within 30 s; connections at rest.",
+    fires: "A socket is in CLOSING and nothing has been received from its peer for 30 s: a note; a warning from 100 sockets with one peer.",
+    means: "Both FINs crossed, and the peer's acknowledgement of ours was lost or is dropped. The kernel retransmits the FIN
+`tcp_orphan_retries` times.",
+    remedy: "Find what drops pure ACKs on the path to this peer. Nothing needs to be done on this host.",
+    spares: "CLOSING if something was received from the peer within 30 s; idle connections.",
     check,
 };
 
@@ -24,7 +24,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
         RULE.id,
         TcpState::Closing,
         "both sides closed at once, and the peer does not acknowledge this side's FIN",
-        "look at the path to this peer for what drops bare acknowledgements; this host needs nothing",
+        "find what drops pure ACKs on the path to this peer; nothing needs to be done on this host",
     )
 }
 

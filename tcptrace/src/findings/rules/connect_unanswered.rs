@@ -1,27 +1,31 @@
 //! Destinations that do not answer `connect`.
 
-use super::Rule;
+use super::{Rule, accept_queue_full};
 use crate::{
+    duration::human,
     event::{Nanos, TcpState},
-    findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene},
-    output::duration::human,
+    findings::{
+        Evidence, Figure as _, Finding, Level, Subject,
+        scene::{Scene, Socket},
+    },
+    plural::{counted, verb},
 };
 use hashbrown::HashMap;
 use std::{net::IpAddr, time::Duration};
 
-/// The rule.
+/// `connect-unanswered`
 pub static RULE: Rule = Rule {
     id: "connect-unanswered",
     title: "a destination does not answer connect",
-    fires: "A socket is in SYN_SENT for three seconds or longer, so that its SYN was sent three times; or a `connect` gave up, or
-was told by the network that there is no way, while it was watched. A note, from five on a warning.",
-    means: "No SYN-ACK comes, and no RST either: the destination is down, a firewall drops the SYN or the answer, the route is
-wrong, or its accept queue is full. `connect` waits for `tcp_syn_retries` (6: some two minutes), and with it whoever
-called it. A port where nobody listens is refused at once, and is not meant here.",
+    fires: "A socket is in SYN_SENT for three seconds or longer, so that its SYN was sent three times; or during the watch a `connect`
+timed out or failed as unreachable. A note; a warning from five on. If the destination is a listener on this host whose
+accept queue is full, that is the cause, and it stays a note next to `accept-queue-full`.",
+    means: "Neither a SYN-ACK nor a RST arrives: the destination is down, a firewall drops the SYN or the answer, the route is
+wrong, or its accept queue is full. `connect` blocks its caller for `tcp_syn_retries` (6: about two
+minutes). A port without a listener is refused at once, and is not reported here.",
     remedy: "Look at the path: `traceroute -T -p PORT`, the firewalls' counters, the other host. Give `connect` a timeout in the
-program that suits it; `net.ipv4.tcp_syn_retries` is for the whole host, and 2 gives up after 7 s, on destinations that
-are only slow as well.",
-    spares: "A SYN_SENT of less than three seconds, as over any long path with one loss; refused connections.",
+program. `net.ipv4.tcp_syn_retries` affects the whole host: 2 gives up after 7 s, on slow destinations too.",
+    spares: "A SYN_SENT of less than three seconds, as after a single loss; refused connections.",
     check,
 };
 
@@ -42,7 +46,11 @@ fn check(scene: &Scene) -> Vec<Finding> {
         .in_state(TcpState::SynSent)
         .filter(|socket| socket.span() >= SLOW)
     {
-        let key = (socket.netns, socket.ends.remote(), socket.ends.remote_port);
+        let key = (
+            socket.netns,
+            socket.endpoints.remote(),
+            socket.endpoints.remote_port,
+        );
         let of = by_destination.entry(key).or_default();
         of.waiting += 1;
         of.longest = of.longest.max(socket.span());
@@ -69,19 +77,15 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             "longest_seconds",
             Duration::from_nanos(of.longest.0).as_secs_f64(),
             format!(
-                "{} wait in SYN_SENT, the longest for {}",
+                "{} in SYN_SENT, the longest for {}",
                 of.waiting,
                 human(of.longest)
             ),
         ));
     }
     for (name, number, words) in [
-        ("timeouts", of.timeouts, "gave up without an answer"),
-        (
-            "unreachable",
-            of.unreachable,
-            "were told by the network that there is no way",
-        ),
+        ("timeouts", of.timeouts, "timed out"),
+        ("unreachable", of.unreachable, "failed as unreachable"),
     ] {
         if number > 0 {
             let text = format!("{number} {words} in {}", human(scene.watched));
@@ -89,6 +93,16 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
         }
     }
     let noun = if count == 1 { "connect" } else { "connects" };
+    if let Some(listener) = full_listener(scene, netns, addr, port) {
+        return by_full_queue(
+            scene,
+            (netns, addr, port),
+            &format!("{count} {noun}"),
+            evidence,
+            listener,
+            count,
+        );
+    }
     Finding {
         rule: RULE.id,
         level: if count >= MANY { Level::Warning } else { Level::Note },
@@ -97,12 +111,75 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             addr,
             port: Some(port),
         },
-        title: format!("{count} {noun} without an answer"),
+        title: format!("{count} unanswered {noun}"),
         evidence,
-        meaning: "the destination is down, or something on the way drops the SYN or its answer; a refusal would have come at once"
+        meaning: "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once"
             .to_owned(),
-        remedy: "look at the path and its firewalls; give connect a timeout in the program, or it waits for some two minutes"
+        remedy: "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes"
             .to_owned(),
+        weight: count.figure(),
+    }
+}
+
+/// The listener of this host behind a destination, where its accept queue is full. Sockets show which addresses are this
+/// host's.
+fn full_listener(scene: &Scene, netns: u32, addr: IpAddr, port: u16) -> Option<&Socket> {
+    scene
+        .in_state(TcpState::Listen)
+        .filter(|listener| listener.endpoints.local_port == port && accept_queue_full::is_full(listener))
+        .find(|listener| {
+            let local = listener.endpoints.local();
+            let is_everywhere = local.is_unspecified();
+            let has_address = || {
+                let is_there =
+                    |socket: &Socket| socket.netns == listener.netns && socket.endpoints.local() == addr;
+                scene.sockets.iter().any(is_there)
+            };
+            let is_here = listener.netns == netns;
+            if addr.is_loopback() {
+                is_here && (is_everywhere || local == addr)
+            } else {
+                local == addr || (is_everywhere && has_address())
+            }
+        })
+}
+
+fn by_full_queue(
+    scene: &Scene,
+    (netns, addr, port): (u32, IpAddr, u16),
+    connects: &str,
+    mut evidence: Vec<Evidence>,
+    listener: &Socket,
+    count: u64,
+) -> Finding {
+    let whose = scene.owner(listener).map_or_else(
+        || "a listener of this host".to_owned(),
+        |owner| format!("{}/{} on this host", owner.key.pid, owner.comm),
+    );
+    let queue = u64::from(listener.unread.unwrap_or(0));
+    evidence.push(Evidence::new(
+        "accept_queue",
+        queue,
+        format!(
+            "{whose} listens there: {} {} for accept, and the queue holds {}",
+            counted(queue, "connection"),
+            verb(queue, "wait"),
+            listener.unsent.unwrap_or(0)
+        ),
+    ));
+    Finding {
+        rule: RULE.id,
+        level: Level::Note,
+        subject: Subject::Destination {
+            netns,
+            addr,
+            port: Some(port),
+        },
+        title: format!("{connects} unanswered: the accept queue of {whose} is full"),
+        evidence,
+        meaning: "the kernel drops SYNs to a listener whose accept queue is full; with SO_REUSEPORT only those assigned to it, so that some connects succeed"
+            .to_owned(),
+        remedy: "see accept-queue-full, which names that listener: it does not call accept".to_owned(),
         weight: count.figure(),
     }
 }
@@ -146,6 +223,42 @@ mod tests {
         };
         scene.history.by_destination.insert(destination(), of);
         insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+    }
+
+    fn stuck(listener: &str, waits_from: &str, waits_for: &str) -> Finding {
+        let mut scene = scene();
+        let worker = scene.process_at(7, "worker-stuck");
+        let full = Socket {
+            unread: Some(2),
+            unsent: Some(1),
+            ..socket(TcpState::Listen, listener, "0.0.0.0:0", 0, Some(worker))
+        };
+        scene.add(1, &full);
+        let waiting = socket(TcpState::SynSent, waits_from, waits_for, 4, None);
+        for _ in 0..6 {
+            scene.add(1, &waiting);
+        }
+        judge_by(&[&RULE], &scene).remove(0)
+    }
+
+    #[test]
+    fn a_full_queue_of_this_host_is_named_as_the_cause() {
+        insta::assert_snapshot!(told(&stuck("0.0.0.0:80", "127.0.0.1:40000", "127.0.0.1:80")));
+        let named = "accept queue of 7/worker-stuck on this host is full";
+        for (listener, from, to, is_cause) in [
+            ("10.0.0.1:80", "10.0.0.1:40000", "10.0.0.1:80", true),
+            ("0.0.0.0:80", "10.0.0.1:40000", "10.0.0.1:80", true),
+            ("0.0.0.0:80", "10.0.0.1:40000", "192.0.2.1:80", false),
+            ("10.0.0.1:80", "10.0.0.1:40000", "10.0.0.1:81", false),
+        ] {
+            let finding = stuck(listener, from, to);
+            assert_eq!(
+                finding.title.contains(named),
+                is_cause,
+                "{listener} {to} {}",
+                finding.title
+            );
+        }
     }
 
     #[test]

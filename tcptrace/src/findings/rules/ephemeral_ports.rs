@@ -1,35 +1,44 @@
-//! Local ports that run out towards one destination.
+//! Exhaustion of local ports towards one destination.
 
 use super::Rule;
 use crate::{
-    decode::SockKind,
+    duration::human,
     event::{Nanos, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
         history::{Destination, OfDestination},
-        scene::{Scene, Socket, Space},
+        scene::{Netns, Scene, Socket},
     },
-    output::duration::human,
+    plural::{counted, is},
+    socket::SockKind,
 };
 use hashbrown::{HashMap, HashSet};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-/// The rule.
+/// `ephemeral-ports`
 pub static RULE: Rule = Rule {
     id: "ephemeral-ports",
     title: "local ports run out towards one destination",
-    fires: "A `connect` failed because no port was free (critical), or the ports towards one destination are taken to four
-fifths (warning) or nineteen twentieths (critical). Counted are the ports of `ip_local_port_range` less
-`ip_local_reserved_ports` that a socket has from one local address to one remote address and port, those in TIME_WAIT
-included unless `connect` may reuse them.",
+    fires: "A `connect` failed because no port was free (critical), or 80 % (warning) or 95 % (critical) of the ports towards one
+destination are in use. Counted are the ports of `ip_local_port_range` without `ip_local_reserved_ports` that sockets use
+from one local address to one remote address and port, including those in TIME_WAIT unless `connect` may reuse them. If no
+two connections from an address share a port although there are several destinations, the sockets were bound before
+`connect`, and the ports of that address are counted for all destinations together.",
     means: "A connection is its two addresses and two ports, so the ports run out for each local address, remote address and
-remote port, and not for the host. Whoever closes first keeps the port in TIME_WAIT for 60 s, so to one destination
-(ports) / 60 s connections a second can be kept up: 470 with the kernel's defaults. Beyond it `connect` fails with
-EADDRNOTAVAIL, \"Cannot assign requested address\". The kernel has no counter for it; tcptrace sees the failure as a
-SYN_SENT that goes back to CLOSE at once and without a port.",
+remote port, and not for the host. The side that closes first keeps the port in TIME_WAIT for 60 s, so to one destination
+(ports) / 60 s connections a second are sustainable: 470 with the kernel's defaults. Beyond it `connect` fails with
+EADDRNOTAVAIL, \"Cannot assign requested address\". The kernel has no counter for it; tcptrace detects the failure as a
+SYN_SENT that goes back to CLOSE at once and without a port.
+
+`bind` with an address and port 0 before `connect` takes a port for all destinations, since the kernel does not know the
+destination yet: then the ports run out for the local address, and `bind` fails with EADDRINUSE. A program that sets
+IP_LOCAL_PORT_RANGE has fewer ports than the host: its `connect` fails while most ports of the host are free.",
     remedy: "Reuse connections: keep-alive, a pool, HTTP/2. That also saves the handshakes.
 
-If that cannot be: let the server close first, which moves TIME_WAIT to its side, where it takes no port; connect from
+Where sockets are bound to an address before `connect`, set `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2) on them before `bind`:
+`connect` then chooses the port, for each destination anew.
+
+If that is not possible: let the server close first, which moves TIME_WAIT to its side, where it takes no port; connect from
 or to more addresses; widen `net.ipv4.ip_local_port_range` (and reserve what listens in it with
 `ip_local_reserved_ports`); or set `net.ipv4.tcp_tw_reuse=1`, which lets `connect` take a port whose TIME_WAIT is older
 than a second. It needs timestamps on both sides, and only helps the side that connects.
@@ -59,20 +68,45 @@ struct Taken {
     reusable: usize,
 }
 
+/// The ports of one local address.
+#[derive(Default)]
+struct Bound {
+    ports: HashSet<u16>,
+    connections: usize,
+    destinations: HashSet<(IpAddr, u16)>,
+}
+
+impl Bound {
+    /// Whether the ports were taken by `bind`. `connect` chooses a port for each destination without regard to others, so
+    /// that of connections that would fill most of the range many share one.
+    fn is_by_bind(&self) -> bool {
+        self.destinations.len() > 1 && self.connections == self.ports.len()
+    }
+}
+
 fn check(scene: &Scene) -> Vec<Finding> {
     let listening = scene.listening();
     let mut taken: HashMap<Destination, Taken> = HashMap::new();
+    let mut by_address: HashMap<(u32, IpAddr), Bound> = HashMap::new();
     for socket in &scene.sockets {
         let Some(space) = scene.space(socket.netns) else {
             continue;
         };
-        let port = socket.ends.local_port;
+        let port = socket.endpoints.local_port;
         let is_outgoing = !matches!(socket.state, TcpState::Listen | TcpState::Close)
             && space.ports().contains(&port)
             && !listening.contains(&(socket.netns, port));
         if !is_outgoing {
             continue;
         }
+        let bound = by_address
+            .entry((socket.netns, socket.endpoints.local()))
+            .or_default();
+        bound.ports.insert(port);
+        bound.connections += 1;
+        bound
+            .destinations
+            .insert((socket.endpoints.remote(), socket.endpoints.remote_port));
         let of = taken.entry(destination(socket)).or_default();
         of.ports.insert(port);
         if socket.kind == SockKind::Timewait && socket.state == TcpState::TimeWait {
@@ -85,29 +119,83 @@ fn check(scene: &Scene) -> Vec<Finding> {
             taken.entry(*destination).or_default();
         }
     }
-    taken
+    let mut findings: Vec<Finding> = taken
         .iter()
         .filter_map(|(destination, taken)| finding(scene, destination, taken))
-        .collect()
+        .collect();
+    for ((netns, local), bound) in &by_address {
+        findings.extend(by_bind(scene, *netns, *local, bound));
+    }
+    findings
+}
+
+/// The level for a share of the ports in use.
+fn level_of(taken: usize, available: usize) -> Option<Level> {
+    if taken * 100 >= available * CRITICAL {
+        Some(Level::Critical)
+    } else if taken * 100 >= available * WARNING {
+        Some(Level::Warning)
+    } else {
+        None
+    }
+}
+
+/// The ports of an address that sockets were bound to before they connected.
+fn by_bind(scene: &Scene, netns: u32, local: IpAddr, bound: &Bound) -> Option<Finding> {
+    if !bound.is_by_bind() {
+        return None;
+    }
+    let available = scene.space(netns)?.free_ports();
+    let count = bound.ports.len();
+    let level = level_of(count, available)?;
+    Some(Finding {
+        rule: RULE.id,
+        level,
+        subject: scene.netns_subject(netns),
+        title: format!("{count} of {available} local ports of {local} are in use, each for all destinations"),
+        evidence: vec![
+            Evidence::new(
+                "ports_in_use",
+                count,
+                format!("from {local}: {count} of {available} ports in use"),
+            ),
+            Evidence::new(
+                "destinations",
+                bound.destinations.len(),
+                format!(
+                    "{} to {}, and no two of them share a port",
+                    counted(bound.connections, "connection"),
+                    counted(bound.destinations.len(), "destination")
+                ),
+            ),
+        ],
+        meaning: "sockets that are bound to an address before connect take a port for all destinations; without one, bind fails \
+            with EADDRINUSE, \"Address already in use\""
+            .to_owned(),
+        remedy: "set IP_BIND_ADDRESS_NO_PORT on the socket before bind, so that connect chooses the port for each destination \
+            anew; or leave bind out, and let routes choose the address"
+            .to_owned(),
+        weight: count.figure(),
+    })
 }
 
 fn destination(socket: &Socket) -> Destination {
     Destination {
         netns: socket.netns,
-        local: socket.ends.local(),
-        remote: socket.ends.remote(),
-        port: socket.ends.remote_port,
+        local: socket.endpoints.local(),
+        remote: socket.endpoints.remote(),
+        port: socket.endpoints.remote_port,
     }
 }
 
 /// Whether `connect` may take over a port in TIME_WAIT: `tcp_tw_reuse` 1 for all, 2 for loopback, with timestamps.
-fn reuses(space: &Space, is_loopback: bool) -> bool {
+fn reuses(space: &Netns, is_loopback: bool) -> bool {
     let reuse = space.number("ipv4.tcp_tw_reuse").unwrap_or(2);
     let has_timestamps = space.number("ipv4.tcp_timestamps").unwrap_or(1) != 0;
     has_timestamps && (reuse == 1 || (reuse == 2 && is_loopback))
 }
 
-fn may_be_reused(socket: &Socket, space: &Space) -> bool {
+fn may_be_reused(socket: &Socket, space: &Netns) -> bool {
     reuses(space, socket.is_loopback()) && socket.span() >= REUSABLE
 }
 
@@ -117,17 +205,23 @@ fn finding(scene: &Scene, destination: &Destination, taken: &Taken) -> Option<Fi
     let blocked = taken.ports.len().saturating_sub(taken.reusable);
     let of = scene.history.by_destination.get(destination);
     let failed = of.map_or(0, |of| of.without_port);
-    let level = if failed > 0 || blocked * 100 >= available * CRITICAL {
+    let level = if failed > 0 {
         Level::Critical
-    } else if blocked * 100 >= available * WARNING {
-        Level::Warning
     } else {
-        return None;
+        level_of(blocked, available)?
     };
+    // What was in use at any time of the watch; ports of one program's own range are far fewer than the host's.
+    let most = of.map_or(0, |of| of.in_use.most()).max(taken.ports.len() as u64);
+    if failed > 0 && most > 0 && level_of(usize::try_from(most).unwrap_or(usize::MAX), available).is_none() {
+        return Some(narrowed(scene, destination, taken, available, failed));
+    }
     let title = if failed > 0 {
-        format!("connect failed {failed} times for want of a port")
+        format!(
+            "connect failed {} because no port was free",
+            counted(failed, "time")
+        )
     } else {
-        format!("{blocked} of {available} local ports are taken")
+        format!("{blocked} of {available} local ports are in use")
     };
     Some(Finding {
         rule: RULE.id,
@@ -139,21 +233,61 @@ fn finding(scene: &Scene, destination: &Destination, taken: &Taken) -> Option<Fi
         },
         title,
         evidence: evidence(scene, destination, taken, available),
-        meaning: "to this address and port every connection needs a local port of its own, and each keeps it for 60 s more \
-            where this side closes first; without one, connect fails with EADDRNOTAVAIL, \"Cannot assign requested address\""
+        meaning: "to this address and port every connection needs a local port of its own, and keeps it for another 60 s \
+            if this side closes first; without one, connect fails with EADDRNOTAVAIL, \"Cannot assign requested address\""
             .to_owned(),
         remedy: remedy(space, destination, taken),
         weight: blocked.figure(),
     })
 }
 
+/// A `connect` that found no port while most were free.
+fn narrowed(
+    scene: &Scene,
+    destination: &Destination,
+    taken: &Taken,
+    available: usize,
+    failed: u64,
+) -> Finding {
+    let mut evidence = evidence(scene, destination, taken, available);
+    if let (Some(low), Some(high)) = (taken.ports.iter().min(), taken.ports.iter().max()) {
+        evidence.push(Evidence::new(
+            "port_range_in_use",
+            usize::from(high - low) + 1,
+            format!("they lie between {low} and {high}"),
+        ));
+    }
+    Finding {
+        rule: RULE.id,
+        level: Level::Critical,
+        subject: Subject::Destination {
+            netns: destination.netns,
+            addr: destination.remote,
+            port: Some(destination.port),
+        },
+        title: format!(
+            "connect failed {} because no port was free, although only {} of {available} are in use",
+            counted(failed, "time"),
+            taken.ports.len()
+        ),
+        evidence,
+        meaning: "the host has free ports for this destination, so the program limits its own range (IP_LOCAL_PORT_RANGE), or \
+            other sockets are bound to the rest"
+            .to_owned(),
+        remedy: "widen the range that the program sets by IP_LOCAL_PORT_RANGE (Linux 6.3), or keep connections open and reuse \
+            them; net.ipv4.ip_local_port_range is not the limit here"
+            .to_owned(),
+        weight: failed.figure(),
+    }
+}
+
 fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, available: usize) -> Vec<Evidence> {
     let blocked = taken.ports.len().saturating_sub(taken.reusable);
     let mut list = vec![Evidence::new(
-        "ports_taken",
+        "ports_in_use",
         taken.ports.len(),
         format!(
-            "from {}: {} of {available} ports taken, {} of them in TIME_WAIT, {} of which connect may reuse",
+            "from {}: {} of {available} ports in use, {} of them in TIME_WAIT, {} of which connect may reuse",
             destination.local,
             taken.ports.len(),
             taken.time_waits,
@@ -165,11 +299,11 @@ fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, available: 
     };
     if of.without_port > 0 {
         list.push(Evidence::new(
-            "connects_without_port",
+            "connects_without_free_port",
             of.without_port,
             format!(
-                "{} calls of connect found no port in {}",
-                of.without_port,
+                "{} to connect found no free port in {}",
+                counted(of.without_port, "call"),
                 human(scene.watched)
             ),
         ));
@@ -179,14 +313,19 @@ fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, available: 
     list.push(Evidence::new(
         "connects_per_second",
         rate,
-        format!("{rate:.1} connects a second; {sustainable:.1} can be kept up if each leaves a TIME_WAIT"),
+        format!("{rate:.1} connects a second; {sustainable:.1} are sustainable if each leaves a TIME_WAIT"),
     ));
     let free = available.saturating_sub(blocked);
     if let Some(left) = time_left(of, rate, free, available) {
         list.push(Evidence::new(
             "exhausted_in_seconds",
             Duration::from_nanos(left.0).as_secs_f64(),
-            format!("{free} ports are left, for {} at this growth", human(left)),
+            format!(
+                "{} {} left, for {} at this growth",
+                counted(free, "port"),
+                is(free),
+                human(left)
+            ),
         ));
     }
     if let Some(process) = of.process {
@@ -194,7 +333,7 @@ fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, available: 
         list.push(Evidence::new(
             "pid",
             u64::from(process.pid),
-            format!("connects: {subject}"),
+            format!("opened by {subject}"),
         ));
     }
     list
@@ -213,7 +352,7 @@ fn time_left(of: &OfDestination, rate: f64, free: usize, available: usize) -> Op
     Some(Nanos(u64::try_from(left.as_nanos()).ok()?))
 }
 
-fn remedy(space: &Space, destination: &Destination, taken: &Taken) -> String {
+fn remedy(space: &Netns, destination: &Destination, taken: &Taken) -> String {
     let mut text = "keep connections open and reuse them: keep-alive, or a pool".to_owned();
     let is_loopback = destination.remote.is_loopback();
     if taken.time_waits * 2 > taken.ports.len() && !reuses(space, is_loopback) {
@@ -305,7 +444,10 @@ mod tests {
         scene.history.by_destination.insert(wanted, of);
         let findings = judged(&scene);
         assert_eq!(findings[0].level, Level::Critical);
-        assert_eq!(findings[0].title, "connect failed 3 times for want of a port");
+        assert_eq!(
+            findings[0].title,
+            "connect failed 3 times because no port was free"
+        );
     }
 
     #[test]
@@ -316,6 +458,67 @@ mod tests {
         assert_eq!(judged(&scene), []);
         scene.set("ipv4.tcp_timestamps", "0");
         assert_eq!(judged(&scene).len(), 1);
+    }
+
+    fn bound(scene: &mut Scene, count: u16, destinations: u16) {
+        for index in 0..count {
+            let connected = socket(
+                TcpState::Established,
+                &format!("10.0.0.1:{}", 40_010 + index),
+                &format!("10.0.1.{}:443", index % destinations),
+                9,
+                None,
+            );
+            scene.add(1, &connected);
+        }
+    }
+
+    #[test]
+    fn ports_bound_before_connect_are_taken_for_all_destinations() {
+        let mut scene = narrow();
+        bound(&mut scene, 90, 10);
+        let findings = judged(&scene);
+        assert_eq!(findings.len(), 1);
+        insta::assert_snapshot!(told(&findings[0]));
+    }
+
+    #[test]
+    fn ports_that_connect_has_chosen_are_shared_between_destinations() {
+        let mut scene = narrow();
+        bound(&mut scene, 45, 10);
+        bound(&mut scene, 90, 9);
+        assert_eq!(judged(&scene), []);
+    }
+
+    #[test]
+    fn a_program_s_own_range_is_not_the_host_s() {
+        let mut scene = narrow();
+        for index in 0..11 {
+            let connected = socket(
+                TcpState::Established,
+                &format!("10.0.0.1:{}", 40_020 + index),
+                "10.0.0.9:443",
+                9,
+                None,
+            );
+            scene.add(1, &connected);
+        }
+        let wanted = destination(&scene.sockets[0]);
+        let mut of = OfDestination {
+            connects: 30,
+            without_port: 19,
+            ..OfDestination::default()
+        };
+        of.in_use.push(Nanos::from_secs(1), 11);
+        scene.history.by_destination.insert(wanted, of.clone());
+        insta::assert_snapshot!(told(&judged(&scene)[0]));
+        // They were all taken a moment ago.
+        of.in_use.push(Nanos::from_secs(2), 90);
+        scene.history.by_destination.insert(wanted, of);
+        assert_eq!(
+            judged(&scene)[0].title,
+            "connect failed 19 times because no port was free"
+        );
     }
 
     #[test]

@@ -6,18 +6,18 @@ use crate::{
     findings::{Finding, scene::Scene},
 };
 
-/// The rule.
+/// `fin-wait1-stuck`
 pub static RULE: Rule = Rule {
     id: "fin-wait1-stuck",
     title: "a peer does not acknowledge that we have closed",
-    fires: "A socket is in FIN_WAIT1 and nothing has come from its peer for 30 s: a note, from 100 sockets with one peer on a warning.",
+    fires: "A socket is in FIN_WAIT1 and nothing has been received from its peer for 30 s: a note; a warning from 100 sockets with one peer.",
     means: "This side has closed, and the peer acknowledges neither the FIN nor the data before it: it is gone, a firewall drops its
 segments, or its receive window is full. The kernel sends again, for as long as `tcp_orphan_retries` says (0 means 8, some
 100 s and more), or `tcp_retries2` while a process still has it open; meanwhile the data takes memory.",
-    remedy: "Look at the path to this peer: firewalls that forget idle connections, peers that vanish. Many at once count against
+    remedy: "Look at the path to this peer: firewalls that forget idle connections, peers that disappear. Many at once count against
 `net.ipv4.tcp_max_orphans`; `net.ipv4.tcp_orphan_retries` at 2 or 3 gives up sooner, at the price of data that a slow
 but living peer would still have taken.",
-    spares: "FIN_WAIT1 of which the peer was heard within 30 s, as of one that reads slowly; connections at rest.",
+    spares: "FIN_WAIT1 if something was received from the peer within 30 s, as from one that reads slowly; idle connections.",
     check,
 };
 
@@ -27,7 +27,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
         RULE.id,
         TcpState::FinWait1,
         "this side has closed, and the peer neither acknowledges nor resets: it is gone, or something on the way drops its segments",
-        "look at the path to this peer; net.ipv4.tcp_orphan_retries decides how long the kernel goes on",
+        "look at the path to this peer; net.ipv4.tcp_orphan_retries sets how long the kernel retries",
     )
 }
 

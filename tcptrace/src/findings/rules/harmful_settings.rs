@@ -1,4 +1,4 @@
-//! Advice from elsewhere in this host's configuration that does harm.
+//! Harmful settings in this host's configuration.
 
 use super::Rule;
 use crate::findings::{
@@ -6,10 +6,10 @@ use crate::findings::{
     scene::{Configured, Scene},
 };
 
-/// The rule.
+/// `harmful-settings`
 pub static RULE: Rule = Rule {
     id: "harmful-settings",
-    title: "the configuration sets what does harm",
+    title: "the configuration has harmful settings",
     fires: "A line of `/etc/sysctl.conf` or `/etc/sysctl.d/*.conf` sets one of these:
 
 | setting | level |
@@ -21,16 +21,16 @@ pub static RULE: Rule = Rule {
 | `net.ipv4.tcp_abort_on_overflow` 1 | note |
 | `net.ipv4.tcp_timestamps` 0 | note |
 | `net.ipv4.tcp_retries2` below 8 | note |",
-    means: "These come from lists of tuning advice, and do not do what is said of them.
+    means: "These come from lists of tuning advice, and do not do what those claim.
 
 `tcp_tw_recycle` dropped the SYNs of clients behind one NAT, whose timestamps differ, and was removed in Linux 4.12: today
-the line is an error of `sysctl --system`. A small `tcp_max_tw_buckets` saves 250 bytes a socket and lets late segments
-reach new connections. Without SYN cookies a few hundred forged SYNs close a service. A small `tcp_max_orphans` resets
-connections with their data. `tcp_abort_on_overflow` turns a burst into errors, which a client would have survived.
-Without timestamps round trips are measured worse and `tcp_tw_reuse` does nothing. `tcp_retries2` below 8 gives up
-before the 100 s that RFC 1122 asks for.",
-    remedy: "Delete the line, and load the kernel's default: it is in `tcptrace doctor`'s table of settings.",
-    spares: "Values at or beyond the kernel's defaults, comments, settings of other things.",
+`sysctl --system` reports the line as an error. A small `tcp_max_tw_buckets` saves 250 bytes a socket and lets late segments
+reach new connections. Without SYN cookies, a few hundred forged SYNs make a service unreachable. A small `tcp_max_orphans` resets
+connections with their data. `tcp_abort_on_overflow` turns a burst into errors, where clients would only have waited.
+Without timestamps, round trips are measured less precisely and `tcp_tw_reuse` does nothing. `tcp_retries2` below 8 gives up
+before the 100 s that RFC 1122 requires.",
+    remedy: "Delete the line, and set the kernel's default, which `tcptrace doctor` lists in its table of settings.",
+    spares: "Values at or beyond the kernel's defaults, comments, other settings.",
     check,
 };
 
@@ -53,32 +53,32 @@ static HARMS: [Harm; 7] = [
     Harm {
         name: "net.ipv4.tcp_syncookies",
         level: |value| (value == "0").then_some(Level::Warning),
-        why: "without SYN cookies a few hundred forged SYNs close a service",
+        why: "without SYN cookies, a few hundred forged SYNs make a service unreachable",
     },
     Harm {
         name: "net.ipv4.tcp_max_tw_buckets",
         level: |value| below(value, 16_384).then_some(Level::Warning),
-        why: "connections skip TIME_WAIT beyond it, and late segments can reach the next one; it saves 250 bytes a socket",
+        why: "beyond it, connections skip TIME_WAIT, and late segments can reach the next one; it saves 250 bytes a socket",
     },
     Harm {
         name: "net.ipv4.tcp_max_orphans",
         level: |value| below(value, 4_096).then_some(Level::Warning),
-        why: "closed connections are reset beyond it, and their data is lost",
+        why: "beyond it, closed connections are reset, and their data is lost",
     },
     Harm {
         name: "net.ipv4.tcp_abort_on_overflow",
         level: |value| (value == "1").then_some(Level::Note),
-        why: "a burst becomes errors, where clients would have been accepted a second later",
+        why: "a burst causes errors, where clients would have been accepted a second later",
     },
     Harm {
         name: "net.ipv4.tcp_timestamps",
         level: |value| (value == "0").then_some(Level::Note),
-        why: "tcp_tw_reuse does nothing without timestamps, and round trips are measured worse",
+        why: "tcp_tw_reuse does nothing without timestamps, and round trips are measured less precisely",
     },
     Harm {
         name: "net.ipv4.tcp_retries2",
         level: |value| below(value, 8).then_some(Level::Note),
-        why: "connections over a bad path fail before the 100 s that RFC 1122 asks for",
+        why: "connections over a bad path fail before the 100 s that RFC 1122 requires",
     },
 ];
 

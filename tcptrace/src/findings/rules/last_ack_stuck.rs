@@ -6,16 +6,16 @@ use crate::{
     findings::{Finding, scene::Scene},
 };
 
-/// The rule.
+/// `last-ack-stuck`
 pub static RULE: Rule = Rule {
     id: "last-ack-stuck",
     title: "a peer closed, and does not acknowledge that we did too",
-    fires: "A socket is in LAST_ACK and nothing has come from its peer for 30 s: a note, from 100 sockets with one peer on a warning.",
+    fires: "A socket is in LAST_ACK and nothing has been received from its peer for 30 s: a note; a warning from 100 sockets with one peer.",
     means: "The peer closed first, this side has closed too, and its FIN is not acknowledged: the peer was killed or rebooted in
 between, has long forgotten the connection behind a firewall that drops its RST, or this side took so long to close that
 nobody is left to answer. The kernel gives up after `tcp_orphan_retries`.",
     remedy: "Harmless in small numbers. Many from one process mean that it closes late: see `close-wait-leak`.",
-    spares: "LAST_ACK of which the peer was heard within 30 s; connections at rest.",
+    spares: "LAST_ACK if something was received from the peer within 30 s; idle connections.",
     check,
 };
 
@@ -24,7 +24,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
         scene,
         RULE.id,
         TcpState::LastAck,
-        "the peer closed first and has gone before this side closed too",
+        "the peer closed first, and was gone before this side closed too",
         "harmless in small numbers; many mean that this side closes late: see `tcptrace leaks`",
     )
 }

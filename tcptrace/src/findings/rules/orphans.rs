@@ -1,28 +1,29 @@
-//! Sockets that no process has any more, against the kernel's limit.
+//! Orphaned sockets near the kernel's limit.
 
 use super::Rule;
 use crate::{
+    duration::human,
     event::TcpState,
     findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene},
-    output::duration::human,
+    plural::{counted, was},
 };
 
-/// The rule.
+/// `orphans`
 pub static RULE: Rule = Rule {
     id: "orphans",
-    title: "sockets that no process holds near the kernel's limit",
-    fires: "`TCPAbortOnMemory` grew while it was watched (critical), or the orphans that `/proc/net/sockstat` counts are half of
+    title: "orphaned sockets are near the kernel's limit",
+    fires: "`TCPAbortOnMemory` grew during the watch (critical), or the orphans in `/proc/net/sockstat` reach half of
 `tcp_max_orphans` (warning).",
     means: "An orphan is a socket that its program has closed and that still has data or a FIN to deliver: FIN_WAIT1, LAST_ACK,
 CLOSING. Each may hold some 64 KB of memory that cannot be swapped. Above `tcp_max_orphans`, or when `tcp_mem` runs
 out, the kernel resets them at once, and what was not delivered is lost. The kernel logs \"too many orphaned sockets\".",
-    remedy: "Find the peers that do not acknowledge (`fin-wait1-stuck`). Raise `net.ipv4.tcp_max_orphans` where there is memory
+    remedy: "Find the peers that do not acknowledge (`fin-wait1-stuck`). Raise `net.ipv4.tcp_max_orphans` if there is memory
 for it; never lower it. `net.ipv4.tcp_orphan_retries` at 2 or 3 gives up on silent peers sooner.",
-    spares: "Orphans of a burst of closes, which are gone after a round trip, as long as the limit is far.",
+    spares: "Orphans after a burst of closes, which are gone after a round trip, if the limit is not near.",
     check,
 };
 
-/// Of the limit, in percent.
+/// Share of the limit from which it fires, percent.
 const NEAR: u64 = 50;
 
 /// The limit and the count are the host's, not a namespace's.
@@ -44,12 +45,19 @@ fn check(scene: &Scene) -> Vec<Finding> {
         .sum();
     let limit = limit.unwrap_or(u64::MAX);
     let (level, title) = if aborted > 0 {
-        let title = format!("{aborted} connections were reset for want of memory or of room for orphans");
+        let title = format!(
+            "{} {} reset because memory or the limit on orphans was exhausted",
+            counted(aborted, "connection"),
+            was(aborted)
+        );
         (Level::Critical, title)
     } else if orphans.saturating_mul(100) >= limit.saturating_mul(NEAR) {
         (
             Level::Warning,
-            format!("{orphans} orphaned sockets, and the limit is {limit}"),
+            format!(
+                "{}, and the limit is {limit}",
+                counted(orphans, "orphaned socket")
+            ),
         )
     } else {
         return Vec::new();
@@ -57,7 +65,10 @@ fn check(scene: &Scene) -> Vec<Finding> {
     let mut evidence = vec![Evidence::new(
         "orphans",
         orphans,
-        format!("{orphans} orphaned sockets; tcp_max_orphans is {limit}"),
+        format!(
+            "{}; tcp_max_orphans is {limit}",
+            counted(orphans, "orphaned socket")
+        ),
     )];
     if aborted > 0 {
         let text = format!("TCPAbortOnMemory grew by {aborted} in {}", human(scene.watched));
@@ -79,8 +90,12 @@ fn check(scene: &Scene) -> Vec<Finding> {
         subject: Subject::Host,
         title,
         evidence,
-        meaning: "these wait for peers to acknowledge; above the limit the kernel resets them and their data is lost".to_owned(),
-        remedy: "find the peers that do not acknowledge; raise net.ipv4.tcp_max_orphans where there is memory for it".to_owned(),
+        meaning:
+            "these wait for acknowledgements; above the limit the kernel resets them, and their data is lost"
+                .to_owned(),
+        remedy:
+            "find the peers that do not acknowledge; raise net.ipv4.tcp_max_orphans if there is memory for it"
+                .to_owned(),
         weight: aborted.max(orphans).figure(),
     }]
 }

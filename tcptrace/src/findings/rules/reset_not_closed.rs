@@ -10,20 +10,21 @@ use crate::{
 };
 use hashbrown::HashMap;
 
-/// The rule.
+/// `reset-not-closed`
 pub static RULE: Rule = Rule {
     id: "reset-not-closed",
     title: "a process keeps sockets open whose connections were reset",
-    fires: "A process has at least ten sockets open that were connected once and are in CLOSE: a note, from 100 on, or where
-nine tenths of its descriptors are used, a warning.",
+    fires: "A process has at least ten sockets open that were connected once and are in CLOSE: a note; a warning from 100 on, or if
+nine tenths of its descriptors are used.",
     means: "A RST, a timeout or an ICMP error ended these connections, and the program has not closed its descriptors: it does
 not read the sockets, as a pool that never tests its connections, or it has ignored the error. Each keeps a descriptor.
-They are in no table of the kernel's, so `ss` and `netstat` cannot show them; `lsof` calls them \"can't identify
+They are in none of the kernel's tables, so `ss` and `netstat` cannot show them; `lsof` calls them \"can't identify
 protocol\".",
     remedy: "Close on every error. Let the pool test connections before use and evict those that have ended. `tcptrace snapshot
 -s close` lists these sockets with their descriptors.",
-    spares: "Sockets in CLOSE that were never connected, which a program makes before it connects; fewer than ten, as an error
-is on its way to the program.",
+    spares: "Sockets in CLOSE that were never connected, which a program makes before it connects; those whose peers
+had closed them before, which are counted as close-wait-leak; fewer than ten, since a program
+may not have handled an error yet.",
     check,
 };
 
@@ -34,7 +35,8 @@ fn check(scene: &Scene) -> Vec<Finding> {
     let mut by_process: HashMap<usize, Vec<&Socket>> = HashMap::new();
     for socket in scene.in_state(TcpState::Close) {
         if let Some(owner) = socket.owner
-            && socket.ends.remote_port != 0
+            && socket.endpoints.remote_port != 0
+            && !socket.left_close_wait
         {
             by_process.entry(owner.process).or_default().push(socket);
         }
@@ -51,9 +53,9 @@ fn finding(scene: &Scene, process: usize, sockets: &[&Socket]) -> Option<Finding
     let count = sockets.len();
     let untold = sockets.iter().filter(|socket| socket.error != 0).count();
     let mut evidence = vec![Evidence::new(
-        "errors_not_read",
+        "pending_errors",
         untold,
-        format!("{untold} of {count} have an error that the program has not asked for"),
+        format!("{untold} of {count} have a pending error that the program has not read"),
     )];
     let mut fds: Vec<u32> = sockets
         .iter()
@@ -62,9 +64,9 @@ fn finding(scene: &Scene, process: usize, sockets: &[&Socket]) -> Option<Finding
     fds.sort_unstable();
     if let Some(first) = fds.first() {
         evidence.push(Evidence::new(
-            "first_fd",
+            "lowest_fd",
             u64::from(*first),
-            format!("the lowest descriptor of them is {first}"),
+            format!("their lowest descriptor is {first}"),
         ));
     }
     let is_nearly_full = process
@@ -82,10 +84,13 @@ fn finding(scene: &Scene, process: usize, sockets: &[&Socket]) -> Option<Finding
             Level::Note
         },
         subject: Subject::process(process.key, &process.comm),
-        title: format!("{count} sockets are open whose connections were reset or failed"),
+        title: match count {
+            1 => "1 socket is open whose connection was reset or failed".to_owned(),
+            count => format!("{count} sockets are open whose connections were reset or failed"),
+        },
         evidence,
-        meaning: "the connections are over, and their descriptors are not given back; no tool that reads the kernel's tables \
-            shows them"
+        meaning: "the connections have ended, and their descriptors are still open; tools that read the kernel's tables do not \
+            show them"
             .to_owned(),
         remedy: "close on every error, and let pools test connections before use; `tcptrace snapshot -s close` lists them"
             .to_owned(),

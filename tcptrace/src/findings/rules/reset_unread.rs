@@ -1,22 +1,25 @@
-//! Connections that this host reset because its program closed them without reading what had come.
+//! Connections that were reset because a program closed them with unread data.
 
 use super::Rule;
-use crate::findings::{Evidence, Figure as _, Finding, Level, scene::Scene};
-use crate::output::duration::human;
+use crate::plural::counted;
+use crate::{
+    duration::human,
+    findings::{Evidence, Figure as _, Finding, Level, scene::Scene},
+};
 use std::cmp::Reverse;
 
-/// The rule.
+/// `reset-unread`
 pub static RULE: Rule = Rule {
     id: "reset-unread",
     title: "programs close connections with unread data, which resets them",
-    fires: "`TCPAbortOnClose` grew by ten or more while it was watched, and by at least one in a second. It is never more than a
+    fires: "`TCPAbortOnClose` grew by ten or more during the watch, and by at least one per second. It is never more than a
 note.",
     means: "A program closed a socket whose data it had not read. The kernel then sends a RST instead of a FIN (RFC 9293 section
-3.6): the peer loses what was still on its way to it, and sees \"connection reset by peer\". Servers do this when they
-answer and close without reading the whole request, clients when they give up an answer.",
-    remedy: "Read to the end before closing, or `shutdown` for writing, read until the end of file, and then close. Where giving
-up is meant, as in a client that cancels, there is nothing to do.",
-    spares: "Resets that the program asked for with `SO_LINGER` of 0, and those of the peer.",
+3.6): the peer loses data that was still in flight to it, and sees \"connection reset by peer\". Servers do this when they
+answer and close without reading the whole request, clients when they abandon a response.",
+    remedy: "Read to the end before closing, or `shutdown` for writing, read until the end of file, and then close. If
+abandoning is intended, as in a client that cancels, there is nothing to do.",
+    spares: "Resets that the program requested with `SO_LINGER` of 0, and resets by the peer.",
     check,
 };
 
@@ -41,15 +44,16 @@ fn check(scene: &Scene) -> Vec<Finding> {
                 subject: scene.netns_subject(space.netns),
                 title: format!("{count} connections were reset by closing them with unread data"),
                 evidence,
-                meaning: "their peers may have lost what was on its way to them, and see \"connection reset by peer\"".to_owned(),
-                remedy: "read to the end before closing, where giving up is not meant".to_owned(),
+                meaning: "their peers may have lost data in flight, and see \"connection reset by peer\""
+                    .to_owned(),
+                remedy: "read to the end before closing, unless abandoning is intended".to_owned(),
                 weight: count.figure(),
             })
         })
         .collect()
 }
 
-/// Whose sockets sent most resets, on this host.
+/// The processes on this host whose sockets sent most resets.
 fn senders(scene: &Scene) -> Vec<Evidence> {
     let mut senders: Vec<(u64, u32, &str)> = scene
         .processes
@@ -67,7 +71,7 @@ fn senders(scene: &Scene) -> Vec<Evidence> {
             Evidence::new(
                 "resets_sent_by_process",
                 sent,
-                format!("{comm} ({pid}) sent {sent} resets"),
+                format!("{comm} ({pid}) sent {}", counted(sent, "reset")),
             )
         })
         .collect()

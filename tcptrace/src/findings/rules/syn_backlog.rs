@@ -1,46 +1,53 @@
-//! Handshakes that are not finished: a SYN flood, or slow clients.
+//! Handshakes that do not complete: a SYN flood, or slow clients.
 
 use super::Rule;
 use crate::{
+    duration::human,
     event::{Nanos, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
         history::OfListener,
-        scene::{Scene, Socket, Space},
+        scene::{Netns, Scene, Socket},
     },
-    output::duration::human,
+    plural::{counted, verb, was},
 };
 use hashbrown::{HashMap, HashSet};
 
-/// The rule.
+/// `syn-backlog`
 pub static RULE: Rule = Rule {
     id: "syn-backlog",
     title: "handshakes are not finished: a SYN flood, or slow clients",
     fires: "On one listening port 64 or more handshakes have waited for their last ACK for a second or longer, or 20 or more
-were abandoned while it was watched, and more than were finished (warning). SYN cookies were sent, or SYNs dropped,
-because the queue was full (critical, as a finding of the network namespace).",
-    means: "A SYN_RECV lasts one round trip. One that is older than a second has had its SYN-ACK sent again. Where nearly all are
-abandoned, from many addresses, it is a SYN flood from forged ones. Where most are finished in the end, clients are slow
+were abandoned during the watch, and more than were completed (warning). SYN cookies were sent, or SYNs dropped,
+because the queue was full (critical, as a finding of the network namespace). 64 or more whose handshake is complete wait for
+data (a note).",
+    means: "A SYN_RECV lasts one round trip. One that is older than a second has had its SYN-ACK sent again. If nearly all are
+abandoned, from many addresses, it is a SYN flood from forged ones. If most are completed eventually, clients are slow
 or lose packets, or the accept queue is full (`accept-queue-full`).
 
-The queue takes as many as `listen` asked for, at most `somaxconn`; without SYN cookies `tcp_max_syn_backlog` limits it
-too. Once it is full, `tcp_syncookies=1` answers without remembering: connections still come about, without window
-scaling and SACK where the client sends no timestamps.",
-    remedy: "Leave `net.ipv4.tcp_syncookies=1`: it is what a flood is answered with. Against a flood drop its SYNs before they
-reach this host. For honest clients raise the program's backlog, and `net.core.somaxconn` with it; `tcp_synack_retries`
-at 2 forgets a half-open connection after 7 s instead of 63 s, slow clients among them.",
-    spares: "SYN_RECVs of less than a second, however many: a busy server has (connections a second) × (round trip) of them.",
+The queue holds as many as `listen` requested, at most `somaxconn`; without SYN cookies `tcp_max_syn_backlog` limits it
+too. Once it is full, `tcp_syncookies=1` answers without storing a request: connections are still established, but without window
+scaling and SACK if the client sends no timestamps.",
+    remedy: "Leave `net.ipv4.tcp_syncookies=1`: it keeps the service up during a flood. Drop the SYNs of a flood before they
+reach this host. For legitimate clients raise the program's backlog, and `net.core.somaxconn` with it; `tcp_synack_retries`
+at 2 drops a half-open connection after 7 s instead of 63 s, including those of slow clients.",
+    spares: "Handshakes that are complete and wait for data, as on a listener with TCP_DEFER_ACCEPT (Apache httpd, nginx's
+`deferred`): their SYN-ACK is not sent again, which netlink shows; from 64 on they are a note. SYN_RECVs of less than a second, however many: a busy server has (connections a second) × (round trip) of them.",
     check,
 };
 
 /// The SYN-ACK is sent again after this time (`TCP_TIMEOUT_INIT`).
 const RESENT: Nanos = Nanos::from_secs(1);
+/// An ACK without data is dropped by TCP_DEFER_ACCEPT, and from then on no SYN-ACK is sent again (`tcp_check_req`,
+/// `syn_ack_recalc`; Linux 6.18). At this age it would have been, with time to spare.
+const SURELY_RESENT: Nanos = Nanos::from_millis(1_200);
 const MANY: u64 = 64;
 const ABANDONED: u64 = 20;
 
 #[derive(Default)]
 struct Waiting {
     old: u64,
+    deferred: u64,
     peers: HashSet<std::net::IpAddr>,
 }
 
@@ -50,21 +57,62 @@ fn check(scene: &Scene) -> Vec<Finding> {
         .in_state(TcpState::SynRecv)
         .filter(|socket| socket.span() >= RESENT)
     {
-        let of = by_port.entry((socket.netns, socket.ends.local_port)).or_default();
+        let of = by_port
+            .entry((socket.netns, socket.endpoints.local_port))
+            .or_default();
+        if is_deferred(socket) {
+            of.deferred += 1;
+            continue;
+        }
         of.old += 1;
-        of.peers.insert(socket.ends.remote());
+        of.peers.insert(socket.endpoints.remote());
     }
     for (key, of) in &scene.history.by_listener {
         if of.abandoned > 0 {
             by_port.entry(*key).or_default();
         }
     }
-    let mut findings: Vec<Finding> = by_port
-        .into_iter()
-        .filter_map(|(key, waiting)| on_port(scene, key, &waiting))
-        .collect();
+    let mut findings = Vec::new();
+    for (key, waiting) in by_port {
+        findings.extend(on_port(scene, key, &waiting));
+        findings.extend(without_data(scene, key, waiting.deferred));
+    }
     findings.extend(scene.spaces.iter().filter_map(|space| in_namespace(scene, space)));
     findings
+}
+
+/// Whether the handshake is done and the kernel waits for data. What is known of a request's age by its SYN-ACKs
+/// ([`Socket::quiet`]) is less than it is then.
+fn is_deferred(socket: &Socket) -> bool {
+    socket.span() >= SURELY_RESENT && socket.quiet.is_some_and(|resent| resent < RESENT)
+}
+
+fn without_data(scene: &Scene, (netns, port): (u32, u16), count: u64) -> Option<Finding> {
+    if count < MANY {
+        return None;
+    }
+    let subject = scene.listener(netns, port).map_or_else(
+        || scene.netns_subject(netns),
+        |listener| scene.listener_subject(listener),
+    );
+    Some(Finding {
+        rule: RULE.id,
+        level: Level::Note,
+        subject,
+        title: format!("{count} handshakes on port {port} are complete and wait for data"),
+        evidence: vec![Evidence::new(
+            "deferred",
+            count,
+            format!("{count} in SYN_RECV for longer than a second, whose SYN-ACK was not sent again, so it is acknowledged"),
+        )],
+        meaning: "the listener has TCP_DEFER_ACCEPT: accept returns a connection once its first data has arrived, and these clients \
+            have sent none, like browsers that connect in advance"
+            .to_owned(),
+        remedy: "nothing, unless the backlog fills: each occupies a slot until data arrives or the time set by \
+            TCP_DEFER_ACCEPT has passed"
+            .to_owned(),
+        weight: count.figure(),
+    })
 }
 
 fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Option<Finding> {
@@ -85,7 +133,7 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
         |listener| scene.listener_subject(listener),
     );
     let kind = if is_flood {
-        "hardly one is finished"
+        "almost none is completed"
     } else {
         "many are slow"
     };
@@ -93,16 +141,22 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
         rule: RULE.id,
         level: Level::Warning,
         subject,
-        title: format!("{} handshakes wait on port {port}, and {kind}", waiting.old),
+        title: format!(
+            "{} {} on port {port}, and {kind}",
+            counted(waiting.old, "handshake"),
+            verb(waiting.old, "wait")
+        ),
         evidence: evidence(scene, waiting, &of, listener),
         meaning: if is_flood {
-            "SYNs come whose senders never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs".to_owned()
+            "the senders of these SYNs never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs".to_owned()
         } else {
-            "clients are slow or lose packets, or the accept queue is full and their last ACK is dropped".to_owned()
+            "clients are slow or lose packets, or the accept queue is full and their last ACK is dropped"
+                .to_owned()
         },
-        remedy: "leave net.ipv4.tcp_syncookies at 1; against a flood drop the SYNs before they reach this host; for honest \
-            clients a longer backlog helps"
-            .to_owned(),
+        remedy:
+            "leave net.ipv4.tcp_syncookies at 1; drop the SYNs of a flood before they reach this host; for \
+            legitimate clients, a longer backlog helps"
+                .to_owned(),
         weight: (waiting.old + of.abandoned).figure(),
     })
 }
@@ -113,16 +167,16 @@ fn evidence(scene: &Scene, waiting: &Waiting, of: &OfListener, listener: Option<
             "half_open",
             waiting.old,
             format!(
-                "{} in SYN_RECV for a second or longer, from {} addresses",
+                "{} in SYN_RECV for a second or longer, from {}",
                 waiting.old,
-                waiting.peers.len()
+                counted(waiting.peers.len(), "address")
             ),
         ),
         Evidence::new(
             "handshakes_abandoned",
             of.abandoned,
             format!(
-                "in {} {} begun, {} finished, {} abandoned, {} by SYN cookie",
+                "in {} {} begun, {} completed, {} abandoned, {} by SYN cookie",
                 human(scene.watched),
                 of.begun,
                 of.done,
@@ -135,13 +189,13 @@ fn evidence(scene: &Scene, waiting: &Waiting, of: &OfListener, listener: Option<
         list.push(Evidence::new(
             "backlog",
             u64::from(limit),
-            format!("the queue takes {limit}"),
+            format!("the queue holds {limit}"),
         ));
     }
     list
 }
 
-fn in_namespace(scene: &Scene, space: &Space) -> Option<Finding> {
+fn in_namespace(scene: &Scene, space: &Netns) -> Option<Finding> {
     let cookies = space.grown("SyncookiesSent");
     let dropped = space.grown("TCPReqQFullDrop");
     // 2 sends cookies always, for a test.
@@ -151,11 +205,13 @@ fn in_namespace(scene: &Scene, space: &Space) -> Option<Finding> {
     }
     let mut evidence = Vec::new();
     for (name, count, words) in [
-        ("syncookies_sent", cookies, "SYN cookies were sent"),
-        ("syns_dropped", dropped, "SYNs were dropped"),
+        ("syncookies_sent", cookies, ("SYN cookie", "sent")),
+        ("syns_dropped", dropped, ("SYN", "dropped")),
     ] {
         if count > 0 {
-            let text = format!("{count} {words} in {}", human(scene.watched));
+            let (noun, done) = words;
+            let what = counted(count, noun);
+            let text = format!("{what} {} {done} in {}", was(count), human(scene.watched));
             evidence.push(Evidence::new(name, count, text));
         }
     }
@@ -171,14 +227,14 @@ fn in_namespace(scene: &Scene, space: &Space) -> Option<Finding> {
             name: space.name.clone(),
         },
         title: if dropped > 0 {
-            format!("{dropped} SYNs were dropped: a queue of handshakes is full")
+            format!("{} {} dropped: a SYN queue is full", counted(dropped, "SYN"), was(dropped))
         } else {
-            format!("SYN cookies are in force: {cookies} sent, a queue of handshakes is full")
+            format!("SYN cookies are in use: {cookies} sent, a SYN queue is full")
         },
         evidence,
-        meaning: "more handshakes wait for their last ACK than the listener's queue takes".to_owned(),
+        meaning: "more handshakes wait for their last ACK than the listener's queue holds".to_owned(),
         remedy: if dropped > 0 {
-            "set net.ipv4.tcp_syncookies to 1, the kernel's default: without it a full queue drops honest clients too"
+            "set net.ipv4.tcp_syncookies to 1, the kernel's default: without it, a full queue drops legitimate clients too"
         } else {
             "cookies keep the service up; find the listener whose handshakes wait, and whether it is a flood"
         }
@@ -191,11 +247,11 @@ fn in_namespace(scene: &Scene, space: &Space) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::{
-        decode::SockKind,
         findings::{
             fixture::{NETNS, scene, socket, told},
             judge_by,
         },
+        socket::SockKind,
     };
 
     fn half_open(host: u16, seconds: u64) -> Socket {
@@ -241,6 +297,34 @@ mod tests {
         insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
     }
 
+    /// Requests of this age, of which the SYN-ACKs tell so much.
+    fn waiting_for_data(count: u16, seconds: u64, by_syn_acks: Nanos) -> Scene {
+        let mut scene = flooded(0, 0, OfListener::default());
+        for host in 0..count {
+            let request = Socket {
+                quiet: Some(by_syn_acks),
+                ..half_open(host, seconds)
+            };
+            scene.add(1, &request);
+        }
+        scene
+    }
+
+    #[test]
+    fn handshakes_that_are_done_and_wait_for_data_are_no_flood() {
+        let findings = judge_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_millis(400)));
+        assert_eq!(findings.len(), 1);
+        insta::assert_snapshot!(told(&findings[0]));
+        // Their SYN-ACKs were sent again.
+        let findings = judge_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_secs(3)));
+        assert_eq!(findings[0].level, Level::Warning);
+        // The first timeout is not over: nothing is known yet, and nothing is said.
+        assert_eq!(
+            judge_by(&[&RULE], &waiting_for_data(63, 1, Nanos::from_millis(900))),
+            []
+        );
+    }
+
     #[test]
     fn slow_clients_are_no_flood() {
         let scene = flooded(64, 2, listener(900, 800, 3));
@@ -271,7 +355,7 @@ mod tests {
         scene.counted("TCPReqQFullDrop", 0, 8);
         assert_eq!(
             judge_by(&[&RULE], &scene)[0].title,
-            "8 SYNs were dropped: a queue of handshakes is full"
+            "8 SYNs were dropped: a SYN queue is full"
         );
     }
 }

@@ -1,26 +1,30 @@
-//! Who leaves many sockets in TIME_WAIT.
+//! Processes that leave many sockets in TIME_WAIT.
 
 use super::Rule;
 use crate::{
     event::{EndReason, TcpState},
-    findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene},
+    findings::{
+        Evidence, Figure as _, Finding, Level, Subject,
+        scene::{Process, Scene},
+    },
 };
 use hashbrown::HashMap;
 
-/// The rule.
+/// `time-wait-makers`
 pub static RULE: Rule = Rule {
     id: "time-wait-makers",
     title: "a process leaves many sockets in TIME_WAIT",
-    fires: "One process has left at least 10,000 of the sockets that are in TIME_WAIT. It is never more than a note.",
-    means: "This process closes first, and does not keep its connections. Whoever closes first keeps TIME_WAIT for 60 s, a
+    fires: "One process, or all processes of one name together, have left at least 10,000 of the sockets that are in TIME_WAIT. It is never
+more than a note.",
+    means: "This process closes first, and does not keep its connections. The side that closes first keeps TIME_WAIT for 60 s, a
 constant of the kernel (`TCP_TIMEWAIT_LEN`); its timer makes that up to two seconds longer. Such a socket costs some 250
-bytes, no descriptor and no time. It is in the way only where local ports (`ephemeral-ports`) or the table
+bytes, and no descriptor or CPU time. It is a problem only if local ports (`ephemeral-ports`) or the table
 (`time-wait-overflow`) run out.",
-    remedy: "Nothing, unless one of those two is found too. Keeping connections open saves handshakes: HTTP keep-alive, a pool
+    remedy: "Nothing, unless one of those two is reported too. Keeping connections open saves handshakes: HTTP keep-alive, a pool
 towards databases and caches.
 
 Not: `tcp_tw_recycle` (removed in Linux 4.12), `tcp_fin_timeout` (about FIN_WAIT2), a small `tcp_max_tw_buckets`.",
-    spares: "Fewer; sockets in TIME_WAIT from before the watch, whose owner the kernel does not keep.",
+    spares: "Fewer; sockets in TIME_WAIT from before the watch, whose owner the kernel does not record.",
     check,
 };
 
@@ -34,58 +38,87 @@ fn check(scene: &Scene) -> Vec<Finding> {
     {
         *counts.entry(owner.process).or_default() += 1;
     }
-    counts
+    // A process that lives for one connection, as a cron job or a health check, is one of many of its name.
+    let mut by_name: HashMap<&str, (Vec<&Process>, usize)> = HashMap::new();
+    for (process, count) in counts {
+        if let Some(process) = scene.processes.get(process) {
+            let (processes, sum) = by_name.entry(&process.comm).or_default();
+            processes.push(process);
+            *sum += count;
+        }
+    }
+    by_name
         .into_iter()
-        .filter(|(_, count)| *count >= MANY)
-        .filter_map(|(process, count)| {
-            let process = scene.processes.get(process)?;
-            let made = scene.history.of_process(process.key).map_or(0, |of| of.time_waits);
+        .filter(|(_, (_, count))| *count >= MANY)
+        .map(|(name, (processes, count))| {
+            let made: u64 = processes
+                .iter()
+                .filter_map(|process| scene.history.of_process(process.key))
+                .map(|of| of.time_waits)
+                .sum();
             let rate = made.figure() / scene.seconds().max(1e-9);
             let mut evidence = vec![Evidence::new(
                 "time_waits_per_second",
                 rate,
                 format!("{rate:.1} more a second"),
             )];
-            evidence.extend(ends(scene));
-            Some(Finding {
+            evidence.extend(ended(scene));
+            let (subject, title) = match processes.as_slice() {
+                [process] => (
+                    Subject::process(process.key, &process.comm),
+                    format!("{count} sockets that it closed first are in TIME_WAIT"),
+                ),
+                several => (
+                    Subject::Host,
+                    format!(
+                        "{count} sockets that {} processes named {name} closed first are in TIME_WAIT",
+                        several.len()
+                    ),
+                ),
+            };
+            Finding {
                 rule: RULE.id,
                 level: Level::Note,
-                subject: Subject::process(process.key, &process.comm),
-                title: format!("{count} sockets that it closed first are in TIME_WAIT"),
+                subject,
+                title,
                 evidence,
-                meaning: "it makes a connection for each request and closes it first; TIME_WAIT itself does no harm"
+                meaning: "it opens a connection for each request and closes it first; TIME_WAIT itself is harmless"
                     .to_owned(),
                 remedy: "nothing, unless ports or the table run out too; keeping connections open would save the handshakes"
                     .to_owned(),
                 weight: count.figure(),
-            })
+            }
         })
         .collect()
 }
 
-/// How those of this host ended meanwhile.
-fn ends(scene: &Scene) -> Vec<Evidence> {
+/// How the TIME_WAITs of this host ended during the watch.
+fn ended(scene: &Scene) -> Vec<Evidence> {
     let kinds = [
         (
             EndReason::TimewaitExpired,
             "time_waits_expired",
-            "ran their minute",
+            ("expired", "expired"),
         ),
         (
             EndReason::TimewaitReused,
             "time_waits_reused",
-            "were taken over by a new connection",
+            (
+                "was reused by a new connection",
+                "were reused by a new connection",
+            ),
         ),
         (
             EndReason::TimewaitReset,
             "time_waits_reset",
-            "were ended by a RST",
+            ("was ended by a RST", "were ended by a RST"),
         ),
     ];
     kinds
         .into_iter()
-        .filter_map(|(reason, name, words)| {
+        .filter_map(|(reason, name, (of_one, of_many))| {
             let count = *scene.history.time_wait_ends.get(&reason)?;
+            let words = if count == 1 { of_one } else { of_many };
             Some(Evidence::new(
                 name,
                 count,
@@ -102,6 +135,31 @@ mod tests {
         fixture::{key, scene, socket, told},
         judge_by,
     };
+
+    #[test]
+    fn many_short_processes_of_one_name_are_one_finding() {
+        let mut scene = scene();
+        for pid in 0..100 {
+            let owner = scene.process_at(1_000 + pid, "healthcheck");
+            let left = socket(
+                TcpState::TimeWait,
+                "10.0.0.1:40000",
+                "10.0.0.9:443",
+                30,
+                Some(owner),
+            );
+            scene.add(100, &left);
+            scene
+                .history
+                .by_process
+                .entry(Some(key(1_000 + pid)))
+                .or_default()
+                .time_waits = 1;
+        }
+        let findings = judge_by(&[&RULE], &scene);
+        assert_eq!(findings.len(), 1);
+        insta::assert_snapshot!(told(&findings[0]));
+    }
 
     #[test]
     fn ten_thousand_of_one_process_are_a_note() {
@@ -126,6 +184,7 @@ mod tests {
             .or_default()
             .time_waits = 1_670;
         scene.history.time_wait_ends.insert(EndReason::TimewaitReused, 12);
+        scene.history.time_wait_ends.insert(EndReason::TimewaitExpired, 1);
         let findings = judge_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
     }

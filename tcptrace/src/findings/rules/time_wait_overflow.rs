@@ -1,33 +1,34 @@
-//! The table of timewait socks is full: connections skip TIME_WAIT.
+//! The table of timewait sockets is full: connections skip TIME_WAIT.
 
 use super::Rule;
 use crate::{
+    duration::human,
     event::TcpState,
     findings::{Evidence, Figure as _, Finding, Level, scene::Scene},
-    output::duration::human,
+    plural::{counted, was},
 };
 use hashbrown::HashMap;
 use std::cmp::Reverse;
 
-/// The rule.
+/// `time-wait-overflow`
 pub static RULE: Rule = Rule {
     id: "time-wait-overflow",
     title: "the table of sockets in TIME_WAIT is full",
-    fires: "`TCPTimeWaitOverflow` grew while it was watched (warning), or `tcp_max_tw_buckets` is used to nine tenths (note).",
-    means: "TIME_WAIT keeps late segments of a connection away from the next one between the same two ends (RFC 9293 section
-3.6.1). Where the table is full the kernel destroys the connection at once instead, so that this protection is gone, and
+    fires: "`TCPTimeWaitOverflow` grew during the watch (warning), or nine tenths of `tcp_max_tw_buckets` are used (note).",
+    means: "TIME_WAIT keeps late segments of a connection away from the next one between the same two endpoints (RFC 9293 section
+3.6.1). If the table is full, the kernel destroys the connection at once instead, so that this protection is gone, and
 logs \"time wait bucket table overflow\".",
-    remedy: "Raise `net.ipv4.tcp_max_tw_buckets` to its default or beyond; a timewait sock costs some 250 bytes and no file
-descriptor, and no process waits for it. A small limit saves nothing worth having. Then see who makes them: connections
-that are kept open make none.",
-    spares: "Any number of sockets in TIME_WAIT that the table has room for: they are how TCP ends.",
+    remedy: "Raise `net.ipv4.tcp_max_tw_buckets` to its default or beyond; a timewait socket costs some 250 bytes and no file
+descriptor, and no process waits for it. A small limit saves nothing significant. Then find out which process creates them:
+connections that are kept open create none.",
+    spares: "Any number of sockets in TIME_WAIT for which the table has room: they are a normal part of closing.",
     check,
 };
 
-/// Of the table, in percent.
+/// Share of the table from which it fires, percent.
 const NEARLY_FULL: u64 = 90;
 
-/// Makers named.
+/// Most processes named.
 const MAKERS: usize = 3;
 
 fn check(scene: &Scene) -> Vec<Finding> {
@@ -40,14 +41,15 @@ fn check(scene: &Scene) -> Vec<Finding> {
         let skipped = space.grown("TCPTimeWaitOverflow");
         let (level, title) = if skipped > 0 {
             let title = format!(
-                "{skipped} connections skipped TIME_WAIT in {}",
+                "{} skipped TIME_WAIT in {}",
+                counted(skipped, "connection"),
                 human(scene.watched)
             );
             (Level::Warning, title)
         } else if limit > 0 && there * 100 >= limit * NEARLY_FULL {
             (
                 Level::Note,
-                format!("{there} of {limit} places for TIME_WAIT are taken"),
+                format!("{there} of {limit} TIME_WAIT slots are in use"),
             )
         } else {
             continue;
@@ -55,7 +57,10 @@ fn check(scene: &Scene) -> Vec<Finding> {
         let mut evidence = vec![Evidence::new(
             "time_waits",
             there,
-            format!("{there} sockets in TIME_WAIT, and tcp_max_tw_buckets is {limit}"),
+            format!(
+                "{} in TIME_WAIT, and tcp_max_tw_buckets is {limit}",
+                counted(there, "socket")
+            ),
         )];
         if skipped > 0 {
             let text = format!("{skipped} more found the table full");
@@ -68,10 +73,10 @@ fn check(scene: &Scene) -> Vec<Finding> {
             subject: scene.netns_subject(space.netns),
             title,
             evidence,
-            meaning: "late segments of a connection that skipped TIME_WAIT can reach the next one between the same two ends"
+            meaning: "late segments of a connection that skipped TIME_WAIT can reach the next one between the same two endpoints"
                 .to_owned(),
             remedy: format!(
-                "raise net.ipv4.tcp_max_tw_buckets above {limit}: a timewait sock costs some 250 bytes and no descriptor"
+                "raise net.ipv4.tcp_max_tw_buckets above {limit}: a timewait socket costs some 250 bytes and no descriptor"
             ),
             weight: skipped.figure(),
         });
@@ -79,7 +84,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
     findings
 }
 
-/// Whose sockets they were, as far as that was seen.
+/// The processes whose sockets they were, as far as known.
 fn makers(scene: &Scene, netns: u32) -> Vec<Evidence> {
     let mut counts: HashMap<usize, usize> = HashMap::new();
     let left = scene
@@ -95,7 +100,12 @@ fn makers(scene: &Scene, netns: u32) -> Vec<Evidence> {
         .take(MAKERS)
         .filter_map(|(process, count)| {
             let process = scene.processes.get(process)?;
-            let text = format!("{count} were left by {} ({})", process.comm, process.key.pid);
+            let text = format!(
+                "{count} {} left by {} ({})",
+                was(count),
+                process.comm,
+                process.key.pid
+            );
             Some(Evidence::new("time_waits_of_process", count, text))
         })
         .collect()

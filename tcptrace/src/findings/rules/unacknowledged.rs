@@ -1,28 +1,29 @@
-//! What the three rules about a FIN that nobody acknowledges have in common: FIN_WAIT1, CLOSING, LAST_ACK.
+//! The common part of the rules about unacknowledged FINs: FIN_WAIT1, CLOSING, LAST_ACK.
 
 use crate::{
+    duration::human,
     event::{Nanos, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
         scene::{Scene, Socket},
     },
-    output::duration::human,
+    plural::counted,
 };
 use hashbrown::HashMap;
 use std::{net::IpAddr, time::Duration};
 
-/// A FIN that is not acknowledged for so long has been sent again six times or so.
+/// A FIN that is not acknowledged for this long has been retransmitted about six times.
 const STUCK: Nanos = Nanos::from_secs(30);
 
-/// So many are a warning.
+/// From this number of sockets on it is a warning.
 const MANY: usize = 100;
 
-/// How long nothing has come from the peer: what the kernel knows, else how long the state lasts.
+/// Time since the peer's last segment, as the kernel reports it, else the time in the state.
 pub(super) fn silence(socket: &Socket) -> Nanos {
     socket.quiet.unwrap_or_else(|| socket.span())
 }
 
-/// A finding for each peer with sockets in `state` that are stuck.
+/// One finding for each peer with stuck sockets in `state`.
 pub(super) fn check(
     scene: &Scene,
     rule: &'static str,
@@ -33,7 +34,7 @@ pub(super) fn check(
     let mut by_peer: HashMap<(u32, IpAddr), Vec<&Socket>> = HashMap::new();
     for socket in scene.in_state(state).filter(|socket| silence(socket) >= STUCK) {
         by_peer
-            .entry((socket.netns, socket.ends.remote()))
+            .entry((socket.netns, socket.endpoints.remote()))
             .or_default()
             .push(socket);
     }
@@ -63,17 +64,20 @@ pub(super) fn check(
                     addr,
                     port: None,
                 },
-                title: format!("{count} in {state} for whose FIN no acknowledgement comes"),
+                title: format!("{count} in {state} whose FIN is not acknowledged"),
                 evidence: vec![
                     Evidence::new(
-                        "silent_seconds",
+                        "unanswered_seconds",
                         Duration::from_nanos(longest.0).as_secs_f64(),
-                        format!("nothing has come from this peer for up to {}", human(longest)),
+                        format!("nothing received from this peer for up to {}", human(longest)),
                     ),
                     Evidence::new(
                         "unacknowledged_bytes",
                         unsent,
-                        format!("{unsent} bytes sent and not acknowledged, each FIN among them"),
+                        format!(
+                            "{} sent and not acknowledged, including FINs",
+                            counted(unsent, "byte")
+                        ),
                     ),
                 ],
                 meaning: meaning.to_owned(),

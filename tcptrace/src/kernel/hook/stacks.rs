@@ -2,7 +2,7 @@
 
 use super::{
     Argument::{Number, To},
-    Attach, COUNTED, Hook, Purpose, hook, returning,
+    Attach, COUNTED, Feature, Hook, hook, returning,
 };
 use tcptrace_common::Field;
 
@@ -13,7 +13,7 @@ pub const CONNECT: Hook = hook(
     "stack_connect",
     Attach::TpBtf,
     "inet_sock_set_state",
-    Purpose::Stacks,
+    Feature::Stacks,
     &[To("sock"), Number(4), Number(4)],
     REGISTERS,
     &[],
@@ -25,7 +25,7 @@ pub const ACCEPT: Hook = returning(
         "stack_accept",
         Attach::Fexit,
         "inet_csk_accept",
-        Purpose::Stacks,
+        Feature::Stacks,
         &[To("sock")],
         REGISTERS,
         &[],
@@ -39,7 +39,7 @@ pub const ACCEPT_SYSCALL: Hook = hook(
     "stack_accept_syscall",
     Attach::TpBtf,
     "sys_exit",
-    Purpose::Stacks,
+    Feature::Stacks,
     &[To("pt_regs"), Number(8)],
     &[
         Field::RegsIp,
@@ -62,7 +62,7 @@ pub const READ: Hook = hook(
     "stack_read",
     Attach::TpBtf,
     "sock_recv_length",
-    Purpose::Stacks,
+    Feature::Stacks,
     &[To("sock"), Number(4), Number(4)],
     REGISTERS,
     &[],

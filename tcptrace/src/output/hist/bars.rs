@@ -1,4 +1,4 @@
-//! A histogram as bars for the terminal: rows of round durations. Knows no measure and no totals.
+//! A histogram as bars for the terminal: rows of round durations.
 
 use crate::{event::Nanos, stats::report::Spans};
 use hdrhistogram::Histogram;
@@ -129,7 +129,7 @@ fn count_between(histogram: &Histogram<u64>, from: Nanos, to: Nanos) -> u64 {
         .sum()
 }
 
-/// In proportion, and one at least for what is there.
+/// Proportional, and at least one cell for a count above 0.
 fn bar(count: u64, most: u64, mark: &str) -> String {
     if count == 0 {
         return String::new();

@@ -1,19 +1,27 @@
-//! Histograms as comma-separated values: one line a measure of a group.
+//! Histograms as comma-separated values: one line per measure of a group.
 
-use super::{Picture, QUANTILES, group_word};
+use super::{Picture, group_word};
 use crate::{
     event::Nanos,
-    output::csv::quoted,
+    output::{
+        csv,
+        row::{Column, TableRow, Value},
+    },
     stats::report::{Group, Spans, greatest_bound},
 };
 use hdrhistogram::Histogram;
-use std::fmt::Write as _;
 
-/// The titles of [`rows`].
-pub const TITLES: &str = "host,by,group,key,state,count,min_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,lower_bounds,lower_bounds_max_ns,open,open_p50_ns,open_max_ns,open_lower_bounds,open_lower_bounds_max_ns,half_left_after_ns,share_after_1s,share_after_60s,share_after_600s\n";
+struct MeasureRow<'a> {
+    by: &'static str,
+    group: &'a Group,
+    spans: &'a Spans,
+}
 
-/// The ages of the last columns.
-const AGES: [Nanos; 3] = [Nanos::from_secs(1), Nanos::from_secs(60), Nanos::from_secs(600)];
+/// The line of titles.
+#[must_use]
+pub fn titles() -> String {
+    csv::line(csv::titles::<MeasureRow<'_>>())
+}
 
 /// Every row of the report.
 #[must_use]
@@ -21,61 +29,70 @@ pub fn rows(picture: &Picture<'_>) -> String {
     let mut text = String::new();
     for group in &picture.report.groups {
         for measure in picture.measures {
-            if let Some(spans) = group.spans(*measure) {
-                push_row(&mut text, picture.report.by.name(), group, &spans);
+            if let Some(spans) = &group.spans(*measure) {
+                let by = picture.report.by.name();
+                csv::push_row(&mut text, &MeasureRow { by, group, spans });
             }
         }
     }
     text
 }
 
-fn push_row(text: &mut String, by: &str, group: &Group, spans: &Spans) {
-    let finished = &spans.finished;
-    let _ = write!(
-        text,
-        "{},{by},{},{},{},{},{}",
-        quoted(group.host.as_deref().unwrap_or_default()),
-        group_word(group.who),
-        quoted(&group.title()),
-        spans.measure.name(),
-        finished.len(),
-        value(finished, finished.min()),
-    );
-    for (_, share) in QUANTILES {
-        let _ = write!(text, ",{}", value(finished, finished.value_at_quantile(share)));
+impl TableRow for MeasureRow<'_> {
+    fn columns<'r>() -> &'r [Column<Self>]
+    where
+        Self: 'r,
+    {
+        &[
+            ("host", |row| row.group.host.as_deref().into()),
+            ("by", |row| row.by.into()),
+            ("group", |row| group_word(row.group.who).into()),
+            ("key", |row| row.group.title().into()),
+            ("state", |row| row.spans.measure.name().into()),
+            ("count", |row| row.spans.finished.len().into()),
+            ("min_ns", |row| of_any(&row.spans.finished, Histogram::min)),
+            ("p50_ns", |row| quantile(&row.spans.finished, 0.5)),
+            ("p90_ns", |row| quantile(&row.spans.finished, 0.9)),
+            ("p99_ns", |row| quantile(&row.spans.finished, 0.99)),
+            ("p999_ns", |row| quantile(&row.spans.finished, 0.999)),
+            ("max_ns", |row| of_any(&row.spans.finished, Histogram::max)),
+            ("lower_bounds", |row| row.spans.lower_bounds.len().into()),
+            ("lower_bounds_max_ns", |row| greatest(&row.spans.lower_bounds)),
+            ("open", |row| row.spans.open.len().into()),
+            ("open_p50_ns", |row| quantile(&row.spans.open, 0.5)),
+            ("open_max_ns", |row| of_any(&row.spans.open, Histogram::max)),
+            ("open_lower_bounds", |row| {
+                row.spans.open_lower_bounds.len().into()
+            }),
+            ("open_lower_bounds_max_ns", |row| {
+                greatest(&row.spans.open_lower_bounds)
+            }),
+            ("median_survival_ns", |row| {
+                row.spans.curve.median().map(|age| age.0).into()
+            }),
+            ("share_after_1s", |row| share_after(row, 1)),
+            ("share_after_60s", |row| share_after(row, 60)),
+            ("share_after_600s", |row| share_after(row, 600)),
+        ]
     }
-    let (lower, open, older) = (&spans.lower_bounds, &spans.open, &spans.open_lower_bounds);
-    let _ = write!(
-        text,
-        ",{},{},{},{},{},{},{},{},{}",
-        value(finished, finished.max()),
-        lower.len(),
-        value(lower, greatest_bound(lower).0),
-        open.len(),
-        value(open, open.value_at_quantile(0.5)),
-        value(open, open.max()),
-        older.len(),
-        value(older, greatest_bound(older).0),
-        spans
-            .curve
-            .median()
-            .map_or_else(String::new, |age| age.0.to_string()),
-    );
-    for age in AGES {
-        let share = spans.curve.share_after(age);
-        let share = share.map_or_else(String::new, |share| format!("{share:.6}"));
-        let _ = write!(text, ",{share}");
-    }
-    text.push('\n');
 }
 
-/// Empty where there was nothing.
-fn value(histogram: &Histogram<u64>, ns: u64) -> String {
-    if histogram.is_empty() {
-        String::new()
-    } else {
-        ns.to_string()
-    }
+/// A value of a histogram that has any.
+fn of_any<'a>(histogram: &Histogram<u64>, ns: impl FnOnce(&Histogram<u64>) -> u64) -> Value<'a> {
+    (!histogram.is_empty()).then(|| ns(histogram)).into()
+}
+
+fn quantile<'a>(histogram: &Histogram<u64>, share: f64) -> Value<'a> {
+    of_any(histogram, |histogram| histogram.value_at_quantile(share))
+}
+
+fn greatest<'a>(bounds: &Histogram<u64>) -> Value<'a> {
+    of_any(bounds, |bounds| greatest_bound(bounds).0)
+}
+
+fn share_after<'a>(row: &MeasureRow<'_>, seconds: u64) -> Value<'a> {
+    let share = row.spans.curve.share_after(Nanos::from_secs(seconds));
+    share.map(|share| format!("{share:.6}")).into()
 }
 
 #[cfg(test)]
@@ -94,14 +111,14 @@ mod tests {
             })
         };
         let all = [
-            TITLES.to_owned(),
+            titles(),
             written(&examples::empty(), &[]),
             written(&examples::ordinary(), &[]),
             written(&examples::by_endpoint(), &[TcpState::CloseWait]),
             written(&examples::by_cgroup(), &[TcpState::CloseWait]),
         ]
         .concat();
-        let columns = TITLES.split(',').count();
+        let columns = titles().split(',').count();
         assert!(all.lines().all(|line| line.split(',').count() == columns));
         let overfull = written(&examples::overfull(), &[TcpState::Closing]);
         let all = all + &overfull;

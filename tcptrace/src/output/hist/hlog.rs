@@ -5,6 +5,7 @@
 use super::Picture;
 use crate::{
     event::Nanos,
+    source::hlog::{BY, EVICTED, HOST, LOST, REST, START_TIME},
     stats::{
         key::{By, push_escaped},
         measure::{Kind, Measure},
@@ -20,25 +21,12 @@ use hdrhistogram::{
 use jiff::{Timestamp, tz::TimeZone};
 use std::fmt::Write as _;
 
-/// Begins the comment that names the host.
-pub const HOST: &str = "#[Host: ";
-/// Begins the comment that says what is told apart.
-pub const BY: &str = "#[By: ";
-/// Begins the comment that says when the run began, seconds since 1970.
-pub const START_TIME: &str = "#[StartTime: ";
-/// What follows a key's state in its tag.
-pub const REST: &str = "rest";
-/// Begins the comment that says how many events a run could not take.
-pub const LOST: &str = "#[Lost events: ";
-/// What comes before how many connections it gave up.
-pub const EVICTED: &str = ", connections given up: ";
-
-/// What a log says of itself.
+/// The heading of a log.
 #[derive(Clone, Debug)]
 pub struct Heading<'a> {
-    /// The host.
+    /// `uname -n` of where it was recorded.
     pub host: &'a str,
-    /// What is told apart.
+    /// What durations are grouped by.
     pub by: By,
     /// When the run began, nanoseconds since 1970.
     pub start_wall_ns: u64,
@@ -93,9 +81,9 @@ pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
             Who::All => {}
             Who::One(named) => {
                 suffix.extend(["/", &named.word()]);
-                if let Some(place) = &group.place {
+                if let Some(location) = &group.location {
                     suffix.push(':');
-                    push_escaped(&mut suffix, place.path.as_bytes());
+                    push_escaped(&mut suffix, location.path.as_bytes());
                 }
             }
             Who::Rest => suffix.extend(["/", REST]),
@@ -120,7 +108,7 @@ pub fn closing(lost: u64, evicted: u64) -> String {
     format!("{LOST}{lost}{EVICTED}{evicted}]\n")
 }
 
-/// The finished dwells of everybody in all of these states.
+/// The ended dwell times of all connections in all of these states.
 #[must_use]
 pub fn total(report: &Report, measures: &[Measure]) -> Histogram<u64> {
     let cells = report.everybody();

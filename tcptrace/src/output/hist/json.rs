@@ -1,12 +1,12 @@
-//! Histograms as JSON lines: one a measure of a group. docs/json.md describes the fields.
+//! Histograms as JSON lines: one per measure of a group. docs/json.md describes the fields.
 
 use super::{Picture, Point, group_word, points};
 use crate::{
     event::{Nanos, TcpState},
-    output::json::{self, EndJson, PlaceJson, line},
-    owner::{container::Place, processes::comm_text},
+    output::json::{self, EndJson, LocationJson, line},
+    owner::{container::Location, processes::comm_text},
     stats::{
-        key::{By, Key, Named},
+        key::{By, Key, NamedKey},
         measure::Measure,
         report::{Group, Spans, Who, greatest_bound},
     },
@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// What a key says, by its kind.
+/// The fields of a key, by its kind.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum KeyJson<'a> {
@@ -25,15 +25,18 @@ enum KeyJson<'a> {
         comm: String,
     },
     Client {
+        #[serde(serialize_with = "crate::event::serialize_netns")]
         netns: u32,
         local: AddrJson,
         remote: EndJson,
     },
     Server {
+        #[serde(serialize_with = "crate::event::serialize_netns")]
         netns: u32,
         local: PortJson,
     },
     Tuple {
+        #[serde(serialize_with = "crate::event::serialize_netns")]
         netns: u32,
         local: EndJson,
         remote: EndJson,
@@ -41,7 +44,7 @@ enum KeyJson<'a> {
     Cgroup {
         cgroup: Option<u64>,
         #[serde(flatten)]
-        place: PlaceJson<'a>,
+        location: LocationJson<'a>,
     },
 }
 
@@ -68,7 +71,7 @@ struct RowJson<'a> {
     by: By,
     group: &'static str,
     key: Option<KeyJson<'a>>,
-    what: &'static str,
+    measure: &'static str,
     state: Option<TcpState>,
     count: u64,
     min_ns: Option<u64>,
@@ -80,10 +83,10 @@ struct RowJson<'a> {
     lower_bounds: Brief,
     open: Brief,
     open_lower_bounds: Brief,
-    half_left_after_ns: Option<Nanos>,
+    median_survival_ns: Option<Nanos>,
     survival: Vec<Point>,
     buckets: Vec<(u64, u64)>,
-    missed_at_most: u64,
+    max_missed: u64,
 }
 
 /// Every row of the report.
@@ -103,7 +106,7 @@ pub fn rows(picture: &Picture<'_>) -> String {
 fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
     let finished = &spans.finished;
     let value = |ns: u64| (!finished.is_empty()).then_some(ns);
-    let (what, state) = match spans.measure {
+    let (measure, state) = match spans.measure {
         Measure::Dwell(state) => ("dwell", Some(state)),
         Measure::Lifetime => ("lifetime", None),
     };
@@ -112,10 +115,10 @@ fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
         by,
         group: group_word(group.who),
         key: match group.who {
-            Who::One(named) => Some(key(&named, group.place.as_deref())),
+            Who::One(named) => Some(key(&named, group.location.as_deref())),
             Who::All | Who::Rest => None,
         },
-        what,
+        measure,
         state,
         count: finished.len(),
         min_ns: value(finished.min()),
@@ -127,7 +130,7 @@ fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
         lower_bounds: bounds(&spans.lower_bounds),
         open: brief(&spans.open, spans.open.max()),
         open_lower_bounds: bounds(&spans.open_lower_bounds),
-        half_left_after_ns: spans.curve.median(),
+        median_survival_ns: spans.curve.median(),
         survival: points(spans),
         buckets: finished
             .iter_recorded()
@@ -136,7 +139,7 @@ fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
                 (lowest, step.count_since_last_iteration())
             })
             .collect(),
-        missed_at_most: group.missed_at_most,
+        max_missed: group.missed_at_most,
     }
 }
 
@@ -158,29 +161,31 @@ fn brief(histogram: &Histogram<u64>, max_ns: u64) -> Brief {
     }
 }
 
-fn key<'a>(named: &Named, place: Option<&'a Place>) -> KeyJson<'a> {
+fn key<'a>(named: &NamedKey, location: Option<&'a Location>) -> KeyJson<'a> {
     match named.key {
         Key::Process(process) => KeyJson::Process {
             pid: process.map(|key| key.pid),
             start_ns: process.map(|key| key.start_ns),
             comm: comm_text(&named.comm).into_owned(),
         },
-        Key::Client { netns, ends } => KeyJson::Client {
+        Key::Client { netns, endpoints } => KeyJson::Client {
             netns,
-            local: AddrJson { addr: ends.local() },
-            remote: json::ends(&ends).1,
+            local: AddrJson {
+                addr: endpoints.local(),
+            },
+            remote: json::endpoints(&endpoints).1,
         },
         Key::Server { netns, port } => KeyJson::Server {
             netns,
             local: PortJson { port },
         },
-        Key::Tuple { netns, ends } => {
-            let (local, remote) = json::ends(&ends);
+        Key::Tuple { netns, endpoints } => {
+            let (local, remote) = json::endpoints(&endpoints);
             KeyJson::Tuple { netns, local, remote }
         }
         Key::Cgroup(cgroup) => KeyJson::Cgroup {
             cgroup,
-            place: json::place(place),
+            location: json::location(location),
         },
     }
 }

@@ -1,10 +1,9 @@
-//! The histograms for people, within 80 columns: a line a measure, then what it looks like, what stays, and what
-//! began before.
+//! Histograms as text, within 80 columns: one line per measure, then bars, survival, and durations that began before.
 
 use super::{Picture, bars, points};
 use crate::{
+    duration::human,
     event::{Nanos, TcpState},
-    output::duration::human,
     stats::{
         key::By,
         measure::Measure,
@@ -21,7 +20,7 @@ const COLUMNS: usize = 80;
 pub fn draw(picture: &Picture<'_>) -> String {
     let mut text = String::new();
     if let Some(watched) = picture.watched {
-        let _ = writeln!(text, "how long states lasted, watched {}", human(watched));
+        let _ = writeln!(text, "time in each state, watched {}", human(watched));
     }
     let (everybody, each): (Vec<&Group>, Vec<&Group>) = picture
         .report
@@ -35,7 +34,7 @@ pub fn draw(picture: &Picture<'_>) -> String {
         }
         let rows = rows(group, picture.measures);
         if rows.is_empty() {
-            text.push_str("nothing that matches was seen\n");
+            text.push_str("nothing matched\n");
             continue;
         }
         push_table(&mut text, &rows);
@@ -85,12 +84,12 @@ fn push_each(text: &mut String, picture: &Picture<'_>, each: &[&Group]) {
                 .host
                 .as_ref()
                 .map_or_else(String::new, |host| format!(" on {host}"));
-            let _ = writeln!(text, "\n{}", clip(&format!("the less active ones together{on}")));
+            let _ = writeln!(text, "\n{}", clip(&format!("less active ones combined{on}")));
             push_table(text, &rows);
         }
     }
     if picture.report.by != By::State && shown.is_empty() && left_out == 0 {
-        let _ = writeln!(text, "\nno {} to tell apart", picture.report.by.name());
+        let _ = writeln!(text, "\nno {} to group by", picture.report.by.name());
     }
 }
 
@@ -143,16 +142,14 @@ fn push_table(text: &mut String, rows: &[Spans]) {
     }
 }
 
-/// The greatest age of what is still there; `>` where it began before the tracer did.
+/// The greatest age of what is still there; `>` where any of it began before the tracer did: that one may be older.
 fn oldest(spans: &Spans) -> String {
     let (exact, at_least) = (&spans.open, &spans.open_lower_bounds);
-    if exact.is_empty() && at_least.is_empty() {
-        return "-".to_owned();
-    }
-    if at_least.is_empty() || exact.max() > greatest_bound(at_least).0 {
-        human(Nanos(exact.max()))
-    } else {
-        format!(">{}", human(greatest_bound(at_least)))
+    let greatest = Nanos(exact.max());
+    match (exact.is_empty(), at_least.is_empty()) {
+        (true, true) => "-".to_owned(),
+        (false, true) => human(greatest),
+        (_, false) => format!(">{}", human(greatest.max(greatest_bound(at_least)))),
     }
 }
 
@@ -184,7 +181,7 @@ fn push_detail(text: &mut String, spans: &Spans) {
     if !spans.open_lower_bounds.is_empty() {
         let _ = writeln!(
             text,
-            "  still open, begun before the trace: {}, at least {}",
+            "  still open, start before the trace: {}, at least {}",
             spans.open_lower_bounds.len(),
             human(greatest_bound(&spans.open_lower_bounds))
         );
@@ -192,7 +189,7 @@ fn push_detail(text: &mut String, spans: &Spans) {
     if !spans.lower_bounds.is_empty() {
         let _ = writeln!(
             text,
-            "  ended, begin not seen: {}, the longest at least {}",
+            "  ended, start not seen: {}, the longest at least {}",
             spans.lower_bounds.len(),
             human(greatest_bound(&spans.lower_bounds))
         );
@@ -200,7 +197,7 @@ fn push_detail(text: &mut String, spans: &Spans) {
     push_survival(text, spans, "  ");
 }
 
-/// What fewer connections were watched for says little of the others.
+/// An age that fewer connections reached is not representative.
 const FEW: u64 = 5;
 
 /// The survival curve in a sentence: when half have left, and the share at the greatest round age that more than a few
@@ -223,13 +220,13 @@ fn push_survival(text: &mut String, spans: &Spans, indent: &str) {
     );
     match spans.curve.median() {
         Some(median) => {
-            let _ = writeln!(text, "; half have left after {}", human(median));
+            let _ = writeln!(text, "; median {}", human(median));
         }
-        None => text.push_str("; fewer than half have left\n"),
+        None => text.push_str("; fewer than half have ended\n"),
     }
 }
 
-/// A round age in the unit that people say it in.
+/// A round age in its natural unit.
 fn round(age: Nanos) -> String {
     match age.0 / 1_000 {
         us @ ..1_000 => format!("{us} µs"),
@@ -263,6 +260,7 @@ fn clip(title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::examples, *};
+    use crate::stats::{bins::Bins, measure::Kind};
 
     fn drawn(report: &Report, states: &[TcpState], top: usize) -> String {
         let text = draw(&Picture {
@@ -300,6 +298,25 @@ mod tests {
     #[test]
     fn an_overfull_report_says_what_is_missing() {
         insta::assert_snapshot!(drawn(&examples::overfull(), &[], 2));
+    }
+
+    #[test]
+    fn the_oldest_is_a_lower_bound_where_any_is() {
+        let seconds = Nanos::from_secs;
+        let close_wait = Measure::Dwell(TcpState::CloseWait);
+        for (bounds, expected) in [(&[][..], "3.0"), (&[2][..], ">3.0"), (&[2, 25][..], ">2")] {
+            let mut cells = Bins::default();
+            cells.record(close_wait, Kind::Open, seconds(3));
+            for bound in bounds {
+                cells.record(close_wait, Kind::OpenLowerBound, seconds(*bound));
+            }
+            let mut report = Report::default();
+            report.take_total(&cells);
+            let text = drawn(&report, &[], 10);
+            let row = text.lines().find(|line| line.starts_with("CLOSE_WAIT")).unwrap();
+            let oldest = row.split_whitespace().last().unwrap();
+            assert!(oldest.starts_with(expected), "{oldest} {bounds:?}");
+        }
     }
 
     #[test]

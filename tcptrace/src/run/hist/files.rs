@@ -1,55 +1,47 @@
 //! `tcptrace hist FILE…`: recordings and logs of histograms, of one host or several, in one report.
 
-use super::forms;
+use super::{
+    forms,
+    recorded::{ReplayedRun, gather},
+};
 use crate::{
     cli::{HistArgs, HistFormat as Form},
-    connection::table::Change,
     event::Nanos,
     filter::Filter,
     options::{self, HistOptions, UsageError, recording::Span},
     outfile::Inputs,
     output::{
-        duration::human,
         hist::{self, Picture, csv, hlog},
-        json::{self, rfc3339},
+        json::{self},
         sink::Sink,
     },
-    record::{
-        ledger::Ledger,
-        runs::{self, Run},
-    },
+    plural::counted,
+    record::runs::{self},
     run::{
-        Failure, confine, messages,
-        playback::{self, Played},
-        unless_closed,
+        Answer, Failure, confine, ignore_broken_pipe, messages,
+        recordings::{self, Coverage},
     },
-    source::{
-        hlog::{self as reader, Dump},
-        replay::Replay,
-    },
-    stats::{collector::Collector, key::By, measure::Measure, report::Report},
+    source::hlog::{self as reader, Dump},
+    stats::key::By,
+    summary::SCHEMA_VERSION,
+    unseen::Unseen,
 };
 use anyhow::Context as _;
 use serde::Serialize;
 use std::{
     fs::File,
     io::{self, BufReader, Read as _},
-    ops::ControlFlow,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-/// So much of a file is looked at to tell what it is.
+/// Number of bytes from which the kind of a file is recognised.
 const LOOK_BYTES: u64 = 4_096;
-
-/// So many empty intervals in a row are written; where there are more, none is. A log says of each interval when it was.
-const MOST_EMPTY: u64 = 3_600;
 
 /// Reads all files and prints one report.
 ///
 /// # Errors
 /// Wrong flags, files that cannot be read or give nothing, an output that cannot be written.
-pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> {
+pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<Answer, Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &[])?;
     confine::replay(&args.files, wanted.output.file.as_deref());
@@ -58,17 +50,17 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> 
         return Err(Failure::Usage(options::wrong(
             "filters and --at, --from, --to",
             format!(
-                "{} has durations, and no longer the connections that they are of",
+                "{} contains only durations, without their connections",
                 runs::named(&logs[0])
             ),
-            "give recordings, or leave them out",
+            "give recordings, or omit these flags",
         )));
     }
     let dumps = read_logs(&logs, wanted.by)?;
     let runs = if recordings.is_empty() {
         Vec::new()
     } else {
-        playback::open(&recordings)?
+        recordings::open(&recordings)?
     };
     if wanted.interval.is_some() && runs.len() + dumps.len() != 1 {
         return Err(Failure::Usage(several_have_no_intervals()));
@@ -76,25 +68,35 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<(), Failure> 
     let inputs = Inputs::of(&args.files);
     let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?;
     let mut gathered = Vec::new();
+    let mut coverage = Coverage::default();
     for mut run in runs {
-        let one = gather(&mut run, span, &filter, wanted, &mut sink)?;
-        one.say();
-        gathered.push(one);
+        if let Some(one) = gather(&mut run, span, &filter, wanted, &mut coverage, &mut sink)? {
+            one.print_notes();
+            gathered.push(one);
+        }
     }
+    coverage.begin()?;
+    let is_all_seen = gathered
+        .iter()
+        .all(|one| one.unseen.is_empty() && one.remarks.is_empty());
     let print = Print {
         files: &args.files,
         dumps: &dumps,
         gathered: &gathered,
         wanted,
     };
-    print.to(sink, &inputs)
+    let is_empty = print.to(sink, &inputs)?;
+    if dumps.is_empty() {
+        coverage.end()?;
+    }
+    Ok(Answer::of(false, is_all_seen || !is_empty))
 }
 
 fn several_have_no_intervals() -> UsageError {
     options::wrong(
         "--interval",
-        "only one run has intervals, and it must be a recording",
-        "give one recording, or leave --interval out",
+        "intervals need exactly one input, a recording",
+        "give one recording, or omit --interval",
     )
 }
 
@@ -124,247 +126,24 @@ fn read_logs(files: &[PathBuf], by: By) -> Result<Vec<Dump>, Failure> {
         let name = runs::named(file);
         let source = File::open(file).with_context(|| format!("cannot read {name}"))?;
         let dump = reader::read(&name, BufReader::new(source), by)
-            .with_context(|| format!("{name} is of no use"))?;
+            .with_context(|| format!("{name} cannot be used"))?;
         for damage in &dump.damage {
             messages::tell(format_args!("{name}: {damage}"));
         }
         let more = dump.damaged_lines - dump.damage.len();
         if more > 0 {
-            messages::tell(format_args!("{name}: {more} more lines could not be read"));
+            let lines = counted(more, "more line");
+            messages::tell(format_args!("{name}: {lines} could not be read"));
         }
         dumps.push(dump);
     }
     Ok(dumps)
 }
 
-/// What was gathered of one run, and what of it is missing.
-#[derive(Serialize)]
-struct Gathered {
-    host: String,
-    from: String,
-    to: String,
-    watched_ns: Nanos,
-    changes: u64,
-    lost: u64,
-    evicted: u64,
-    gaps: u32,
-    missing: u64,
-    remarks: Vec<String>,
-    #[serde(skip)]
-    report: Report,
-    #[serde(skip)]
-    start_wall_ns: u64,
-}
-
-impl Gathered {
-    fn say(&self) {
-        let Self {
-            host,
-            watched_ns,
-            changes,
-            lost,
-            evicted,
-            gaps,
-            ..
-        } = self;
-        let watched = human(*watched_ns);
-        messages::print(format_args!(
-            "{host}: {changes} changes in {watched}, {lost} lost, {evicted} evicted, {gaps} gaps\n"
-        ));
-        playback::say(&self.remarks);
-    }
-}
-
-/// Plays one run and counts its changes. The log of a single run is written on the way, interval by interval.
-fn gather(
-    run: &mut Run,
-    span: Span,
-    filter: &Filter,
-    wanted: &HistOptions,
-    sink: &mut Sink,
-) -> Result<Gathered, Failure> {
-    let mut gathering = Gathering {
-        measures: hist::measures(&wanted.states),
-        host: run.origin.host.clone(),
-        span,
-        filter,
-        wanted,
-        open: None,
-        skipped: 0,
-    };
-    let mut result = Ok(());
-    let played = playback::play(run, span, &mut |change, replay| {
-        if result.is_ok() {
-            result = gathering.take(change, replay, sink);
-        }
-        if result.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    })?;
-    result?;
-    let mut remarks = played.remarks(run);
-    let Played {
-        replay,
-        beginning,
-        end,
-        ..
-    } = played;
-    let mut report = Report::default();
-    if gathering.is_log() {
-        gathering.write_until(end, &replay, sink)?;
-        let open = gathering.open(&replay);
-        let last = open.collector.report(&replay.engine, end);
-        let (from, began) = (open.since, open.began);
-        if from == began {
-            gathering.write_heading(replay.ledger.wall(began), sink)?;
-        }
-        gathering.write(last, from, end.since(from), sink)?;
-    } else {
-        let open = gathering.open(&replay);
-        report = open.collector.report(&replay.engine, end);
-        report.name_host(&gathering.host);
-    }
-    let Ledger {
-        lost, gaps, missing, ..
-    } = replay.ledger;
-    if gathering.skipped > 0 {
-        remarks.push(format!(
-            "{} intervals without a change are left out of the log: nothing was recorded for so long, or the times are wild",
-            gathering.skipped
-        ));
-    }
-    Ok(Gathered {
-        host: gathering.host,
-        from: rfc3339(replay.ledger.wall(beginning.time)),
-        to: rfc3339(replay.ledger.wall(end)),
-        watched_ns: end.since(beginning.time),
-        changes: replay.engine.table.tally.changes - beginning.tally.changes,
-        lost,
-        evicted: replay.engine.table.tally.evicted - beginning.tally.evicted,
-        gaps,
-        missing,
-        remarks,
-        report,
-        start_wall_ns: replay.ledger.wall(beginning.time),
-    })
-}
-
-/// One run, while it is played.
-struct Gathering<'a> {
-    measures: Vec<Measure>,
-    host: String,
-    span: Span,
-    filter: &'a Filter,
-    wanted: &'a HistOptions,
-    open: Option<Interval>,
-    /// Intervals that were left out.
-    skipped: u64,
-}
-
-/// What is gathered since the last lines of a log, or since the span began.
-struct Interval {
-    collector: Collector,
-    began: Nanos,
-    since: Nanos,
-}
-
-impl Gathering<'_> {
-    /// Whether its log is written while it is played.
-    const fn is_log(&self) -> bool {
-        self.wanted.interval.is_some()
-    }
-
-    fn take(&mut self, change: &Change, replay: &Replay, sink: &mut Sink) -> Result<(), Failure> {
-        self.write_until(replay.ledger.latest, replay, sink)?;
-        let collector = &mut self.open(replay).collector;
-        collector.take(change);
-        collector.sort(&replay.engine);
-        Ok(())
-    }
-
-    /// Writes the intervals that are over at `now`.
-    fn write_until(&mut self, now: Nanos, replay: &Replay, sink: &mut Sink) -> Result<(), Failure> {
-        let Some(step) = self.wanted.interval.map(nanos) else {
-            return Ok(());
-        };
-        while now >= self.open(replay).since.plus(step) {
-            let open = self.open(replay);
-            let (report, since, began) = (open.collector.ended(&replay.engine), open.since, open.began);
-            open.collector.begin_interval();
-            open.since = since.plus(step);
-            if since == began {
-                self.write_heading(replay.ledger.wall(began), sink)?;
-            }
-            self.write(report, since, step, sink)?;
-            // All that was gathered is written: what follows until now is empty.
-            let empty = now.since(since.plus(step)).0 / step.0;
-            if empty > MOST_EMPTY {
-                self.skipped += empty;
-                let open = self.open(replay);
-                open.since = open.since.plus(Nanos(empty * step.0));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lines of an interval; before those of the first, the log's heading.
-    fn write(
-        &mut self,
-        mut report: Report,
-        since: Nanos,
-        length: Nanos,
-        sink: &mut Sink,
-    ) -> Result<(), Failure> {
-        report.sort();
-        let picture = Picture {
-            report: &report,
-            measures: &self.measures,
-            watched: None,
-            top: 0,
-        };
-        let began = self.open.as_ref().map_or(since, |open| open.began);
-        let lines = hlog::interval(&picture, since.since(began), length);
-        unless_closed(sink.lines(&lines))?;
-        Ok(())
-    }
-
-    fn write_heading(&self, start_wall_ns: u64, sink: &mut Sink) -> Result<(), Failure> {
-        let heading = hlog::heading(&hlog::Heading {
-            host: &self.host,
-            by: self.wanted.by,
-            start_wall_ns,
-        });
-        unless_closed(sink.lines(&heading))?;
-        Ok(())
-    }
-
-    fn open(&mut self, replay: &Replay) -> &mut Interval {
-        self.open.get_or_insert_with(|| {
-            let watched_from = replay.engine.stats.watched_from.unwrap_or(replay.ledger.began);
-            // A span is watched from where it begins, a run from its first snapshot or event.
-            let began = if self.span.from.is_some() {
-                watched_from
-            } else {
-                replay.ledger.began
-            };
-            Interval {
-                collector: Collector::new(self.filter, self.wanted.by, watched_from),
-                began,
-                since: began,
-            }
-        })
-    }
-}
-
-fn nanos(span: Duration) -> Nanos {
-    Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// The first line of JSON.
 #[derive(Serialize)]
 struct Header<'a> {
+    schema_version: u32,
     program: &'static str,
     version: &'static str,
     files: Vec<String>,
@@ -376,19 +155,20 @@ struct Header<'a> {
 struct Summary<'a> {
     files: usize,
     damaged_lines: usize,
-    runs: &'a [Gathered],
+    runs: &'a [ReplayedRun],
 }
 
 /// Everything that was read.
 struct Print<'a> {
     files: &'a [PathBuf],
     dumps: &'a [Dump],
-    gathered: &'a [Gathered],
+    gathered: &'a [ReplayedRun],
     wanted: &'a HistOptions,
 }
 
 impl Print<'_> {
-    fn to(&self, mut sink: Sink, inputs: &Inputs) -> Result<(), Failure> {
+    /// Whether there was nothing.
+    fn to(&self, mut sink: Sink, inputs: &Inputs) -> Result<bool, Failure> {
         let Self {
             dumps,
             gathered,
@@ -410,19 +190,21 @@ impl Print<'_> {
             },
             top: wanted.top,
         };
+        let is_empty = picture.is_empty() && !gathered.iter().any(|one| one.has_written);
+        let of_each = gathered.iter().flat_map(|one| &one.unseen);
+        let unseen: Vec<Unseen> = of_each.cloned().collect();
+        let drawn = forms::drawn(&picture, wanted.form, &unseen);
         let text = match wanted.form {
-            Form::Json => self.header() + &forms::drawn(&picture, wanted.form) + &self.summary(),
-            Form::Csv if wanted.output.header => {
-                csv::TITLES.to_owned() + &forms::drawn(&picture, wanted.form)
-            }
+            Form::Json => self.header() + &drawn + &self.summary(),
+            Form::Csv if wanted.output.header => csv::titles() + &drawn,
             Form::Hlog => self.log(&picture),
-            Form::Csv | Form::Text | Form::Hgrm => forms::drawn(&picture, wanted.form),
+            Form::Csv | Form::Text | Form::Hgrm => drawn,
         };
-        unless_closed(sink.lines(&text))?;
+        ignore_broken_pipe(sink.lines(&text))?;
         // Where one of these is refused, what the output had before is unchanged.
         forms::write_beside(&picture, wanted, inputs)?;
-        unless_closed(sink.finish())?;
-        Ok(())
+        ignore_broken_pipe(sink.finish())?;
+        Ok(is_empty)
     }
 
     fn hosts(&self) -> Vec<&str> {
@@ -436,6 +218,7 @@ impl Print<'_> {
 
     fn header(&self) -> String {
         let header = Header {
+            schema_version: SCHEMA_VERSION,
             program: "tcptrace",
             version: env!("CARGO_PKG_VERSION"),
             files: self.files.iter().map(|file| runs::named(file)).collect(),

@@ -1,22 +1,30 @@
-//! A report of durations in the form that was asked for. Files that stand beside the output are written here too.
+//! A report of durations in the requested format. Files next to the output are written here too.
 
 use crate::{
     cli::HistFormat as Form,
     options::HistOptions,
     outfile::{self, Inputs},
-    output::hist::{self, Picture, csv, hgrm, hlog, text},
+    output::{
+        self,
+        hist::{self, Picture, csv, hgrm, hlog, text},
+    },
     run::Failure,
     stats::measure::Kind,
+    unseen::Unseen,
 };
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
 
-/// A report in every form but a log.
-pub(super) fn drawn(picture: &Picture<'_>, form: Form) -> String {
+/// A report in every form but a log. Text ends with what could not be seen.
+pub(super) fn drawn(picture: &Picture<'_>, form: Form, unseen: &[Unseen]) -> String {
     match form {
-        Form::Text => text::draw(picture),
+        Form::Text => {
+            let mut text = text::draw(picture);
+            output::unseen::push(&mut text, unseen);
+            text
+        }
         Form::Json => hist::json::rows(picture),
         Form::Csv => csv::rows(picture),
         Form::Hgrm => hgrm::distribution(&hlog::total(picture.report, picture.measures)),

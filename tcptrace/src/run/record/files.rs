@@ -1,5 +1,4 @@
-//! The files of a recording: what they are called, which are there from earlier runs, when another is due, which are
-//! deleted, and the ring's, saved.
+//! The files of a recording: names, files of earlier runs, rotation, deletion, and saving the ring.
 
 use crate::{
     cli::RecordArgs,
@@ -31,7 +30,7 @@ pub(super) struct Files {
     is_numbered: bool,
     is_ring: bool,
     policy: Policy,
-    /// Those that are there, of earlier runs too, the current one last.
+    /// Existing files, including those of earlier runs, the current one last.
     written: VecDeque<PathBuf>,
     /// How many of them this run has begun, or is about to.
     begun: u64,
@@ -41,7 +40,6 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// None yet.
     pub(super) fn new(args: &RecordArgs, policy: Policy) -> Self {
         let is_ring = args.flight_recorder.is_some();
         Self {
@@ -65,11 +63,11 @@ impl Files {
         self.is_ring
     }
 
-    /// Makes the ring's folder, and adopts the numbered files that are there: this run goes on after the highest number,
+    /// Creates the ring's directory, and adopts existing numbered files: this run continues after the highest number,
     /// and they count among those that are kept. A single file must not be there yet.
     ///
     /// # Errors
-    /// Where the folder cannot be had or is not safe, the file is there, or another process is recording to one of the
+    /// If the folder cannot be had or is not safe, the file is there, or another process is recording to one of the
     /// files.
     pub(super) fn prepare(&mut self) -> Result<(), Cause> {
         if !self.is_numbered {
@@ -133,7 +131,7 @@ impl Files {
         }
     }
 
-    /// Where histograms of the whole run are to be written: beside it, and over nothing that is there now.
+    /// Path of the histograms of the whole run: next to the recording, and not an existing file.
     pub(super) fn histograms(&self) -> PathBuf {
         let plain = self.file.with_extension("hlog");
         let extension = if plain == self.file { "states.hlog" } else { "hlog" };
@@ -185,7 +183,7 @@ impl Files {
         self.begun == there
     }
 
-    /// Whether another file is due, where the current one has so many bytes.
+    /// Whether another file is due at this size of the current one.
     pub(super) fn is_full(&self, bytes: u64) -> bool {
         match self.policy.rotation {
             Some(Rotation::Size(most)) => bytes >= most,
@@ -224,7 +222,7 @@ impl Files {
     /// folder and how many they are.
     ///
     /// # Errors
-    /// Where the folder cannot be made or written.
+    /// If the folder cannot be made or written.
     pub(super) fn save(&self) -> Result<(PathBuf, usize), Cause> {
         let root = Folder::open(self.file.parent().unwrap_or(Path::new(".")))?;
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();

@@ -1,18 +1,17 @@
-//! What makes the flight recorder save its ring by itself: a rule of `doctor`'s that finds something which was not there
-//! before, judged again and again over the time since the judgement before.
+//! Saves the flight recorder's ring when a rule of `doctor` has a new finding. Rules are evaluated periodically, over
+//! the time since the previous evaluation.
 
 use crate::{
-    connection::table::Change,
+    duty_cycle::DutyCycle,
     event::Nanos,
     filter::Filter,
     findings::{self, Finding, rules::Rule, settings},
     kernel::clock,
     output::doctor,
-    pace::Pace,
     run::{
         Failure,
+        observe::{Observer, Request},
         session::Session,
-        watching::{Request, Watcher},
     },
     source::sysctl_files,
 };
@@ -31,8 +30,8 @@ pub(super) const MOST: u32 = 20;
 pub(super) struct Trigger {
     rules: Vec<&'static Rule>,
     filter: Filter,
-    watcher: Watcher,
-    pace: Pace,
+    watcher: Observer,
+    pace: DutyCycle,
     /// Before this time what it would save has been saved already.
     silent_until: Nanos,
     ring: Nanos,
@@ -52,14 +51,14 @@ pub(super) struct Fired {
 }
 
 impl Trigger {
-    /// Waits for these rules; the ring keeps so much time.
+    /// Waits for findings of these rules; `ring` is the time that the ring keeps.
     pub(super) fn new(rules: Vec<&'static Rule>, ring: Nanos, session: &Session) -> Self {
         let filter = Filter::default();
         Self {
             rules,
-            watcher: Watcher::begin(&filter),
+            watcher: Observer::begin(&filter),
             filter,
-            pace: Pace::new(WINDOW, PAUSE).not_before(session.started.plus(WINDOW)),
+            pace: DutyCycle::new(WINDOW, PAUSE).not_before(session.started.plus(WINDOW)),
             silent_until: Nanos(0),
             ring,
             known: HashSet::new(),
@@ -67,18 +66,13 @@ impl Trigger {
         }
     }
 
-    /// Takes a change in.
-    pub(super) fn take(&mut self, change: &Change) {
-        self.watcher.take(change, &self.filter);
-    }
-
-    /// Sorts what was taken in, and judges where that is due. While it was silent, and where all that it finds was there
+    /// Counts the engine's present batch, and judges where that is due. While it was silent, and where all that it finds was there
     /// before, it does not fire.
     ///
     /// # Errors
-    /// Where sockets cannot be listed.
+    /// If sockets cannot be listed.
     pub(super) fn judge(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
-        self.watcher.sort(session);
+        self.watcher.count(session);
         let now = clock::monotonic();
         if !self.pace.is_due(now) {
             return Ok(None);
@@ -90,10 +84,10 @@ impl Trigger {
             sysctls: &names,
             older_than: None,
         };
-        let watcher = std::mem::replace(&mut self.watcher, Watcher::begin(&self.filter));
+        let watcher = std::mem::replace(&mut self.watcher, Observer::begin(&self.filter));
         let mut scene = watcher.scene(session, &request)?;
         scene.configured = sysctl_files::read();
-        self.pace.rest(now, clock::thread_cpu().since(cpu));
+        self.pace.finished(now, clock::thread_cpu().since(cpu));
         let found = findings::judge_by(&self.rules, &scene);
         if now < self.silent_until {
             return Ok(None);

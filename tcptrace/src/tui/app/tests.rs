@@ -2,11 +2,13 @@ use super::*;
 use crate::{
     event::TcpState,
     tui::{
+        draw,
         examples::{self, Moment, key},
         keys::Key,
     },
-    view::connections::Identity,
+    view::{ProcessView, connections::Identity},
 };
+use ratatui::buffer::Buffer;
 
 fn app() -> App {
     let mut app = examples::app(Moment::Ordinary);
@@ -14,18 +16,18 @@ fn app() -> App {
     app
 }
 
-fn press(app: &mut App, keys: &str) -> Vec<Wish> {
+fn press(app: &mut App, keys: &str) -> Vec<Effect> {
     keys.chars().flat_map(|c| app.press(Key::Char(c))).collect()
 }
 
 /// A key that leads to another view, and the rows that the caller then brings.
 fn go(app: &mut App, key: Key) {
-    assert_eq!(app.press(key), [Wish::Rows]);
+    assert_eq!(app.press(key), [Effect::Rows]);
     app.arrange();
 }
 
 fn chosen_pid(app: &App) -> Option<u32> {
-    match &app.stop().cursor.chosen {
+    match &app.current().cursor.chosen {
         Some(RowId::Process(key)) => key.map(|key| key.pid),
         _ => None,
     }
@@ -34,8 +36,55 @@ fn chosen_pid(app: &App) -> Option<u32> {
 #[test]
 fn processes_with_a_finding_come_first() {
     let app = app();
-    assert_eq!(app.stop().place, Place::Processes);
+    assert_eq!(app.current().route, Route::Processes);
     assert_eq!(chosen_pid(&app), Some(29_879));
+}
+
+#[test]
+fn each_sort_of_the_command_line_orders_by_what_it_names() {
+    let by = |sort, value: fn(&ProcessView) -> u64| {
+        let mut app = App::new(Theme::PLAIN, sort, Duration::from_secs(1), String::new());
+        app.content = examples::content(Moment::Ordinary);
+        // Many sockets that are not in ESTABLISHED, and few connections opened for its many changes of state.
+        let row = &mut app.content.view.processes[2];
+        row.counts[TcpState::FinWait2.index()] = 500;
+        (row.rate, row.opens) = (400.0, 0.0);
+        app.arrange();
+        let rows = app.rows().iter();
+        let values: Vec<u64> = rows
+            .map(|row| value(&app.content.view.processes[*row as usize]))
+            .collect();
+        values
+    };
+    let rate = |row: &ProcessView| row.rate.to_bits();
+    let time_wait = |row: &ProcessView| row.counts[TcpState::TimeWait.index()];
+    for values in [
+        by(Sort::Sockets, ProcessView::total),
+        by(Sort::Rate, rate),
+        by(Sort::TimeWait, time_wait),
+    ] {
+        assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
+        assert!(values[0] > values[1], "{values:?}");
+    }
+    let pids = by(Sort::Pid, |row| row.pid.unwrap().into());
+    assert!(pids.is_sorted(), "{pids:?}");
+}
+
+#[test]
+fn the_column_that_rows_are_sorted_by_is_shown_on_any_terminal() {
+    for (sort, title) in [
+        (Sort::Sockets, ColumnId::Sockets),
+        (Sort::Rate, ColumnId::Changes),
+    ] {
+        let mut app = App::new(Theme::PLAIN, sort, Duration::from_secs(1), String::new());
+        app.content = examples::content(Moment::Ordinary);
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+        app.areas = draw::draw(&app, &mut buffer);
+        assert!(app.areas.titles.iter().any(|(_, column)| *column == title));
+        app.arrange();
+        press(&mut app, "r");
+        assert_eq!(app.order().unwrap().column, title);
+    }
 }
 
 #[test]
@@ -56,8 +105,22 @@ fn rows_are_walked_with_arrows_letters_and_pages() {
         (Key::Char('g'), 0),
     ] {
         assert_eq!(app.press(key), []);
-        assert_eq!(app.stop().cursor.at, at, "{key:?}");
+        assert_eq!(app.current().cursor.at, at, "{key:?}");
     }
+}
+
+#[test]
+fn enter_leads_from_processes_of_one_name_to_what_they_have_left() {
+    let mut app = app();
+    let name = *b"healthcheck\0\0\0\0\0";
+    let row = &mut app.content.view.processes[1];
+    (row.pid, row.key, row.name, row.others) = (None, None, name, 149);
+    app.arrange();
+    assert_eq!(app.press(Key::End), []);
+    assert_eq!(app.current().cursor.chosen, Some(RowId::LeftOver(name)));
+    go(&mut app, Key::Enter);
+    assert_eq!(app.current().route, Route::connections(Selection::LeftOver(name)));
+    assert_eq!(press(&mut app, "h"), [Effect::Rows]);
 }
 
 #[test]
@@ -81,11 +144,11 @@ fn enter_leads_from_a_process_to_a_connection_s_history_and_escape_back() {
     let mut app = app();
     go(&mut app, Key::Enter);
     assert_eq!(
-        app.stop().place,
-        Place::Connections(Of::Process(Some(key(29_879))))
+        app.current().route,
+        Route::connections(Selection::Process(Some(key(29_879))))
     );
-    let Some(RowId::Connection(first)) = app.stop().cursor.chosen.clone() else {
-        panic!("{:?}", app.stop());
+    let Some(RowId::Connection(first)) = app.current().cursor.chosen.clone() else {
+        panic!("{:?}", app.current());
     };
     let row = app
         .content
@@ -99,10 +162,10 @@ fn enter_leads_from_a_process_to_a_connection_s_history_and_escape_back() {
         "what incidents are about comes first"
     );
     go(&mut app, Key::Enter);
-    assert_eq!(app.stop().place, Place::History(first));
+    assert_eq!(app.current().route, Route::history(first));
     go(&mut app, Key::Esc);
     go(&mut app, Key::Esc);
-    assert_eq!(app.stop().place, Place::Processes);
+    assert_eq!(app.current().route, Route::Processes);
     assert_eq!(app.press(Key::Esc), [], "there is nothing to go back to");
 }
 
@@ -121,11 +184,11 @@ fn the_chosen_row_stays_chosen_as_the_table_moves() {
 #[test]
 fn sorting_goes_from_column_to_column_and_turns_round() {
     let mut app = app();
-    let first = app.processes;
+    let first = app.order().unwrap();
     press(&mut app, ">");
     assert_eq!(
-        app.processes,
-        Order::by(processes::place_of::PID),
+        app.order().unwrap(),
+        Order::by(ColumnId::Pid),
         "from the last to the first"
     );
     press(&mut app, "r");
@@ -136,7 +199,7 @@ fn sorting_goes_from_column_to_column_and_turns_round() {
         .collect();
     assert_eq!(pids, [29_882, 29_881, 29_880, 29_879]);
     press(&mut app, "<");
-    assert_eq!(app.processes, first);
+    assert_eq!(app.order().unwrap(), first);
 }
 
 #[test]
@@ -160,10 +223,10 @@ fn a_search_goes_from_match_to_match() {
 fn a_filter_is_asked_for_and_handed_on() {
     let mut app = app();
     press(&mut app, "f-c nginx");
-    assert_eq!(app.press(Key::Enter), [Wish::Filter("-c nginx".to_owned())]);
-    app.refuse_filter("-D x".to_owned(), "wrong".to_owned());
+    assert_eq!(app.press(Key::Enter), [Effect::Filter("-c nginx".to_owned())]);
+    app.reject_filter("-D x".to_owned(), "wrong".to_owned());
     press(&mut app, "y");
-    assert_eq!(app.press(Key::Enter), [Wish::Filter("-D xy".to_owned())]);
+    assert_eq!(app.press(Key::Enter), [Effect::Filter("-D xy".to_owned())]);
 }
 
 #[test]
@@ -172,7 +235,7 @@ fn a_delay_is_a_time_above_zero() {
     press(&mut app, "d");
     app.press(Key::Backspace);
     press(&mut app, "0.5");
-    assert_eq!(app.press(Key::Enter), [Wish::Delay(Duration::from_millis(500))]);
+    assert_eq!(app.press(Key::Enter), [Effect::Delay(Duration::from_millis(500))]);
     press(&mut app, "dx");
     assert_eq!(app.press(Key::Enter), []);
     assert!(app.prompt.as_ref().is_some_and(|prompt| prompt.error.is_some()));
@@ -188,15 +251,15 @@ fn histograms_are_of_the_chosen_row_and_of_everybody() {
     let mut app = app();
     go(&mut app, Key::Char('5'));
     assert_eq!(
-        app.stop().place,
-        Place::Histograms(Of::Process(Some(key(29_879))))
+        app.current().route,
+        Route::histograms(Selection::Process(Some(key(29_879))))
     );
     go(&mut app, Key::Char('a'));
-    assert_eq!(app.stop().place, Place::Histograms(Of::All));
+    assert_eq!(app.current().route, Route::histograms(Selection::All));
     go(&mut app, Key::Char('a'));
     assert_eq!(
-        app.stop().place,
-        Place::Histograms(Of::Process(Some(key(29_879))))
+        app.current().route,
+        Route::histograms(Selection::Process(Some(key(29_879))))
     );
 }
 
@@ -206,8 +269,8 @@ fn a_finding_leads_to_its_process() {
     go(&mut app, Key::Char('6'));
     go(&mut app, Key::Enter);
     assert_eq!(
-        app.stop().place,
-        Place::Connections(Of::Process(Some(key(29_879))))
+        app.current().route,
+        Route::connections(Selection::Process(Some(key(29_879))))
     );
     go(&mut app, Key::Esc);
     press(&mut app, "j");
@@ -222,13 +285,13 @@ fn a_finding_leads_to_its_process() {
 fn what_the_model_cannot_do_it_wishes() {
     let mut app = app();
     for (key, wish) in [
-        (Key::Char('q'), Wish::Quit),
-        (Key::Ctrl('c'), Wish::Quit),
-        (Key::Ctrl('z'), Wish::Suspend),
-        (Key::Ctrl('l'), Wish::Redraw),
-        (Key::Char('D'), Wish::Dump),
-        (Key::Char('e'), Wish::Export),
-        (Key::Char('m'), Wish::Mouse(false)),
+        (Key::Char('q'), Effect::Quit),
+        (Key::Ctrl('c'), Effect::Quit),
+        (Key::Ctrl('z'), Effect::Suspend),
+        (Key::Ctrl('l'), Effect::Redraw),
+        (Key::Char('D'), Effect::Dump),
+        (Key::Char('e'), Effect::Export),
+        (Key::Char('m'), Effect::Mouse(false)),
     ] {
         assert_eq!(app.press(key), [wish]);
     }
@@ -250,15 +313,15 @@ fn a_recording_has_speed_and_moments_and_no_dump() {
     assert_eq!(
         press(&mut app, "++-[]D"),
         [
-            Wish::Speed(2.0),
-            Wish::Speed(4.0),
-            Wish::Speed(2.0),
-            Wish::Seek(-60),
-            Wish::Seek(60)
+            Effect::Speed(2.0),
+            Effect::Speed(4.0),
+            Effect::Speed(2.0),
+            Effect::Seek(-60),
+            Effect::Seek(60)
         ]
     );
-    assert_eq!(app.press(Key::Left), [Wish::Seek(-10)]);
-    assert_eq!(app.press(Key::Right), [Wish::Seek(10)]);
+    assert_eq!(app.press(Key::Left), [Effect::Seek(-10)]);
+    assert_eq!(app.press(Key::Right), [Effect::Seek(10)]);
 }
 
 #[test]
@@ -267,21 +330,21 @@ fn clicks_choose_open_sort_and_turn_pages() {
     app.areas = Areas {
         rows: Rect::new(0, 5, 160, 10),
         lines: 0,
-        titles: vec![(Rect::new(0, 4, 7, 1), processes::place_of::PID)],
+        titles: vec![(Rect::new(0, 4, 7, 1), ColumnId::Pid)],
         tabs: vec![(Rect::new(20, 1, 8, 1), Tab::Endpoints)],
     };
     assert_eq!(app.click(3, 6), []);
-    assert_eq!(app.stop().cursor.at, 1);
-    assert_eq!(app.click(3, 6), [Wish::Rows], "a second click opens it");
+    assert_eq!(app.current().cursor.at, 1);
+    assert_eq!(app.click(3, 6), [Effect::Rows], "a second click opens it");
     app.arrange();
     app.press(Key::Esc);
     app.arrange();
     app.click(2, 4);
-    assert_eq!(app.processes, Order::by(processes::place_of::PID));
+    assert_eq!(app.order().unwrap(), Order::by(ColumnId::Pid));
     app.click(2, 4);
-    assert!(app.processes.is_reversed);
-    assert_eq!(app.click(21, 1), [Wish::Rows]);
-    assert_eq!(app.stop().place, Place::Endpoints);
+    assert!(app.order().unwrap().is_reversed);
+    assert_eq!(app.click(21, 1), [Effect::Rows]);
+    assert_eq!(app.current().route, Route::Endpoints);
     assert_eq!(app.click(0, 0), []);
 }
 
@@ -292,7 +355,7 @@ fn a_request_is_followed_to_the_connection_that_it_becomes() {
     let mut id = before.id;
     id.cookie = 77;
     assert!(before.is(&Identity { id, ..before }));
-    let mut ends = before.ends;
-    ends.remote_port += 1;
-    assert!(!before.is(&Identity { ends, ..before }));
+    let mut endpoints = before.endpoints;
+    endpoints.remote_port += 1;
+    assert!(!before.is(&Identity { endpoints, ..before }));
 }

@@ -1,4 +1,4 @@
-//! The last line: what is being asked, what the user is told, or the keys that matter here.
+//! The last line: a prompt, a message, or the keys of the current view.
 
 use super::pen::{Pen, width};
 use crate::tui::{
@@ -7,7 +7,6 @@ use crate::tui::{
 };
 use ratatui::layout::Rect;
 
-/// Draws it.
 pub(super) fn footer(app: &App, pen: &mut Pen<'_>, screen: Rect) {
     let theme = app.theme;
     let y = screen.bottom() - 1;

@@ -1,14 +1,14 @@
-//! Views that are no tables: lines of styled text that scroll.
+//! Views that are not tables: lines of styled text that scroll.
 
 use super::pen::Pen;
 use crate::tui::app::{App, Areas};
 use ratatui::{layout::Rect, style::Style};
 
 /// Pieces of text one behind the other.
-pub(super) type Line = Vec<(String, Style)>;
+pub(in crate::tui) type Line = Vec<(String, Style)>;
 
 /// Lines in no style.
-pub(super) fn plain(lines: &[String]) -> Vec<Line> {
+pub(in crate::tui) fn plain(lines: &[String]) -> Vec<Line> {
     lines
         .iter()
         .map(|line| vec![(line.clone(), Style::new())])
@@ -19,17 +19,22 @@ pub(super) fn plain(lines: &[String]) -> Vec<Line> {
 pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, lines: &[Line], areas: &mut Areas) {
     areas.rows = body;
     areas.lines = lines.len();
-    let top = app.stop().cursor.top.min(lines.len().saturating_sub(1));
+    let top = app.current().cursor.top.min(lines.len().saturating_sub(1));
     for (y, line) in (body.y..body.bottom()).zip(lines.iter().skip(top)) {
-        let mut x = body.x;
-        for (text, style) in line {
-            x = pen.put(x, y, body.right().saturating_sub(x), text, *style);
-        }
+        put(pen, body, y, line);
+    }
+}
+
+/// Draws one line of an area.
+pub(super) fn put(pen: &mut Pen<'_>, area: Rect, y: u16, line: &Line) {
+    let mut x = area.x;
+    for (text, style) in line {
+        x = pen.put(x, y, area.right().saturating_sub(x), text, *style);
     }
 }
 
 /// Breaks text into lines of `width` cells at most, each behind `indent` blanks.
-pub(super) fn wrapped(text: &str, width: u16, indent: u16) -> Vec<String> {
+pub(in crate::tui) fn wrapped(text: &str, width: u16, indent: u16) -> Vec<String> {
     let room = usize::from(width.saturating_sub(indent)).max(1);
     let blanks = " ".repeat(usize::from(indent));
     let mut lines: Vec<String> = Vec::new();

@@ -3,10 +3,7 @@
 use super::pen::Pen;
 use crate::{
     event::TcpState,
-    tui::{
-        app::App,
-        columns::{self, Side},
-    },
+    tui::{app::App, columns::Side, format},
 };
 use ratatui::layout::Rect;
 
@@ -25,13 +22,13 @@ const ORDER: [TcpState; TcpState::COUNT] = [
     TcpState::Close,
 ];
 
-/// Name, count, rate and an arrow.
+/// Name, count, an arrow and a rate.
 const NARROW: u16 = 26;
 /// The same with a few bars.
 const ROOMY: u16 = 32;
 const NAME: u16 = 11;
 const COUNT: u16 = 6;
-const RATE: u16 = 6;
+const RATE: u16 = 7;
 
 /// Draws the states in columns. Returns the line below.
 pub(super) fn strip(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> u16 {
@@ -57,10 +54,10 @@ fn one(app: &App, pen: &mut Pen<'_>, state: TcpState, x: u16, y: u16, field: u16
         theme.dim()
     };
     pen.put(x, y, NAME, state.name(), style);
-    pen.put_field(x + NAME, y, COUNT, Side::Right, &columns::short(count), style);
+    pen.put_field(x + NAME, y, COUNT, Side::Right, &format::count(count), style);
     let entered = app.content.entered[index];
-    if entered > 0.0 {
-        let rate = format!("{}/s", columns::rate(entered));
+    if entered > 0.0 && app.content.view.rate.is_some() {
+        let rate = format!("{}/s", format::rate(entered));
         pen.put_field(x + NAME + COUNT + 1, y, RATE, Side::Right, &rate, theme.plain());
     }
     let trend = x + NAME + COUNT + RATE + 1;
@@ -69,6 +66,6 @@ fn one(app: &App, pen: &mut Pen<'_>, state: TcpState, x: u16, y: u16, field: u16
         let bars = app.trend.bars(index, usize::from(left - 1));
         pen.put(trend + 1, y, left - 1, &bars, style);
     } else {
-        pen.put(trend, y, 1, &app.trend.arrow(index).to_string(), style);
+        pen.put(x + NAME + COUNT, y, 1, &app.trend.arrow(index).to_string(), style);
     }
 }

@@ -1,43 +1,54 @@
-//! A table: titles, the rows that are seen, and where there are none, why.
+//! Draws a table: titles, the visible rows or why there are none, and below it the full selected row if it was
+//! shortened.
 
-use super::pen::Pen;
+use super::{
+    lines::{self, Line},
+    pen::Pen,
+};
 use crate::tui::{
     app::{App, Areas},
-    columns::{Column, fit},
-    place::Place,
+    table::AnyTable,
 };
 use ratatui::layout::Rect;
 
-/// Draws titles and rows.
-pub(super) fn draw<R>(
-    app: &App,
-    pen: &mut Pen<'_>,
-    body: Rect,
-    rows: &[R],
-    columns: &[Column<R>],
-    areas: &mut Areas,
-) {
-    let fits = fit(columns, body.width);
-    let sorted_by = app.order_of(&app.stop().place);
+/// Lines of a table that stay above a row in full: the titles and three rows.
+const LEAST: u16 = 4;
+
+pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, table: &dyn AnyTable, areas: &mut Areas) {
+    let chosen = app.row_at_cursor();
+    let detail = chosen.map_or_else(Vec::new, |row| table.detail(row, app, body.width));
+    let needed = match detail.len() {
+        0 => 0,
+        lines => u16::try_from(lines + 1).unwrap_or(u16::MAX),
+    };
+    let below = needed.min(body.height.saturating_sub(LEAST));
+    let list = Rect {
+        height: body.height - below,
+        ..body
+    };
+    titles_and_rows(app, pen, list, table, areas);
+    let rest = Rect::new(body.x, list.bottom() + 1, body.width, below.saturating_sub(1));
+    put_lines(pen, rest, &detail);
+}
+
+fn put_lines(pen: &mut Pen<'_>, area: Rect, lines: &[Line]) {
+    for (y, line) in (area.y..area.bottom()).zip(lines) {
+        lines::put(pen, area, y, line);
+    }
+}
+
+fn titles_and_rows(app: &App, pen: &mut Pen<'_>, body: Rect, table: &dyn AnyTable, areas: &mut Areas) {
+    let sorted_by = app.order().map(|order| order.column);
+    let fits = table.fit(body.width, sorted_by);
     for fit in &fits {
-        let column = &columns[fit.column];
-        let order = sorted_by.filter(|order| order.column == fit.column);
-        let style = if order.is_some() {
+        let style = if sorted_by == Some(fit.id) {
             app.theme.chosen()
         } else {
             app.theme.title()
         };
-        pen.put_field(
-            body.x + fit.x,
-            body.y,
-            fit.width,
-            column.side,
-            column.title,
-            style,
-        );
-        areas
-            .titles
-            .push((Rect::new(body.x + fit.x, body.y, fit.width, 1), fit.column));
+        pen.put_field(body.x + fit.x, body.y, fit.width, fit.side, fit.title, style);
+        let area = Rect::new(body.x + fit.x, body.y, fit.width, 1);
+        areas.titles.push((area, fit.id));
     }
     let below = Rect {
         y: body.y + 1,
@@ -46,52 +57,27 @@ pub(super) fn draw<R>(
     };
     areas.rows = below;
     if app.rows().is_empty() {
-        for (line, text) in (0..).zip(why_empty(app)) {
+        for (line, text) in (0..).zip(table.empty(app)) {
             pen.put(below.x, below.y + line, below.width, &text, app.theme.plain());
         }
         return;
     }
-    let looks = app.looks();
-    let cursor = &app.stop().cursor;
+    let context = app.cell_context();
+    let cursor = &app.current().cursor;
     let seen = app
         .rows()
         .iter()
         .enumerate()
         .skip(cursor.top)
         .take(usize::from(below.height));
-    for (y, (place, row)) in (below.y..).zip(seen) {
-        let Some(row) = rows.get(*row as usize) else {
-            continue;
-        };
+    for (y, (at, row)) in (below.y..).zip(seen) {
         for fit in &fits {
-            let column = &columns[fit.column];
-            let cell = (column.cell)(row, &looks);
-            pen.put_field(below.x + fit.x, y, fit.width, column.side, &cell.text, cell.style);
+            if let Some(cell) = table.cell(*row, fit, &context) {
+                pen.put_field(below.x + fit.x, y, fit.width, fit.side, &cell.text, cell.style);
+            }
         }
-        if place == cursor.at {
+        if at == cursor.at {
             pen.tint(Rect::new(below.x, y, below.width, 1), app.theme.chosen());
         }
     }
-}
-
-/// Why there are no rows, and what would bring some.
-fn why_empty(app: &App) -> Vec<String> {
-    let is_filtered = !app.filter.is_empty();
-    let mut lines = match app.stop().place {
-        Place::Findings => vec![
-            "Nothing is wrong, as far as can be told.".to_owned(),
-            "A finding appears when sockets pile up, stay too long in a state, or a limit comes near."
-                .to_owned(),
-        ],
-        Place::Connections(_) if app.opened_from().is_empty() => {
-            vec!["No TCP connections. They appear as soon as one is made.".to_owned()]
-        }
-        Place::Connections(_) => vec!["It has no connections any more. Esc goes back.".to_owned()],
-        _ => vec!["No TCP sockets. They appear as soon as one is made.".to_owned()],
-    };
-    if is_filtered && app.stop().place != Place::Findings {
-        lines[0] = format!("Nothing matches the filter {}.", app.filter);
-        lines.push("f changes it; with nothing written, everything is shown.".to_owned());
-    }
-    lines
 }

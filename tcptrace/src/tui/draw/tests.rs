@@ -1,10 +1,14 @@
 use super::*;
-use crate::tui::{
-    app::Wish,
-    examples::{self, Moment},
-    keys::Key,
-    prompt::{Prompt, Question},
-    theme::Theme,
+use crate::{
+    event::TcpState,
+    tui::{
+        app::Effect,
+        columns::ColumnId,
+        examples::{self, Moment},
+        keys::Key,
+        prompt::{Prompt, Question},
+        theme::Theme,
+    },
 };
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
@@ -26,8 +30,11 @@ fn drawn(app: &mut App, size: (u16, u16)) -> String {
 /// Opens a view by its keys; the content of an example is there already.
 fn open(app: &mut App, keys: &[Key]) {
     for key in keys {
-        let wishes = app.press(*key);
-        assert!(wishes.iter().all(|wish| *wish == Wish::Rows), "{wishes:?}");
+        let effects = app.press(*key);
+        assert!(
+            effects.iter().all(|effect| *effect == Effect::Rows),
+            "{effects:?}"
+        );
         app.arrange();
     }
 }
@@ -46,6 +53,18 @@ fn shoot(view: &str, keys: &[Key]) {
 #[test]
 fn processes() {
     shoot("processes", &[]);
+}
+
+#[test]
+fn processes_of_one_name_that_have_nothing_open_are_one_row() {
+    let mut app = examples::app(Moment::Ordinary);
+    let row = &mut app.content.view.processes[1];
+    (row.pid, row.key, row.others) = (None, None, 149);
+    app.arrange();
+    let text = drawn(&mut app, SIZES[0]);
+    assert!(text.contains("   ×150 short-client"), "{text}");
+    assert!(text.contains("\"153 processes"), "{text}");
+    assert!(text.contains("1/4\""), "{text}");
 }
 
 #[test]
@@ -98,10 +117,10 @@ fn a_prompt_a_message_and_an_error_take_the_place_of_the_keys() {
     let mut app = examples::app(Moment::Ordinary);
     app.prompt = Some(Prompt::new(Question::Filter, "-c nginx ".repeat(20)));
     let asked = drawn(&mut app, (80, 24));
-    app.refuse_filter("-D x".to_owned(), "invalid value 'x'".to_owned());
+    app.reject_filter("-D x".to_owned(), "invalid value 'x'".to_owned());
     let refused = drawn(&mut app, (80, 24));
     app.prompt = None;
-    app.tell("histograms written to x.hlog", false);
+    app.show_message("histograms written to x.hlog", false);
     let told = drawn(&mut app, (80, 24));
     let last = |screen: String| screen.lines().last().unwrap_or_default().to_owned();
     insta::assert_snapshot!([asked, refused, told].map(last).join("\n"));
@@ -129,7 +148,7 @@ fn columns_stay_aligned_beside_wide_and_combining_characters() {
         .draw(|frame| drop(draw(&app, frame.buffer_mut())))
         .unwrap();
     let buffer = terminal.backend().buffer();
-    let established = processes::place_of::ESTABLISHED;
+    let established = ColumnId::SocketsIn(TcpState::Established);
     let (title, _) = app
         .areas
         .titles

@@ -1,18 +1,16 @@
-//! The lines above the view: who, since when, how fast, what is missing; the tabs; what the view shows.
+//! The lines above the view: what is traced, since when, rates, what is missing; the tabs; the view's caption.
 
 use super::pen::{Pen, width};
 use crate::{
-    event::ProcessKey,
-    output::{duration::human, json::rfc3339},
+    duration::human,
+    output::json::rfc3339,
+    plural,
     printable::printable,
-    stats::key::Named,
     tui::{
         app::{App, Areas},
-        columns,
-        cursor::RowId,
-        place::{Place, Tab},
+        format,
+        route::Tab,
     },
-    view::connections::{Identity, Of},
 };
 use ratatui::{layout::Rect, style::Style};
 
@@ -59,14 +57,12 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
 
     let total: u64 = view.counts.iter().sum();
     let mut second: Vec<(String, Style)> = vec![
-        (format!("{total} sockets"), theme.strong()),
+        (plural::counted(total, "socket"), theme.strong()),
         (
-            // A filter selects sockets; what has changed is of all that are traced.
-            format!(
-                "{} changes/s{}",
-                columns::rate(view.rate),
-                if app.filter.is_empty() { "" } else { " of all" }
-            ),
+            match view.rate {
+                Some(rate) => format!("{} changes/s", format::rate(rate)),
+                None => "- changes/s".to_owned(),
+            },
             theme.plain(),
         ),
         (
@@ -81,10 +77,17 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
         second.push((share, theme.plain()));
     }
     if let Some(audit) = &view.audit {
+        let age = view.now.since(audit.started);
+        let ago = match age.0 / 1_000_000_000 {
+            seconds @ ..60 => format!("{seconds}s"),
+            _ => human(age),
+        };
+        let of = view.audited.map_or_else(String::new, |of| format!(", {of}"));
         second.push(match audit.differences {
-            0 => ("audit agrees".to_owned(), theme.dim()),
+            0 if audit.unread_namespaces > 0 => (format!("audit ok {ago} ago{of}, in part"), theme.dim()),
+            0 => (format!("audit ok {ago} ago{of}"), theme.dim()),
             differences => (
-                format!("audit: {differences} of {} differ", audit.compared),
+                format!("audit {ago} ago: {differences} of {} differ{of}", audit.compared),
                 theme.warning(),
             ),
         });
@@ -102,7 +105,7 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
         screen.x,
         y,
         screen.width,
-        &format!("not traced{more}: {shortfall}"),
+        &format!("not seen{more}: {shortfall}"),
         theme.warning(),
     );
     y + 1
@@ -128,8 +131,8 @@ pub(super) fn tabs(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> Vec<(R
         }
         let found = app.content.findings.len();
         let name = match tab {
-            Tab::Findings if found > 0 => format!("{} {found}", tab.name()),
-            _ => tab.name().to_owned(),
+            Tab::Findings if found > 0 => format!("{} {found}", tab.title()),
+            _ => tab.title(),
         };
         let begin = x;
         let key = format!("{}", number + 1);
@@ -147,25 +150,10 @@ pub(super) fn tabs(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16) -> Vec<(R
 
 /// What the view shows: how many, of what, in which order, by which filter.
 pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16, areas: &Areas) {
-    let what = match &app.stop().place {
-        Place::Processes => counted(app, "process", "processes"),
-        Place::Connections(Of::All) => counted(app, "connection", "connections"),
-        Place::Connections(of) => format!(
-            "{} of {}",
-            counted(app, "connection", "connections"),
-            name_of(app, *of)
-        ),
-        Place::Endpoints => counted(app, "endpoint", "endpoints"),
-        Place::Findings => format!("{}, worst first", counted(app, "finding", "findings")),
-        Place::Transitions => "changes of state, of all connections".to_owned(),
-        Place::Histograms(of) => format!("how long states of {} lasted, and last", name_of(app, *of)),
-        Place::History(identity) => format!("history of {}", connection(identity)),
-        Place::Help => "every key; Esc goes back".to_owned(),
-    };
-    let mut x = pen.put(screen.x, y, screen.width, &what, app.theme.strong());
-    if let (false, Place::Processes | Place::Connections(_) | Place::Endpoints) =
-        (app.filter.is_empty(), app.stop().place)
-    {
+    let route = app.current().route;
+    let view = route.view();
+    let mut x = pen.put(screen.x, y, screen.width, &view.caption(app), app.theme.strong());
+    if view.is_filtered() && !app.filter.is_empty() {
         x = pen.put(
             x,
             y,
@@ -174,71 +162,28 @@ pub(super) fn caption(app: &App, pen: &mut Pen<'_>, screen: Rect, y: u16, areas:
             app.theme.warning(),
         );
     }
-    let place = position(app, areas);
-    let start = screen.right().saturating_sub(width(&place));
+    let position = position(app, areas);
+    let start = screen.right().saturating_sub(width(&position));
     if start > x {
-        pen.put(start, y, width(&place), &place, app.theme.dim());
+        pen.put(start, y, width(&position), &position, app.theme.dim());
     }
-    if let Some(found) = whose(app).and_then(|process| app.content.worst(Some(process))) {
+    let process = view.process(app);
+    if let Some(found) = app.content.worst(process) {
         let room = start.saturating_sub(x + 4);
         pen.put(x + 2, y, room, &found.title, app.theme.level(found.level));
     }
 }
 
-/// The process that is chosen, or whose connections are shown, or whose connection.
-fn whose(app: &App) -> Option<ProcessKey> {
-    match &app.stop().place {
-        Place::Connections(Of::Process(process)) => *process,
-        Place::History(_) => Some(app.content.history.as_ref()?.owner?.key),
-        Place::Processes => match &app.stop().cursor.chosen {
-            Some(RowId::Process(process)) => *process,
-            _ => None,
-        },
-        Place::Connections(Of::All | Of::Endpoint(_))
-        | Place::Endpoints
-        | Place::Transitions
-        | Place::Histograms(_)
-        | Place::Findings
-        | Place::Help => None,
-    }
-}
-
-fn counted(app: &App, one: &str, many: &str) -> String {
-    match app.rows().len() {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    }
-}
-
 /// Where among the rows the chosen one is, and which of the lines are seen where they are not all.
 fn position(app: &App, areas: &Areas) -> String {
-    let stop = app.stop();
+    let open = app.current();
     let page = usize::from(areas.rows.height);
-    if stop.place.is_table() && !app.rows().is_empty() {
-        format!("{}/{}", stop.cursor.at + 1, app.rows().len())
+    if open.route.view().table().is_some() && !app.rows().is_empty() {
+        format!("{}/{}", open.cursor.at + 1, app.rows().len())
     } else if areas.lines > page {
-        let last = (stop.cursor.top + page).min(areas.lines);
-        format!("lines {}-{last} of {}, ↓", stop.cursor.top + 1, areas.lines)
+        let last = (open.cursor.top + page).min(areas.lines);
+        format!("lines {}-{last} of {}, ↓", open.cursor.top + 1, areas.lines)
     } else {
         String::new()
-    }
-}
-
-fn connection(identity: &Identity) -> String {
-    let (local, remote) = crate::output::text::both(&identity.ends);
-    format!("{local} and {remote}")
-}
-
-/// Whom it is about, in words.
-fn name_of(app: &App, of: Of) -> String {
-    match of {
-        Of::All => "everybody".to_owned(),
-        Of::Process(None) => "no known process".to_owned(),
-        Of::Process(Some(key)) => {
-            let is_it = |row: &&crate::view::ProcessView| row.key == Some(key);
-            let known = app.content.view.processes.iter().find(is_it);
-            known.map_or_else(|| key.pid.to_string(), |row| format!("{}/{}", key.pid, row.comm))
-        }
-        Of::Endpoint(key) => Named { key, comm: [0; 16] }.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! Keys as terminals know them, and their names. Knows not what they do.
+//! Keys and their names, without their actions.
 
 /// A key, whatever the terminal sends for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

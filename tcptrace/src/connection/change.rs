@@ -1,0 +1,40 @@
+//! One change of one connection: what everything behind the table is made of.
+
+use super::{lifetime::Role, since::Since};
+use crate::{
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, TcpState},
+    owner::policy::Owner,
+};
+
+/// One change of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Time of the transition.
+    pub time: Nanos,
+    /// Cookie and incarnation, which identify the connection.
+    pub id: ConnectionId,
+    /// The local and remote endpoint.
+    pub endpoints: Endpoints,
+    /// Network namespace.
+    pub netns: u32,
+    /// `IPPROTO_*`.
+    pub protocol: u16,
+    /// Who opened the connection.
+    pub role: Role,
+    /// When it began: the first SYN, or `listen`.
+    pub began: Since,
+    /// State before; CLOSE or LISTEN for a connection that begins.
+    pub old: TcpState,
+    /// State after; CLOSE for one that ends.
+    pub new: TcpState,
+    /// How long it was in `old`; `None` where it begins.
+    pub dwell: Option<Age>,
+    /// The reason for the end, if there is evidence for one.
+    pub reason: Option<EndReason>,
+    /// The owner and its evidence; `None` if unknown.
+    pub owner: Option<Owner>,
+    /// Whether the handshake was done by a SYN cookie, without SYN_RECV.
+    pub by_syn_cookie: bool,
+    /// Whether the kernel made the socket for itself.
+    pub is_kernel_socket: bool,
+}

@@ -1,0 +1,66 @@
+//! Records where processes run, as soon as it is found: it cannot be determined later.
+
+use crate::{
+    engine::Input,
+    event::{ProcessKey, Task},
+    kernel::clock,
+    owner::container::Location,
+    run::session::Session,
+    source::cgroups::Cgroups,
+};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Number of places beyond which all are dropped, and those of existing processes recorded once more.
+const MOST: usize = 65_536;
+
+/// What the current file has been told.
+pub(super) struct RecordedLocations {
+    cgroups: Cgroups,
+    told: HashMap<ProcessKey, Arc<Location>>,
+}
+
+impl RecordedLocations {
+    pub(super) fn new() -> Self {
+        Self {
+            cgroups: Cgroups::of_this_host(),
+            told: HashMap::new(),
+        }
+    }
+
+    /// Another file begins, which is told all of it.
+    pub(super) fn next_file(&mut self) {
+        self.told.clear();
+    }
+
+    /// Looks up and tells what is new.
+    pub(super) fn find(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        self.cgroups
+            .find_locations(&mut session.engine.table.processes, now);
+        self.push(session);
+    }
+
+    /// Tells what is known and was not told.
+    pub(super) fn push(&mut self, session: &mut Session) {
+        if self.told.len() > MOST {
+            self.told.clear();
+        }
+        let Session { engine, recorder, .. } = session;
+        for (process, location) in engine.table.processes.located() {
+            if self.told.get(&process.key).is_some_and(|told| told == location) {
+                continue;
+            }
+            self.told.insert(process.key, Arc::clone(location));
+            recorder.record(&Input::Container {
+                task: Task {
+                    process: process.key,
+                    comm: process.comm,
+                    cgroup: process.cgroup,
+                    is_kernel_thread: process.is_kernel_thread,
+                },
+                location: Arc::clone(location),
+            });
+        }
+    }
+}

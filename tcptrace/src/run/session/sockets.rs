@@ -1,0 +1,141 @@
+//! Reads the sockets of this host while the ring buffer is drained.
+
+use super::Session;
+use crate::{
+    event::{Event, TcpState},
+    kernel::refusal::Refusal,
+    run::Failure,
+    socket::{
+        Row,
+        scan::{Scan, ScanMechanism},
+        snapshot::{Snapshot, leave_first_paths},
+    },
+    source::{
+        live::Live,
+        snapshot::{self, Missing, Reader, Wanted},
+    },
+};
+
+/// Number of rows of a snapshot after which the buffer is drained: about 5 ms by netlink.
+const DRAIN_ROWS: usize = 4_096;
+
+/// Number of individual socket lookups after which the buffer is drained: about 10 ms.
+const LOOK_FOR: usize = 2_048;
+
+impl Session {
+    /// Hands over the sockets of the namespaces `netns`, or of all where there are none, as the kernel has them now.
+    ///
+    /// # Errors
+    /// If the iterators fail.
+    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
+        self.read_sockets(Wanted::of(netns), each)?;
+        Ok(())
+    }
+
+    /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
+    /// beside the table.
+    ///
+    /// # Errors
+    /// If the kernel refuses to list sockets.
+    pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
+        let wanted = Wanted::of(netns);
+        let mut snapshot = self.list_sockets(wanted)?;
+        let mut scan = self.holders_of(&snapshot);
+        self.keepers = scan.keepers();
+        let missed = snapshot.missed(&self.keepers, wanted.netns);
+        if !missed.is_empty() {
+            snapshot.add(self.list_sockets(Wanted::of(&missed))?);
+            if scan.mechanism == ScanMechanism::Proc {
+                scan = self.holders_of(&snapshot);
+            }
+        }
+        Ok((snapshot, scan))
+    }
+
+    /// Passes every socket to `each`, and meanwhile drains the ring buffer, which would fill up beside a large table.
+    pub(super) fn read_sockets(
+        &mut self,
+        wanted: Wanted<'_>,
+        mut each: impl FnMut(Row),
+    ) -> Result<Snapshot, Refusal> {
+        let Live { kernel, records, .. } = &mut self.live;
+        let pending = &mut self.pending;
+        let mut drain = || records.drain(|events| pending.extend_from_slice(events));
+        let reader = Reader::new(self.sockets, kernel);
+        let wanted = Wanted {
+            keepers: &self.keepers,
+            ..wanted
+        };
+        let (snapshot, ()) = snapshot::stream(reader, wanted, |rows| {
+            for (count, row) in rows.enumerate() {
+                each(row);
+                if count % DRAIN_ROWS == 0 {
+                    drain();
+                }
+            }
+        })?;
+        drain();
+        Ok(snapshot)
+    }
+
+    /// The sockets as they are read.
+    pub(super) fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
+        let mut rows = Vec::new();
+        let snapshot = self.read_sockets(wanted, |row| rows.push(row))?;
+        leave_first_paths(&mut rows, &snapshot.mptcp);
+        Ok(Snapshot { rows, ..snapshot })
+    }
+
+    /// The sockets, each placed among the events that came meanwhile, and those events.
+    pub(super) fn snapshot_and_events(
+        &mut self,
+        wanted: Wanted<'_>,
+    ) -> Result<(Snapshot, Vec<Event>), Refusal> {
+        let mut snapshot = self.list_sockets(wanted)?;
+        if wanted.state.is_none() {
+            self.look_for_missing(&mut snapshot);
+        }
+        let Self { live, pending, .. } = self;
+        live.records.catch_up(|events| pending.extend_from_slice(events));
+        let events = std::mem::take(&mut self.pending);
+        snapshot.place_among(&events);
+        Ok((snapshot, events))
+    }
+
+    /// Looks again for the sockets that the snapshot should have shown.
+    pub(super) fn look_for_missing(&mut self, snapshot: &mut Snapshot) {
+        let table = &self.engine.table;
+        let slots = table.missing(snapshot.started, &snapshot.covered, &snapshot.rows);
+        let mut missing: Vec<Missing> = slots
+            .iter()
+            .filter_map(|slot| table.row(*slot))
+            .map(|row| Missing {
+                netns: row.netns,
+                endpoints: row.endpoints,
+                cookie: row.id().cookie,
+                is_listener: row.state.tcp == TcpState::Listen,
+            })
+            .collect();
+        missing.sort_unstable_by_key(|socket| socket.netns);
+        let Self {
+            live,
+            pending,
+            keepers,
+            ..
+        } = self;
+        for part in missing.chunks(LOOK_FOR) {
+            snapshot.rows.extend(snapshot::second_look(part, keepers));
+            live.records.drain(|events| pending.extend_from_slice(events));
+        }
+    }
+
+    pub(super) fn holders_of(&mut self, snapshot: &Snapshot) -> Scan {
+        match snapshot::holders(&mut self.live.kernel) {
+            Ok(mut scan) => {
+                snapshot::find_paths(&mut scan, &snapshot.rows);
+                scan
+            }
+            Err(_) => snapshot::holders_by_proc(&snapshot.rows),
+        }
+    }
+}

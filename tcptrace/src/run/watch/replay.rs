@@ -1,0 +1,66 @@
+//! `tcptrace watch FILE`: on a terminal the live view; else the frames that a live `watch` would have printed, at any
+//! speed.
+
+mod frames;
+mod schedule;
+mod view;
+
+use super::has_live_view;
+use crate::{
+    cli::WatchArgs,
+    event::Nanos,
+    options::{self, UsageError},
+    record::run_stats::RunStats,
+    run::{Failure, confine},
+    view::{Context, Share},
+};
+use std::{path::Path, time::Duration};
+
+/// Shows the recordings, one run after the other.
+///
+/// # Errors
+/// Wrong flags, recordings that give nothing, an output that cannot be written.
+pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
+    let filter = options::recording::filter(&args.filter, &args.state)?;
+    let delay = options::seconds("--delay", args.delay)?;
+    let pause = pause(delay, args.speed).ok_or_else(|| invalid_speed(args.speed))?;
+    let has_live_view = has_live_view(args);
+    confine::replay(&args.files, has_live_view.then_some(Path::new(".")));
+    if has_live_view {
+        view::run(args, filter, delay)
+    } else {
+        frames::print(args, &filter, delay, pause)
+    }
+}
+
+/// How long a frame is shown. A speed of 0 waits for nothing. `None` where that is longer than can be counted.
+fn pause(delay: Duration, speed: f64) -> Option<Duration> {
+    if speed == 0.0 {
+        return Some(Duration::ZERO);
+    }
+    Duration::try_from_secs_f64(delay.as_secs_f64() / speed).ok()
+}
+
+fn invalid_speed(speed: f64) -> UsageError {
+    options::wrong(
+        "--speed",
+        format!("invalid speed {speed:?}"),
+        "give 1 for real time, 10 for ten times as fast, 0 for no waiting",
+    )
+}
+
+/// What a frame shows of the run itself.
+fn context(run_stats: &RunStats, shortfalls: &[String], now: Nanos) -> Context {
+    Context {
+        watched: now.since(run_stats.began),
+        lost: run_stats.lost,
+        audit: None,
+        scans: run_stats.scans,
+        share: Share::default(),
+        shortfalls: shortfalls.to_vec(),
+    }
+}
+
+fn nanos(delay: Duration) -> Nanos {
+    Nanos(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,191 @@
+//! The endpoints: one row for each local server port and each destination.
+
+use super::{View, counted, no_sockets};
+use crate::{
+    event::TcpState,
+    stats::key::{Key, NamedKey},
+    tui::{
+        app::App,
+        columns::{Cell, CellContext, Column, ColumnId, SortKey, greatest_first, in_state, oldest_first},
+        content::Content,
+        cursor::RowId,
+        format,
+        gather::Sources,
+        route::Tab,
+        table::{AnyTable, Table},
+    },
+    view::{
+        connections::Selection,
+        endpoints::{self, EndpointView},
+    },
+};
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tui) struct Endpoints;
+
+impl View for Endpoints {
+    fn tab(&self) -> Option<Tab> {
+        Some(Tab::Endpoints)
+    }
+
+    fn caption(&self, app: &App) -> String {
+        counted(app, "endpoint")
+    }
+
+    fn is_filtered(&self) -> bool {
+        true
+    }
+
+    fn gather(&self, content: &mut Content, sources: &Sources<'_>) {
+        content.endpoints = endpoints::build(sources.engine, sources.now, sources.filter);
+    }
+
+    fn table(&self) -> Option<&dyn AnyTable> {
+        Some(self)
+    }
+}
+
+impl Table for Endpoints {
+    type Row = EndpointView;
+
+    fn columns(&self) -> &'static [Column<EndpointView>] {
+        &COLUMNS
+    }
+
+    fn sorted_by(&self) -> Option<ColumnId> {
+        Some(ColumnId::Sockets)
+    }
+
+    fn rows<'a>(&self, content: &'a Content) -> &'a [EndpointView] {
+        &content.endpoints
+    }
+
+    fn id(&self, row: &EndpointView) -> RowId {
+        RowId::Endpoint(row.key)
+    }
+
+    fn selection(&self, row: &EndpointView) -> Selection {
+        Selection::Endpoint(row.key)
+    }
+
+    fn empty(&self, app: &App) -> Vec<String> {
+        no_sockets(app, "sockets")
+    }
+}
+
+static COLUMNS: [Column<EndpointView>; 12] = [
+    Column {
+        grows: true,
+        key: Some(by_address),
+        ..Column::left(ColumnId::Endpoint, "ENDPOINT", 24, 0, |row, context| {
+            Cell::new(name(row), context.theme.strong())
+        })
+    },
+    Column {
+        key: Some(|row, _| greatest_first(row.total())),
+        fields: &[("all", |row, _| row.total().to_string())],
+        ..Column::right(ColumnId::Sockets, "ALL", 5, 0, |row, context| {
+            Cell::count(row.total(), context.theme, context.theme.plain())
+        })
+    },
+    in_state!("SYN_S", 5, 5, TcpState::SynSent, "syn_s"),
+    in_state!("SYN_R", 5, 5, TcpState::SynRecv, "syn_r"),
+    in_state!("ESTAB", 5, 1, TcpState::Established, "estab"),
+    in_state!("FIN_2", 5, 4, TcpState::FinWait2, "fin_2"),
+    in_state!("TIME_W", 6, 1, TcpState::TimeWait, "time_w"),
+    in_state!("CLOSE_W", 7, 0, TcpState::CloseWait, "close_w"),
+    in_state!("LAST_A", 6, 6, TcpState::LastAck, "last_a"),
+    Column {
+        key: Some(|row, _| oldest_first(row.oldest.map(|(_, age)| age))),
+        fields: &[
+            ("oldest_state", |row, _| {
+                format::field(row.oldest.map(|(state, _)| state))
+            }),
+            ("oldest_ns", |row, _| {
+                format::age_ns(row.oldest.map(|(_, age)| age))
+            }),
+            ("oldest_exact", |row, _| {
+                format::age_exact(row.oldest.map(|(_, age)| age))
+            }),
+        ],
+        ..Column::right(ColumnId::Oldest, "OLDEST", 18, 3, |row, context| {
+            match row.oldest {
+                None => Cell::unknown(context.theme),
+                Some((state, oldest)) => Cell::new(
+                    format!("{state} {}", format::age(Some(oldest))),
+                    context.theme.state(state),
+                ),
+            }
+        })
+    },
+    Column {
+        key: Some(|row, context| context.content.ports_left(row).map_or((1, 0), |left| (0, left))),
+        fields: &[("ports_left", |row, context| {
+            format::field(context.content.ports_left(row))
+        })],
+        ..Column::right(
+            ColumnId::PortsLeft,
+            "PORTS LEFT",
+            10,
+            0,
+            |row, context| match context.content.ports_left(row) {
+                None => Cell::unknown(context.theme),
+                Some(left) if left < row.ports_used => Cell::new(format::count(left), context.theme.bad()),
+                Some(left) => Cell::plain(format::count(left)),
+            },
+        )
+    },
+    Column {
+        key: Some(|row, context| {
+            context
+                .content
+                .listener_queue(row)
+                .map_or((1, 0), |queue| greatest_first(queue.unread.into()))
+        }),
+        fields: &[
+            ("accept_queue", |row, context| {
+                format::field(context.content.listener_queue(row).map(|queue| queue.unread))
+            }),
+            ("backlog", |row, context| {
+                format::field(context.content.listener_queue(row).map(|queue| queue.unsent))
+            }),
+        ],
+        ..Column::right(
+            ColumnId::AcceptQueue,
+            "ACCEPT QUEUE",
+            12,
+            0,
+            |row, context| match context.content.listener_queue(row) {
+                None => Cell::unknown(context.theme),
+                Some(queue) => {
+                    let style = if queue.unread > queue.unsent / 2 {
+                        context.theme.bad()
+                    } else {
+                        context.theme.plain()
+                    };
+                    Cell::new(format!("{}/{}", queue.unread, queue.unsent), style)
+                }
+            },
+        )
+    },
+];
+
+/// `port 80`, or `10.0.0.1 → 10.0.0.2:443`.
+fn name(row: &EndpointView) -> String {
+    NamedKey {
+        key: row.key,
+        comm: [0; 16],
+    }
+    .to_string()
+}
+
+fn by_address(row: &EndpointView, _: &CellContext<'_>) -> SortKey {
+    match row.key {
+        Key::Server { port, .. } => (0, port.into()),
+        Key::Client { endpoints, .. } | Key::Tuple { endpoints, .. } => (
+            u128::from_be_bytes(endpoints.octets().1),
+            endpoints.remote_port.into(),
+        ),
+        Key::Process(_) | Key::Cgroup(_) => (u128::MAX, 0),
+    }
+}
