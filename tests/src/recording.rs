@@ -64,6 +64,10 @@ impl Recording {
         let _signalled = self.running.status();
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.running.has_ended()
+    }
+
     /// Waits until it exits by itself, and returns its standard error.
     #[must_use]
     pub fn ending(mut self) -> (ExitStatus, String) {
