@@ -1,6 +1,6 @@
 //! The only way out: counts, reserves a record, fills it, submits it. Owns the maps.
 
-use crate::config;
+use crate::{config, zeroes};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::bpf_ktime_get_ns,
@@ -88,12 +88,8 @@ fn hit(counters: &mut Counters, hit: Hit, loss: Loss, fill: impl FnOnce(&mut Rec
         LOST.set(LOST.get() + 1);
         return;
     };
-    let slot = entry.as_mut_ptr();
-    // SAFETY: the slot is ours until it is submitted, and all-zero bytes are a valid `Record`.
-    let record = unsafe {
-        slot.write_bytes(0, 1);
-        &mut *slot
-    };
+    // SAFETY: all-zero bytes are a valid `Record`.
+    let record = unsafe { zeroes::fill(&mut entry) };
     // SAFETY: the helper has no preconditions.
     record.time_ns = unsafe { bpf_ktime_get_ns() };
     record.kind = hit.kind as u8;

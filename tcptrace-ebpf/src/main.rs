@@ -16,6 +16,7 @@ mod emit;
 mod hooks;
 mod sock;
 mod task;
+mod zeroes;
 
 // When checked and documented for the host, which unwinds, the standard library provides the panic handler.
 #[cfg(not(target_arch = "bpf"))]

@@ -3,6 +3,7 @@
 use crate::{
     config::{has, has_sock_from_file, offset, socket_file_ops},
     sock::{self, Direct, IPPROTO_MPTCP, IPPROTO_TCP, Load, Probe},
+    zeroes,
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -69,7 +70,8 @@ unsafe fn report<L: Load>(
         {
             return;
         }
-        let mut row: HolderRow = MaybeUninit::zeroed().assume_init();
+        let mut row = MaybeUninit::uninit();
+        let row: &mut HolderRow = zeroes::fill(&mut row);
         row.cookie = cookie(sk);
         row.family = family;
         row.protocol = protocol;
@@ -88,10 +90,10 @@ unsafe fn report<L: Load>(
         row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
         row.cgroup = cgroup(task);
         if row.state == state::CLOSE || protocol == IPPROTO_MPTCP {
-            fill_ends::<L>(&mut row, sk);
+            fill_ends::<L>(row, sk);
         }
         let seq = *(*ctx).meta;
-        bpf_seq_write(seq, (&raw const row).cast(), size_of::<HolderRow>() as u32);
+        bpf_seq_write(seq, (&raw const *row).cast(), size_of::<HolderRow>() as u32);
     }
 }
 
@@ -117,8 +119,9 @@ unsafe fn cgroup(task: *const u8) -> u64 {
 unsafe fn fill_ends<L: Load>(row: &mut HolderRow, sk: *const u8) {
     // SAFETY: all-zero bytes are a valid `Record`; `L` suits `sk`, and `Probe` survives any address.
     unsafe {
-        let mut record: Record = MaybeUninit::zeroed().assume_init();
-        sock::fill_ends::<L>(&mut record, sk);
+        let mut record = MaybeUninit::uninit();
+        let record: &mut Record = zeroes::fill(&mut record);
+        sock::fill_ends::<L>(record, sk);
         row.local_addr = record.local_addr;
         row.remote_addr = record.remote_addr;
         row.remote_port = record.remote_port;

@@ -3,6 +3,7 @@
 use crate::{
     config::{has, offset},
     sock::{self, Direct, IPPROTO_TCP, Load as _},
+    zeroes,
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -31,18 +32,19 @@ extern "C" fn iter_tcp(ctx: *const TcpIterContext) -> i32 {
         if sock.is_null() {
             return 0;
         }
-        let mut row: SockRow = MaybeUninit::zeroed().assume_init();
-        fill_common(&mut row, sock);
+        let mut row = MaybeUninit::uninit();
+        let row: &mut SockRow = zeroes::fill(&mut row);
+        fill_common(row, sock);
         row.uid = (*ctx).uid;
         let present = match row.state {
-            state::TIME_WAIT => fill_timewait(&mut row, sock),
-            state::NEW_SYN_RECV => fill_request(&mut row, sock),
-            _ => fill_full(&mut row, sock),
+            state::TIME_WAIT => fill_timewait(row, sock),
+            state::NEW_SYN_RECV => fill_request(row, sock),
+            _ => fill_full(row, sock),
         };
         if present {
             let seq = *(*ctx).meta;
             // A full seq_file makes the kernel call again for the same sock with a larger one.
-            bpf_seq_write(seq, (&raw const row).cast(), size_of::<SockRow>() as u32);
+            bpf_seq_write(seq, (&raw const *row).cast(), size_of::<SockRow>() as u32);
         }
     }
     0
@@ -52,8 +54,9 @@ extern "C" fn iter_tcp(ctx: *const TcpIterContext) -> i32 {
 unsafe fn fill_common(row: &mut SockRow, sock: *const u8) {
     // SAFETY: all-zero bytes are a valid `Record`; the helpers have no preconditions.
     unsafe {
-        let mut record: Record = MaybeUninit::zeroed().assume_init();
-        sock::fill_ends::<Direct>(&mut record, sock);
+        let mut record = MaybeUninit::uninit();
+        let record: &mut Record = zeroes::fill(&mut record);
+        sock::fill_ends::<Direct>(record, sock);
         row.time_ns = bpf_ktime_get_ns();
         row.jiffies = bpf_jiffies64();
         row.cookie = sock::cookie(sock);
