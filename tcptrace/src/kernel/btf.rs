@@ -2,7 +2,7 @@
 //! (aya parses BTF too, but does not expose members and prototypes.)
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use std::{
     fs::File,
     hash::BuildHasher as _,
@@ -88,8 +88,9 @@ enum Data {
 impl Data {
     fn of(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
+        // Privately: the kernel refuses to share them (`btf_sysfs_vmlinux_mmap`).
         // SAFETY: the kernel's types never change while it runs, and the file that tests read stays as it is.
-        if let Ok(mapped) = unsafe { Mmap::map(&file) } {
+        if let Ok(mapped) = unsafe { MmapOptions::new().map_copy_read_only(&file) } {
             return Ok(Self::Mapped(mapped));
         }
         let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::{
     btf::{AttachKind, Btf},
-    hook::{self, Attach},
+    hook::{self, Attach, Hook},
 };
 use aya::{EbpfLoader, Endianness};
 use nix::{
@@ -17,11 +17,11 @@ const FILLER: [u32; 3] = [0, 7 << 24, 0];
 const HEADER_BYTES: u32 = 24;
 const VERSION: u16 = 1;
 
-/// The kernel's types as far as a hook or an iterator names them, with the ids that they have in the kernel. `None`
+/// The kernel's types as far as `hooks` or an iterator name them, with the ids that they have in the kernel. `None`
 /// where there are so many that aya cannot read them either.
 #[must_use]
-pub fn for_aya(types: &Btf) -> Option<aya::Btf> {
-    aya::Btf::parse(&excerpt(types, &named())?, Endianness::default()).ok()
+pub fn for_aya<'a>(types: &Btf, hooks: impl IntoIterator<Item = &'a Hook>) -> Option<aya::Btf> {
+    aya::Btf::parse(&excerpt(types, &named(hooks))?, Endianness::default()).ok()
 }
 
 /// The loader without the kernel's types, which it would read whole at once although it is given its own: it is made
@@ -37,9 +37,9 @@ pub fn loader() -> EbpfLoader<'static> {
     thread::spawn(blind).join().unwrap_or_else(|_| EbpfLoader::new())
 }
 
-/// Everything that is ever attached to by its type.
-fn named() -> Vec<(AttachKind, String)> {
-    let hooks = hook::all().filter_map(|hook| match hook.attach {
+/// Everything that is attached to by its type.
+fn named<'a>(hooks: impl IntoIterator<Item = &'a Hook>) -> Vec<(AttachKind, String)> {
+    let hooks = hooks.into_iter().filter_map(|hook| match hook.attach {
         Attach::TpBtf => Some((AttachKind::Tracepoint, hook.target.to_owned())),
         Attach::Fentry | Attach::Fexit => Some((AttachKind::Function, hook.target.to_owned())),
         Attach::ClassicTracepoint | Attach::Cgroup => None,
@@ -90,9 +90,9 @@ mod tests {
         let (Ok(types), Ok(whole)) = (Btf::of_running_kernel(), aya::Btf::from_sys_fs()) else {
             return;
         };
-        let part = for_aya(&types).expect("an excerpt");
+        let part = for_aya(&types, hook::all()).expect("an excerpt");
         let mut found = 0;
-        for (kind, name) in named() {
+        for (kind, name) in named(hook::all()) {
             let of = match kind {
                 AttachKind::Function => BtfKind::Func,
                 AttachKind::Tracepoint => BtfKind::Typedef,

@@ -229,7 +229,10 @@ struct Loading {
 impl Loading {
     fn open(settings: &Settings, handlers: Handlers) -> Result<Self, Refusal> {
         let facts = probe::facts(handlers)?;
-        let btf = facts.btf.as_ref().ok().and_then(excerpt::for_aya);
+        let btf = facts.btf.as_ref().ok().and_then(|types| match handlers {
+            Handlers::Wanted => excerpt::for_aya(types, hook::all()),
+            Handlers::NotNeeded => excerpt::for_aya(types, []),
+        });
         let ebpf = load(settings, &facts, btf.as_ref())?;
         let silent = settings.silent.clone();
         Ok(Self {
