@@ -11,6 +11,7 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -102,7 +103,7 @@ pub fn look(handlers: Handlers) -> Facts {
             detail: error.to_string(),
         }),
         handlers: match handlers {
-            Handlers::Wanted => timer_handlers(&fs::read_to_string("/proc/kallsyms").unwrap_or_default()),
+            Handlers::Wanted => timer_handlers(),
             Handlers::NotNeeded => TimerHandlers::default(),
         },
         missing_capabilities: missing_capabilities(capabilities::holds),
@@ -131,35 +132,45 @@ fn has_bpf() -> bool {
     result != -1 || Errno::last() != Errno::ENOSYS
 }
 
-fn timer_handlers(kallsyms: &str) -> TimerHandlers {
-    let mut found = TimerHandlers::default();
-    for line in kallsyms.lines() {
-        let mut words = line.split(' ');
-        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        let slot = match name {
-            "tw_timer_handler" => &mut found.timewait,
-            "reqsk_timer_handler" => &mut found.request,
-            _ => continue,
-        };
-        *slot = u64::from_str_radix(address, 16).unwrap_or(0);
-    }
-    found
+fn timer_handlers() -> TimerHandlers {
+    let [timewait, request] = addresses(kallsyms(), ["tw_timer_handler", "reqsk_timer_handler"]);
+    TimerHandlers { timewait, request }
 }
 
 /// The address of a symbol of the kernel, 0 where `/proc/kallsyms` hides or lacks it.
 #[must_use]
 pub fn symbol(name: &str) -> u64 {
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    symbols
-        .lines()
-        .find_map(|line| {
-            let (address, rest) = line.split_once(' ')?;
-            let (_, found) = rest.split_once(' ')?;
-            (found == name).then(|| u64::from_str_radix(address, 16).unwrap_or(0))
-        })
-        .unwrap_or(0)
+    addresses(kallsyms(), [name])[0]
+}
+
+fn kallsyms() -> Option<impl BufRead> {
+    Some(BufReader::with_capacity(
+        64 << 10,
+        File::open("/proc/kallsyms").ok()?,
+    ))
+}
+
+/// The addresses of these symbols, 0 for those that are hidden or missing. Reads no further than it has to: the kernel
+/// takes longer to write the symbols than this takes to read them.
+fn addresses<const N: usize>(kallsyms: Option<impl BufRead>, names: [&str; N]) -> [u64; N] {
+    let mut addresses = [None; N];
+    for line in kallsyms
+        .into_iter()
+        .flat_map(BufRead::lines)
+        .map_while(Result::ok)
+    {
+        let mut words = line.split(' ');
+        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        if let Some(slot) = names.iter().position(|wanted| *wanted == name) {
+            addresses[slot] = u64::from_str_radix(address, 16).ok();
+            if addresses.iter().all(Option::is_some) {
+                break;
+            }
+        }
+    }
+    addresses.map(Option::unwrap_or_default)
 }
 
 /// The root of the cgroup v2 hierarchy, wherever it is mounted.
@@ -246,20 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn handlers_are_found_by_their_whole_name() {
-        let found = timer_handlers(
-            "ffffffff81000010 t tw_timer_handler_x\nffffffff81000020 t tw_timer_handler\nffffffff81000030 t reqsk_timer_handler\n",
-        );
-        assert_eq!(
-            found,
-            TimerHandlers {
-                timewait: 0xffff_ffff_8100_0020,
-                request: 0xffff_ffff_8100_0030
-            }
-        );
-        assert_eq!(
-            timer_handlers("0000000000000000 t tw_timer_handler\n").timewait,
-            0
-        );
+    fn symbols_are_found_by_their_whole_name() {
+        let names = ["tw_timer_handler", "reqsk_timer_handler"];
+        let found = |text: &str| addresses(Some(text.as_bytes()), names);
+        let kallsyms = "ffffffff81000010 t tw_timer_handler_x\nffffffff81000020 t tw_timer_handler\n\
+                        ffffffff81000030 t reqsk_timer_handler\n";
+        assert_eq!(found(kallsyms), [0xffff_ffff_8100_0020, 0xffff_ffff_8100_0030]);
+        assert_eq!(found("0000000000000000 t tw_timer_handler\n"), [0, 0]);
+        assert_eq!(addresses(None::<&[u8]>, names), [0, 0]);
     }
 }
