@@ -53,7 +53,7 @@ const DRAIN_EVERY: Duration = Duration::from_millis(20);
 
 /// The same after [`QUIET_AFTER`] drains that found nothing: the first record ends the wait.
 const DRAIN_EVERY_IF_QUIET: Duration = Duration::from_millis(250);
-const QUIET_AFTER: u32 = 16;
+const QUIET_AFTER: u32 = 3;
 
 /// How often the counters are read to see whether anything was lost.
 const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
