@@ -1,6 +1,7 @@
 //! The flags, as clap parses them. `options` validates them together.
 
 use crate::{
+    completion::{self, Shell},
     event::TcpState,
     findings::Level,
     kernel::{
@@ -11,6 +12,7 @@ use crate::{
     view::Sort,
 };
 use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
 
 /// Trace TCP states: which process leaks CLOSE_WAIT, how long TIME_WAIT lasts, and who created it.
@@ -19,7 +21,7 @@ use std::path::PathBuf;
     name = "tcptrace",
     version,
     max_term_width = 100,
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 this kernel or these privileges will not do, or nothing found and not all of it could be seen.",
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 kernel or privileges insufficient, or nothing found although not everything could be seen.",
     propagate_version = true
 )]
 pub struct Cli {
@@ -57,6 +59,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Check what the kernel and the privileges of this process support
     Check(CheckArgs),
+    /// Print the manual page of tcptrace or of one of its commands, in roff
+    Man(ManArgs),
+    /// Print the script that makes a shell complete commands, options and values
+    Completions(CompletionsArgs),
 }
 
 /// `watch`
@@ -81,7 +87,7 @@ pub struct WatchArgs {
     #[arg(short = 's', long, value_enum, default_value_t)]
     pub sort: Sort,
     /// Only sockets in these states
-    #[arg(long, value_delimiter = ',', value_name = "STATE")]
+    #[arg(long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub state: Vec<TcpState>,
     /// Write histograms to this file, as an HdrHistogram log, on SIGUSR1 or D in the live view; by default to a new
     /// tcptrace-HOST-TIME.hlog
@@ -105,7 +111,7 @@ pub struct TraceArgs {
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub count: Option<u64>,
     /// Only transitions from or to these states
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub state: Vec<TcpState>,
     /// Print one line per connection when it ends instead: owner, time in every state, bytes, reason
     #[arg(long)]
@@ -128,7 +134,7 @@ pub struct TraceArgs {
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     /// Only sockets in these states
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub state: Vec<TcpState>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group has no help of its own")]
@@ -188,7 +194,7 @@ pub struct HistArgs {
     #[arg(long, value_name = "SECONDS")]
     pub interval: Option<f64>,
     /// Only these states, without lifetimes of connections
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub state: Vec<TcpState>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "as below")]
@@ -259,7 +265,7 @@ pub struct DoctorArgs {
     #[arg(long, value_enum, default_value = "note", value_name = "LEVEL")]
     pub fail_on: Level,
     /// Print the documentation of a rule and exit
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", add = ArgValueCandidates::new(completion::rule_names))]
     pub explain: Option<String>,
     /// One JSON object per line
     #[arg(long)]
@@ -299,6 +305,7 @@ pub struct RecordArgs {
         long,
         value_delimiter = ',',
         value_name = "RULE",
+        add = ArgValueCandidates::new(completion::triggers),
         requires = "flight_recorder"
     )]
     pub fire_on: Vec<String>,
@@ -323,7 +330,7 @@ pub struct ReportArgs {
     #[arg(long, value_enum, default_value_t)]
     pub sort: Sort,
     /// Only sockets in these states
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub state: Vec<TcpState>,
     /// One JSON object per line
     #[arg(long)]
@@ -376,11 +383,30 @@ pub struct SpanArgs {
     pub to: Option<String>,
 }
 
+/// `man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Command to describe, instead of tcptrace as a whole
+    #[arg(value_name = "COMMAND", conflicts_with = "directory")]
+    pub name: Option<String>,
+    /// Write all pages to this directory instead
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
 /// `check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Hooks to try
-    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
     pub hooks: Preference,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group has no help of its own")]
@@ -392,10 +418,10 @@ pub struct CheckArgs {
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Only these processes, by PID or thread ID, ignoring later processes that reuse the PID
-    #[arg(short, long, value_delimiter = ',', value_name = "PID")]
+    #[arg(short, long, value_delimiter = ',', value_name = "PID", add = ArgValueCandidates::new(completion::pids))]
     pub pid: Vec<u32>,
     /// Only processes whose name contains this
-    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
     pub comm: Vec<String>,
     /// Only these local ports
     #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
@@ -410,13 +436,13 @@ pub struct FilterArgs {
     #[arg(short = '6')]
     pub ipv6: bool,
     /// Only these network namespaces, by inode number, name (ip netns) or path
-    #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS")]
+    #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS", add = ArgValueCandidates::new(completion::network_namespaces))]
     pub netns: Vec<String>,
     /// Only processes in this cgroup or below, by path as in /proc/PID/cgroup or by cgroup v2 ID
     #[arg(long, value_name = "PATH|ID")]
     pub cgroup: Vec<String>,
     /// Only processes of this container (at least 4 characters of its ID; for LXC its name), pod (UID) or systemd unit
-    #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT")]
+    #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT", add = ArgValueCandidates::new(completion::containers))]
     pub container: Vec<String>,
 }
 
@@ -455,7 +481,7 @@ pub struct SocketArgs {
 #[command(next_help_heading = "Tracing")]
 pub struct TracingArgs {
     /// Hooks for the states that the tracepoint does not report
-    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
     pub hooks: Preference,
     /// Load these programs without attaching them, to test the detection of hooks that never fire
     #[cfg_attr(

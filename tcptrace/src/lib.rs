@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod completion;
 pub mod connection;
 pub mod decode;
 pub mod duration;

@@ -10,6 +10,7 @@ mod files;
 pub mod hist;
 pub mod leaks;
 mod losses;
+mod manual;
 pub mod messages;
 pub mod observe;
 pub mod record;
@@ -41,7 +42,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 pub enum Failure {
     /// A flag cannot be obeyed.
     Usage(UsageError),
-    /// The kernel or the privileges will not do.
+    /// Kernel or privileges insufficient.
     Refused(Refusal),
     /// The output cannot be written.
     Output(NotWritten),
@@ -129,6 +130,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Report(args) => report::run(&args).map(done),
         Command::Export(args) => export::run(&args).map(done),
         Command::Check(args) => check::run(&args, verbose).map(done),
+        Command::Man(args) => manual::run(&args).map(done),
+        Command::Completions(args) => manual::completions(args.shell).map(done),
     };
     let code = match result {
         Ok(code) => code,

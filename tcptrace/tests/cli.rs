@@ -34,9 +34,11 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["watch"],
+        &["man"],
+        &["completions"],
         &["trace"],
         &["snapshot"],
         &["hist"],

@@ -16,6 +16,7 @@ use caps::Capability;
 use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
     io,
@@ -52,6 +53,11 @@ impl Names {
         }
         self.by_inode.get(&inode).map(String::as_str)
     }
+}
+
+/// The names of all namespaces that have one.
+pub(crate) fn all_names() -> BTreeSet<String> {
+    names_in(&NAMED.map(Path::new)).into_values().collect()
 }
 
 /// The names that namespaces have in these folders; of several that of the first.
