@@ -27,7 +27,7 @@ use std::path::PathBuf;
 pub struct Cli {
     /// The command to run
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
     /// More detail: the verifier's log, messages of the kernel side (-vv)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
@@ -35,7 +35,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Show processes and their sockets live: interactive on a terminal, periodic frames elsewhere
     Watch(WatchArgs),
     /// Print every state transition as it happens
@@ -67,89 +67,81 @@ pub enum Command {
 
 /// `watch`
 #[derive(Debug, Args)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// Replay these recordings instead of watching this machine
     #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Replay speed: 1 is real time, 10 ten times as fast, 0 without waiting
     #[arg(long, default_value = "1", value_name = "FACTOR", requires = "files")]
-    pub speed: f64,
+    pub(crate) speed: f64,
     /// Seconds between frames
     #[arg(short = 'd', long, default_value = "1", value_name = "SECONDS")]
-    pub delay: f64,
+    pub(crate) delay: f64,
     /// Stop after this many frames
     #[arg(short = 'n', long, value_name = "COUNT")]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// Print frames even if standard output is a terminal
     #[arg(short = 'b', long)]
-    pub batch: bool,
+    pub(crate) batch: bool,
     /// Sort processes by this column
     #[arg(short = 's', long, value_enum, default_value_t)]
-    pub sort: Sort,
+    pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub state: Vec<TcpState>,
+    pub(crate) state: Vec<TcpState>,
     /// Write histograms to this file, as an HdrHistogram log, on SIGUSR1 or D in the live view; by default to a new
     /// tcptrace-HOST-TIME.hlog
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
-    pub dump: Option<PathBuf>,
+    pub(crate) dump: Option<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `trace`
 #[derive(Debug, Args)]
-pub struct TraceArgs {
+pub(crate) struct TraceArgs {
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS")]
-    pub duration: Option<f64>,
+    pub(crate) duration: Option<f64>,
     /// Stop after this many lines
     #[arg(short = 'n', long, value_name = "COUNT")]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// Only transitions from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub state: Vec<TcpState>,
+    pub(crate) state: Vec<TcpState>,
     /// Print one line per connection when it ends instead: owner, time in every state, bytes, reason
     #[arg(long)]
-    pub lifetimes: bool,
+    pub(crate) lifetimes: bool,
     /// Compare the table with the kernel's at the end, and show the differences
     #[arg(long)]
-    pub audit: bool,
+    pub(crate) audit: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `snapshot`
 #[derive(Debug, Args)]
-pub struct SnapshotArgs {
+pub(crate) struct SnapshotArgs {
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub state: Vec<TcpState>,
+    pub(crate) state: Vec<TcpState>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub sockets: SocketArgs,
+    pub(crate) sockets: SocketArgs,
 }
 
 /// Output formats of `hist`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum HistFormat {
+pub(crate) enum HistFormat {
     /// Tables and bars
     Text,
     /// One JSON object per line, as --json
@@ -174,58 +166,54 @@ const LIVE_ONLY: [&str; 6] = [
 
 /// `hist`
 #[derive(Debug, Args)]
-pub struct HistArgs {
+pub(crate) struct HistArgs {
     /// Read these recordings and .hlog files, of one or several hosts, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS")]
-    pub duration: Option<f64>,
+    pub(crate) duration: Option<f64>,
     /// Group by
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    pub by: By,
+    pub(crate) by: By,
     /// Maximum number of groups in text output
     #[arg(long, default_value = "10", value_name = "COUNT")]
-    pub top: usize,
+    pub(crate) top: usize,
     /// Output format
     #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "csv"])]
-    pub format: Option<HistFormat>,
+    pub(crate) format: Option<HistFormat>,
     /// Interval of --format hlog, in seconds
     #[arg(long, value_name = "SECONDS")]
-    pub interval: Option<f64>,
+    pub(crate) interval: Option<f64>,
     /// Only these states, without lifetimes of connections
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub state: Vec<TcpState>,
+    pub(crate) state: Vec<TcpState>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as below")]
-    pub span: SpanArgs,
+    pub(crate) span: SpanArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `leaks`
 #[derive(Debug, Args)]
-pub struct LeaksArgs {
+pub(crate) struct LeaksArgs {
     /// Watch for this many seconds to see growth and how long CLOSE_WAITs of a process usually last
     #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
-    pub duration: f64,
+    pub(crate) duration: f64,
     /// Take one snapshot without tracing
     #[arg(long)]
-    pub once: bool,
+    pub(crate) once: bool,
     /// Age in seconds from which a CLOSE_WAIT is a leak. Default: 60, or derived from the CLOSE_WAITs of the process
     /// that end while it is watched
     #[arg(long, value_name = "SECONDS")]
-    pub older_than: Option<f64>,
+    pub(crate) older_than: Option<f64>,
     /// One JSON object per line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Record the call stacks that open sockets, and show those of leaked ones; with =read, also the stacks that last
     /// read them
     #[arg(
@@ -237,69 +225,65 @@ pub struct LeaksArgs {
         value_name = "WHAT",
         conflicts_with = "once"
     )]
-    pub stacks: Option<Stacks>,
+    pub(crate) stacks: Option<Stacks>,
     /// List all sockets of each process, not only the ten oldest
     #[arg(short, long)]
-    pub wide: bool,
+    pub(crate) wide: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `doctor`
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Evaluate the end of these recordings instead of this machine
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once"])]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Watch for this many seconds
     #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
-    pub duration: f64,
+    pub(crate) duration: f64,
     /// Take one snapshot without tracing: growth is not detected
     #[arg(long)]
-    pub once: bool,
+    pub(crate) once: bool,
     /// Exit with status 3 only for findings of this level or above
     #[arg(long, value_enum, default_value = "note", value_name = "LEVEL")]
-    pub fail_on: Level,
+    pub(crate) fail_on: Level,
     /// Print the documentation of a rule and exit
     #[arg(long, value_name = "RULE", add = ArgValueCandidates::new(completion::rule_names))]
-    pub explain: Option<String>,
+    pub(crate) explain: Option<String>,
     /// One JSON object per line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `record`
 #[derive(Debug, Args)]
-pub struct RecordArgs {
+pub(crate) struct RecordArgs {
     /// Write to this file, which must not exist; with --flight-recorder, to this directory; with --rotate, to numbered
     /// files, continuing after existing ones
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    pub(crate) output: PathBuf,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS")]
-    pub duration: Option<f64>,
+    pub(crate) duration: Option<f64>,
     /// Flush to disk every this many seconds: the most that a crash can lose
     #[arg(long, default_value = "1", value_name = "SECONDS")]
-    pub sync: f64,
+    pub(crate) sync: f64,
     /// Start a new file after this size or time: 100M, 2G, 30s, 10m, 1h
     #[arg(long, value_name = "SIZE|TIME")]
-    pub rotate: Option<String>,
+    pub(crate) rotate: Option<String>,
     /// Keep this many files; delete older ones, including those of earlier runs
     #[arg(long, value_name = "COUNT", requires = "rotate")]
-    pub keep: Option<usize>,
+    pub(crate) keep: Option<usize>,
     /// Keep only the last minutes, and save them on SIGUSR1
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"])]
-    pub flight_recorder: Option<f64>,
+    pub(crate) flight_recorder: Option<f64>,
     /// Also save them when one of these doctor rules has a new finding; "all" for any rule
     #[arg(
         long,
@@ -308,41 +292,38 @@ pub struct RecordArgs {
         add = ArgValueCandidates::new(completion::triggers),
         requires = "flight_recorder"
     )]
-    pub fire_on: Vec<String>,
+    pub(crate) fire_on: Vec<String>,
     /// Write a report to this file at the end
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub tracing: TracingArgs,
+    pub(crate) tracing: TracingArgs,
 }
 
 /// `report`
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Recordings of one or several runs and hosts
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub span: SpanArgs,
+    pub(crate) span: SpanArgs,
     /// Sort processes by this column
     #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
+    pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub state: Vec<TcpState>,
+    pub(crate) state: Vec<TcpState>,
     /// One JSON object per line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
 }
 
 /// Output formats of `export`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ExportFormat {
+pub(crate) enum ExportFormat {
     /// Apache Parquet with zstd; needs -o
     Parquet,
     /// Comma-separated values
@@ -353,34 +334,33 @@ pub enum ExportFormat {
 
 /// `export`
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// Recordings of one or several runs and hosts
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Output format
     #[arg(long, value_enum)]
-    pub format: ExportFormat,
+    pub(crate) format: ExportFormat,
     /// Write to this file instead of standard output; replaces it unless it is a recording or an input
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub span: SpanArgs,
+    pub(crate) span: SpanArgs,
 }
 
 /// The part of a recording to report.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Span of recordings")]
-pub struct SpanArgs {
+pub(crate) struct SpanArgs {
     /// Report this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, or +90s after the start
     #[arg(long, value_name = "TIME", conflicts_with = "to")]
-    pub at: Option<String>,
+    pub(crate) at: Option<String>,
     /// Count transitions and dwell times from this moment on
     #[arg(long, value_name = "TIME")]
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
     /// End at this moment
     #[arg(long, value_name = "TIME")]
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
 }
 
 /// `man`
@@ -404,102 +384,100 @@ pub struct CompletionsArgs {
 
 /// `check`
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Hooks to try
     #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
-    pub hooks: Preference,
+    pub(crate) hooks: Preference,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub sockets: SocketArgs,
+    pub(crate) sockets: SocketArgs,
 }
 
 /// Filters on connections.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Only these processes, by PID or thread ID, ignoring later processes that reuse the PID
     #[arg(short, long, value_delimiter = ',', value_name = "PID", add = ArgValueCandidates::new(completion::pids))]
-    pub pid: Vec<u32>,
+    pub(crate) pid: Vec<u32>,
     /// Only processes whose name contains this
     #[arg(short, long, value_delimiter = ',', value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
-    pub comm: Vec<String>,
+    pub(crate) comm: Vec<String>,
     /// Only these local ports
     #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
-    pub localport: Vec<u16>,
+    pub(crate) localport: Vec<u16>,
     /// Only these remote ports
     #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT")]
-    pub remoteport: Vec<u16>,
+    pub(crate) remoteport: Vec<u16>,
     /// Only IPv4
     #[arg(short = '4', conflicts_with = "ipv6")]
-    pub ipv4: bool,
+    pub(crate) ipv4: bool,
     /// Only IPv6
     #[arg(short = '6')]
-    pub ipv6: bool,
+    pub(crate) ipv6: bool,
     /// Only these network namespaces, by inode number, name (ip netns) or path
     #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS", add = ArgValueCandidates::new(completion::network_namespaces))]
-    pub netns: Vec<String>,
+    pub(crate) netns: Vec<String>,
     /// Only processes in this cgroup or below, by path as in /proc/PID/cgroup or by cgroup v2 ID
     #[arg(long, value_name = "PATH|ID")]
-    pub cgroup: Vec<String>,
+    pub(crate) cgroup: Vec<String>,
     /// Only processes of this container (at least 4 characters of its ID; for LXC its name), pod (UID) or systemd unit
     #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT", add = ArgValueCandidates::new(completion::containers))]
-    pub container: Vec<String>,
+    pub(crate) container: Vec<String>,
 }
 
 /// Output format.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// One JSON object per line
     #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Comma-separated values
     #[arg(long)]
-    pub csv: bool,
+    pub(crate) csv: bool,
     /// Omit the line of column titles
     #[arg(short = 'H', long)]
-    pub no_header: bool,
+    pub(crate) no_header: bool,
     /// Write to this file instead of standard output; replaces it unless it is a recording or an input
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// All columns and full IPv6 addresses
     #[arg(short, long)]
-    pub wide: bool,
+    pub(crate) wide: bool,
 }
 
 /// Reading of sockets.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
-pub struct SocketArgs {
+pub(crate) struct SocketArgs {
     /// How to read existing sockets
     #[arg(long, value_enum, default_value_t, value_name = "READER")]
-    pub sockets: SocketReader,
+    pub(crate) sockets: SocketReader,
 }
 
 /// Tracing options.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
-pub struct TracingArgs {
+pub(crate) struct TracingArgs {
     /// Hooks for the states that the tracepoint does not report
     #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
-    pub hooks: Preference,
+    pub(crate) hooks: Preference,
     /// Load these programs without attaching them, to test the detection of hooks that never fire
     #[cfg_attr(
         feature = "test-hooks",
         arg(long, hide = true, value_delimiter = ',', value_name = "PROGRAM")
     )]
     #[cfg_attr(not(feature = "test-hooks"), arg(skip))]
-    pub silent_hook: Vec<String>,
+    pub(crate) silent_hook: Vec<String>,
     /// Size of the ring buffer, a power of two: 64K, 8M
     #[arg(long, default_value = "8M", value_name = "SIZE")]
-    pub buffer: String,
+    pub(crate) buffer: String,
     /// Maximum number of live connections; more are dropped and counted
     #[arg(long, default_value = "1000000", value_name = "COUNT")]
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Report the sockets of SCTP and of MPTCP itself too
     #[arg(long)]
-    pub all_protocols: bool,
+    pub(crate) all_protocols: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a flattened group has no help of its own")]
-    pub sockets: SocketArgs,
+    pub(crate) sockets: SocketArgs,
 }

@@ -1,21 +1,21 @@
 //! Connections: the rules of their states, and the table that holds them.
 
-pub mod audit;
-pub mod blindspots;
-pub mod change;
+pub(crate) mod audit;
+pub(crate) mod blindspots;
+pub(crate) mod change;
 mod endpoint_index;
-pub mod holders;
-pub mod kernel_age;
+pub(crate) mod holders;
+pub(crate) mod kernel_age;
 mod key_index;
-pub mod lifetime;
+pub(crate) mod lifetime;
 mod losses;
-pub mod machine;
+pub(crate) mod machine;
 mod recent;
-pub mod reopenable;
-pub mod row;
-pub mod sides;
-pub mod since;
-pub mod state;
-pub mod table;
+pub(crate) mod reopenable;
+pub(crate) mod row;
+pub(crate) mod sides;
+pub(crate) mod since;
+pub(crate) mod state;
+pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod workload;

@@ -5,7 +5,7 @@ use crate::event::Nanos;
 
 /// When something may be done again.
 #[derive(Clone, Copy, Debug)]
-pub struct DutyCycle {
+pub(crate) struct DutyCycle {
     every: Nanos,
     pause: u64,
     next: Nanos,
@@ -13,8 +13,7 @@ pub struct DutyCycle {
 
 impl DutyCycle {
     /// At once, and then `every` so often at most; what has taken T is followed by `pause` times T without it.
-    #[must_use]
-    pub const fn new(every: Nanos, pause: u64) -> Self {
+    pub(crate) const fn new(every: Nanos, pause: u64) -> Self {
         Self {
             every,
             pause,
@@ -23,19 +22,17 @@ impl DutyCycle {
     }
 
     /// The same, and not before `first`.
-    #[must_use]
-    pub const fn not_before(self, first: Nanos) -> Self {
+    pub(crate) const fn not_before(self, first: Nanos) -> Self {
         Self { next: first, ..self }
     }
 
     /// Whether it may be done now.
-    #[must_use]
-    pub fn is_due(&self, now: Nanos) -> bool {
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
         now >= self.next
     }
 
     /// Records a run that `cost` this wall-clock or CPU time; the pause starts at `from`.
-    pub fn finished(&mut self, from: Nanos, cost: Nanos) {
+    pub(crate) fn finished(&mut self, from: Nanos, cost: Nanos) {
         self.next = from.plus(Nanos(cost.0.saturating_mul(self.pause).max(self.every.0)));
     }
 }

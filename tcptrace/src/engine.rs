@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// Begins a batch, without the changes of the one before.
-    pub fn clear_batch(&mut self) {
+    pub(crate) fn clear_batch(&mut self) {
         self.table.changes.clear();
         self.table.changes.shrink_to(KEPT_CHANGES);
         self.counted = 0;
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// Completes the changes of the present batch by what became known after them: owners, and who opened a connection.
-    pub fn complete_batch(&mut self) {
+    pub(crate) fn complete_batch(&mut self) {
         let mut changes = std::mem::take(&mut self.table.changes);
         for change in &mut changes {
             self.table.complete(change);
@@ -219,7 +219,7 @@ impl Engine {
 
     /// From `now` on, also counts the changes of the connections that this filter accepts, which [`Self::shown`] then
     /// has. Forgets those of a filter before.
-    pub fn select(&mut self, filter: &Filter, now: Nanos) {
+    pub(crate) fn select(&mut self, filter: &Filter, now: Nanos) {
         let watched_from = self.stats.watched_from.unwrap_or(now);
         self.selected =
             (*filter != Filter::default()).then(|| Box::new(Selected::new(filter, now, watched_from)));
@@ -227,7 +227,7 @@ impl Engine {
 
     /// Counts the changes of the present batch that the filter accepts, where there is one; each change once. Where
     /// processes run must be known by then, if the filter asks for containers.
-    pub fn count_selected(&mut self) {
+    pub(crate) fn count_selected(&mut self) {
         if let Some(mut selected) = self.selected.take() {
             selected.count(self, &self.table.changes[self.counted..]);
             self.selected = Some(selected);
@@ -235,22 +235,19 @@ impl Engine {
         self.counted = self.table.changes.len();
     }
 
-    /// Whether there is a filter.
-    #[must_use]
-    pub const fn is_selecting(&self) -> bool {
+    pub(crate) const fn is_selecting(&self) -> bool {
         self.selected.is_some()
     }
 
     /// The statistics of what the filter accepts; those of all connections where there is none.
-    #[must_use]
-    pub fn shown(&self) -> &Stats {
+    pub(crate) fn shown(&self) -> &Stats {
         self.selected
             .as_ref()
             .map_or(&self.stats, |selected| &selected.stats)
     }
 
     /// Starts the counts of the next frame.
-    pub fn begin_frame(&mut self, now: Nanos) {
+    pub(crate) fn begin_frame(&mut self, now: Nanos) {
         self.stats.begin_frame(now);
         if let Some(selected) = &mut self.selected {
             selected.stats.begin_frame(now);
@@ -258,7 +255,7 @@ impl Engine {
     }
 
     /// Begins all statistics again, and the batch, with a span of a recording.
-    pub fn begin_span(&mut self, begin: Nanos) {
+    pub(crate) fn begin_span(&mut self, begin: Nanos) {
         self.clear_batch();
         *self.stats = Stats::of_span(begin);
         if let Some(selected) = &mut self.selected {

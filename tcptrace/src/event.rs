@@ -9,7 +9,7 @@ mod state;
 mod time;
 
 pub use data::{Bytes, EventData, EventSubject, OwnerAct, RawData, Unknown};
-pub use end_reason::EndReason;
+pub(crate) use end_reason::EndReason;
 pub use endpoints::{Endpoints, Family};
 pub use state::{TcpState, UnknownState};
 pub use tcptrace_common::{EndCause, EventKind, TimerStep};
@@ -28,12 +28,11 @@ pub struct SockRef {
 
 impl SockRef {
     /// No cookie reaches it: they count up from 1 (`__sock_gen_cookie`).
-    pub const COOKIE_END: u64 = 1 << 62;
+    pub(crate) const COOKIE_END: u64 = 1 << 62;
 
     /// Whether a kernel may name a socket so: its objects are in the upper half of the address space.
-    #[must_use]
     #[inline]
-    pub const fn is_possible(self) -> bool {
+    pub(crate) const fn is_possible(self) -> bool {
         self.cookie < Self::COOKIE_END
             && (self.address == 0 || (self.address >> 63 == 1 && self.address != u64::MAX))
     }
@@ -66,8 +65,7 @@ const NANOS_A_TICK: u64 = 1_000_000_000 / 100;
 
 impl StartTicks {
     /// The start of a process, rounded as the kernel does.
-    #[must_use]
-    pub const fn of(process: ProcessKey) -> Self {
+    pub(crate) const fn of(process: ProcessKey) -> Self {
         Self(process.start_ns / NANOS_A_TICK)
     }
 }
@@ -109,14 +107,14 @@ pub struct Event {
 }
 
 /// A network namespace as outputs show it: `None` for 0, which events have whose hook does not report it.
-#[must_use]
-pub const fn known_netns(netns: u32) -> Option<u32> {
+pub(crate) const fn known_netns(netns: u32) -> Option<u32> {
     if netns == 0 { None } else { Some(netns) }
 }
 
 /// Serialises the same: `null` where it is not known.
 ///
 /// # Errors
+///
 /// Those of the serializer.
 pub fn serialize_netns<S: Serializer>(netns: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     known_netns(*netns).serialize(serializer)

@@ -42,15 +42,14 @@ pub struct Pinned {
 
 /// The properties of a process that a filter matches: the owner of a socket, or a holder.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// Thread group and start time.
-    pub key: ProcessKey,
+pub(crate) struct Candidate<'a> {
+    pub(crate) key: ProcessKey,
     /// `comm` of the leader, zero-padded.
-    pub comm: &'a [u8; 16],
+    pub(crate) comm: &'a [u8; 16],
     /// cgroup v2 id, 0 where unknown.
-    pub cgroup: u64,
+    pub(crate) cgroup: u64,
     /// Where it runs, as far as known.
-    pub location: Option<&'a Location>,
+    pub(crate) location: Option<&'a Location>,
 }
 
 impl<'a> From<&'a Process> for Candidate<'a> {
@@ -66,34 +65,26 @@ impl<'a> From<&'a Process> for Candidate<'a> {
 
 /// The properties of a connection that a filter matches.
 #[derive(Clone, Copy, Debug)]
-pub struct FilterInput<'a> {
-    /// The local and remote endpoint.
-    pub endpoints: &'a Endpoints,
-    /// Network namespace.
-    pub netns: u32,
-    /// The states in question.
-    pub states: &'a [TcpState],
-    /// The owner, where known.
-    pub owner: Option<&'a Process>,
+pub(crate) struct FilterInput<'a> {
+    pub(crate) endpoints: &'a Endpoints,
+    pub(crate) netns: u32,
+    pub(crate) states: &'a [TcpState],
+    pub(crate) owner: Option<&'a Process>,
 }
 
 impl Filter {
-    /// Whether the subject matches.
-    #[must_use]
-    pub fn accepts(&self, subject: &FilterInput<'_>) -> bool {
+    pub(crate) fn accepts(&self, subject: &FilterInput<'_>) -> bool {
         self.accepts_ends(subject) && self.accepts_owner(subject.owner)
     }
 
     /// Whether the process criteria match a socket of this process.
-    #[must_use]
-    pub fn accepts_owner(&self, owner: Option<&Process>) -> bool {
+    pub(crate) fn accepts_owner(&self, owner: Option<&Process>) -> bool {
         !self.asks_for_processes() || owner.is_some_and(|owner| self.accepts_process(&owner.into()))
     }
 
     /// Whether the process matches. If [`Self::asks_for_locations`], where it runs must have been
     /// looked up before.
-    #[must_use]
-    pub fn accepts_process(&self, process: &Candidate<'_>) -> bool {
+    pub(crate) fn accepts_process(&self, process: &Candidate<'_>) -> bool {
         passes(&self.pids, |pinned| {
             pinned.pid == process.key.pid
                 && pinned
@@ -112,20 +103,17 @@ impl Filter {
     }
 
     /// Whether the answer depends on the process.
-    #[must_use]
-    pub fn asks_for_processes(&self) -> bool {
+    pub(crate) fn asks_for_processes(&self) -> bool {
         !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_locations()
     }
 
     /// Whether the answer depends on where the process runs.
-    #[must_use]
-    pub fn asks_for_locations(&self) -> bool {
+    pub(crate) fn asks_for_locations(&self) -> bool {
         !self.cgroups.is_empty() || !self.containers.is_empty()
     }
 
     /// Whether it asks for less than whole network namespaces.
-    #[must_use]
-    pub fn is_narrower_than_netns(&self) -> bool {
+    pub(crate) fn is_narrower_than_netns(&self) -> bool {
         let whole = Self {
             netns: self.netns.clone(),
             ..Self::default()
@@ -134,8 +122,7 @@ impl Filter {
     }
 
     /// Whether it matches all criteria other than those on the owner.
-    #[must_use]
-    pub fn accepts_ends(&self, subject: &FilterInput<'_>) -> bool {
+    pub(crate) fn accepts_ends(&self, subject: &FilterInput<'_>) -> bool {
         passes(&self.local_ports, |port| *port == subject.endpoints.local_port)
             && passes(&self.remote_ports, |port| *port == subject.endpoints.remote_port)
             && self

@@ -1,16 +1,16 @@
 //! Programs in the kernel: what it supports, what to attach, and attaching it.
 
-pub mod btf;
+pub(crate) mod btf;
 pub mod clock;
-pub mod counters;
-pub mod excerpt;
-pub mod hook;
-pub mod hook_watchdog;
-pub mod loader;
-pub mod offsets;
-pub mod plan;
-pub mod probe;
-pub mod programs;
-pub mod prototype;
-pub mod refusal;
-pub mod stacks;
+pub(crate) mod counters;
+pub(crate) mod excerpt;
+pub(crate) mod hook;
+pub(crate) mod hook_watchdog;
+pub(crate) mod loader;
+pub(crate) mod offsets;
+pub(crate) mod plan;
+pub(crate) mod probe;
+pub(crate) mod programs;
+pub(crate) mod prototype;
+pub(crate) mod refusal;
+pub(crate) mod stacks;

@@ -3,10 +3,7 @@
 use std::{fs, io, path::Path};
 
 /// Reads a whole file; what is no UTF-8 becomes U+FFFD.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn read(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 

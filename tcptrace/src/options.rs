@@ -1,7 +1,7 @@
 //! Validates flags and looks names up. Errors name the flag and the remedy.
 
-pub mod recording;
-pub mod words;
+pub(crate) mod recording;
+pub(crate) mod words;
 
 use crate::{
     cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
@@ -37,7 +37,7 @@ pub struct UsageError {
 }
 
 /// The error of a flag, what is wrong with it, and what would do.
-pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
+pub(crate) fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
     UsageError {
         flag,
         problem: problem.into(),
@@ -46,10 +46,7 @@ pub fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<S
 }
 
 /// The rule of `doctor`'s that a flag names.
-///
-/// # Errors
-/// If there is none.
-pub fn rule(flag: &'static str, id: &str) -> Result<&'static Rule, UsageError> {
+pub(crate) fn rule(flag: &'static str, id: &str) -> Result<&'static Rule, UsageError> {
     rules::named(id).ok_or_else(|| {
         let names: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
         wrong(
@@ -60,37 +57,26 @@ pub fn rule(flag: &'static str, id: &str) -> Result<&'static Rule, UsageError> {
     })
 }
 
-/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Aligned columns.
-    Text {
-        /// All columns.
-        wide: bool,
-    },
-    /// JSON lines.
+pub(crate) enum Format {
+    Text { wide: bool },
     Json,
-    /// Comma-separated values.
     Csv,
 }
 
-/// Where to write, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// The output format.
-    pub format: Format,
+pub(crate) struct Output {
+    pub(crate) format: Format,
     /// Whether column titles are printed.
-    pub header: bool,
+    pub(crate) header: bool,
     /// A file instead of standard output.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Terminals this wide show every column.
 const WIDE_TERMINAL: u16 = 140;
 
-/// Reads the output flags.
-#[must_use]
-pub fn output(args: &OutputArgs) -> Output {
+pub(crate) fn output(args: &OutputArgs) -> Output {
     let roomy = args.output.is_none()
         && std::io::stdout().is_terminal()
         && terminal_size().is_some_and(|(columns, _)| columns >= WIDE_TERMINAL);
@@ -110,26 +96,21 @@ pub fn output(args: &OutputArgs) -> Output {
 
 /// What `hist` is to print, of whatever it measures or reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistOptions {
+pub(crate) struct HistOptions {
     /// What durations are grouped by.
-    pub by: By,
+    pub(crate) by: By,
     /// Maximum number of groups in text output.
-    pub top: usize,
-    /// The output format.
-    pub form: HistFormat,
+    pub(crate) top: usize,
+    pub(crate) form: HistFormat,
     /// How long the intervals of a log are; `None` for the whole run.
-    pub interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
     /// The selected states; all if empty.
-    pub states: Vec<TcpState>,
-    /// The output file and its format.
-    pub output: Output,
+    pub(crate) states: Vec<TcpState>,
+    pub(crate) output: Output,
 }
 
-/// Reads the flags of `hist` on its output.
-///
-/// # Errors
-/// If one of them does not go with the form.
-pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
+/// Reads the flags of `hist` on its output. Fails if one of them does not go with the form.
+pub(crate) fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
     let output = output(&args.output);
     let form = args.format.unwrap_or(match output.format {
         Format::Text { .. } => HistFormat::Text,
@@ -165,8 +146,7 @@ pub fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
 }
 
 /// Columns and lines of the terminal on standard output; `None` if it is not a terminal. A terminal may report 0.
-#[must_use]
-pub fn terminal_size() -> Option<(u16, u16)> {
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -178,11 +158,8 @@ pub fn terminal_size() -> Option<(u16, u16)> {
     (result == 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// Reads the tracing flags.
-///
-/// # Errors
-/// If the buffer's size is not one that the kernel takes.
-pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError> {
+/// Reads the tracing flags. Fails if the buffer's size is not one that the kernel takes.
+pub(crate) fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError> {
     if args.max_connections == 0 {
         return Err(wrong(
             "--max-connections",
@@ -204,11 +181,8 @@ pub fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, UsageError>
 /// Longer spans are taken to be this long, a hundred years: clocks can add it to the present.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// A span given in seconds, at most a hundred years.
-///
-/// # Errors
-/// If it is negative, zero, or no number.
-pub fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
+/// A span given in seconds, at most a hundred years. Fails if it is negative, zero, or no number.
+pub(crate) fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
     let most = FOREVER.as_secs_f64();
     let value_within = if value.is_finite() { value.min(most) } else { value };
     Duration::try_from_secs_f64(value_within)
@@ -255,11 +229,9 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
     }
 }
 
-/// Reads the filter flags and looks up what they name.
-///
-/// # Errors
-/// If a process, namespace or cgroup does not exist, or a container has no name.
-pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
+/// Reads the filter flags and looks up what they name. Fails if a process, namespace or cgroup does not exist, or a
+/// container has no name.
+pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::Ipv4),
         (_, true) => Some(Family::Ipv6),
@@ -340,11 +312,9 @@ fn cgroup(cgroups: &mut Cgroups, word: &str) -> Result<Tree, UsageError> {
     })
 }
 
-/// Refuses to look now for processes of names, or in containers, pods or units, of which there are none now.
-///
-/// # Errors
-/// If one of them has no process.
-pub fn require_present(filter: &Filter) -> Result<(), UsageError> {
+/// Refuses to look now for processes of names, or in containers, pods or units, of which there are none now. Fails if
+/// one of them has no process.
+pub(crate) fn require_present(filter: &Filter) -> Result<(), UsageError> {
     if let Some(word) = absent_comms(filter).first() {
         return Err(wrong(
             "--comm",
@@ -378,8 +348,7 @@ fn absent_comms(filter: &Filter) -> Vec<&str> {
 }
 
 /// Containers, pods and units of the filter that no process is in now; none where not all processes are seen.
-#[must_use]
-pub fn absent_containers(filter: &Filter) -> Vec<String> {
+pub(crate) fn absent_containers(filter: &Filter) -> Vec<String> {
     if filter.containers.is_empty() || sight::elsewhere().is_some() {
         return Vec::new();
     }

@@ -6,8 +6,8 @@ mod cause;
 mod destination;
 mod folder;
 
-pub use cause::{Cause, Left, NotWritten};
-pub use folder::Folder;
+pub(crate) use cause::{Cause, Left, NotWritten};
+pub(crate) use folder::Folder;
 
 use destination::{Destination, State, create, create_beside};
 use folder::{Trusted, kind};
@@ -37,12 +37,10 @@ const MOST_NAMES: u32 = 10_000;
 
 /// The files that a command reads, by device and inode. None of them can be its output.
 #[derive(Clone, Debug, Default)]
-pub struct Inputs(Vec<(u64, u64)>);
+pub(crate) struct Inputs(Vec<(u64, u64)>);
 
 impl Inputs {
-    /// The paths that exist.
-    #[must_use]
-    pub fn of(paths: &[PathBuf]) -> Self {
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let stats = paths.iter().filter_map(|path| nix::sys::stat::stat(path).ok());
         Self(stats.map(|stat| identity(&stat)).collect())
     }
@@ -69,18 +67,12 @@ fn is_arrow(file: File) -> io::Result<bool> {
 }
 
 /// Whether a file can be one of a run's recordings: it begins as one, or its run was killed before it had begun it.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn is_recording_or_empty(file: File) -> io::Result<bool> {
+pub(crate) fn is_recording_or_empty(file: File) -> io::Result<bool> {
     Ok(file.metadata()?.len() == 0 || is_arrow(file)?)
 }
 
 /// Whether standard output may be written to: neither a recording nor an input.
-///
-/// # Errors
-/// If it is one.
-pub fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
+pub(crate) fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
     judge_descriptor(io::stdout().as_fd(), inputs).map_err(|cause| NotWritten {
         what: "standard output".to_owned(),
         cause,
@@ -114,36 +106,31 @@ pub enum Whereabouts {
 
 /// A new file under its name.
 #[derive(Debug)]
-pub struct NewFile {
+pub(crate) struct NewFile {
     folder: Folder,
     name: OsString,
     file: File,
 }
 
 impl NewFile {
-    /// Makes a file that must not be there yet.
-    ///
-    /// # Errors
-    /// If it cannot be made, or its folder is not safe.
-    pub fn create(path: &Path) -> Result<Self, Cause> {
+    /// Makes a file that must not be there yet. Fails if it cannot be made, or its folder is not safe.
+    pub(crate) fn create(path: &Path) -> Result<Self, Cause> {
         let (folder, name) = Folder::containing(path)?;
         let file = create(&folder, &name)?;
         Ok(Self { folder, name, file })
     }
 
     /// The open file, for writing.
-    pub const fn file(&mut self) -> &mut File {
+    pub(crate) const fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Where it is now.
-    #[must_use]
-    pub fn whereabouts(&self) -> Whereabouts {
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
         whereabouts(&self.folder, &self.name, &self.file)
     }
 
     /// Takes it back: it was not begun.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         if self.whereabouts() == Whereabouts::InPlace {
             // It is empty, and a later start passes over it.
             let _ = self.folder.remove(&self.name);
@@ -152,8 +139,7 @@ impl NewFile {
 }
 
 /// The message about a file that was found to be [`Whereabouts::Moved`].
-#[must_use]
-pub fn moved(path: &Path) -> String {
+pub(crate) fn moved(path: &Path) -> String {
     format!(
         "{} was renamed or replaced: further output goes to the original file",
         path.display()
@@ -173,7 +159,7 @@ fn whereabouts(folder: &Folder, name: &OsStr, file: &File) -> Whereabouts {
 
 /// An output file, or a pipe or device in its place.
 #[derive(Debug)]
-pub struct OutFile {
+pub(crate) struct OutFile {
     path: PathBuf,
     file: File,
     /// Nothing for pipes and devices.
@@ -182,12 +168,9 @@ pub struct OutFile {
 
 impl OutFile {
     /// Prepares to write to `path`: an existing file stays unchanged until [`Self::publish`]. A pipe or device is
-    /// opened, which waits for a pipe's reader.
-    ///
-    /// # Errors
-    /// If there is a recording, an input, a link, a block device or another user's file, the folder is not safe, or
-    /// the system refuses.
-    pub fn open(path: &Path, inputs: &Inputs) -> Result<Self, NotWritten> {
+    /// opened, which waits for a pipe's reader. Fails if there is a recording, an input, a link, a block device or
+    /// another user's file, the folder is not safe, or the system refuses.
+    pub(crate) fn open(path: &Path, inputs: &Inputs) -> Result<Self, NotWritten> {
         Self::open_with(path, inputs, OFlag::empty())
     }
 
@@ -227,24 +210,17 @@ impl OutFile {
     }
 
     /// Another descriptor of the open file.
-    ///
-    /// # Errors
-    /// If this process has too many files open.
-    pub fn try_clone(&self) -> io::Result<File> {
+    pub(crate) fn try_clone(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// The path that was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Syncs the file and gives it its name, replacing an existing file.
-    ///
-    /// # Errors
-    /// If a recording exists there by now, or the system refuses.
-    pub fn publish(&mut self) -> Result<(), NotWritten> {
+    /// Syncs the file and gives it its name, replacing an existing file. Fails if a recording exists there by now, or
+    /// the system refuses.
+    pub(crate) fn publish(&mut self) -> Result<(), NotWritten> {
         let Some(destination) = &mut self.destination else {
             return Ok(());
         };
@@ -254,8 +230,7 @@ impl OutFile {
     }
 
     /// Where the file is now; pipes and devices stay in place.
-    #[must_use]
-    pub fn whereabouts(&self) -> Whereabouts {
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
         match &self.destination {
             Some(Destination {
                 folder,
@@ -268,8 +243,7 @@ impl OutFile {
     }
 
     /// The error of a write that failed, in words.
-    #[must_use]
-    pub fn failed(&self, cause: impl Into<Cause>) -> NotWritten {
+    pub(crate) fn failed(&self, cause: impl Into<Cause>) -> NotWritten {
         let cause = cause.into();
         let is_whole = self
             .destination
@@ -298,10 +272,7 @@ impl Write for OutFile {
 }
 
 /// Whether a file may be written that is not opened yet.
-///
-/// # Errors
-/// As [`OutFile::open`].
-pub fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
+pub(crate) fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
     if descriptor(path).is_some() {
         return Ok(());
     }
@@ -381,11 +352,9 @@ fn inherited(number: RawFd) -> Result<File, Cause> {
     Ok(fd.try_clone_to_owned()?.into())
 }
 
-/// Writes a complete file, replacing an existing one. Never waits: a pipe needs a reader that keeps up.
-///
-/// # Errors
-/// As [`OutFile::open`] and [`OutFile::publish`]; an existing file is then unchanged.
-pub fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten> {
+/// Writes a complete file, replacing an existing one. Never waits: a pipe needs a reader that keeps up. Fails as
+/// [`OutFile::open`] and [`OutFile::publish`]; an existing file is then unchanged.
+pub(crate) fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten> {
     let mut file = OutFile::open_with(path, inputs, OFlag::O_NONBLOCK)?;
     file.write_all(text.as_bytes())
         .map_err(|error| file.failed(error))?;
@@ -393,10 +362,7 @@ pub fn write(path: &Path, text: &str, inputs: &Inputs) -> Result<(), NotWritten>
 }
 
 /// Writes a whole file under a new name: `path`, or where that is taken `name-2.ext` and so on. Returns the name.
-///
-/// # Errors
-/// As [`OutFile::open`].
-pub fn write_new(path: &Path, text: &str) -> Result<PathBuf, NotWritten> {
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<PathBuf, NotWritten> {
     write_as_new(path, text).map_err(|cause| NotWritten::at_all(path, cause))
 }
 

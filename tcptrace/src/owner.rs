@@ -1,7 +1,7 @@
 //! Who a socket belongs to, and how that is known.
 
-pub mod container;
-pub mod opened;
-pub mod policy;
-pub mod processes;
-pub mod schedule;
+pub(crate) mod container;
+pub(crate) mod opened;
+pub(crate) mod policy;
+pub(crate) mod processes;
+pub(crate) mod schedule;

@@ -3,8 +3,7 @@
 use std::fmt::Display;
 
 /// `1 socket`, `2 sockets`, `2 processes`, `2 entries`.
-#[must_use]
-pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     if count == N::from(1) {
         return format!("1 {noun}");
     }
@@ -16,20 +15,17 @@ pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -
 }
 
 /// The verb in the number that fits the count.
-#[must_use]
-pub fn was<N: Copy + PartialEq + From<u8>>(count: N) -> &'static str {
+pub(crate) fn was<N: Copy + PartialEq + From<u8>>(count: N) -> &'static str {
     if count == N::from(1) { "was" } else { "were" }
 }
 
 /// The same in the present.
-#[must_use]
-pub fn is<N: Copy + PartialEq + From<u8>>(count: N) -> &'static str {
+pub(crate) fn is<N: Copy + PartialEq + From<u8>>(count: N) -> &'static str {
     if count == N::from(1) { "is" } else { "are" }
 }
 
 /// A regular verb in the present: 1 handshake `waits`, 2 handshakes `wait`.
-#[must_use]
-pub fn verb<N: Copy + PartialEq + From<u8>>(count: N, verb: &str) -> String {
+pub(crate) fn verb<N: Copy + PartialEq + From<u8>>(count: N, verb: &str) -> String {
     let ending = if count == N::from(1) { "s" } else { "" };
     format!("{verb}{ending}")
 }

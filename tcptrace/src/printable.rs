@@ -6,8 +6,7 @@ use std::borrow::Cow;
 
 /// The bytes as text: what is no UTF-8, controls the terminal, cannot be seen, begins a line or turns the direction of
 /// text becomes U+FFFD.
-#[must_use]
-pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn printable(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     if text.chars().all(is_printable) {
         return text;
@@ -16,8 +15,7 @@ pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// The same of a text that is owned.
-#[must_use]
-pub fn made_printable(text: String) -> String {
+pub(crate) fn made_printable(text: String) -> String {
     if text.chars().all(is_printable) {
         text
     } else {
@@ -26,10 +24,7 @@ pub fn made_printable(text: String) -> String {
 }
 
 /// Reads a text of a file, for `#[serde(deserialize_with)]`.
-///
-/// # Errors
-/// Those of `deserializer`.
-pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(made_printable)
 }
 

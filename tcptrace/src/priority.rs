@@ -6,13 +6,13 @@ const NICE: i32 = -10;
 
 /// Makes the calling thread urgent. Where that is refused, the usual priority has to do. Threads that it starts inherit
 /// it.
-pub fn raise_priority() {
+pub(crate) fn raise_priority() {
     // SAFETY: the call takes numbers only.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// Makes the calling thread as urgent as any other, where it has inherited more.
-pub fn be_usual() {
+pub(crate) fn be_usual() {
     // SAFETY: the calls take numbers only.
     unsafe {
         if libc::getpriority(libc::PRIO_PROCESS, 0) < 0 {

@@ -61,9 +61,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// In one line, for headers.
-    #[must_use]
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let scout = match &self.scout {
             Some(scout) if !scout.is_empty() => format!(" (scout: {})", list(scout)),
             Some(_) | None => String::new(),
@@ -74,8 +72,7 @@ impl Held {
 }
 
 /// Names in a list, or that there are none.
-#[must_use]
-pub fn list(names: &[String]) -> String {
+pub(crate) fn list(names: &[String]) -> String {
     if names.is_empty() {
         "none".to_owned()
     } else {

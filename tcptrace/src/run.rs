@@ -1,26 +1,26 @@
 //! Runs the commands. The only place with signals and exit codes.
 
-pub mod check;
+pub(crate) mod check;
 mod confine;
 mod cost;
-pub mod doctor;
-pub mod dump;
-pub mod export;
+pub(crate) mod doctor;
+pub(crate) mod dump;
+pub(crate) mod export;
 mod files;
-pub mod hist;
-pub mod leaks;
+pub(crate) mod hist;
+pub(crate) mod leaks;
 mod losses;
 mod manual;
 pub mod messages;
-pub mod observe;
-pub mod record;
-pub mod recordings;
-pub mod report;
-pub mod session;
-pub mod signals;
-pub mod snapshot;
-pub mod trace;
-pub mod watch;
+pub(crate) mod observe;
+pub(crate) mod record;
+pub(crate) mod recordings;
+pub(crate) mod report;
+pub(crate) mod session;
+pub(crate) mod signals;
+pub(crate) mod snapshot;
+pub(crate) mod trace;
+pub(crate) mod watch;
 
 use crate::{
     cli::{Cli, Command},
@@ -87,8 +87,7 @@ pub enum Answer {
 
 impl Answer {
     /// What was found decides; where that is nothing, whether all was seen.
-    #[must_use]
-    pub const fn of(is_found: bool, is_all_seen: bool) -> Self {
+    pub(crate) const fn of(is_found: bool, is_all_seen: bool) -> Self {
         match (is_found, is_all_seen) {
             (true, _) => Self::Found,
             (false, true) => Self::Nothing,

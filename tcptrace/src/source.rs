@@ -1,17 +1,17 @@
 //! Sources of events.
 
-pub mod cgroups;
+pub(crate) mod cgroups;
 pub mod hlog;
-pub mod in_flight;
+pub(crate) mod in_flight;
 pub mod live;
-pub mod namespaces;
-pub mod netstat;
+pub(crate) mod namespaces;
+pub(crate) mod netstat;
 mod positions;
-pub mod proc_fds;
-pub mod process;
-pub mod sight;
+pub(crate) mod proc_fds;
+pub(crate) mod process;
+pub(crate) mod sight;
 pub mod snapshot;
-pub mod sock_diag;
-pub mod spaces;
-pub mod sysctl_files;
-pub mod zone;
+pub(crate) mod sock_diag;
+pub(crate) mod spaces;
+pub(crate) mod sysctl_files;
+pub(crate) mod zone;

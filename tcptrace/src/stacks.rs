@@ -1,11 +1,11 @@
 //! Call stacks that open and read sockets: from the kernel's copy of a stack to function names.
 
-pub mod book;
-pub mod call_sites;
-pub mod frames;
-pub mod modules;
-pub mod names;
-pub mod perf_map;
-pub mod reader;
-pub mod sites;
-pub mod unwind;
+pub(crate) mod book;
+pub(crate) mod call_sites;
+pub(crate) mod frames;
+pub(crate) mod modules;
+pub(crate) mod names;
+pub(crate) mod perf_map;
+pub(crate) mod reader;
+pub(crate) mod sites;
+pub(crate) mod unwind;

@@ -4,13 +4,13 @@
 pub mod bins;
 #[cfg(test)]
 mod books_tests;
-pub mod buckets;
-pub mod counts;
+pub(crate) mod buckets;
+pub(crate) mod counts;
 pub mod key;
 pub mod measure;
-pub mod report;
-pub mod survival;
-pub mod top_k;
+pub(crate) mod report;
+pub(crate) mod survival;
+pub(crate) mod top_k;
 pub mod totals;
 
-pub use counts::Stats;
+pub(crate) use counts::Stats;

@@ -15,46 +15,44 @@ use tcptrace_common::{EventKind, Hit, TimerStep};
 
 /// Version of the names and meanings of the JSON fields, in every header, and in the summaries of outputs without one.
 /// Output without it is of version 1.
-pub const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// What every stream begins with.
 #[derive(Clone, Debug, Serialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// [`SCHEMA_VERSION`]
-    pub schema_version: u32,
+    pub(crate) schema_version: u32,
     /// `tcptrace`
-    pub program: &'static str,
-    /// Version of the program.
-    pub version: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) version: &'static str,
     /// `uname -r`
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// `uname -m`
-    pub machine: String,
+    pub(crate) machine: String,
     /// `uname -n`
-    pub host: String,
+    pub(crate) host: String,
     /// The mechanism of each feature.
-    pub hooks: BTreeMap<&'static str, &'static str>,
+    pub(crate) hooks: BTreeMap<&'static str, &'static str>,
     /// What is missing, and why.
-    pub missing: Vec<Missing>,
+    pub(crate) missing: Vec<Missing>,
     /// Both clocks at the start.
-    pub clock: ClockPair,
+    pub(crate) clock: ClockPair,
 }
 
 /// A feature that is not fully available.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// Its name, as in `hooks`.
-    pub feature: &'static str,
+    pub(crate) feature: &'static str,
     /// Why it is not fully available.
-    pub reason: String,
+    pub(crate) reason: String,
     /// What a user loses.
-    pub lost: &'static str,
+    pub(crate) lost: &'static str,
 }
 
 impl Header {
     /// Describes an attached kernel side.
-    #[must_use]
-    pub fn new(kernel: &Kernel, clock: ClockPair) -> Self {
+    pub(crate) fn new(kernel: &Kernel, clock: ClockPair) -> Self {
         let (release, machine, host) = kernel.names.clone();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -84,68 +82,65 @@ fn missing(part: &Attached) -> Option<Missing> {
 
 /// What every stream ends with.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Time watched, nanoseconds.
-    pub watched_ns: u64,
+pub(crate) struct Summary {
+    pub(crate) watched_ns: u64,
     /// Records read from the kernel.
-    pub events: u64,
+    pub(crate) events: u64,
     /// State transitions found in them.
-    pub changes: u64,
+    pub(crate) changes: u64,
     /// Lines printed, without dropped ones.
-    pub printed: u64,
+    pub(crate) printed: u64,
     /// Lines dropped because the reader was too slow.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// Records that the kernel could not deliver.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// The same by kind, and runs of programs that the kernel skipped.
-    pub lost_by: LostBy,
+    pub(crate) lost_by: LostBy,
     /// Records of an unknown layout.
-    pub undecoded: u64,
+    pub(crate) undecoded: u64,
     /// Events of previously unknown sockets.
-    pub unknown: u64,
+    pub(crate) unknown: u64,
     /// Of those, the expected ones.
     #[serde(rename = "expected_unknown")]
-    pub unknown_expected: u64,
+    pub(crate) unknown_expected: u64,
     /// Events in an impossible order.
-    pub impossible: u64,
+    pub(crate) impossible: u64,
     /// Connections evicted because the table was full.
-    pub evicted: u64,
+    pub(crate) evicted: u64,
     /// Connections whose end was found by a snapshot.
     #[serde(rename = "unseen_ends")]
-    pub unseen: u64,
+    pub(crate) unseen: u64,
     /// What the kernel counted at the tracepoint, TCP only, self-transitions included.
-    pub kernel_transitions: u64,
+    pub(crate) kernel_transitions: u64,
     /// The same by pair, `OLD>NEW`.
-    pub kernel_matrix: BTreeMap<String, u64>,
+    pub(crate) kernel_matrix: BTreeMap<String, u64>,
     /// Hits of each kind of record.
-    pub hits: BTreeMap<String, u64>,
+    pub(crate) hits: BTreeMap<String, u64>,
     /// Hooks that were replaced because they never fired.
     #[serde(rename = "silent_hooks", skip_serializing_if = "Vec::is_empty")]
-    pub given_up: Vec<GivenUp>,
+    pub(crate) given_up: Vec<GivenUp>,
     /// Dwell times by state: those that have ended and were seen from start to end.
-    pub dwells: BTreeMap<TcpState, Dwells>,
+    pub(crate) dwells: BTreeMap<TcpState, Dwells>,
     /// Resources used by this process.
-    pub usage: Usage,
+    pub(crate) usage: Usage,
     /// Cost of the scans for holders of sockets.
-    pub scans: Cost,
+    pub(crate) scans: Cost,
     /// The comparison with the kernel's table, if requested (`--audit`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub audit: Option<Audit>,
+    pub(crate) audit: Option<Audit>,
 }
 
 /// Resources used by a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// CPU time of all its threads, nanoseconds.
-    pub cpu_ns: u64,
-    /// Peak memory, bytes.
-    pub peak_memory_bytes: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) peak_memory_bytes: u64,
 }
 
 impl Usage {
     /// As the end of a text summary.
-    #[must_use]
-    pub fn words(self) -> String {
+    pub(crate) fn words(self) -> String {
         format!(
             "{} of CPU, {} MiB",
             human(Nanos(self.cpu_ns)),
@@ -156,15 +151,14 @@ impl Usage {
 
 /// Hooks that attached but never fired, and what replaced them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GivenUp {
+pub(crate) struct GivenUp {
     /// When that was detected, `CLOCK_MONOTONIC` nanoseconds.
-    pub mono_ns: u64,
-    /// The feature that they provided.
-    pub feature: &'static str,
+    pub(crate) mono_ns: u64,
+    pub(crate) feature: &'static str,
     /// The mechanism that never fired.
-    pub from: &'static str,
+    pub(crate) from: &'static str,
     /// The mechanism used since then: `missing` if there is no other.
-    pub to: &'static str,
+    pub(crate) to: &'static str,
 }
 
 /// The finished dwells in one state, nanoseconds, to two significant digits.
@@ -182,17 +176,14 @@ pub struct Dwells {
 
 impl Dwells {
     /// Those of each state with at least one.
-    #[must_use]
-    pub fn by_state(stats: &Stats) -> BTreeMap<TcpState, Self> {
+    pub(crate) fn by_state(stats: &Stats) -> BTreeMap<TcpState, Self> {
         let of_states = stats.dwells();
         of_states
             .map(|(state, histogram)| (state, Self::of(&histogram)))
             .collect()
     }
 
-    /// Computes them from a histogram.
-    #[must_use]
-    pub fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         Self {
             count: histogram.len(),
             p50_ns: histogram.value_at_quantile(0.5),
@@ -204,23 +195,22 @@ impl Dwells {
 
 /// Lost records by kind.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct LostBy {
+pub(crate) struct LostBy {
     /// Transitions that were lost because the buffer was full.
-    pub transition: u64,
+    pub(crate) transition: u64,
     /// Records of timewait sockets, likewise.
-    pub timewait: u64,
+    pub(crate) timewait: u64,
     /// Records of request sockets, likewise.
-    pub request: u64,
+    pub(crate) request: u64,
     /// Resets, accepts and changes of name, likewise.
-    pub other: u64,
+    pub(crate) other: u64,
     /// Runs that the kernel skipped because the program was interrupted by itself.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Summary {
     /// A summary without hooks, dwell times, usage and audit, which the caller adds.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         watched_ns: u64,
         records: u64,
         undecoded: u64,

@@ -39,8 +39,7 @@ pub struct Unseen {
 
 impl Unseen {
     /// Of which it is not known how many there are.
-    #[must_use]
-    pub fn new(what: What, text: impl Into<String>) -> Self {
+    pub(crate) fn new(what: What, text: impl Into<String>) -> Self {
         Self {
             what,
             count: None,
@@ -50,17 +49,14 @@ impl Unseen {
     }
 
     /// A number of things that have no ids.
-    #[must_use]
-    pub fn counted(what: What, count: usize, text: impl Into<String>) -> Self {
+    pub(crate) fn counted(what: What, count: usize, text: impl Into<String>) -> Self {
         Self {
             count: Some(count),
             ..Self::new(what, text)
         }
     }
 
-    /// Things with ids.
-    #[must_use]
-    pub fn with_ids(what: What, ids: &[u32], text: impl Into<String>) -> Self {
+    pub(crate) fn with_ids(what: What, ids: &[u32], text: impl Into<String>) -> Self {
         Self {
             ids: ids.iter().copied().take(IDS).collect(),
             ..Self::counted(what, ids.len(), text)
@@ -69,7 +65,6 @@ impl Unseen {
 }
 
 /// The sentences alone.
-#[must_use]
-pub fn texts(list: &[Unseen]) -> Vec<String> {
+pub(crate) fn texts(list: &[Unseen]) -> Vec<String> {
     list.iter().map(|unseen| unseen.text.clone()).collect()
 }

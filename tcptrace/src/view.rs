@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use std::{sync::Arc, time::Duration};
 
 /// How many sockets are in each state.
-pub type Counts = [u64; TcpState::COUNT];
+pub(crate) type Counts = [u64; TcpState::COUNT];
 
 /// One process and its sockets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,7 +29,7 @@ pub struct ProcessView {
     pub comm: String,
     /// Its name as the kernel has it, zero-padded.
     pub name: [u8; 16],
-    /// How many other processes of this name are in the row, see [`View::with_left_over_merged`].
+    /// How many other processes of this name are in the row, see `View::with_left_over_merged`.
     pub others: u64,
     /// Sockets by state.
     pub counts: Counts,
@@ -54,14 +54,11 @@ pub struct ProcessView {
 
 impl ProcessView {
     /// Sockets in all states.
-    #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The age of its oldest CLOSE_WAIT.
-    #[must_use]
-    pub fn oldest_close_wait(&self) -> Option<Age> {
+    pub(crate) fn oldest_close_wait(&self) -> Option<Age> {
         let (_, age) = self.oldest.filter(|(state, _)| *state == TcpState::CloseWait)?;
         Some(age)
     }
@@ -98,8 +95,7 @@ pub struct Share {
 
 impl Share {
     /// The shares in a few words.
-    #[must_use]
-    pub fn of_cpu(&self) -> Option<String> {
+    pub(crate) fn of_cpu(&self) -> Option<String> {
         let percent = |share: f64| format!("{:.1}", share * 100.0);
         let here = self.here.map(|share| format!("{} here", percent(share)));
         let kernel = self.kernel.map(|share| format!("{} kernel", percent(share)));
@@ -108,14 +104,13 @@ impl Share {
     }
 
     /// The memory in a few words.
-    #[must_use]
-    pub fn of_memory(&self) -> Option<String> {
+    pub(crate) fn of_memory(&self) -> Option<String> {
         self.memory.map(|bytes| format!("memory {} MiB", bytes >> 20))
     }
 }
 
 /// The shortest time of which a rate is made: of a shorter one, a single change would be dozens a second.
-pub const SHORTEST: Nanos = Nanos::from_millis(100);
+pub(crate) const SHORTEST: Nanos = Nanos::from_millis(100);
 
 /// Everything that is shown of one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,7 +121,7 @@ pub struct View {
     pub watched: Nanos,
     /// Sockets by state, of all processes shown.
     pub counts: Counts,
-    /// Changes of state per second; `None` where less than [`SHORTEST`] was watched for them.
+    /// Changes of state per second; `None` where less than `SHORTEST` was watched for them.
     pub rate: Option<f64>,
     /// Processes, in the requested order.
     pub processes: Vec<ProcessView>,
@@ -148,8 +143,7 @@ pub struct View {
 
 impl View {
     /// The same with one row for all processes of a name that have nothing open.
-    #[must_use]
-    pub fn with_left_over_merged(mut self, sort: Sort) -> Self {
+    pub(crate) fn with_left_over_merged(mut self, sort: Sort) -> Self {
         self.processes = left_over::merge(self.processes);
         sort_processes(&mut self.processes, sort);
         self
@@ -174,8 +168,7 @@ pub struct Context {
 }
 
 /// Builds the view at `now`. Its rates are over the frame: that of the filter, if the engine was given it.
-#[must_use]
-pub fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sort: Sort) -> View {
+pub(crate) fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filter, sort: Sort) -> View {
     let frame = now.since(engine.shown().frame_began);
     let seconds = Duration::from_nanos(frame.0.max(1)).as_secs_f64();
     let mut by_process: HashMap<Option<ProcessId>, ProcessView> = HashMap::new();

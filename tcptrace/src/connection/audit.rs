@@ -32,8 +32,7 @@ pub struct Audit {
 
 impl Audit {
     /// Whose sockets were compared, where those are more than a filter lets pass.
-    #[must_use]
-    pub fn beyond(&self, filter: &Filter) -> Option<&'static str> {
+    pub(crate) fn beyond(&self, filter: &Filter) -> Option<&'static str> {
         let by_netns = Filter {
             netns: self.netns.clone(),
             ..Filter::default()
@@ -74,12 +73,11 @@ impl Name {
 
 /// The sockets that events were about while the kernel's were read: what changes meanwhile cannot be compared.
 #[derive(Debug, Default)]
-pub struct Meanwhile(HashSet<Name>);
+pub(crate) struct Meanwhile(HashSet<Name>);
 
 impl Meanwhile {
     /// Of these events.
-    #[must_use]
-    pub fn of(events: &[Event]) -> Self {
+    pub(crate) fn of(events: &[Event]) -> Self {
         let mut names = HashSet::with_capacity(events.len());
         for event in events.iter().filter(|event| event.data != EventData::TaskRename) {
             // A request becomes a full socket, which has the same ends.
@@ -96,9 +94,8 @@ impl Meanwhile {
     }
 }
 
-/// What one comparison has found.
 #[derive(Debug, Default)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     compared: u64,
     evicted: u64,
     unread_namespaces: usize,
@@ -107,21 +104,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether anything differs.
-    #[must_use]
-    pub const fn has_differences(&self) -> bool {
+    pub(crate) const fn has_differences(&self) -> bool {
         !self.differences.is_empty()
     }
 
     /// Keeps only the differences that the later comparison `again` confirms: others were in progress.
-    pub fn confirm(&mut self, again: &Self) {
+    pub(crate) fn confirm(&mut self, again: &Self) {
         let lasting: HashSet<Name> = again.differences.iter().map(|(name, _)| *name).collect();
         self.differences.retain(|(name, _)| lasting.contains(name));
     }
 
     /// The counts for outputs, without the differing rows.
-    #[must_use]
-    pub fn audit(&self) -> Audit {
+    pub(crate) fn audit(&self) -> Audit {
         let mut audit = Audit {
             compared: self.compared,
             differences: self.differences.len() as u64,
@@ -139,8 +133,7 @@ impl Comparison {
 
 /// Compares `table`, which has taken the events that came while the snapshot was read, with that snapshot. Sockets that
 /// changed since it was begun are left out.
-#[must_use]
-pub fn compare(table: &Table, snapshot: &Snapshot, meanwhile: &Meanwhile) -> Comparison {
+pub(crate) fn compare(table: &Table, snapshot: &Snapshot, meanwhile: &Meanwhile) -> Comparison {
     let mut comparison = Comparison {
         started: snapshot.started,
         unread_namespaces: snapshot.unread(),

@@ -17,8 +17,7 @@ impl Blindspots {
     const TIMEWAITS: u64 = 4;
 
     /// As recordings keep it: 1 segments, 2 requests, 4 timewait socks.
-    #[must_use]
-    pub const fn to_bits(self) -> u64 {
+    pub(crate) const fn to_bits(self) -> u64 {
         let mut bits = 0;
         if self.segments {
             bits |= Self::SEGMENTS;
@@ -33,8 +32,7 @@ impl Blindspots {
     }
 
     /// The same back; bits of later versions are left out.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self {
             segments: bits & Self::SEGMENTS != 0,
             requests: bits & Self::REQUESTS != 0,

@@ -43,7 +43,6 @@ impl EndpointHasher {
     }
 }
 
-/// From endpoints to slot.
 #[derive(Debug, Default)]
 pub(super) struct EndpointIndex {
     slots: HashTable<u32>,

@@ -18,15 +18,14 @@ use hashbrown::HashMap;
 /// A socket that is in no table of the kernel's, because it was reset, has failed or was never connected, and that a
 /// process still has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
+pub(crate) struct Closed {
     /// The cookie of the socket that a process closed.
-    pub cookie: u64,
+    pub(crate) cookie: u64,
     /// Who has it open; of several the first.
-    pub process: ProcessId,
+    pub(crate) process: ProcessId,
     /// Its ends, as far as it has kept them.
-    pub endpoints: Endpoints,
-    /// Network namespace.
-    pub netns: u32,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) netns: u32,
 }
 
 /// What the latest scan found in addition to the owner of each row.
@@ -40,20 +39,18 @@ pub struct Holders {
 
 impl Holders {
     /// The processes that hold the socket, with a descriptor of each, where there are several; else nothing.
-    #[must_use]
-    pub fn of(&self, cookie: u64) -> &[(ProcessId, u32)] {
+    pub(crate) fn of(&self, cookie: u64) -> &[(ProcessId, u32)] {
         self.shared.get(&cookie).map_or(&[], |list| list)
     }
 
     /// Sockets that are CLOSE and still held.
-    #[must_use]
-    pub fn closed(&self) -> &[Closed] {
+    pub(crate) fn closed(&self) -> &[Closed] {
         &self.closed
     }
 
     /// Replaces the results of the previous scan, and assigns owners to the rows of `table`. Returns how many rows are left
     /// that a process may hold and none was found to.
-    pub fn take_in(&mut self, mut scan: Scan, table: &mut Table) {
+    pub(crate) fn take_in(&mut self, mut scan: Scan, table: &mut Table) {
         scan.holders
             .sort_unstable_by_key(|holder| (holder.cookie, holder.process.pid, holder.fd));
         self.release(table);

@@ -14,8 +14,7 @@ const TIMEWAIT: Nanos = Nanos::from_secs(60);
 /// as that. TIME_WAIT: from the sock's own stamp, to a millisecond, where the kernel has one (Linux 6.14). Else from its timer, which is set
 /// to a minute on entry, to two ticks of the kernel's clock; a segment that came since has set it anew, so that the age
 /// is at least this. SYN_RECV of a request sock: since its first SYN came. `None` for another sock, and where neither is known.
-#[must_use]
-pub fn entered(row: &Row) -> Option<Since> {
+pub(crate) fn entered(row: &Row) -> Option<Since> {
     match (row.kind, row.state) {
         (SockKind::Timewait, TcpState::TimeWait) => {}
         (SockKind::Full, TcpState::CloseWait) | (SockKind::Request, TcpState::SynRecv) => {

@@ -8,7 +8,6 @@ use std::hash::BuildHasher as _;
 /// foreseen. A power of two.
 const RECENT: usize = 64;
 
-/// From key to slot.
 #[derive(Debug)]
 pub(super) struct KeyIndex {
     slots: HashTable<u32>,

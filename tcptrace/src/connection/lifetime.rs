@@ -19,9 +19,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Server => "server",
@@ -31,31 +29,29 @@ impl Role {
 
 /// A connection that has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lifetime {
+pub(crate) struct Lifetime {
     /// Cookie and incarnation.
-    pub id: ConnectionId,
-    /// The endpoints of the connection.
-    pub endpoints: Endpoints,
-    /// Network namespace.
-    pub netns: u32,
+    pub(crate) id: ConnectionId,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) netns: u32,
     /// Which side this host was. Of a connection from before the tracer: whether anything listens on its port.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Time of the last transition.
-    pub ended: Nanos,
+    pub(crate) ended: Nanos,
     /// From the first SYN to the end.
-    pub total: Age,
+    pub(crate) total: Age,
     /// Time in each state that it was in; several stays in one are added up.
-    pub spans: [Option<Age>; TcpState::COUNT],
+    pub(crate) spans: [Option<Age>; TcpState::COUNT],
     /// What its programs sent and the peer acknowledged, bytes; `None` where the end of the socket was not seen.
-    pub sent: Option<u64>,
+    pub(crate) sent: Option<u64>,
     /// What came for its programs in order, bytes.
-    pub received: Option<u64>,
+    pub(crate) received: Option<u64>,
     /// Why it ended, as far as the kernel's evidence shows.
-    pub reason: Option<EndReason>,
+    pub(crate) reason: Option<EndReason>,
     /// The owner at the end; `None` if unknown.
-    pub owner: Option<Owner>,
+    pub(crate) owner: Option<Owner>,
     /// Whether the kernel made the socket for itself.
-    pub is_kernel_socket: bool,
+    pub(crate) is_kernel_socket: bool,
 }
 
 /// What is gathered of one row.
@@ -97,12 +93,12 @@ pub struct LifetimeTracker {
 
 impl LifetimeTracker {
     /// A row begins in `slot`.
-    pub fn begin(&mut self, slot: u32) {
+    pub(crate) fn begin(&mut self, slot: u32) {
         *self.entry(slot) = OpenLifetime::default();
     }
 
     /// The row in `slot` has changed its state.
-    pub fn pass(&mut self, slot: u32, change: &Change) {
+    pub(crate) fn pass(&mut self, slot: u32, change: &Change) {
         let gathered = self.entry(slot);
         match (change.old, change.dwell) {
             (TcpState::Close, None) if change.new == TcpState::SynSent => gathered.role = Some(Role::Client),
@@ -120,14 +116,14 @@ impl LifetimeTracker {
     }
 
     /// The full socket in `slot` has become CLOSE.
-    pub fn carry(&mut self, slot: u32, bytes: Bytes, fin_received: bool) {
+    pub(crate) fn carry(&mut self, slot: u32, bytes: Bytes, fin_received: bool) {
         let gathered = self.entry(slot);
         gathered.bytes = Some(bytes);
         gathered.fin_received = fin_received;
     }
 
     /// The row in `slot` has ended by `change`, which has been passed.
-    pub fn end(&mut self, slot: u32, change: &Change) {
+    pub(crate) fn end(&mut self, slot: u32, change: &Change) {
         let gathered = *self.entry(slot);
         if change.old == TcpState::Listen {
             return;
@@ -159,14 +155,13 @@ impl LifetimeTracker {
     }
 
     /// The time that the row in `slot` was in states which it has left, as far as that was seen.
-    #[must_use]
-    pub fn so_far(&self, slot: u32) -> [Option<Age>; TcpState::COUNT] {
+    pub(crate) fn so_far(&self, slot: u32) -> [Option<Age>; TcpState::COUNT] {
         let gathered = self.slots.get(slot as usize).copied().unwrap_or_default();
         gathered.ages()
     }
 
     /// Takes the lifetimes that have ended since the previous call.
-    pub fn take(&mut self, each: impl FnMut(Lifetime)) {
+    pub(crate) fn take(&mut self, each: impl FnMut(Lifetime)) {
         self.ended.drain(..).for_each(each);
     }
 

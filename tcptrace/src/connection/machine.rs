@@ -19,20 +19,14 @@ mod errno {
 
 /// What can be known about a connection from its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub(crate) struct Sight {
     /// Events from before this time were lost, and no snapshot has made up for them yet.
-    pub lost_until: Option<Nanos>,
+    pub(crate) lost_until: Option<Nanos>,
     /// Whether the hooks report timewait sockets.
-    pub timewaits: bool,
+    pub(crate) timewaits: bool,
 }
 
 impl Sight {
-    /// Every event is seen.
-    pub const FULL: Self = Self {
-        lost_until: None,
-        timewaits: true,
-    };
-
     /// Whether events may have been lost since `since`; several may have one time.
     fn has_lost_since(self, since: Since) -> bool {
         self.lost_until.is_some_and(|until| since.time() <= until)
@@ -41,10 +35,9 @@ impl Sight {
 
 /// What the state machine of one connection takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A hook's report.
     Event {
-        /// What was reported.
         data: EventData,
         /// Why a timewait sock ended, where the report is of an end that nothing explains.
         otherwise: Option<EndReason>,
@@ -70,29 +63,22 @@ impl From<EventData> for Input {
 
 /// What became of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// No change of state.
     Same,
     /// It is in another state now.
     Moved {
-        /// When.
         at: Nanos,
-        /// From here.
         old: TcpState,
-        /// To there.
         new: TcpState,
         /// How long it was in `old`.
         dwell: Age,
     },
-    /// It is gone.
     Ended {
-        /// When.
         at: Nanos,
-        /// From here.
         old: TcpState,
         /// How long it was in `old`.
         dwell: Age,
-        /// Why.
         reason: Option<EndReason>,
         /// The state that it was known to be in before, where it went on to `old` unseen.
         before: Option<TcpState>,
@@ -101,9 +87,7 @@ pub enum Outcome {
     Pending,
     /// An impossible order of events; the state is now that of the event.
     Impossible {
-        /// When.
         at: Nanos,
-        /// What the table had.
         old: TcpState,
         /// What the event says.
         new: TcpState,
@@ -111,9 +95,8 @@ pub enum Outcome {
 }
 
 /// Applies one input. A dwell time that lost events may have cut or joined is a lower bound.
-#[must_use]
 #[inline(always)]
-pub fn step(state: &mut ConnectionState, input: Input, time: Nanos, sight: Sight) -> Outcome {
+pub(crate) fn step(state: &mut ConnectionState, input: Input, time: Nanos, sight: Sight) -> Outcome {
     let has_lost = sight.has_lost_since(state.since);
     let mut outcome = advance(state, input, time, has_lost, sight.timewaits);
     if let (true, Outcome::Moved { dwell, .. } | Outcome::Ended { dwell, .. }) = (has_lost, &mut outcome) {

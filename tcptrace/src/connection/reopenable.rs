@@ -10,20 +10,19 @@ const CAPACITY: usize = 8_192;
 
 /// The last incarnation of each.
 #[derive(Debug, Default)]
-pub struct Reopenable {
+pub(crate) struct Reopenable {
     last: HashMap<u64, u32>,
     order: VecDeque<u64>,
 }
 
 impl Reopenable {
     /// The incarnation of a socket that is opened: 0 unless it was open before.
-    #[must_use]
-    pub fn next_incarnation(&self, cookie: u64) -> u32 {
+    pub(crate) fn next_incarnation(&self, cookie: u64) -> u32 {
         self.last.get(&cookie).map_or(0, |last| last + 1)
     }
 
     /// Notes that this incarnation has ended.
-    pub fn remember(&mut self, id: ConnectionId) {
+    pub(crate) fn remember(&mut self, id: ConnectionId) {
         if self.last.insert(id.cookie, id.incarnation).is_some() {
             return;
         }

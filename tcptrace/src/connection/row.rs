@@ -44,10 +44,8 @@ pub struct Connection {
 const _: () = assert!(size_of::<Connection>() == 128, "a field more costs a cache line");
 
 impl Connection {
-    /// Which.
-    #[must_use]
     #[inline]
-    pub const fn id(&self) -> ConnectionId {
+    pub(crate) const fn id(&self) -> ConnectionId {
         ConnectionId {
             cookie: cookie_of(self.key),
             incarnation: self.incarnation,
@@ -55,8 +53,7 @@ impl Connection {
     }
 
     /// Whether it is TCP's, and not SCTP's or MPTCP's own.
-    #[must_use]
-    pub const fn is_tcp(&self) -> bool {
+    pub(crate) const fn is_tcp(&self) -> bool {
         self.protocol == TCP
     }
 
@@ -66,8 +63,7 @@ impl Connection {
     }
 
     /// Whether a process may have it open: a full socket that is not known to be orphaned.
-    #[must_use]
-    pub const fn may_be_held(&self) -> bool {
+    pub(crate) const fn may_be_held(&self) -> bool {
         !self.is_request && !self.state.is_timewait && !self.state.is_orphan && !self.is_kernel_socket
     }
 }

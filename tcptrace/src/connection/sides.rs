@@ -13,14 +13,14 @@ type End = (u32, IpAddr, u16);
 
 /// How many connections have each end.
 #[derive(Debug, Default)]
-pub struct Sides {
+pub(crate) struct Sides {
     local: HashMap<End, u32>,
     remote: HashMap<End, u32>,
 }
 
 impl Sides {
     /// Counts connections, each with the network namespace that its socket is in.
-    pub fn of<'a>(connections: impl Iterator<Item = (u32, &'a Endpoints)>) -> Self {
+    pub(crate) fn of<'a>(connections: impl Iterator<Item = (u32, &'a Endpoints)>) -> Self {
         let mut sides = Self::default();
         for (netns, endpoints) in connections {
             *sides.local.entry(local(netns, endpoints)).or_default() += 1;
@@ -29,16 +29,13 @@ impl Sides {
         sides
     }
 
-    /// Whether nothing was counted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.local.is_empty()
     }
 
     /// Whether the connection came to this host, most likely. Where as many have the one end as the other, as with a
     /// single connection, the ports decide.
-    #[must_use]
-    pub fn is_server(&self, netns: u32, endpoints: &Endpoints) -> bool {
+    pub(crate) fn is_server(&self, netns: u32, endpoints: &Endpoints) -> bool {
         let here = self.local.get(&local(netns, endpoints)).copied().unwrap_or(0);
         let there = self.remote.get(&remote(netns, endpoints)).copied().unwrap_or(0);
         here > there

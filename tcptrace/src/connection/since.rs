@@ -12,26 +12,22 @@ const WAS_THERE: u64 = 1 << 63;
 
 impl Since {
     /// It was seen to begin.
-    #[must_use]
-    pub const fn at(time: Nanos) -> Self {
+    pub(crate) const fn at(time: Nanos) -> Self {
         Self(if time.0 < WAS_THERE { time.0 } else { WAS_THERE - 1 })
     }
 
     /// It was already there at this time.
-    #[must_use]
-    pub const fn before(time: Nanos) -> Self {
+    pub(crate) const fn before(time: Nanos) -> Self {
         Self(Self::at(time).0 | WAS_THERE)
     }
 
     /// Whether it was seen to begin.
-    #[must_use]
-    pub const fn is_exact(self) -> bool {
+    pub(crate) const fn is_exact(self) -> bool {
         self.0 < WAS_THERE
     }
 
     /// The later of two.
-    #[must_use]
-    pub const fn max(self, other: Self) -> Self {
+    pub(crate) const fn max(self, other: Self) -> Self {
         if self.time().0 < other.time().0 {
             other
         } else {
@@ -40,8 +36,7 @@ impl Since {
     }
 
     /// The same where events until `until` were lost: what began before was not seen whole.
-    #[must_use]
-    pub const fn unless_lost(self, until: Nanos) -> Self {
+    pub(crate) const fn unless_lost(self, until: Nanos) -> Self {
         if self.time().0 <= until.0 {
             Self::before(self.time())
         } else {
@@ -50,8 +45,7 @@ impl Since {
     }
 
     /// How long it has lasted at `now`.
-    #[must_use]
-    pub const fn age(self, now: Nanos) -> Age {
+    pub(crate) const fn age(self, now: Nanos) -> Age {
         let span = now.since(self.time());
         if self.is_exact() {
             Age::Exact(span)
@@ -61,8 +55,7 @@ impl Since {
     }
 
     /// The time, exact or not.
-    #[must_use]
-    pub const fn time(self) -> Nanos {
+    pub(crate) const fn time(self) -> Nanos {
         Nanos(self.0 & !WAS_THERE)
     }
 }

@@ -34,8 +34,7 @@ pub enum PendingEnd {
 
 impl PendingEnd {
     /// When the end was reported.
-    #[must_use]
-    pub const fn at(self) -> Nanos {
+    pub(crate) const fn at(self) -> Nanos {
         match self {
             Self::Close { at, .. } | Self::TimerCancelled { at, .. } | Self::Request { at, .. } => at,
         }
@@ -44,7 +43,7 @@ impl PendingEnd {
 
 /// How long an end may wait. What explains it comes within microseconds on the same CPU; the rest is for a CPU
 /// that was interrupted in between.
-pub const RESOLVE_WINDOW: Nanos = Nanos::from_millis(2);
+pub(crate) const RESOLVE_WINDOW: Nanos = Nanos::from_millis(2);
 
 /// What is remembered of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +65,7 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// One that is in `state` since `since`.
-    #[must_use]
-    pub const fn new(tcp: TcpState, since: Since) -> Self {
+    pub(crate) const fn new(tcp: TcpState, since: Since) -> Self {
         Self {
             tcp,
             since,

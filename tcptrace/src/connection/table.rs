@@ -89,8 +89,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table for at most `capacity` live connections.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             rows: Rows::new(capacity),
             hasher: EndpointHasher::default(),
@@ -118,9 +117,7 @@ impl Table {
         self.rows.iter()
     }
 
-    /// The row in `slot`, if there is one.
-    #[must_use]
-    pub fn row(&self, slot: u32) -> Option<&Connection> {
+    pub(crate) fn row(&self, slot: u32) -> Option<&Connection> {
         self.rows.get(slot)
     }
 
@@ -130,8 +127,7 @@ impl Table {
     }
 
     /// Who owns the row in `slot`.
-    #[must_use]
-    pub fn owner_of(&self, slot: u32) -> Option<Owner> {
+    pub(crate) fn owner_of(&self, slot: u32) -> Option<Owner> {
         self.row(slot)?.owner
     }
 
@@ -141,15 +137,9 @@ impl Table {
         self.rows.len()
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.rows.len() == 0
-    }
-
     /// Looks at the rows of sockets that events are about to come of. Of several in turn the loads do not wait for
     /// each other, as those of [`Self::apply`] do; they are most of its time where the caches do not hold the table.
-    pub fn prefetch(&mut self, socks: impl IntoIterator<Item = SockRef>) {
+    pub(crate) fn prefetch(&mut self, socks: impl IntoIterator<Item = SockRef>) {
         for sock in socks {
             if let Some(slot) = self.rows.find(sock) {
                 let row = &self.rows[slot];
@@ -159,9 +149,8 @@ impl Table {
         }
     }
 
-    /// Applies one event.
     #[inline(always)]
-    pub fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         self.tally.events += 1;
         self.losses.count(event);
         match event.data.subject() {
@@ -178,7 +167,7 @@ impl Table {
     }
 
     /// Ends the waits that are over at `now`.
-    pub fn settle(&mut self, now: Nanos) {
+    pub(crate) fn settle(&mut self, now: Nanos) {
         while let Some((at, slot, key)) = self.pending.front().copied() {
             if now.since(at) < RESOLVE_WINDOW {
                 break;
@@ -427,8 +416,7 @@ impl Table {
     }
 
     /// Who opened the connection. Where its beginning was not seen: a port that somebody listens on is a server's.
-    #[must_use]
-    pub fn role(&self, row: &Connection) -> Role {
+    pub(crate) fn role(&self, row: &Connection) -> Role {
         row.role.unwrap_or_else(|| {
             if self.has_listener(row) {
                 Role::Server

@@ -36,7 +36,6 @@ pub(super) enum Script {
     SimultaneousClose,
     /// `connect`, `shutdown`, the peer's FIN later, TIME_WAIT to its end.
     HalfClose,
-    /// `connect`, refused.
     Refused,
     /// `connect`, the peer resets.
     Reset,
@@ -103,7 +102,6 @@ impl Lifecycle {
         }
     }
 
-    /// Time passes.
     pub(super) fn wait(&mut self, nanos: u64) {
         self.time += nanos;
     }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// What has ended since the start, or since [`Collector::begin_interval`].
+/// What has ended since the start, or since `begin_interval`.
 #[derive(Debug)]
 pub struct Collector {
     filter: Filter,
@@ -41,7 +41,7 @@ impl Collector {
     }
 
     /// Counts the durations of the engine's current batch by the owners that the engine knows. Where processes run must
-    /// have been found out, if [`Self::asks_for_locations`].
+    /// have been found out, if `asks_for_locations`.
     pub fn count(&mut self, engine: &Engine) {
         let Self {
             filter,
@@ -66,15 +66,12 @@ impl Collector {
         }
     }
 
-    /// What has ended.
-    #[must_use]
-    pub fn ended(&self, engine: &Engine) -> Report {
+    pub(crate) fn ended(&self, engine: &Engine) -> Report {
         self.named(self.counted(), engine)
     }
 
     /// What has ended, and what the table still has at `now`.
-    #[must_use]
-    pub fn report(&self, engine: &Engine, now: Nanos) -> Report {
+    pub(crate) fn report(&self, engine: &Engine, now: Nanos) -> Report {
         let mut report = self.counted();
         report.take_open(engine, now, self.watched_from, &self.filter);
         self.named(report, engine)
@@ -96,19 +93,17 @@ impl Collector {
     }
 
     /// Where processes run must have been found out, of those that are told apart by it or by a filter of it.
-    #[must_use]
-    pub fn asks_for_locations(&self) -> bool {
+    pub(crate) fn asks_for_locations(&self) -> bool {
         self.filter.asks_for_locations() || self.keyed.by() == By::Cgroup
     }
 
     /// The ended durations of one key; `None` if there is no such key, or it was merged into the rest.
-    #[must_use]
-    pub fn cells_of(&self, key: &Key) -> Option<&Bins> {
+    pub(crate) fn cells_of(&self, key: &Key) -> Option<&Bins> {
         self.keyed.get(key)
     }
 
     /// Forgets what has ended.
-    pub fn begin_interval(&mut self) {
+    pub(crate) fn begin_interval(&mut self) {
         self.totals.clear();
         self.keyed.clear();
     }
@@ -144,7 +139,7 @@ fn facts<'a>(
 
 impl Report {
     /// Adds the ages, at `now`, of the connections in the table that `filter` lets pass, which selects no states.
-    pub fn take_open(&mut self, engine: &Engine, now: Nanos, watched_from: Nanos, filter: &Filter) {
+    pub(crate) fn take_open(&mut self, engine: &Engine, now: Nanos, watched_from: Nanos, filter: &Filter) {
         let mut all = Bins::default();
         let mut keyed = TopK::new(self.by, KEYS);
         for connection in engine.table.iter() {

@@ -12,7 +12,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Selected {
     filter: Filter,
-    /// What was counted.
     pub(super) stats: Stats,
 }
 
@@ -59,7 +58,6 @@ impl Selected {
         })
     }
 
-    /// Begins again with a span.
     pub(super) fn begin_span(&mut self, begin: Nanos) {
         self.stats = Stats::of_span(begin);
     }

@@ -140,10 +140,8 @@ pub struct Unknown {
 }
 
 impl EventData {
-    /// What it is about.
-    #[must_use]
     #[inline(always)]
-    pub const fn subject(&self) -> EventSubject {
+    pub(crate) const fn subject(&self) -> EventSubject {
         match self {
             Self::State {
                 old: TcpState::Listen,
@@ -165,8 +163,7 @@ impl EventData {
     }
 
     /// The state that the socket was in after it, where it shows one.
-    #[must_use]
-    pub const fn state_after(&self) -> Option<TcpState> {
+    pub(crate) const fn state_after(&self) -> Option<TcpState> {
         match self {
             Self::State { new, .. } => Some(*new),
             Self::TimewaitStart(substate)
@@ -183,9 +180,8 @@ impl EventData {
     }
 
     /// What its owner did, where the running task is the owner. In softirq that is anybody.
-    #[must_use]
     #[inline(always)]
-    pub const fn owner_act(&self) -> Option<OwnerAct> {
+    pub(crate) const fn owner_act(&self) -> Option<OwnerAct> {
         match self {
             Self::State {
                 new: TcpState::SynSent,
@@ -202,12 +198,9 @@ impl EventData {
         }
     }
 
-    /// From its raw.
-    ///
-    /// # Errors
-    /// If one that the kind uses is not known.
+    /// From its raw. Fails if one that the kind uses is not known.
     #[inline(always)]
-    pub fn from_raw(raw: &RawData) -> Result<Self, Unknown> {
+    pub(crate) fn from_raw(raw: &RawData) -> Result<Self, Unknown> {
         let unknown = |what| move |value| Unknown { what, value };
         let kind = EventKind::try_from(raw.kind).map_err(unknown("record kind"))?;
         let state = |value| {
@@ -256,8 +249,7 @@ impl EventData {
     }
 
     /// Encodes the event as numbers; the inverse of decoding.
-    #[must_use]
-    pub fn raw(&self) -> RawData {
+    pub(crate) fn raw(&self) -> RawData {
         let of = |kind: EventKind| RawData {
             kind: kind as u8,
             ..RawData::default()

@@ -37,9 +37,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ResetReceived => "reset-received",
             Self::ResetSent => "reset-sent",

@@ -13,9 +13,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
@@ -39,8 +37,7 @@ const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 impl Endpoints {
     /// From the two addresses in network order: IPv6 as they are, IPv4 in the first four bytes.
-    #[must_use]
-    pub fn from_wire(
+    pub(crate) fn from_wire(
         is_ipv4: bool,
         local_addr: [u8; 16],
         remote_addr: [u8; 16],
@@ -80,8 +77,7 @@ impl Endpoints {
     }
 
     /// The same connection as its other end has it.
-    #[must_use]
-    pub const fn reversed(&self) -> Self {
+    pub(crate) const fn reversed(&self) -> Self {
         Self {
             local_addr: self.remote_addr,
             remote_addr: self.local_addr,
@@ -91,14 +87,12 @@ impl Endpoints {
     }
 
     /// The two addresses as they are kept, local first.
-    #[must_use]
-    pub const fn octets(&self) -> ([u8; 16], [u8; 16]) {
+    pub(crate) const fn octets(&self) -> ([u8; 16], [u8; 16]) {
         (self.local_addr, self.remote_addr)
     }
 
     /// IPv4 for v4-mapped addresses.
-    #[must_use]
-    pub fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         if self.local_addr[..12] == V4_MAPPED || self.remote_addr[..12] == V4_MAPPED {
             Family::Ipv4
         } else {
@@ -107,38 +101,32 @@ impl Endpoints {
     }
 
     /// This host's address.
-    #[must_use]
-    pub fn local(&self) -> IpAddr {
+    pub(crate) fn local(&self) -> IpAddr {
         self.shown(self.local_addr)
     }
 
     /// The other host's address; unspecified for a listener.
-    #[must_use]
-    pub fn remote(&self) -> IpAddr {
+    pub(crate) fn remote(&self) -> IpAddr {
         self.shown(self.remote_addr)
     }
 
     /// Whether the other end is the same, address and port.
-    #[must_use]
-    pub fn has_remote_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_remote_of(&self, other: &Self) -> bool {
         self.remote_port == other.remote_port && self.remote_addr == other.remote_addr
     }
 
     /// Whether the other end of this one is the local end of `other`.
-    #[must_use]
-    pub fn is_to(&self, other: &Self) -> bool {
+    pub(crate) fn is_to(&self, other: &Self) -> bool {
         self.remote_port == other.local_port && self.remote_addr == other.local_addr
     }
 
     /// Whether the two are the ends of one connection.
-    #[must_use]
-    pub fn is_other_end_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_other_end_of(&self, other: &Self) -> bool {
         self.is_to(other) && other.is_to(self)
     }
 
     /// Whether no address is known, as of a socket that was only just made.
-    #[must_use]
-    pub fn is_unbound(&self) -> bool {
+    pub(crate) fn is_unbound(&self) -> bool {
         self.local_port == 0 && self.remote_port == 0
     }
 

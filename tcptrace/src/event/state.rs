@@ -22,11 +22,10 @@ pub enum TcpState {
 }
 
 impl TcpState {
-    /// How many there are.
-    pub const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 11;
 
     /// Every state, in the kernel's order.
-    pub const ALL: [Self; Self::COUNT] = [
+    pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Established,
         Self::SynSent,
         Self::SynRecv,
@@ -41,7 +40,7 @@ impl TcpState {
     ];
 
     /// The order in which a connection may pass through its states (RFC 9293 section 3.3.2).
-    pub const IN_ORDER: [Self; Self::COUNT - 1] = [
+    pub(crate) const IN_ORDER: [Self; Self::COUNT - 1] = [
         Self::SynSent,
         Self::SynRecv,
         Self::Established,
@@ -55,8 +54,7 @@ impl TcpState {
     ];
 
     /// The state of the kernel's number; `TCP_NEW_SYN_RECV` is SYN_RECV. `None` for any other number.
-    #[must_use]
-    pub fn from_kernel(number: u8) -> Option<Self> {
+    pub(crate) fn from_kernel(number: u8) -> Option<Self> {
         match number {
             12 => Some(Self::SynRecv),
             1..=11 => Some(Self::ALL[usize::from(number) - 1]),
@@ -65,14 +63,12 @@ impl TcpState {
     }
 
     /// Its place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize - 1
     }
 
     /// The kernel's spelling.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Established => "ESTABLISHED",
             Self::SynSent => "SYN_SENT",

@@ -9,8 +9,7 @@ pub struct Nanos(pub u64);
 
 impl Nanos {
     /// The span from `earlier` to `self`; zero where `earlier` is later, as clocks of two CPUs may be apart.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Self {
+    pub(crate) const fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))
     }
 
@@ -21,8 +20,7 @@ impl Nanos {
     }
 
     /// A span of milliseconds.
-    #[must_use]
-    pub const fn from_millis(millis: u64) -> Self {
+    pub(crate) const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000_000))
     }
 
@@ -44,16 +42,14 @@ pub enum Age {
 
 impl Age {
     /// The span, whether exact or not.
-    #[must_use]
-    pub const fn span(self) -> Nanos {
+    pub(crate) const fn span(self) -> Nanos {
         match self {
             Self::Exact(span) | Self::AtLeast(span) => span,
         }
     }
 
     /// Whether both ends were seen.
-    #[must_use]
-    pub const fn is_exact(self) -> bool {
+    pub(crate) const fn is_exact(self) -> bool {
         matches!(self, Self::Exact(_))
     }
 }

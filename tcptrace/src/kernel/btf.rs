@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Where the kernel shows its own types.
-pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const MAX_DEPTH: usize = 32;
 
@@ -38,23 +38,17 @@ mod kind {
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum BtfError {
+pub(crate) enum BtfError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
-    Read {
-        /// Path of the file.
-        path: String,
-        /// Error of the system.
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     /// Its contents.
     #[error("the BTF data is malformed near byte {0}")]
     Malformed(usize),
 }
 
-/// What hooks attach to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachKind {
+pub(crate) enum AttachKind {
     /// A function, as an attach target of fentry and fexit.
     Function,
     /// A tracepoint, as an attach target of `tp_btf`.
@@ -63,8 +57,7 @@ pub enum AttachKind {
 
 impl AttachKind {
     /// Name of the type that represents `name`.
-    #[must_use]
-    pub fn full(self, name: &str) -> String {
+    pub(crate) fn full(self, name: &str) -> String {
         match self {
             Self::Function => name.to_owned(),
             Self::Tracepoint => format!("btf_trace_{name}"),
@@ -111,7 +104,7 @@ impl Deref for Data {
 }
 
 /// The types of one kernel.
-pub struct Btf {
+pub(crate) struct Btf {
     data: Data,
     /// Byte offset of type N + 1; type 0 is `void`.
     types: Vec<u32>,
@@ -123,7 +116,7 @@ pub struct Btf {
 
 /// What a parameter or a return value is, as far as a program cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parameter {
+pub(crate) enum Parameter {
     /// A pointer to the struct of this name.
     PointerTo(String),
     /// An integer or an enum.
@@ -137,20 +130,20 @@ pub enum Parameter {
 
 /// What a function takes and returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prototype {
+pub(crate) struct Prototype {
     /// In order; for a tracepoint without the tracer's own data.
-    pub parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<Parameter>,
     /// [`Parameter::Other`] for `void`.
-    pub returns: Parameter,
+    pub(crate) returns: Parameter,
 }
 
 /// Where a struct keeps a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldPosition {
+pub(crate) struct FieldPosition {
     /// Bytes from the struct's beginning.
-    pub offset: u32,
+    pub(crate) offset: u32,
     /// Size of the field.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -176,21 +169,15 @@ impl Type {
 
 impl Btf {
     /// With which BTF begins, in its machine's byte order.
-    pub const MAGIC: u16 = 0xeb9f;
+    pub(crate) const MAGIC: u16 = 0xeb9f;
 
-    /// Reads the running kernel's.
-    ///
-    /// # Errors
-    /// If the file is absent or damaged.
-    pub fn of_running_kernel() -> Result<Self, BtfError> {
+    /// Reads the running kernel's. Fails if the file is absent or damaged.
+    pub(crate) fn of_running_kernel() -> Result<Self, BtfError> {
         Self::from_file(Path::new(KERNEL_BTF))
     }
 
     /// Reads a file of raw BTF in this machine's byte order.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn from_file(path: &Path) -> Result<Self, BtfError> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self, BtfError> {
         let data = Data::of(path).map_err(|source| BtfError::Read {
             path: path.display().to_string(),
             source,
@@ -199,8 +186,7 @@ impl Btf {
     }
 
     /// The id of what a hook attaches to, and the `info` of that type.
-    #[must_use]
-    pub fn id(&self, of: AttachKind, name: &str) -> Option<(u32, u32)> {
+    pub(crate) fn id(&self, of: AttachKind, name: &str) -> Option<(u32, u32)> {
         let found = self.find(of.kind(), &of.full(name))?;
         let index = self.types.binary_search(&u32::try_from(found.at).ok()?).ok()?;
         Some((u32::try_from(index).ok()? + 1, found.info))
@@ -251,8 +237,7 @@ impl Btf {
 
     /// The place of `path` (members joined by dots) in `struct name`; anonymous structs and unions are looked
     /// through. `None` where this kernel has no such field, or has it in single bits.
-    #[must_use]
-    pub fn field(&self, name: &str, path: &str) -> Option<FieldPosition> {
+    pub(crate) fn field(&self, name: &str, path: &str) -> Option<FieldPosition> {
         let (found, bits) = self.found(name, path)?;
         let bytes = self.size(found, 0)?;
         (bits % 8 == 0).then_some(FieldPosition {
@@ -262,8 +247,7 @@ impl Btf {
     }
 
     /// The place of a bitfield of one bit: the offset of its byte, and its mask there.
-    #[must_use]
-    pub fn bit(&self, name: &str, path: &str) -> Option<(u32, u8)> {
+    pub(crate) fn bit(&self, name: &str, path: &str) -> Option<(u32, u8)> {
         let (_, bits) = self.found(name, path)?;
         let shift = if cfg!(target_endian = "big") {
             7 - bits % 8
@@ -285,16 +269,12 @@ impl Btf {
         Some((current, bits))
     }
 
-    /// The prototype of the function `name`.
-    #[must_use]
-    pub fn function(&self, name: &str) -> Option<Prototype> {
+    pub(crate) fn function(&self, name: &str) -> Option<Prototype> {
         let function = self.find(kind::FUNC, name)?;
         self.prototype(self.type_by_id(function.target)?)
     }
 
-    /// The prototype of the tracepoint `name`.
-    #[must_use]
-    pub fn tracepoint(&self, name: &str) -> Option<Prototype> {
+    pub(crate) fn tracepoint(&self, name: &str) -> Option<Prototype> {
         let typedef = self.find(kind::TYPEDEF, &AttachKind::Tracepoint.full(name))?;
         let pointer = self.type_by_id(typedef.target)?;
         let mut prototype = self.prototype(self.type_by_id(pointer.target)?)?;

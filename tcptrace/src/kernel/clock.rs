@@ -15,8 +15,7 @@ pub struct ClockPair {
 
 impl ClockPair {
     /// Reads both; the wall clock between two readings of the other, of which the middle is taken.
-    #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let before = read(ClockId::CLOCK_MONOTONIC);
         let wall_ns = read(ClockId::CLOCK_REALTIME);
         let after = read(ClockId::CLOCK_MONOTONIC);
@@ -27,27 +26,22 @@ impl ClockPair {
     }
 
     /// Wall time of a monotonic time, nanoseconds since 1970.
-    #[must_use]
-    pub const fn wall(&self, time: Nanos) -> u64 {
+    pub(crate) const fn wall(&self, time: Nanos) -> u64 {
         self.wall_ns.wrapping_add(time.0.wrapping_sub(self.mono_ns))
     }
 }
 
-/// The monotonic clock's time.
-#[must_use]
-pub fn monotonic() -> Nanos {
+pub(crate) fn monotonic() -> Nanos {
     Nanos(read(ClockId::CLOCK_MONOTONIC))
 }
 
 /// CPU time that the calling thread has had.
-#[must_use]
-pub fn thread_cpu() -> Nanos {
+pub(crate) fn thread_cpu() -> Nanos {
     Nanos(read(ClockId::CLOCK_THREAD_CPUTIME_ID))
 }
 
 /// What the kernel's timers count in, a jiffy: the coarse clocks advance by it (`KTIME_LOW_RES`).
-#[must_use]
-pub fn tick() -> Nanos {
+pub(crate) fn tick() -> Nanos {
     let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("Linux has this clock");
     Nanos(tick.tv_sec().unsigned_abs() * 1_000_000_000 + tick.tv_nsec().unsigned_abs())
 }

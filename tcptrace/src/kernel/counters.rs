@@ -4,17 +4,17 @@ use tcptrace_common::{Counters, Hits};
 
 /// Everything the kernel counts.
 #[derive(Clone, Copy, Debug)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Old × new, over all CPUs.
-    pub transitions: [u64; 256],
+    pub(crate) transitions: [u64; 256],
     /// Records that found the buffer full, by [`tcptrace_common::Loss`].
-    pub lost: [u64; 4],
+    pub(crate) lost: [u64; 4],
     /// What hooks reported.
-    pub hits: Hits,
+    pub(crate) hits: Hits,
     /// Stacks that found their buffer full.
-    pub lost_stacks: u64,
+    pub(crate) lost_stacks: u64,
     /// Runs of a program that the kernel skipped, because the same program was running on that CPU already.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Totals {
@@ -37,14 +37,12 @@ impl Totals {
     }
 
     /// All transitions of TCP sockets.
-    #[must_use]
-    pub fn all_transitions(&self) -> u64 {
+    pub(crate) fn all_transitions(&self) -> u64 {
         self.transitions.iter().sum()
     }
 
     /// All records that did not arrive.
-    #[must_use]
-    pub fn all_lost(&self) -> u64 {
+    pub(crate) fn all_lost(&self) -> u64 {
         self.lost.iter().sum::<u64>() + self.skipped
     }
 }

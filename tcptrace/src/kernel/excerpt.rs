@@ -19,15 +19,13 @@ const VERSION: u16 = 1;
 
 /// The kernel's types as far as `hooks` or an iterator name them, with the ids that they have in the kernel. `None`
 /// where there are so many that aya cannot read them either.
-#[must_use]
-pub fn for_aya<'a>(types: &Btf, hooks: impl IntoIterator<Item = &'a Hook>) -> Option<aya::Btf> {
+pub(crate) fn for_aya<'a>(types: &Btf, hooks: impl IntoIterator<Item = &'a Hook>) -> Option<aya::Btf> {
     aya::Btf::parse(&excerpt(types, &named(hooks))?, Endianness::default()).ok()
 }
 
 /// The loader without the kernel's types, which it would read whole at once although it is given its own: it is made
 /// in a thread whose root directory has no `/sys`. Where that is refused it reads them, and only takes longer.
-#[must_use]
-pub fn loader() -> EbpfLoader<'static> {
+pub(crate) fn loader() -> EbpfLoader<'static> {
     let blind = || {
         if let Err(error) = unshare(CloneFlags::CLONE_FS).and_then(|()| chroot("/proc/self/fdinfo")) {
             log::debug!("aya reads all of the kernel's types: {error}");

@@ -1,6 +1,6 @@
 //! The hooks: program, attach target, the arguments and fields that it relies on, and its feature.
 
-pub mod stacks;
+pub(crate) mod stacks;
 
 use Argument::{Any, Number, To};
 use std::fmt;
@@ -8,8 +8,7 @@ use tcptrace_common::{EventKind, Field, Hit, TimerStep};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the kernel's own")]
-pub enum Attach {
+pub(crate) enum Attach {
     TpBtf,
     Fentry,
     Fexit,
@@ -19,8 +18,7 @@ pub enum Attach {
 
 impl Attach {
     /// The kernel's word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::TpBtf => "tp_btf",
             Self::Fentry => "fentry",
@@ -33,8 +31,7 @@ impl Attach {
 
 /// What the hooks serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "described by `lost_without`")]
-pub enum Feature {
+pub(crate) enum Feature {
     Transitions,
     Timewait,
     Requests,
@@ -47,8 +44,7 @@ pub enum Feature {
 
 impl Feature {
     /// Its name in `check` and in headers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Transitions => "transitions",
             Self::Timewait => "timewait",
@@ -62,8 +58,7 @@ impl Feature {
     }
 
     /// What a user has with it.
-    #[must_use]
-    pub const fn gives(self) -> &'static str {
+    pub(crate) const fn gives(self) -> &'static str {
         match self {
             Self::Transitions => "every state transition of a full socket",
             Self::Timewait => "TIME_WAIT and orphaned FIN_WAIT2, with their real end",
@@ -77,8 +72,7 @@ impl Feature {
     }
 
     /// What a user loses without it.
-    #[must_use]
-    pub const fn lost_without(self) -> &'static str {
+    pub(crate) const fn lost_without(self) -> &'static str {
         match self {
             Self::Transitions => "everything",
             Self::Timewait => "TIME_WAIT is not reported, and orphaned FIN_WAIT2 appears to end immediately",
@@ -100,7 +94,7 @@ impl Feature {
 
 /// What an argument or a return value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Argument {
+pub(crate) enum Argument {
     /// Anything: it is not read.
     Any,
     /// A pointer to the struct of this name.
@@ -121,34 +115,32 @@ impl fmt::Display for Argument {
 
 /// A return value. A program finds it after the arguments, so it depends on how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Returns {
+pub(crate) struct Returns {
     /// What it must be.
-    pub what: Argument,
+    pub(crate) what: Argument,
     /// Fewest arguments after which the program finds it.
-    pub least: usize,
+    pub(crate) least: usize,
     /// Most arguments after which it does.
-    pub most: usize,
+    pub(crate) most: usize,
 }
 
 /// One place to attach to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// Name of the program in the object.
-    pub program: &'static str,
-    /// How it is attached.
-    pub attach: Attach,
+    pub(crate) program: &'static str,
+    pub(crate) attach: Attach,
     /// Function or tracepoint.
-    pub target: &'static str,
-    /// The feature that the hook belongs to.
-    pub feature: Feature,
+    pub(crate) target: &'static str,
+    pub(crate) feature: Feature,
     /// Leading arguments.
-    pub arguments: &'static [Argument],
+    pub(crate) arguments: &'static [Argument],
     /// What it returns, where the program reads that.
-    pub returns: Option<Returns>,
+    pub(crate) returns: Option<Returns>,
     /// Fields that it reads beyond the required ones.
-    pub fields: &'static [Field],
+    pub(crate) fields: &'static [Field],
     /// Where the kernel side counts its hits, [`tcptrace_common::Counters::hits`].
-    pub counted_as: &'static [Hit],
+    pub(crate) counted_as: &'static [Hit],
 }
 
 const fn hook(
@@ -184,7 +176,7 @@ const fn returning(hook: Hook, what: Argument, (least, most): (usize, usize)) ->
 
 /// `tp_btf/inet_sock_set_state`: the program that reports, then the one that reports what the kernel made the
 /// first one skip.
-pub const SET_STATE: &[Hook] = &[
+pub(crate) const SET_STATE: &[Hook] = &[
     hook(
         "inet_sock_set_state",
         Attach::TpBtf,
@@ -206,7 +198,7 @@ pub const SET_STATE: &[Hook] = &[
 ];
 
 /// `tracepoint/sock/inet_sock_set_state`.
-pub const SET_STATE_CLASSIC: Hook = hook(
+pub(crate) const SET_STATE_CLASSIC: Hook = hook(
     "inet_sock_set_state_classic",
     Attach::ClassicTracepoint,
     "inet_sock_set_state",
@@ -217,7 +209,7 @@ pub const SET_STATE_CLASSIC: Hook = hook(
 );
 
 /// Timewait socks by trampolines.
-pub const TIMEWAIT_FENTRY: &[Hook] = &[
+pub(crate) const TIMEWAIT_FENTRY: &[Hook] = &[
     returning(
         hook(
             "inet_twsk_alloc",
@@ -284,7 +276,7 @@ const TIMER_FIELDS: &[Field] = &[
 ];
 
 /// Timewait and request socks by the timers that drive them.
-pub const TIMERS: &[Hook] = &[
+pub(crate) const TIMERS: &[Hook] = &[
     hook(
         "timer_start",
         Attach::TpBtf,
@@ -324,7 +316,7 @@ pub const TIMERS: &[Hook] = &[
 ];
 
 /// Segments of timewait socks, for kernels without trampolines.
-pub const KFREE_SKB: Hook = hook(
+pub(crate) const KFREE_SKB: Hook = hook(
     "kfree_skb",
     Attach::TpBtf,
     "kfree_skb",
@@ -335,7 +327,7 @@ pub const KFREE_SKB: Hook = hook(
 );
 
 /// Request socks by trampolines.
-pub const REQUESTS_FENTRY: &[Hook] = &[
+pub(crate) const REQUESTS_FENTRY: &[Hook] = &[
     hook(
         "inet_csk_reqsk_queue_hash_add",
         Attach::Fentry,
@@ -384,7 +376,7 @@ pub const REQUESTS_FENTRY: &[Hook] = &[
 ];
 
 /// Why connections end.
-pub const RESETS: &[Hook] = &[
+pub(crate) const RESETS: &[Hook] = &[
     hook(
         "tcp_receive_reset",
         Attach::TpBtf,
@@ -405,8 +397,7 @@ pub const RESETS: &[Hook] = &[
     ),
 ];
 
-/// Who accepts.
-pub const ACCEPT: Hook = returning(
+pub(crate) const ACCEPT: Hook = returning(
     hook(
         "inet_csk_accept",
         Attach::Fexit,
@@ -421,7 +412,7 @@ pub const ACCEPT: Hook = returning(
 );
 
 /// What processes are called.
-pub const NAMES: Hook = hook(
+pub(crate) const NAMES: Hook = hook(
     "task_rename",
     Attach::TpBtf,
     "task_rename",
@@ -432,7 +423,7 @@ pub const NAMES: Hook = hook(
 );
 
 /// Gives sockets their cookies, for kernels whose tracing programs may not ask for one (before Linux 5.12).
-pub const COOKIES: &[Hook] = &[
+pub(crate) const COOKIES: &[Hook] = &[
     hook(
         "cookie_of_socket",
         Attach::Cgroup,
@@ -455,30 +446,29 @@ pub const COOKIES: &[Hook] = &[
 
 /// What snapshots are read through.
 #[derive(Clone, Copy, Debug)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Name of the program in the object.
-    pub program: &'static str,
+    pub(crate) program: &'static str,
     /// What the kernel calls it.
-    pub target: &'static str,
+    pub(crate) target: &'static str,
 }
 
 /// The TCP sockets of a network namespace.
-pub const SOCKETS: Listing = Listing {
+pub(crate) const SOCKETS: Listing = Listing {
     program: "iter_tcp",
     target: "tcp",
 };
 
-/// The open files of all tasks.
-pub const OPEN_FILES: Listing = Listing {
+pub(crate) const OPEN_FILES: Listing = Listing {
     program: "iter_task_file",
     target: "task_file",
 };
 
 /// Every BPF iterator, of sockets and of open files.
-pub const ITERATORS: [Listing; 2] = [SOCKETS, OPEN_FILES];
+pub(crate) const ITERATORS: [Listing; 2] = [SOCKETS, OPEN_FILES];
 
 /// Every hook of every plan, and those of `--stacks`.
-pub fn all() -> impl Iterator<Item = &'static Hook> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Hook> {
     let lists = [
         SET_STATE,
         TIMEWAIT_FENTRY,

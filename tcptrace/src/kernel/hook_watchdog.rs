@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use tcptrace_common::{EventKind, Hit, Hits, TimerStep};
 
 /// Number of connections that must contradict a hook that has never fired before it counts as silent.
-pub const ENOUGH: u64 = 16;
+pub(crate) const ENOUGH: u64 = 16;
 
 /// By then a timewait sock must have ended: FIN_WAIT2 and TIME_WAIT last a minute each, and one more is for those
 /// whose timer was started again.
@@ -19,36 +19,23 @@ const NAMESPACES: usize = 1024;
 
 /// The kernel's counters, since the namespace was created, of hidden states that were skipped legitimately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LegitimateCauses {
+pub(crate) struct LegitimateCauses {
     /// The table of timewait socks was full.
-    pub timewaits: u64,
+    pub(crate) timewaits: u64,
     /// A handshake needed no request sock: SYN cookies, Fast Open.
-    pub requests: u64,
+    pub(crate) requests: u64,
 }
 
 /// How the two hidden states are served.
 #[derive(Clone, Copy, Debug)]
-pub struct Mechanisms {
-    /// Timewait socks.
-    pub timewait: Mechanism,
-    /// Request socks.
-    pub requests: Mechanism,
-}
-
-impl Mechanisms {
-    /// Both in one way.
-    #[must_use]
-    pub const fn both(mechanism: Mechanism) -> Self {
-        Self {
-            timewait: mechanism,
-            requests: mechanism,
-        }
-    }
+pub(crate) struct Mechanisms {
+    pub(crate) timewait: Mechanism,
+    pub(crate) requests: Mechanism,
 }
 
 /// Evidence against the hooks of hidden states so far.
 #[derive(Debug, Default)]
-pub struct HookWatchdog {
+pub(crate) struct HookWatchdog {
     timewaits: Case,
     requests: Case,
     many_began: Option<Nanos>,
@@ -56,25 +43,24 @@ pub struct HookWatchdog {
 
 impl HookWatchdog {
     /// A connection of this namespace closed as if it had a timewait socket, but no hook reported one.
-    pub fn timewait_skipped(&mut self, netns: u32, at: Nanos) {
+    pub(crate) fn timewait_skipped(&mut self, netns: u32, at: Nanos) {
         self.timewaits.note(netns, at);
     }
 
     /// A handshake of this namespace completed, but no hook reported a request socket.
-    pub fn request_skipped(&mut self, netns: u32, at: Nanos) {
+    pub(crate) fn request_skipped(&mut self, netns: u32, at: Nanos) {
         self.requests.note(netns, at);
     }
 
     /// Whether the kernel's causes are needed to judge.
-    #[must_use]
-    pub fn needs_causes(&self, mechanisms: Mechanisms, hits: &Hits) -> bool {
+    pub(crate) fn needs_causes(&self, mechanisms: Mechanisms, hits: &Hits) -> bool {
         self.timewaits.is_due() && timewaits_begun(mechanisms.timewait, hits) == 0
             || self.requests.is_due() && requests_begun(mechanisms.requests, hits) == 0
     }
 
     /// The purpose whose hooks are silent, if one is. `now` is when `causes` had been read. The first causes only begin
     /// the count.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         mechanisms: Mechanisms,
         hits: &Hits,
@@ -220,6 +206,13 @@ mod tests {
     const LATER: Nanos = Nanos(1);
     const NO_HITS: Hits = [[0; 4]; 16];
 
+    fn both(mechanism: Mechanism) -> Mechanisms {
+        Mechanisms {
+            timewait: mechanism,
+            requests: mechanism,
+        }
+    }
+
     fn excused(timewaits: u64, requests: u64) -> HashMap<u32, LegitimateCauses> {
         HashMap::from([(HERE, LegitimateCauses { timewaits, requests })])
     }
@@ -243,19 +236,19 @@ mod tests {
         hits: &Hits,
         causes: &HashMap<u32, LegitimateCauses>,
     ) -> Option<Feature> {
-        silence.judge(Mechanisms::both(Mechanism::Fentry), hits, causes, Nanos(0))
+        silence.judge(both(Mechanism::Fentry), hits, causes, Nanos(0))
     }
 
     #[test]
     fn hooks_that_never_fire_are_found_out() {
         let mut silence = HookWatchdog::default();
         skip_timewaits(&mut silence, ENOUGH - 1);
-        assert!(!silence.needs_causes(Mechanisms::both(Mechanism::Fentry), &NO_HITS));
+        assert!(!silence.needs_causes(both(Mechanism::Fentry), &NO_HITS));
         skip_timewaits(&mut silence, 1);
-        assert!(silence.needs_causes(Mechanisms::both(Mechanism::Fentry), &NO_HITS));
+        assert!(silence.needs_causes(both(Mechanism::Fentry), &NO_HITS));
         // Counts from before the start are irrelevant.
         assert_eq!(judge(&mut silence, &NO_HITS, &excused(1_000, 0)), None);
-        assert!(!silence.needs_causes(Mechanisms::both(Mechanism::Fentry), &NO_HITS));
+        assert!(!silence.needs_causes(both(Mechanism::Fentry), &NO_HITS));
         skip_timewaits(&mut silence, ENOUGH);
         assert_eq!(
             judge(&mut silence, &NO_HITS, &excused(1_000, 0)),
@@ -275,7 +268,7 @@ mod tests {
                 silence.timewait_skipped(HERE, LATER);
                 silence.request_skipped(HERE, LATER);
             }
-            assert!(silence.needs_causes(Mechanisms::both(Mechanism::Fentry), &hits));
+            assert!(silence.needs_causes(both(Mechanism::Fentry), &hits));
             let verdict = judge(&mut silence, &hits, &excused(0, 0));
             if verdict.is_some() {
                 assert_eq!(verdict, Some(Feature::Requests));
@@ -301,9 +294,9 @@ mod tests {
                 Hit::timer(EventKind::TimewaitTimer, TimerStep::Start),
             ),
         ] {
-            assert!(!silence.needs_causes(Mechanisms::both(mechanism), &hits(&[(kind, 1)])));
+            assert!(!silence.needs_causes(both(mechanism), &hits(&[(kind, 1)])));
         }
-        assert!(!silence.needs_causes(Mechanisms::both(Mechanism::Missing("not asked")), &NO_HITS));
+        assert!(!silence.needs_causes(both(Mechanism::Missing("not asked")), &NO_HITS));
     }
 
     #[test]
@@ -327,18 +320,13 @@ mod tests {
         let mut silence = HookWatchdog::default();
         skip_timewaits(&mut silence, ENOUGH);
         let asked = Nanos(1_000);
-        let verdict = silence.judge(
-            Mechanisms::both(Mechanism::Timers),
-            &NO_HITS,
-            &excused(500, 0),
-            asked,
-        );
+        let verdict = silence.judge(both(Mechanism::Timers), &NO_HITS, &excused(500, 0), asked);
         assert_eq!(verdict, None);
         // A reader that was kept waiting: the kernel had counted all of these.
         for _ in 0..500 {
             silence.timewait_skipped(HERE, asked);
         }
-        assert!(!silence.needs_causes(Mechanisms::both(Mechanism::Timers), &NO_HITS));
+        assert!(!silence.needs_causes(both(Mechanism::Timers), &NO_HITS));
     }
 
     #[test]
@@ -349,10 +337,10 @@ mod tests {
         for _ in 0..ENOUGH * 1_000 {
             silence.timewait_skipped(HERE, LATER);
             overflows += 1;
-            if silence.needs_causes(Mechanisms::both(Mechanism::Timers), &NO_HITS) {
+            if silence.needs_causes(both(Mechanism::Timers), &NO_HITS) {
                 judged += 1;
                 let verdict = silence.judge(
-                    Mechanisms::both(Mechanism::Timers),
+                    both(Mechanism::Timers),
                     &NO_HITS,
                     &excused(overflows, 0),
                     Nanos(0),
@@ -370,7 +358,7 @@ mod tests {
             for _ in 0..ENOUGH {
                 silence.timewait_skipped(netns, LATER);
             }
-            if silence.needs_causes(Mechanisms::both(Mechanism::Fentry), &NO_HITS) {
+            if silence.needs_causes(both(Mechanism::Fentry), &NO_HITS) {
                 assert_eq!(judge(&mut silence, &NO_HITS, &HashMap::new()), None);
             }
         }
@@ -382,14 +370,8 @@ mod tests {
         let mut silence = HookWatchdog::default();
         let none = HashMap::new();
         let began = hits(&[(Hit::of(EventKind::TimewaitStart), ENOUGH)]);
-        let mut at = |hits: &Hits, secs| {
-            silence.judge(
-                Mechanisms::both(Mechanism::Fentry),
-                hits,
-                &none,
-                Nanos::from_secs(secs),
-            )
-        };
+        let mut at =
+            |hits: &Hits, secs| silence.judge(both(Mechanism::Fentry), hits, &none, Nanos::from_secs(secs));
         assert_eq!(at(&began, 10), None);
         assert_eq!(at(&began, 189), None);
         assert_eq!(at(&began, 190), Some(Feature::Timewait));

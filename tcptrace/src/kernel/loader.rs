@@ -31,37 +31,35 @@ static OBJECT: &[u8] =
 const OBJECT_VARIABLE: &str = "TCPTRACE_BPF_OBJECT";
 
 /// Smallest and largest ring buffer, bytes; a power of two between them.
-pub const BUFFER_RANGE: (u32, u32) = (4 << 10, 1 << 30);
+pub(crate) const BUFFER_RANGE: (u32, u32) = (4 << 10, 1 << 30);
 
 /// What can be chosen.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The hooks that `--hooks` allows.
-    pub preference: Preference,
+    pub(crate) preference: Preference,
     /// How the sockets that exist are read.
-    pub sockets: SocketReader,
+    pub(crate) sockets: SocketReader,
     /// Programs that are loaded and never run, for testing what is made of a hook that does not fire.
-    pub silent: Vec<String>,
+    pub(crate) silent: Vec<String>,
     /// Size of the ring buffer, bytes, a power of two within [`BUFFER_RANGE`].
-    pub buffer_bytes: u32,
+    pub(crate) buffer_bytes: u32,
     /// Whether SCTP's and MPTCP's own sockets are reported too.
-    pub all_protocols: bool,
+    pub(crate) all_protocols: bool,
     /// Which calls' user stacks are recorded.
-    pub stacks: Option<Wanted>,
+    pub(crate) stacks: Option<Wanted>,
     /// Whether the kernel side logs.
-    pub debug: bool,
+    pub(crate) debug: bool,
 }
 
 impl Settings {
     /// Fill level of the ring buffer at which the kernel side wakes the reader, bytes.
-    #[must_use]
-    pub const fn wake_bytes(&self) -> u32 {
+    pub(crate) const fn wake_bytes(&self) -> u32 {
         self.buffer_bytes / 4
     }
 
     /// The least that loads: for snapshots and checks.
-    #[must_use]
-    pub const fn least(preference: Preference) -> Self {
+    pub(crate) const fn least(preference: Preference) -> Self {
         Self {
             preference,
             sockets: SocketReader::Netlink,
@@ -75,15 +73,14 @@ impl Settings {
 }
 
 /// The attached programs. Dropping it detaches them.
-pub struct Kernel {
+pub(crate) struct Kernel {
     programs: Programs,
     counters: PerCpuArray<MapData, CountersPod>,
-    /// What was attached, by purpose.
-    pub attached: Vec<Attached>,
+    pub(crate) attached: Vec<Attached>,
     /// `uname -r`, `-m`, `-n`.
-    pub names: (String, String, String),
+    pub(crate) names: (String, String, String),
     /// The source of stacks, if requested; taken by their reader.
-    pub stacks: Option<Stacks>,
+    pub(crate) stacks: Option<Stacks>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     skipped_before: u64,
     abilities: Abilities,
@@ -91,12 +88,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads and attaches.
-    ///
-    /// # Errors
-    /// If the privileges, the kernel or the object do not allow the transitions to be traced. Everything else
-    /// that cannot be had is in [`Kernel::attached`].
-    pub fn attach(settings: &Settings) -> Result<(Self, RingBuf<MapData>), Refusal> {
+    /// Loads and attaches. Fails if the privileges, the kernel or the object do not allow the transitions to be traced.
+    /// Everything else that cannot be had is in [`Kernel::attached`].
+    pub(crate) fn attach(settings: &Settings) -> Result<(Self, RingBuf<MapData>), Refusal> {
         let mut loading = Loading::open(settings, Handlers::Wanted)?;
         let mut abilities = loading.abilities();
         let attached = loading.attach(&mut abilities, settings.preference)?;
@@ -116,11 +110,9 @@ impl Kernel {
         Ok((kernel, records))
     }
 
-    /// Loads the object for its iterators alone, attaching nothing.
-    ///
-    /// # Errors
-    /// As [`Kernel::attach`], and where there is no BTF.
-    pub fn for_snapshots() -> Result<Self, Refusal> {
+    /// Loads the object for its iterators alone, attaching nothing. Fails as [`Kernel::attach`], and where there is no
+    /// BTF.
+    pub(crate) fn for_snapshots() -> Result<Self, Refusal> {
         let settings = Settings::least(Preference::Auto);
         let loading = Loading::open(&settings, Handlers::NotNeeded)?;
         loading.facts.btf.as_ref().map_err(Clone::clone)?;
@@ -128,18 +120,14 @@ impl Kernel {
     }
 
     /// How a purpose is served now.
-    #[must_use]
-    pub fn mechanism(&self, feature: Feature) -> Option<Mechanism> {
+    pub(crate) fn mechanism(&self, feature: Feature) -> Option<Mechanism> {
         let part = self.attached.iter().find(|part| part.feature == feature)?;
         Some(part.mechanism)
     }
 
-    /// Goes on without the hooks that serve `feature`, which do not fire on this kernel: by the next way where there
-    /// is one, else without. Returns the way from now on.
-    ///
-    /// # Errors
-    /// If the next way's programs cannot be attached.
-    pub fn give_up(&mut self, feature: Feature) -> Result<Mechanism, Refusal> {
+    /// Goes on without the hooks that serve `feature`, which do not fire on this kernel: by the next way where there is
+    /// one, else without. Returns the way from now on. Fails if the next way's programs cannot be attached.
+    pub(crate) fn give_up(&mut self, feature: Feature) -> Result<Mechanism, Refusal> {
         let mechanism = self.mechanism(feature);
         let fallback =
             mechanism.and_then(|mechanism| plan::fallback(self.abilities, self.preference, mechanism));
@@ -167,10 +155,7 @@ impl Kernel {
     }
 
     /// Adds up the per-CPU counters.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn totals(&self) -> Result<Totals, Refusal> {
+    pub(crate) fn totals(&self) -> Result<Totals, Refusal> {
         let per_cpu = self
             .counters
             .get(&0, 0)
@@ -183,29 +168,23 @@ impl Kernel {
 
     /// Time spent in the programs since they were loaded, while `BPF_ENABLE_STATS` was on; `None` where the kernel does
     /// not tell of any.
-    #[must_use]
-    pub fn run_time(&self) -> Option<Duration> {
+    pub(crate) fn run_time(&self) -> Option<Duration> {
         self.programs.run_time()
     }
 
-    /// Opens the iterator over the TCP sockets of the calling thread's network namespace.
-    ///
-    /// # Errors
-    /// If the kernel has no such iterator or refuses it.
-    pub fn open_tcp_iterator(&mut self) -> Result<File, Refusal> {
+    /// Opens the iterator over the TCP sockets of the calling thread's network namespace. Fails if the kernel has no
+    /// such iterator or refuses it.
+    pub(crate) fn open_tcp_iterator(&mut self) -> Result<File, Refusal> {
         self.programs.open_iterator(hook::SOCKETS)
     }
 
     /// Opens the iterator over the open files of all tasks.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn open_holder_iterator(&mut self) -> Result<File, Refusal> {
+    pub(crate) fn open_holder_iterator(&mut self) -> Result<File, Refusal> {
         self.programs.open_iterator(hook::OPEN_FILES)
     }
 
     /// Detaches every hook. Counters and iterators stay.
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         // The kernel drops the count with the program.
         self.skipped_before += self.programs.skipped();
         let hooks = self.attached.iter().flat_map(|part| &part.hooks);
@@ -214,7 +193,7 @@ impl Kernel {
     }
 
     /// Writes what the kernel side logged to the log.
-    pub fn flush_log(&mut self) {
+    pub(crate) fn flush_log(&mut self) {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }

@@ -72,8 +72,7 @@ const fn bytes(field: Field) -> u32 {
 }
 
 /// The byte offset of `field`, [`ABSENT`] where this kernel has none of the size that the programs load.
-#[must_use]
-pub fn offset(btf: &Btf, field: Field) -> u16 {
+pub(crate) fn offset(btf: &Btf, field: Field) -> u16 {
     if field == Field::KernSock {
         return kern_sock(btf).map_or(ABSENT, |(at, _)| at);
     }
@@ -84,15 +83,12 @@ pub fn offset(btf: &Btf, field: Field) -> u16 {
 }
 
 /// The byte of `sk_kern_sock` and its mask there.
-#[must_use]
-pub fn kern_sock(btf: &Btf) -> Option<(u16, u8)> {
+pub(crate) fn kern_sock(btf: &Btf) -> Option<(u16, u8)> {
     let (at, mask) = btf.bit(Field::KernSock.of_struct(), Field::KernSock.path())?;
     Some((u16::try_from(at).ok()?, mask))
 }
 
-/// The refusal of a field that is not there.
-#[must_use]
-pub fn no_field(field: Field) -> Refusal {
+pub(crate) fn no_field(field: Field) -> Refusal {
     let size = match bytes(field) {
         0 => String::new(),
         count => format!(" of {count} bytes"),
@@ -102,11 +98,8 @@ pub fn no_field(field: Field) -> Refusal {
     }
 }
 
-/// All offsets in the order that the programs expect.
-///
-/// # Errors
-/// If a field is missing that no program can do without.
-pub fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {
+/// All offsets in the order that the programs expect. Fails if a field is missing that no program can do without.
+pub(crate) fn offsets(btf: &Btf) -> Result<Vec<u16>, Refusal> {
     Field::ALL
         .iter()
         .map(|field| {
@@ -126,11 +119,11 @@ const CLASSIC_FIELDS: [&str; 11] = [
     "skaddr",
 ];
 
-/// Their offsets, all 0 where it is not used.
-///
-/// # Errors
-/// If the file cannot be read, or lacks a field.
-pub fn classic_offsets(btf: &Result<Btf, Refusal>, preference: Preference) -> Result<Vec<u16>, Refusal> {
+/// Their offsets, all 0 where it is not used. Fails if the file cannot be read, or lacks a field.
+pub(crate) fn classic_offsets(
+    btf: &Result<Btf, Refusal>,
+    preference: Preference,
+) -> Result<Vec<u16>, Refusal> {
     if btf.is_ok() && preference != Preference::Tracepoint {
         return Ok(vec![0; CLASSIC_FIELDS.len()]);
     }

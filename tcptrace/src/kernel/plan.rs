@@ -4,7 +4,7 @@ use super::hook::{self, Feature, Hook};
 
 /// What the user wants to be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Preference {
+pub(crate) enum Preference {
     /// The best that works.
     #[default]
     Auto,
@@ -18,7 +18,7 @@ pub enum Preference {
 
 /// How the user wants the sockets that exist to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum SocketReader {
+pub(crate) enum SocketReader {
     /// By netlink (sock_diag), as ss does.
     #[default]
     Netlink,
@@ -29,8 +29,7 @@ pub enum SocketReader {
 
 impl SocketReader {
     /// Its word in `check` and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Netlink => "netlink",
             Self::Iterator => "iterator",
@@ -38,8 +37,7 @@ impl SocketReader {
     }
 
     /// Why it is used.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
+    pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Netlink => {
                 "safe on every kernel: sock_diag takes no reference to a socket that is being freed"
@@ -49,8 +47,7 @@ impl SocketReader {
     }
 
     /// What it may do to this host.
-    #[must_use]
-    pub const fn warning(self) -> Option<&'static str> {
+    pub(crate) const fn warning(self) -> Option<&'static str> {
         match self {
             Self::Netlink => None,
             Self::Iterator => Some(
@@ -62,22 +59,22 @@ impl SocketReader {
 
 /// What a plan depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
+pub(crate) struct Abilities {
     /// Kernel BTF can be read.
-    pub has_btf: bool,
+    pub(crate) has_btf: bool,
     /// fentry and fexit programs load.
-    pub has_trampolines: bool,
+    pub(crate) has_trampolines: bool,
     /// Both timer handlers' addresses are known.
-    pub knows_timer_handlers: bool,
+    pub(crate) knows_timer_handlers: bool,
     /// Tracing programs may ask for a socket's cookie (Linux 5.12).
-    pub has_cookie: bool,
+    pub(crate) has_cookie: bool,
     /// The tracepoint of dropped segments names the socket that they were for (Linux 6.11).
-    pub names_receiver: bool,
+    pub(crate) names_receiver: bool,
 }
 
 /// How a purpose is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
+pub(crate) enum Mechanism {
     /// By typed tracepoints.
     TpBtf,
     /// By trampolines.
@@ -97,8 +94,7 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Its word in headers and in `check`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::TpBtf => "tp_btf",
             Self::Fentry => "fentry",
@@ -111,14 +107,12 @@ impl Mechanism {
     }
 
     /// Whether the timers' hooks serve it.
-    #[must_use]
-    pub const fn is_by_timers(self) -> bool {
+    pub(crate) const fn is_by_timers(self) -> bool {
         matches!(self, Self::Timers | Self::PolledTimers)
     }
 
     /// What it reports less exactly than other mechanisms.
-    #[must_use]
-    pub const fn limit(self) -> Option<&'static str> {
+    pub(crate) const fn limit(self) -> Option<&'static str> {
         match self {
             Self::PolledTimers => Some(
                 "this kernel does not report the socket of a dropped segment (before Linux 6.11): the transition to TIME_WAIT by a late FIN is found by polling, with a lower bound as its time, and which segment ended a TIME_WAIT early is unknown",
@@ -131,17 +125,16 @@ impl Mechanism {
     }
 }
 
-/// What to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The mechanism of each feature, most important first.
-    pub mechanisms: Vec<(Feature, Mechanism)>,
+    pub(crate) mechanisms: Vec<(Feature, Mechanism)>,
     /// The hooks, in the order to attach them.
-    pub hooks: Vec<Hook>,
+    pub(crate) hooks: Vec<Hook>,
 }
 
 /// The reason for a missing feature whose hooks never fired although they should have.
-pub const SILENT: &str = "its hooks attached but never fire on this kernel";
+pub(crate) const SILENT: &str = "its hooks attached but never fire on this kernel";
 
 const NO_BTF: &str = "this kernel has no BTF";
 const NOT_ASKED: &str = "disabled by --hooks";
@@ -150,8 +143,7 @@ const NO_HANDLERS: &str =
     "/proc/kallsyms hides the timer handlers (kernel.kptr_restrict, or CAP_SYSLOG is missing)";
 
 /// Decides which hooks to attach. Pure.
-#[must_use]
-pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
+pub(crate) fn plan(abilities: Abilities, preference: Preference) -> Plan {
     let hidden = hidden_states(abilities, preference);
     let accept = match hidden {
         Mechanism::Fentry => Mechanism::Fentry,
@@ -171,8 +163,7 @@ pub fn plan(abilities: Abilities, preference: Preference) -> Plan {
 
 /// The plan to go on with where `silent`'s hooks for the hidden states attach and do not fire; `None` where there is
 /// none that the user allows.
-#[must_use]
-pub fn fallback(abilities: Abilities, preference: Preference, silent: Mechanism) -> Option<Plan> {
+pub(crate) fn fallback(abilities: Abilities, preference: Preference, silent: Mechanism) -> Option<Plan> {
     let timers = hidden_states(abilities, Preference::Timers);
     // The trampoline on accept is independent of these, and stays.
     (silent == Mechanism::Fentry && preference == Preference::Auto && timers.is_by_timers())

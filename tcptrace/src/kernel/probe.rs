@@ -27,45 +27,40 @@ const TRACEPOINT_FORMAT: &str = "events/sock/inet_sock_set_state/format";
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What is known before anything is loaded.
-pub struct Facts {
+pub(crate) struct Facts {
     /// `uname -r`.
-    pub release: String,
+    pub(crate) release: String,
     /// `uname -m`.
-    pub machine: String,
+    pub(crate) machine: String,
     /// `uname -n`.
-    pub host: String,
+    pub(crate) host: String,
     /// The kernel's types, or why there are none.
-    pub btf: Result<Btf, Refusal>,
+    pub(crate) btf: Result<Btf, Refusal>,
     /// Addresses of the two timer handlers, 0 where `/proc/kallsyms` hides or lacks them.
-    pub handlers: TimerHandlers,
-    /// Capabilities that are missing.
-    pub missing_capabilities: Vec<&'static str>,
+    pub(crate) handlers: TimerHandlers,
+    pub(crate) missing_capabilities: Vec<&'static str>,
 }
 
 /// Whether the timer handlers' addresses are to be looked up: the kernel takes tens of milliseconds to write down
 /// all of its symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handlers {
+pub(crate) enum Handlers {
     /// To attach to the timers.
     Wanted,
     /// To take snapshots only.
     NotNeeded,
 }
 
-/// Where the timer handlers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimerHandlers {
+pub(crate) struct TimerHandlers {
     /// `tw_timer_handler`
-    pub timewait: u64,
+    pub(crate) timewait: u64,
     /// `reqsk_timer_handler`
-    pub request: u64,
+    pub(crate) request: u64,
 }
 
-/// Looks at the system, and refuses where nothing could be traced.
-///
-/// # Errors
-/// Missing privileges, lockdown, no `bpf(2)`.
-pub fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
+/// Looks at the system, and refuses where nothing could be traced. Errors: missing privileges, lockdown, no `bpf(2)`.
+pub(crate) fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
     let facts = look(handlers);
     if !fs::exists("/proc/self/ns").unwrap_or(false) {
         return Err(Refusal::NoProc);
@@ -86,8 +81,7 @@ pub fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
 }
 
 /// Looks at the system and refuses nothing.
-#[must_use]
-pub fn look(handlers: Handlers) -> Facts {
+pub(crate) fn look(handlers: Handlers) -> Facts {
     let name = uname().ok();
     let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         name.as_ref().map_or_else(
@@ -138,8 +132,7 @@ fn timer_handlers() -> TimerHandlers {
 }
 
 /// The address of a symbol of the kernel, 0 where `/proc/kallsyms` hides or lacks it.
-#[must_use]
-pub fn symbol(name: &str) -> u64 {
+pub(crate) fn symbol(name: &str) -> u64 {
     addresses(kallsyms(), [name])[0]
 }
 
@@ -173,11 +166,8 @@ fn addresses<const N: usize>(kallsyms: Option<impl BufRead>, names: [&str; N]) -
     addresses.map(Option::unwrap_or_default)
 }
 
-/// The root of the cgroup v2 hierarchy, wherever it is mounted.
-///
-/// # Errors
-/// If it is not mounted, or cannot be opened.
-pub fn root_cgroup() -> Result<File, Refusal> {
+/// The root of the cgroup v2 hierarchy, wherever it is mounted. Fails if it is not mounted, or cannot be opened.
+pub(crate) fn root_cgroup() -> Result<File, Refusal> {
     let refused = |error: String| Refusal::System {
         action: "open the root cgroup".to_owned(),
         error,
@@ -195,12 +185,9 @@ fn cgroup_mount(mounts: &str) -> Option<&str> {
     })
 }
 
-/// The description of the classic tracepoint's record, from tracefs, which is mounted in a private mount
-/// namespace where it is not mounted yet.
-///
-/// # Errors
-/// If it can be neither read nor mounted, or the tracepoint does not exist.
-pub fn classic_format() -> Result<String, Refusal> {
+/// The description of the classic tracepoint's record, from tracefs, which is mounted in a private mount namespace
+/// where it is not mounted yet. Fails if it can be neither read nor mounted, or the tracepoint does not exist.
+pub(crate) fn classic_format() -> Result<String, Refusal> {
     let read = |root: &Path| fs::read_to_string(root.join(TRACEPOINT_FORMAT));
     for root in TRACEFS {
         if let Ok(format) = read(Path::new(root)) {

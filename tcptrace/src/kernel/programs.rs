@@ -22,19 +22,16 @@ use std::{
 
 /// What became of one purpose.
 #[derive(Clone, Debug)]
-pub struct Attached {
-    /// The feature that these hooks provide.
-    pub feature: Feature,
-    /// How it is served.
-    pub mechanism: Mechanism,
+pub(crate) struct Attached {
+    pub(crate) feature: Feature,
+    pub(crate) mechanism: Mechanism,
     /// Its hooks, and why one of them is not attached.
-    pub hooks: Vec<(Hook, Option<String>)>,
+    pub(crate) hooks: Vec<(Hook, Option<String>)>,
 }
 
 impl Attached {
     /// Why this purpose is not served in full.
-    #[must_use]
-    pub fn shortfall(&self) -> Option<String> {
+    pub(crate) fn shortfall(&self) -> Option<String> {
         if let Mechanism::Missing(reason) = self.mechanism {
             return Some(reason.to_owned());
         }
@@ -55,10 +52,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Attaches what the plan says, comparing each hook with the kernel's `types` first. Those of `kept` are attached
-    /// already.
-    ///
-    /// # Errors
-    /// If the transitions cannot be traced. Every other failure is in what is returned.
+    /// already. Fails if the transitions cannot be traced. Every other failure is in what is returned.
     pub(super) fn carry_out(
         &mut self,
         plan: &Plan,
@@ -176,10 +170,7 @@ impl Programs {
             .ok_or_else(|| missing_program(hook.program))
     }
 
-    /// Opens an iterator.
-    ///
-    /// # Errors
-    /// If the kernel has no such iterator or refuses it.
+    /// Opens an iterator. Fails if the kernel has no such iterator or refuses it.
     pub(super) fn open_iterator(&mut self, listing: Listing) -> Result<File, Refusal> {
         let Listing {
             program: name,

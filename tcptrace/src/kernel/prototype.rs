@@ -8,11 +8,9 @@ use super::{
 };
 use tcptrace_common::ABSENT;
 
-/// Whether the hook can be what its program expects.
-///
-/// # Errors
-/// Which field, argument or return value is another one here, or that there is no such place.
-pub fn check(btf: &Btf, hook: &Hook) -> Result<(), Refusal> {
+/// Whether the hook can be what its program expects. Errors: which field, argument or return value is another one here,
+/// or that there is no such place.
+pub(crate) fn check(btf: &Btf, hook: &Hook) -> Result<(), Refusal> {
     if let Some(field) = hook
         .fields
         .iter()

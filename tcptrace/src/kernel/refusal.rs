@@ -73,8 +73,7 @@ const LOG_LINES: usize = 6;
 
 impl Refusal {
     /// A failed step, with all of the error's causes.
-    #[must_use]
-    pub fn of(action: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn of(action: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let action = action.to_owned();
         if is_out_of_descriptors(error) {
             let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
@@ -87,8 +86,7 @@ impl Refusal {
     }
 
     /// What failed, as a clause without an end.
-    #[must_use]
-    pub fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match self {
             Self::MissingCapabilities(names) => {
                 format!("not allowed to use BPF: missing {}", names.join(", "))
@@ -113,9 +111,7 @@ impl Refusal {
         }
     }
 
-    /// What the failure means.
-    #[must_use]
-    pub const fn meaning(&self) -> &'static str {
+    pub(crate) const fn meaning(&self) -> &'static str {
         match self {
             Self::MissingCapabilities(_) => "tracing the kernel needs root or these capabilities",
             Self::UserNamespace => {
@@ -141,8 +137,7 @@ impl Refusal {
     }
 
     /// What to do about it.
-    #[must_use]
-    pub const fn remedy(&self) -> &'static str {
+    pub(crate) const fn remedy(&self) -> &'static str {
         match self {
             Self::MissingCapabilities(_) => {
                 "run it with sudo, or: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace,cap_dac_read_search,cap_syslog+ep tcptrace"
@@ -170,8 +165,7 @@ impl Refusal {
     }
 
     /// The three lines that a user sees, with the whole verifier log where `verbose`.
-    #[must_use]
-    pub fn explain(&self, verbose: bool) -> String {
+    pub(crate) fn explain(&self, verbose: bool) -> String {
         let mut text = format!(
             "{}\n  what it means: {}\n  what to do: {}",
             self.cause(),
@@ -205,8 +199,7 @@ fn is_out_of_descriptors(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// An error and its causes in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

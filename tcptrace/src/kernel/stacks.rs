@@ -10,7 +10,7 @@ use aya::maps::{MapData, RingBuf};
 
 /// The calls whose stacks are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// Of the connect or accept that made each socket
     Open,
     /// Of that, and of the last read of each socket
@@ -20,18 +20,15 @@ pub enum Wanted {
 /// Size of the buffer of stacks, which take 2.6 KiB each; it is drained every 20 ms.
 pub(super) const BUFFER_BYTES: u32 = 16 << 20;
 
-/// What was attached.
-pub struct Stacks {
+pub(crate) struct Stacks {
     /// The ring buffer of stack records.
-    pub ring: RingBuf<MapData>,
+    pub(crate) ring: RingBuf<MapData>,
     /// What is not recorded, and why: a sentence each.
-    pub shortfalls: Vec<String>,
+    pub(crate) shortfalls: Vec<String>,
 }
 
-/// Attaches the requested hooks. Returns what, other than `connect`, is not available: a sentence each.
-///
-/// # Errors
-/// If this kernel cannot give stacks at all.
+/// Attaches the requested hooks. Returns what, other than `connect`, is not available: a sentence each. Fails if this
+/// kernel cannot give stacks at all.
 pub(super) fn attach(
     programs: &mut Programs,
     types: Option<&Btf>,

@@ -13,31 +13,26 @@ use jiff::civil::DateTime;
 use std::time::Duration;
 
 /// A ring of the flight recorder has this many complete files in addition to the current one.
-pub const RING_FILES: u32 = 4;
+pub(crate) const RING_FILES: u32 = 4;
 
 /// When another file is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
+pub(crate) enum Rotation {
     /// At this size, bytes.
     Size(u64),
-    /// After this time.
     Time(Duration),
 }
 
 /// How the files of a run follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Files {
+pub(crate) struct Files {
     /// When another is begun.
-    pub rotation: Option<Rotation>,
-    /// How many are kept.
-    pub keep: Option<usize>,
+    pub(crate) rotation: Option<Rotation>,
+    pub(crate) keep: Option<usize>,
 }
 
-/// Reads `--rotate`, `--keep` and `--flight-recorder`.
-///
-/// # Errors
-/// If one of them makes no sense.
-pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
+/// Reads `--rotate`, `--keep` and `--flight-recorder`. Fails if one of them makes no sense.
+pub(crate) fn files(args: &RecordArgs) -> Result<Files, UsageError> {
     if let Some(minutes) = args.flight_recorder {
         let span = seconds("--flight-recorder", minutes * 60.0)?;
         return Ok(Files {
@@ -58,11 +53,7 @@ pub fn files(args: &RecordArgs) -> Result<Files, UsageError> {
     })
 }
 
-/// Reads `--fire-on`.
-///
-/// # Errors
-/// If no rule has such a name.
-pub fn fire_on(words: &[String]) -> Result<Vec<&'static Rule>, UsageError> {
+pub(crate) fn fire_on(words: &[String]) -> Result<Vec<&'static Rule>, UsageError> {
     if words.iter().any(|word| word == "all") {
         return Ok(rules::ALL.to_vec());
     }
@@ -100,31 +91,26 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
     .ok_or_else(explain)
 }
 
-/// A moment of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// Wall time, nanoseconds since 1970.
     Wall(u64),
     /// Relative to the start of the recording.
     After(Nanos),
 }
 
-/// Which part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// Where it begins, if not with the recording.
-    pub from: Option<Moment>,
+    pub(crate) from: Option<Moment>,
     /// Where it ends, if not with the recording.
-    pub to: Option<Moment>,
+    pub(crate) to: Option<Moment>,
     /// Whether the end was given as a single moment (`--at`), which must be within the recording.
-    pub is_moment: bool,
+    pub(crate) is_moment: bool,
 }
 
-/// Reads `--at`, `--from` and `--to`.
-///
-/// # Errors
-/// If one is no time, or the end is before the beginning.
-pub fn span(args: &SpanArgs) -> Result<Span, UsageError> {
+/// Reads `--at`, `--from` and `--to`. Fails if one is no time, or the end is before the beginning.
+pub(crate) fn span(args: &SpanArgs) -> Result<Span, UsageError> {
     let moment = |flag, text: &Option<String>| text.as_deref().map(|text| moment(flag, text)).transpose();
     let at = moment("--at", &args.at)?;
     let span = Span {
@@ -144,8 +130,7 @@ pub fn span(args: &SpanArgs) -> Result<Span, UsageError> {
 }
 
 /// A span whose end is before its beginning.
-#[must_use]
-pub fn nothing_between() -> UsageError {
+pub(crate) fn nothing_between() -> UsageError {
     wrong("--from", "it is later than --to", "swap the two times")
 }
 
@@ -183,11 +168,9 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         .map_err(|_| explain())
 }
 
-/// Parses the filter flags without lookups: processes and namespaces may no longer exist.
-///
-/// # Errors
-/// If a namespace is given by a name, which only its own machine can look up, or a container by an empty word.
-pub fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
+/// Parses the filter flags without lookups: processes and namespaces may no longer exist. Fails if a namespace is given
+/// by a name, which only its own machine can look up, or a container by an empty word.
+pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
     let netns = |word: &String| {
         word.parse().map_err(|_| {
             wrong(

@@ -17,11 +17,8 @@ struct Line {
     filter: FilterArgs,
 }
 
-/// Reads such a line; `look_up` makes a filter of its flags.
-///
-/// # Errors
-/// What is wrong with it, in a line.
-pub fn filter(
+/// Reads such a line; `look_up` makes a filter of its flags. Errors: what is wrong with it, in a line.
+pub(crate) fn filter(
     text: &str,
     look_up: impl FnOnce(&FilterArgs, &[TcpState]) -> Result<Filter, UsageError>,
 ) -> Result<Filter, String> {
@@ -31,8 +28,7 @@ pub fn filter(
 }
 
 /// The line that the flags of the command would have been written as.
-#[must_use]
-pub fn of(args: &FilterArgs, states: &[TcpState]) -> String {
+pub(crate) fn of(args: &FilterArgs, states: &[TcpState]) -> String {
     let mut words: Vec<String> = Vec::new();
     push(&mut words, "-p", &args.pid);
     push(&mut words, "-c", &args.comm);

@@ -32,8 +32,7 @@ impl NotWritten {
     }
 
     /// The same in one line, for a run that continues.
-    #[must_use]
-    pub fn in_a_line(&self) -> String {
+    pub(crate) fn in_a_line(&self) -> String {
         let Self { what, cause, .. } = self;
         format!("cannot write {what}: {cause}; {}", cause.remedy())
     }
@@ -116,8 +115,7 @@ impl From<Errno> for Cause {
 
 impl Cause {
     /// The kind of the system's answer, where it is one.
-    #[must_use]
-    pub fn kind(&self) -> Option<ErrorKind> {
+    pub(crate) fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Io(error) => Some(error.kind()),
             _ => None,
@@ -125,8 +123,7 @@ impl Cause {
     }
 
     /// What to do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::Io(error) => remedy_of(error.kind()),
             Self::Link => "give the file that it points to, or delete the link",

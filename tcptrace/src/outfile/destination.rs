@@ -30,7 +30,6 @@ pub(super) enum State {
     Nameless,
     /// A name of its own, because this file system has no nameless files.
     Beside(OsString),
-    /// Its name.
     Named,
 }
 

@@ -67,25 +67,22 @@ fn is_allowed(stat: &FileStat, any: Mode) -> bool {
     Mode::from_bits_truncate(stat.st_mode).intersects(any)
 }
 
-/// The kind of a file.
 pub(super) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
 /// An open directory, so that names in it cannot be redirected by a rename.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
     is_shared: bool,
 }
 
 impl Folder {
-    /// Opens the folder of `path`, and returns the file's name in it.
-    ///
-    /// # Errors
-    /// If there is none, or others could lead it elsewhere.
-    pub fn containing(path: &Path) -> Result<(Self, OsString), Cause> {
+    /// Opens the folder of `path`, and returns the file's name in it. Fails if there is none, or others could lead it
+    /// elsewhere.
+    pub(crate) fn containing(path: &Path) -> Result<(Self, OsString), Cause> {
         let names_a_folder = path.as_os_str().as_bytes().ends_with(b"/");
         let (Some(name), Some(parent), false) = (path.file_name(), path.parent(), names_a_folder) else {
             let is_empty = path.as_os_str().is_empty();
@@ -95,11 +92,9 @@ impl Folder {
     }
 
     /// Opens a folder. Symbolic links are followed where only this user, root or the user of sudo can have made them.
-    ///
-    /// # Errors
-    /// If it is not there or is no folder, a link is another user's in a folder that others can write to, or every
-    /// user could replace what is written to it.
-    pub fn open(path: &Path) -> Result<Self, Cause> {
+    /// Fails if it is not there or is no folder, a link is another user's in a folder that others can write to, or
+    /// every user could replace what is written to it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Cause> {
         Self::open_as(path, Trusted::now())
     }
 
@@ -169,10 +164,7 @@ impl Folder {
     }
 
     /// Opens a folder for this user's files alone; makes it, and those above it, where they are missing.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_or_make(path: &Path) -> Result<Self, Cause> {
+    pub(crate) fn open_or_make(path: &Path) -> Result<Self, Cause> {
         match Self::open(path) {
             Err(Cause::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
@@ -187,23 +179,17 @@ impl Folder {
         }
     }
 
-    /// Its path, as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether others can make, or replace, what is in it.
-    #[must_use]
-    pub const fn is_shared(&self) -> bool {
+    pub(crate) const fn is_shared(&self) -> bool {
         self.is_shared
     }
 
     /// The names in it, in no order.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn names(&self) -> Result<Vec<OsString>, Cause> {
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, Cause> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = Dir::openat(&self.fd, ".", flags, Mode::empty())?;
         let name = |entry: nix::Result<nix::dir::Entry>| {
@@ -212,19 +198,13 @@ impl Folder {
         folder.iter().map(name).collect()
     }
 
-    /// What has this name; a link itself, not what it leads to.
-    ///
-    /// # Errors
-    /// ENOENT where there is nothing.
-    pub fn stat(&self, name: &OsStr) -> nix::Result<FileStat> {
+    /// What has this name; a link itself, not what it leads to. Fails with ENOENT where there is nothing.
+    pub(crate) fn stat(&self, name: &OsStr) -> nix::Result<FileStat> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
     /// Opens a regular file for reading, if it is this user's where others can write. `None` for anything else.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
-    pub fn read(&self, name: &OsStr) -> nix::Result<Option<File>> {
+    pub(crate) fn read(&self, name: &OsStr) -> nix::Result<Option<File>> {
         if kind(&self.stat(name)?) != SFlag::S_IFREG {
             return Ok(None);
         }
@@ -236,26 +216,16 @@ impl Folder {
     }
 
     /// Makes a folder in it that must not be there.
-    ///
-    /// # Errors
-    /// The system's answer.
-    pub fn make_folder(&self, name: &OsStr) -> nix::Result<()> {
+    pub(crate) fn make_folder(&self, name: &OsStr) -> nix::Result<()> {
         mkdirat(&self.fd, name, FOLDER_MODE)
     }
 
-    /// Removes a file.
-    ///
-    /// # Errors
-    /// The system's answer.
-    pub fn remove(&self, name: &OsStr) -> nix::Result<()> {
+    pub(crate) fn remove(&self, name: &OsStr) -> nix::Result<()> {
         unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)
     }
 
     /// Gives a file the same name in another folder too.
-    ///
-    /// # Errors
-    /// The system's answer.
-    pub fn link(&self, name: &OsStr, other: &Self) -> nix::Result<()> {
+    pub(crate) fn link(&self, name: &OsStr, other: &Self) -> nix::Result<()> {
         linkat(&self.fd, name, &other.fd, name, AtFlags::empty())
     }
 }

@@ -16,14 +16,10 @@ use std::{
 pub(crate) struct Descriptor(File);
 
 impl Descriptor {
-    /// # Errors
-    /// If this process has too many files open.
     pub(crate) fn stdout() -> io::Result<Self> {
         Self::copy_of(io::stdout().as_fd())
     }
 
-    /// # Errors
-    /// As [`Self::stdout`].
     pub(crate) fn stderr() -> io::Result<Self> {
         Self::copy_of(io::stderr().as_fd())
     }

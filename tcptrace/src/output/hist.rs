@@ -1,10 +1,10 @@
 //! The forms of `hist`: a report to text, JSON lines, CSV, HdrHistogram's log and percentile distribution. Files and
 //! terminals belong to the caller.
 
-pub mod bars;
+pub(crate) mod bars;
 pub mod csv;
-pub mod hgrm;
-pub mod hlog;
+pub(crate) mod hgrm;
+pub(crate) mod hlog;
 pub mod json;
 pub mod text;
 
@@ -41,9 +41,7 @@ pub fn measures(states: &[TcpState]) -> Vec<Measure> {
 }
 
 impl Picture<'_> {
-    /// Whether there is nothing to show.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let is_seen = |group: &Group| {
             self.measures
                 .iter()
@@ -53,11 +51,8 @@ impl Picture<'_> {
     }
 }
 
-/// The percentiles in every form, with the ends of their names.
-pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
-
 /// The ages at which the survival curve is read off.
-pub const ROUND_AGES: [Nanos; 14] = [
+pub(crate) const ROUND_AGES: [Nanos; 14] = [
     Nanos(10_000),
     Nanos(100_000),
     Nanos::from_millis(1),
@@ -76,18 +71,16 @@ pub const ROUND_AGES: [Nanos; 14] = [
 
 /// One point of a survival curve.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Point {
-    /// The age, nanoseconds.
-    pub after_ns: Nanos,
+pub(crate) struct Point {
+    pub(crate) after_ns: Nanos,
     /// The share that is still there.
-    pub share: f64,
+    pub(crate) share: f64,
     /// How many were watched for that long.
-    pub at_risk: u64,
+    pub(crate) at_risk: u64,
 }
 
 /// The curve at the round ages for which anything was watched.
-#[must_use]
-pub fn points(spans: &Spans) -> Vec<Point> {
+pub(crate) fn points(spans: &Spans) -> Vec<Point> {
     ROUND_AGES
         .into_iter()
         .map_while(|after_ns| {
@@ -100,9 +93,7 @@ pub fn points(spans: &Spans) -> Vec<Point> {
         .collect()
 }
 
-/// The word for a group.
-#[must_use]
-pub const fn group_word(who: Who) -> &'static str {
+pub(crate) const fn group_word(who: Who) -> &'static str {
     match who {
         Who::All => "all",
         Who::One(_) => "key",

@@ -74,7 +74,6 @@ pub(crate) struct LocationJson<'a> {
     unit: Option<&'a str>,
 }
 
-/// A place as JSON has it.
 pub(crate) fn location(location: Option<&Location>) -> LocationJson<'_> {
     location.map_or_else(LocationJson::default, |location| LocationJson {
         cgroup_path: Some(&location.path),
@@ -84,7 +83,6 @@ pub(crate) fn location(location: Option<&Location>) -> LocationJson<'_> {
     })
 }
 
-/// The owner as JSON has it.
 pub(crate) fn owner(owner: Option<Owner>, processes: &Processes) -> Option<OwnerJson<'_>> {
     let owner = owner?;
     let process = processes.get(owner.process)?;
@@ -242,7 +240,6 @@ pub(crate) fn summary(summary: &Summary) -> String {
     line(&Line { summary })
 }
 
-/// Any value as one line.
 pub(crate) fn line(value: &impl Serialize) -> String {
     let mut text =
         serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");

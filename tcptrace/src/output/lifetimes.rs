@@ -17,7 +17,6 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// The titles of [`line()`].
 pub(crate) fn titles(wide: bool) -> String {
     let local = if wide { 47 } else { 21 };
     format!(

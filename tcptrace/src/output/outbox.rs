@@ -18,8 +18,6 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(crate) trait Output: Send + 'static {
     type Error: Send + 'static;
 
-    /// # Errors
-    /// If the reader has gone, the disk is full, and so on.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
     /// How often [`Self::look`] is to be called while there is nothing to write, if it is.
@@ -29,16 +27,10 @@ pub(crate) trait Output: Send + 'static {
     /// the thread that starts it may do.
     fn has_a_name(&self) -> bool;
 
-    /// Checks the output; returns a message about it, if any.
-    ///
-    /// # Errors
-    /// If nothing more can be written.
+    /// Checks the output; returns a message about it, if any. Fails if nothing more can be written.
     fn look(&mut self) -> Result<Option<String>, Self::Error>;
 
     /// Does what is left to do when everything is written.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
     fn finish(&mut self) -> Result<(), Self::Error>;
 }
 
@@ -82,7 +74,6 @@ pub(crate) enum Refused<E> {
 /// Bytes that were not written, because the reader took none before the timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stalled {
-    /// Bytes that were not written.
     pub(crate) bytes: usize,
 }
 
@@ -139,9 +130,6 @@ impl<E> Shared<E> {
 
 impl<E: Send + 'static> Outbox<E> {
     /// Starts the thread. No more than `most_bytes` wait, except that a single piece may be larger.
-    ///
-    /// # Errors
-    /// If there is no thread.
     pub(crate) fn start(name: &str, output: impl Output<Error = E>, most_bytes: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -169,10 +157,8 @@ impl<E: Send + 'static> Outbox<E> {
         Ok(Self { shared, most_bytes })
     }
 
-    /// Hands a piece over, and takes it out of `piece`. Never waits for the reader.
-    ///
-    /// # Errors
-    /// If it does not fit, and is still in `piece`, or where the output has failed.
+    /// Hands a piece over, and takes it out of `piece`. Never waits for the reader. Fails if it does not fit, and is
+    /// still in `piece`, or where the output has failed.
     pub(crate) fn offer(&self, piece: &mut Vec<u8>) -> Result<(), Refused<E>> {
         let mut state = self.shared.state();
         if state.is_over {
@@ -214,11 +200,8 @@ impl<E: Send + 'static> Outbox<E> {
         state.waiting == 0
     }
 
-    /// Adds what comes last, however much waits, and waits until everything is written and finished. With `patience`, no
-    /// longer than that for a reader who takes nothing.
-    ///
-    /// # Errors
-    /// If the output failed, now or before.
+    /// Adds what comes last, however much waits, and waits until everything is written and finished. With `patience`,
+    /// no longer than that for a reader who takes nothing. Fails if the output failed, now or before.
     pub(crate) fn finish(self, last: Vec<u8>, patience: Option<Duration>) -> Result<Result<(), Stalled>, E> {
         let mut state = self.shared.state();
         state.waiting += last.len();

@@ -119,8 +119,6 @@ pub(crate) struct Writer<W: Write + Send> {
 }
 
 impl<W: Write + Send> Writer<W> {
-    /// # Errors
-    /// If it cannot be written.
     pub(crate) fn new(target: W) -> Result<Self, ParquetError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -132,8 +130,6 @@ impl<W: Write + Send> Writer<W> {
         })
     }
 
-    /// # Errors
-    /// As [`Self::new`].
     pub(crate) fn push(&mut self, row: &ExportRow<'_>) -> Result<(), ParquetError> {
         for (values, column) in self.columns.iter_mut().zip(&COLUMNS) {
             values.push((column.value)(row));
@@ -146,9 +142,6 @@ impl<W: Write + Send> Writer<W> {
     }
 
     /// Writes the rest and the file's end.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
     pub(crate) fn finish(&mut self) -> Result<(), ParquetError> {
         self.flush()?;
         self.inner.finish()?;

@@ -61,9 +61,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 impl Sink {
     /// Makes ready to write to `file`, or to standard output. A file has its name only after [`Self::begin`] or
     /// [`Self::finish`]. `inputs` are the files that the command reads, which are not written to.
-    ///
-    /// # Errors
-    /// If it must not be written to, or cannot be made.
+    /// Fails if it must not be written to, or cannot be made.
     pub(crate) fn open(file: Option<&Path>, inputs: &Inputs) -> Result<Self, NotWritten> {
         let file = file.map(|path| OutFile::open(path, inputs)).transpose()?;
         let output = match &file {
@@ -84,18 +82,13 @@ impl Sink {
         })
     }
 
-    /// Begins a stream: its file, if it has one, has its name from now on, in place of an older one.
-    ///
-    /// # Errors
-    /// If the file cannot have its name.
+    /// Begins a stream: its file, if it has one, has its name from now on, in place of an older one. Fails if the file
+    /// cannot have its name.
     pub(crate) fn begin(&mut self) -> Result<(), NotWritten> {
         self.file.as_mut().map_or(Ok(()), OutFile::publish)
     }
 
     /// Writes what is left. A file that was not begun has its name from now on, whole.
-    ///
-    /// # Errors
-    /// As [`Sink::lines`] and [`Sink::begin`].
     pub(crate) fn finish(&mut self) -> Result<(), SinkError> {
         self.flush()?;
         Ok(self.begin()?)
@@ -106,8 +99,6 @@ impl Sink {
         self.notice.take()
     }
 
-    /// # Errors
-    /// If the reader has gone, the disk is full, and so on.
     pub(crate) fn lines(&mut self, text: &str) -> Result<(), SinkError> {
         let mut written = self.writer.write_all(text.as_bytes());
         if self.flush_lines {
@@ -116,10 +107,7 @@ impl Sink {
         written.map_err(|error| self.failed(error))
     }
 
-    /// Ends a batch of lines.
-    ///
-    /// # Errors
-    /// As [`Sink::lines`], and where the file was removed meanwhile.
+    /// Ends a batch of lines. Fails as [`Sink::lines`], and where the file was removed meanwhile.
     pub(crate) fn flush(&mut self) -> Result<(), SinkError> {
         self.writer.flush().map_err(|error| self.failed(error))?;
         self.look()
@@ -153,9 +141,6 @@ impl Sink {
     }
 
     /// An output with a reader that may stop reading: not a file.
-    ///
-    /// # Errors
-    /// If this process has too many files open.
     pub(crate) fn reader(&self) -> io::Result<Option<Descriptor>> {
         self.file.is_none().then(Descriptor::stdout).transpose()
     }

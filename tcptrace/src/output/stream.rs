@@ -34,9 +34,6 @@ pub(crate) enum Ending {
 
 impl Stream {
     /// Writes to `sink` from a thread of its own. No more than `most_bytes` wait for the reader.
-    ///
-    /// # Errors
-    /// If there is no thread.
     pub(crate) fn start(sink: Sink, most_bytes: usize) -> io::Result<Self> {
         Ok(Self {
             reader: sink.reader()?,
@@ -50,9 +47,6 @@ impl Stream {
     }
 
     /// Adds a line that counts.
-    ///
-    /// # Errors
-    /// If the reader has gone, the disk is full, and so on.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), SinkError> {
         if self.is_dropping {
             self.dropped += 1;
@@ -63,9 +57,6 @@ impl Stream {
     }
 
     /// Adds lines about the stream itself, which do not count. While lines are dropped, so are they.
-    ///
-    /// # Errors
-    /// As [`Self::line`].
     pub(crate) fn note(&mut self, text: &str) -> Result<(), SinkError> {
         if self.is_dropping {
             return Ok(());
@@ -77,8 +68,6 @@ impl Stream {
         Ok(())
     }
 
-    /// # Errors
-    /// As [`Self::line`].
     pub(crate) fn hand_over(&mut self) -> Result<(), SinkError> {
         let lines = std::mem::take(&mut self.lines);
         match self.outbox.offer(&mut self.piece) {
@@ -132,10 +121,7 @@ impl Stream {
     }
 
     /// Adds lines that come last and are not dropped, and waits until everything is written; with `patience`, no longer
-    /// than that for a reader who takes nothing.
-    ///
-    /// # Errors
-    /// As [`Self::line`], but for a reader who has gone.
+    /// than that for a reader who takes nothing. Fails as [`Self::line`], but for a reader who has gone.
     pub(crate) fn finish(self, last: &str, patience: Option<Duration>) -> Result<Ending, SinkError> {
         let Self {
             outbox, mut piece, ..

@@ -11,7 +11,6 @@ use crate::{
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
 
-/// The titles of [`change`].
 pub(crate) fn titles(wide: bool) -> String {
     if wide {
         format!(
@@ -95,7 +94,6 @@ pub(crate) fn change(
     )
 }
 
-/// The wall time of `time` in `zone`.
 pub(crate) fn wall(time: Nanos, anchor: &ClockPair, zone: &TimeZone) -> Zoned {
     Timestamp::from_nanosecond(i128::from(anchor.wall(time)))
         .unwrap_or_default()

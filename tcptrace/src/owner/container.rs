@@ -30,7 +30,6 @@ pub struct Container {
 /// Who makes containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Runtime {
     Containerd,
     CriO,
@@ -40,9 +39,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
             Self::CriO => "cri-o",
@@ -54,9 +51,7 @@ impl Runtime {
 }
 
 impl Location {
-    /// Parses a path.
-    #[must_use]
-    pub fn of_path(path: &[u8]) -> Self {
+    pub(crate) fn of_path(path: &[u8]) -> Self {
         let path = printable(path.strip_suffix(b" (deleted)").unwrap_or(path)).into_owned();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let container = (0..parts.len())
@@ -74,8 +69,7 @@ impl Location {
 
     /// What `/proc/PID/cgroup` says, with a line for each hierarchy: `ID:CONTROLLERS:PATH`, `0::PATH` for v2. The path
     /// is that of v2 unless everybody is in its root; the rest is of the line that says most.
-    #[must_use]
-    pub fn of_process(lines: &[u8]) -> Option<Self> {
+    pub(crate) fn of_process(lines: &[u8]) -> Option<Self> {
         let mut locations: Vec<(bool, Self)> = lines
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
@@ -111,16 +105,14 @@ impl Location {
     }
 
     /// Whether the cgroup is `tree` or below it.
-    #[must_use]
-    pub fn is_in(&self, tree: &str) -> bool {
+    pub(crate) fn is_in(&self, tree: &str) -> bool {
         let rest = self.path.strip_prefix(tree.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether `word` names its container (the id's first four characters or more, or all of it), its pod, or its unit
     /// (with or without `.service`).
-    #[must_use]
-    pub fn is_called(&self, word: &str) -> bool {
+    pub(crate) fn is_called(&self, word: &str) -> bool {
         let is_container = self
             .container
             .as_ref()
@@ -133,8 +125,7 @@ impl Location {
     }
 
     /// The shortest word for people: the container's first twelve characters, else the unit, else nothing.
-    #[must_use]
-    pub fn short(&self) -> Option<&str> {
+    pub(crate) fn short(&self) -> Option<&str> {
         match &self.container {
             Some(container) => Some(container.short()),
             None => self.unit.as_deref(),

@@ -24,8 +24,7 @@ pub struct Opened {
 
 impl Opened {
     /// Sorts a scan.
-    #[must_use]
-    pub fn new(mut scan: Scan) -> Self {
+    pub(crate) fn new(mut scan: Scan) -> Self {
         scan.holders
             .sort_unstable_by_key(|holder| (holder.cookie, holder.process.pid, holder.fd));
         let mut by_cookie = HashMap::with_capacity(scan.holders.len());
@@ -44,7 +43,7 @@ impl Opened {
     }
 
     /// Adds what another scan has found.
-    pub fn add(&mut self, scan: Scan) {
+    pub(crate) fn add(&mut self, scan: Scan) {
         let Self {
             holders,
             mechanism,
@@ -64,21 +63,18 @@ impl Opened {
 
     /// Whether the kernel has the socket for itself. Where a process has it open, the kernel made it for that process:
     /// the path of an MPTCP socket.
-    #[must_use]
-    pub fn is_kernel_s(&self, row: &Row) -> bool {
+    pub(crate) fn is_kernel_s(&self, row: &Row) -> bool {
         row.is_kernel_socket && self.holders(row.sock.cookie).is_empty()
     }
 
     /// Everybody who has the socket open.
-    #[must_use]
-    pub fn holders(&self, cookie: u64) -> &[Holder] {
+    pub(crate) fn holders(&self, cookie: u64) -> &[Holder] {
         let (at, count) = self.by_cookie.get(&cookie).copied().unwrap_or_default();
         &self.holders[at as usize..(at + count) as usize]
     }
 
     /// What a holder proves.
-    #[must_use]
-    pub const fn evidence(&self) -> Evidence {
+    pub(crate) const fn evidence(&self) -> Evidence {
         match self.mechanism {
             ScanMechanism::Iterator => Evidence::Holder,
             ScanMechanism::Proc => Evidence::Proc,
@@ -86,15 +82,14 @@ impl Opened {
     }
 
     /// The sockets that are CLOSE and open, each with its holders.
-    pub fn closed(&self) -> impl Iterator<Item = &[Holder]> {
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &[Holder]> {
         self.holders
             .chunk_by(|a, b| a.cookie == b.cookie)
             .filter(|group| group[0].state == TcpState::Close)
     }
 
     /// Of several holders the one to name, as in [`policy::choose`]; they are sorted by process and descriptor.
-    #[must_use]
-    pub fn chosen(holders: &[Holder]) -> Option<&Holder> {
+    pub(crate) fn chosen(holders: &[Holder]) -> Option<&Holder> {
         let of_each = |a: &Holder, b: &Holder| a.process == b.process;
         let lowest: Vec<&Holder> = holders.chunk_by(of_each).map(|group| &group[0]).collect();
         let openings: Vec<Opening> = lowest
@@ -108,7 +103,7 @@ impl Opened {
     }
 
     /// Remembers the row where it is a listener; the kernel lists those before their connections.
-    pub fn notice(&mut self, row: &Row) {
+    pub(crate) fn notice(&mut self, row: &Row) {
         if row.state == TcpState::Listen {
             self.listeners
                 .entry((row.netns, row.endpoints.local_port))
@@ -118,8 +113,7 @@ impl Opened {
     }
 
     /// Who owns the socket, and how that is known: who holds it, else whose listener it came to.
-    #[must_use]
-    pub fn owner(&self, row: &Row) -> Option<(&Holder, Evidence)> {
+    pub(crate) fn owner(&self, row: &Row) -> Option<(&Holder, Evidence)> {
         if let Some(holder) = Self::chosen(self.holders(row.sock.cookie)) {
             return Some((holder, self.evidence()));
         }
@@ -145,8 +139,7 @@ impl Opened {
 
     /// Who listens where a connection came in, where the socket is open in other programs alone: they have not accepted
     /// it.
-    #[must_use]
-    pub fn accepted_elsewhere(&self, row: &Row) -> Option<&Holder> {
+    pub(crate) fn accepted_elsewhere(&self, row: &Row) -> Option<&Holder> {
         let here = self.holders(row.sock.cookie);
         let listening = self.holders(self.listener_of(row)?);
         let accepts = |holder: &Holder| {

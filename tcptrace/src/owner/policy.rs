@@ -26,20 +26,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// From the weakest to the strongest.
-    pub const ALL: [Self; 7] = [
-        Self::Listener,
-        Self::Proc,
-        Self::Close,
-        Self::Listen,
-        Self::Connect,
-        Self::Accept,
-        Self::Holder,
-    ];
-
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Listener => "listener",
             Self::Proc => "proc",
@@ -53,8 +40,7 @@ impl Evidence {
 
     /// Whether it is a guess that later evidence may overturn. All other evidence proves that the process had the
     /// socket at that time.
-    #[must_use]
-    pub const fn is_provisional(self) -> bool {
+    pub(crate) const fn is_provisional(self) -> bool {
         matches!(self, Self::Listener)
     }
 }
@@ -75,8 +61,7 @@ const SCANNER: [u8; 16] = *b"tcptrace\0\0\0\0\0\0\0\0";
 
 /// What the running task of an event proves about the socket, if anything. In softirq the running task is
 /// anybody; the kernel side names it only for the events that a system call of the owner makes.
-#[must_use]
-pub fn evidence_of(data: &EventData, task: &Task) -> Option<Evidence> {
+pub(crate) fn evidence_of(data: &EventData, task: &Task) -> Option<Evidence> {
     let evidence = match data.owner_act()? {
         OwnerAct::Connect => Evidence::Connect,
         OwnerAct::Listen => Evidence::Listen,
@@ -94,8 +79,7 @@ pub fn evidence_of(data: &EventData, task: &Task) -> Option<Evidence> {
 
 /// The owner after new evidence. A guess never beats a proof. Of two proofs about one process the stronger stays;
 /// about two processes the later one counts, since sockets change hands.
-#[must_use]
-pub fn weigh(known: Option<Owner>, new: Owner) -> Owner {
+pub(crate) fn weigh(known: Option<Owner>, new: Owner) -> Owner {
     let Some(known) = known else { return new };
     match (known.evidence.is_provisional(), new.evidence.is_provisional()) {
         (true, false) => new,
@@ -119,8 +103,7 @@ pub fn weigh(known: Option<Owner>, new: Owner) -> Owner {
 
 /// Which of the processes that have a socket open owns it: the one that was known to, where it still has it; else
 /// [`first_of`] them.
-#[must_use]
-pub fn choose(known: Option<ProcessId>, holders: &[(ProcessId, Opening)]) -> Option<ProcessId> {
+pub(crate) fn choose(known: Option<ProcessId>, holders: &[(ProcessId, Opening)]) -> Option<ProcessId> {
     if let Some(still) = known.filter(|known| holders.iter().any(|(process, _)| process == known)) {
         return Some(still);
     }
@@ -130,18 +113,17 @@ pub fn choose(known: Option<ProcessId>, holders: &[(ProcessId, Opening)]) -> Opt
 
 /// One process that has a socket open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// When the process started, nanoseconds since boot.
-    pub start_ns: u64,
+    pub(crate) start_ns: u64,
     /// The lowest descriptor by which it has the socket.
-    pub fd: u32,
+    pub(crate) fd: u32,
 }
 
 /// The index of the process to report as the owner if there is no other evidence. The same descriptor in all
 /// of them is inherited: the oldest has made the socket, and the others were forked from it. Else it was passed on, by one
 /// that is older than who works with it.
-#[must_use]
-pub fn first_of(openings: &[Opening]) -> Option<usize> {
+pub(crate) fn first_of(openings: &[Opening]) -> Option<usize> {
     let fd = openings.first()?.fd;
     let is_inherited = openings.iter().all(|opening| opening.fd == fd);
     let starts = openings.iter().map(|opening| opening.start_ns).enumerate();
@@ -158,6 +140,17 @@ mod tests {
     use super::*;
     use crate::event::{TcpState, fixture::transition};
 
+    /// From the weakest to the strongest.
+    const ALL: [Evidence; 7] = [
+        Evidence::Listener,
+        Evidence::Proc,
+        Evidence::Close,
+        Evidence::Listen,
+        Evidence::Connect,
+        Evidence::Accept,
+        Evidence::Holder,
+    ];
+
     const PARENT: ProcessId = ProcessId(1);
     const CHILD: ProcessId = ProcessId(2);
 
@@ -171,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_first_evidence_counts_whatever_it_is() {
-        for evidence in Evidence::ALL {
+        for evidence in ALL {
             let first = owner(PARENT, evidence, 5);
             assert_eq!(weigh(None, first), first);
         }
@@ -179,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_guess_never_beats_anything_and_everything_beats_a_guess() {
-        for evidence in Evidence::ALL {
+        for evidence in ALL {
             let guess = owner(PARENT, Evidence::Listener, 9);
             let other = owner(CHILD, evidence, 1);
             if evidence.is_provisional() {
@@ -193,8 +186,8 @@ mod tests {
 
     #[test]
     fn of_one_process_the_strongest_proof_stays_with_its_time() {
-        for known in Evidence::ALL {
-            for new in Evidence::ALL {
+        for known in ALL {
+            for new in ALL {
                 let before = owner(PARENT, known, 1);
                 let after = owner(PARENT, new, 2);
                 let expected = if new > known { after } else { before };
@@ -205,8 +198,8 @@ mod tests {
 
     #[test]
     fn of_two_processes_the_later_proof_counts() {
-        for known in Evidence::ALL.into_iter().filter(|word| !word.is_provisional()) {
-            for new in Evidence::ALL.into_iter().filter(|word| !word.is_provisional()) {
+        for known in ALL.into_iter().filter(|word| !word.is_provisional()) {
+            for new in ALL.into_iter().filter(|word| !word.is_provisional()) {
                 let parent = owner(PARENT, known, 1);
                 let child = owner(CHILD, new, 2);
                 assert_eq!(weigh(Some(parent), child), child, "{known:?} {new:?}");

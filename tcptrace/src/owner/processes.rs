@@ -14,17 +14,15 @@ pub struct ProcessId(pub u32);
 
 /// A process that some event or scan has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Thread group and start time.
-    pub key: ProcessKey,
+pub(crate) struct Process {
+    pub(crate) key: ProcessKey,
     /// `comm` of the leader, zero-padded.
-    pub comm: [u8; 16],
+    pub(crate) comm: [u8; 16],
     /// cgroup v2 id, 0 where unknown.
-    pub cgroup: u64,
-    /// Whether it is a kernel thread.
-    pub is_kernel_thread: bool,
+    pub(crate) cgroup: u64,
+    pub(crate) is_kernel_thread: bool,
     /// Where it runs, once looked up; `None` if that is not known yet.
-    pub location: Option<Arc<Location>>,
+    pub(crate) location: Option<Arc<Location>>,
     /// When to ask again; `None` while what is known holds.
     ask_place_at: Option<Nanos>,
     /// Rows that name it.
@@ -36,8 +34,7 @@ const ASK_PLACE_AGAIN: Nanos = Nanos::from_secs(1);
 
 impl Process {
     /// The name as text; bytes that are no UTF-8 are replaced, control characters escaped.
-    #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         comm_text(&self.comm)
     }
 
@@ -57,8 +54,7 @@ impl Process {
 }
 
 /// `comm` as text that is safe to print.
-#[must_use]
-pub fn comm_text(comm: &[u8; 16]) -> Cow<'_, str> {
+pub(crate) fn comm_text(comm: &[u8; 16]) -> Cow<'_, str> {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
     printable(&comm[..end])
 }
@@ -77,7 +73,7 @@ pub struct Processes {
 
 impl Processes {
     /// The id of the task's process; its name and cgroup are brought up to date, as `exec` changes them.
-    pub fn intern(&mut self, task: &Task) -> ProcessId {
+    pub(crate) fn intern(&mut self, task: &Task) -> ProcessId {
         if let Some(id) = self.ids.get(&task.process) {
             if let Some(process) = &mut self.slots[id.0 as usize] {
                 let has_moved = task.cgroup != 0 && process.cgroup != task.cgroup;
@@ -117,7 +113,7 @@ impl Processes {
     }
 
     /// Gives the task's process another name, where it is known.
-    pub fn rename(&mut self, task: &Task) {
+    pub(crate) fn rename(&mut self, task: &Task) {
         let known = self.ids.get(&task.process);
         if let Some(Some(process)) = known.and_then(|id| self.slots.get_mut(id.0 as usize)) {
             process.comm = task.comm;
@@ -125,13 +121,12 @@ impl Processes {
     }
 
     /// The process of an id that a row or a change holds.
-    #[must_use]
-    pub fn get(&self, id: ProcessId) -> Option<&Process> {
+    pub(crate) fn get(&self, id: ProcessId) -> Option<&Process> {
         self.slots.get(id.0 as usize)?.as_ref()
     }
 
     /// Finds out where the process runs by `look_up`, unless that is known or was asked a moment ago.
-    pub fn location(
+    pub(crate) fn location(
         &mut self,
         id: ProcessId,
         now: Nanos,
@@ -143,14 +138,18 @@ impl Processes {
     }
 
     /// The same for every process that a row names.
-    pub fn locate_all(&mut self, now: Nanos, look_up: &mut impl FnMut(&Process) -> Option<Arc<Location>>) {
+    pub(crate) fn locate_all(
+        &mut self,
+        now: Nanos,
+        look_up: &mut impl FnMut(&Process) -> Option<Arc<Location>>,
+    ) {
         for process in self.slots.iter_mut().flatten().filter(|process| process.rows > 0) {
             process.ask_for_place(now, look_up);
         }
     }
 
     /// Takes down where a process runs, where it is known.
-    pub fn settle_location(&mut self, key: ProcessKey, location: Arc<Location>) {
+    pub(crate) fn settle_location(&mut self, key: ProcessKey, location: Arc<Location>) {
         let known = self.ids.get(&key);
         if let Some(Some(process)) = known.and_then(|id| self.slots.get_mut(id.0 as usize)) {
             process.location = Some(location);
@@ -158,13 +157,12 @@ impl Processes {
         }
     }
 
-    /// All that are remembered.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.slots.iter().flatten()
     }
 
     /// Those that a row names, and of which it is known where they run.
-    pub fn located(&self) -> impl Iterator<Item = (&Process, &Arc<Location>)> {
+    pub(crate) fn located(&self) -> impl Iterator<Item = (&Process, &Arc<Location>)> {
         self.slots
             .iter()
             .flatten()
@@ -174,8 +172,7 @@ impl Processes {
 
     /// What is known of the cgroups of all that are remembered, by their v2 ids. Where processes of one id run in
     /// several places, v1 tells these apart and the id does not.
-    #[must_use]
-    pub fn locations_by_cgroup(&self) -> HashMap<u64, &Arc<Location>> {
+    pub(crate) fn locations_by_cgroup(&self) -> HashMap<u64, &Arc<Location>> {
         let mut locations: HashMap<u64, Option<&Arc<Location>>> = HashMap::new();
         for process in self.slots.iter().flatten() {
             if let Some(location) = &process.location {
@@ -190,14 +187,14 @@ impl Processes {
     }
 
     /// Notes that a row names the process.
-    pub fn retain(&mut self, id: ProcessId) {
+    pub(crate) fn retain(&mut self, id: ProcessId) {
         if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {
             process.rows += 1;
         }
     }
 
     /// Notes that a row no longer does.
-    pub fn release(&mut self, id: ProcessId) {
+    pub(crate) fn release(&mut self, id: ProcessId) {
         if let Some(Some(process)) = self.slots.get_mut(id.0 as usize) {
             process.rows = process.rows.saturating_sub(1);
         }

@@ -28,9 +28,8 @@ pub struct Cost {
 
 /// Remembers when the latest scan was and what it left open.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
-    /// What the scans have cost so far.
-    pub cost: Cost,
+pub(crate) struct Schedule {
+    pub(crate) cost: Cost,
     pace: DutyCycle,
     /// The latest ended.
     ended: Nanos,
@@ -54,8 +53,7 @@ impl Default for Schedule {
 
 impl Schedule {
     /// Whether to scan at `now`, where `is_wanted` says that something new needs it.
-    #[must_use]
-    pub fn is_due(&self, now: Nanos, is_wanted: bool) -> bool {
+    pub(crate) fn is_due(&self, now: Nanos, is_wanted: bool) -> bool {
         let waited = now.since(self.ended);
         self.pace.is_due(now)
             && (is_wanted || (self.unsettled > 0 && waited >= self.patience) || waited >= REFRESH)
@@ -63,7 +61,7 @@ impl Schedule {
 
     /// Notes a scan that `ended`, `cost` so much CPU time and left `unsettled` rows without a holder. `was_wanted`:
     /// whether something new had asked for it.
-    pub fn done(&mut self, ended: Nanos, cost: Nanos, was_wanted: bool, unsettled: u64) {
+    pub(crate) fn done(&mut self, ended: Nanos, cost: Nanos, was_wanted: bool, unsettled: u64) {
         self.cost.count += 1;
         self.cost.total_ns += cost.0;
         self.ended = ended;

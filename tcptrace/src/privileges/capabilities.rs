@@ -5,15 +5,14 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 /// A capability that some command uses.
 #[derive(Clone, Copy, Debug)]
-pub struct Need {
-    /// The capability.
-    pub capability: Capability,
+pub(crate) struct Need {
+    pub(crate) capability: Capability,
     /// What a user loses without it, after "without it".
-    pub lost: &'static str,
+    pub(crate) lost: &'static str,
 }
 
 /// Every capability that tcptrace uses, the most important first. The table in `docs/safety.md` has the same rows.
-pub const NEEDS: [Need; 7] = [
+pub(crate) const NEEDS: [Need; 7] = [
     Need {
         capability: Capability::CAP_BPF,
         lost: "nothing can be traced, and snapshots find holders through /proc",
@@ -79,14 +78,12 @@ pub(super) fn looking(opens_mapped_files: bool) -> Vec<Capability> {
 }
 
 /// Whether the calling thread may open the files that processes have mapped.
-#[must_use]
-pub fn opens_mapped_files() -> bool {
+pub(crate) fn opens_mapped_files() -> bool {
     holds(Capability::CAP_CHECKPOINT_RESTORE) || holds(Capability::CAP_SYS_ADMIN)
 }
 
 /// Whether the calling thread may use this capability on the whole machine, and not only within a user namespace.
-#[must_use]
-pub fn holds(capability: Capability) -> bool {
+pub(crate) fn holds(capability: Capability) -> bool {
     is_effective(capability) && !in_user_namespace()
 }
 
@@ -95,8 +92,7 @@ fn is_effective(capability: Capability) -> bool {
 }
 
 /// Why the calling thread may not use a capability that it does not hold.
-#[must_use]
-pub fn why_not(capability: Capability) -> String {
+pub(crate) fn why_not(capability: Capability) -> String {
     if is_effective(capability) {
         format!("{capability} is held only in this user namespace")
     } else {
@@ -109,14 +105,12 @@ const FIRST_USER_NAMESPACE: u64 = 0xefff_fffd;
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// Whether this is not the first user namespace: capabilities hold for nothing outside of it (user_namespaces(7)).
-#[must_use]
-pub fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     is_other("/proc/self/ns/user", FIRST_USER_NAMESPACE)
 }
 
 /// Whether this is not the first pid namespace: processes outside of it are not seen (pid_namespaces(7)).
-#[must_use]
-pub fn in_pid_namespace() -> bool {
+pub(crate) fn in_pid_namespace() -> bool {
     is_other("/proc/self/ns/pid", FIRST_PID_NAMESPACE)
 }
 
@@ -127,8 +121,7 @@ fn is_other(link: &str, first: u64) -> bool {
 
 /// Those of [`NEEDS`] that the calling thread may not use. `CAP_SYS_ADMIN` includes what older kernels had it for
 /// (`bpf_capable`, `perfmon_capable`, `bpf_prog_load`).
-#[must_use]
-pub fn missing() -> Vec<Need> {
+pub(crate) fn missing() -> Vec<Need> {
     let stands_in = holds(Capability::CAP_SYS_ADMIN);
     let is_included = |capability| {
         stands_in
@@ -145,9 +138,6 @@ pub fn missing() -> Vec<Need> {
 
 /// Makes these of its capabilities the only ones that the calling thread may use, and returns which they are. The
 /// others stay permitted until [`seal`].
-///
-/// # Errors
-/// If the kernel refuses.
 pub(super) fn use_only(wanted: &[Capability]) -> Result<CapsHashSet, CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
     let used: CapsHashSet = wanted
@@ -160,9 +150,6 @@ pub(super) fn use_only(wanted: &[Capability]) -> Result<CapsHashSet, CapsError> 
 }
 
 /// Gives up for good whatever the calling thread does not use at the moment.
-///
-/// # Errors
-/// If the kernel refuses.
 pub(super) fn seal() -> Result<(), CapsError> {
     let used = caps::read(None, CapSet::Effective)?;
     caps::clear(None, CapSet::Ambient)?;
@@ -179,8 +166,7 @@ pub(super) fn names(set: &CapsHashSet) -> Vec<String> {
 }
 
 /// `BPF` for `CAP_BPF`.
-#[must_use]
-pub fn short_name(capability: Capability) -> String {
+pub(crate) fn short_name(capability: Capability) -> String {
     capability.to_string().trim_start_matches("CAP_").to_owned()
 }
 

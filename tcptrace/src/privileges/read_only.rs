@@ -80,10 +80,8 @@ const WRITING: [(c_int, c_int); 5] = [
     (libc::O_TRUNC, libc::O_TRUNC),
 ];
 
-/// Filters the calling thread's system calls from now on; those refused fail with EPERM.
-///
-/// # Errors
-/// If the kernel or the architecture has no such filters.
+/// Filters the calling thread's system calls from now on; those refused fail with EPERM. Fails if the kernel or the
+/// architecture has no such filters.
 pub(super) fn confine() -> Result<(), Error> {
     apply_filter(&filter()?)
 }

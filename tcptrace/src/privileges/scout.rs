@@ -24,7 +24,6 @@ thread_local! {
     static IS_SCOUT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A scout that was started.
 #[derive(Debug)]
 pub(super) struct Started {
     /// The capabilities that it holds.

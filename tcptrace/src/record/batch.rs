@@ -32,7 +32,6 @@ pub enum Undecodable {
     Layout,
 }
 
-/// Decodes the batches of one schema.
 pub(super) struct Decoder {
     /// The columns of the file.
     schema: SchemaRef,
@@ -42,10 +41,8 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// A decoder of batches with this schema, which [`compatibility::judge`](super::compatibility::judge) has found to
-    /// have our columns.
-    ///
-    /// # Errors
-    /// If a column that this version does not know has columns within: where the next one begins is not checked then.
+    /// have our columns. Fails if a column that this version does not know has columns within: where the next one
+    /// begins is not checked then.
     pub(super) fn new(schema: &Schema) -> Result<Self, Incompatible> {
         let fields = schema.fields();
         if let Some(field) = fields
@@ -62,11 +59,9 @@ impl Decoder {
         })
     }
 
-    /// Decodes a message, which [`frame::find`] has found to be whole; `None` where it holds no batch.
-    ///
-    /// # Errors
-    /// If its layout does not match its schema, or is larger than anything that is written. Nothing is reserved for it
-    /// in the second case.
+    /// Decodes a message, which [`frame::find`] has found to be whole; `None` where it holds no batch. Fails if its
+    /// layout does not match its schema, or is larger than anything that is written. Nothing is reserved for it in the
+    /// second case.
     pub(super) fn decode(&self, message: &[u8]) -> Result<Option<RecordBatch>, Undecodable> {
         let (metadata, body) = frame::split(message).ok_or(Undecodable::Layout)?;
         let message = root_as_message(metadata).map_err(|_| Undecodable::Layout)?;
@@ -166,10 +161,8 @@ fn length(buffer: &arrow_ipc::Buffer, body: &[u8], is_compressed: bool) -> Optio
     }
 }
 
-/// The columns of one batch.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// Number of rows.
     pub(super) count: usize,
     pub(super) numbers: NumbersRead,
     local_addr: FixedSizeBinaryArray,
@@ -190,12 +183,10 @@ impl Columns {
         }
     }
 
-    /// The local address of a row.
     pub(super) fn local_addr(&self, at: usize) -> [u8; ADDRESS_BYTES] {
         self.local_addr.value_data().as_chunks().0[at]
     }
 
-    /// The remote address of a row.
     pub(super) fn remote_addr(&self, at: usize) -> [u8; ADDRESS_BYTES] {
         self.remote_addr.value_data().as_chunks().0[at]
     }

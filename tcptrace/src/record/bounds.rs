@@ -3,54 +3,52 @@
 
 /// A batch is written when it has this many rows: enough for zstd, and 10 MB to hold. The last entry may add a second
 /// row, the description of its process.
-pub const BATCH_ROWS: usize = 65_536;
+pub(crate) const BATCH_ROWS: usize = 65_536;
 
 /// The most rows that are read of a batch: twice those that are written.
 pub const MOST_ROWS: usize = 2 * BATCH_ROWS;
 
 /// A batch is also written when its texts have this many bytes. Those of 65,536 rows are a tenth of that on most hosts.
-pub const BATCH_TEXT_BYTES: usize = 4 << 20;
+pub(crate) const BATCH_TEXT_BYTES: usize = 4 << 20;
 
 /// The most bytes of texts that are read of a batch. Earlier versions wrote by rows alone: 65,536 rows that describe
 /// processes of which every second runs in a cgroup with a path of 400 bytes have fewer.
-pub const MOST_TEXT_BYTES: usize = 16 << 20;
+pub(crate) const MOST_TEXT_BYTES: usize = 16 << 20;
 
 /// The same for a body of this number of bytes: rows that name a path take up 8 bytes or more, in addition to the path.
-#[must_use]
-pub fn most_text_bytes(body: usize) -> usize {
+pub(crate) fn most_text_bytes(body: usize) -> usize {
     MOST_TEXT_BYTES.min(LONGEST_TEXT + 64 * body)
 }
 
 /// The longest text of a row. Paths of cgroups end at `PATH_MAX`, 4,096 bytes, of which each may have become three
 /// when it was made printable; notes are sentences, and the summary a few kilobytes of JSON.
-pub const LONGEST_TEXT: usize = 64 << 10;
+pub(crate) const LONGEST_TEXT: usize = 64 << 10;
 
 /// The longest message of a schema, without its body: it holds the command line twice, as text and as JSON, of which
 /// [`LONGEST_COMMAND`] bytes are kept.
-pub const LONGEST_METADATA: usize = 1 << 20;
+pub(crate) const LONGEST_METADATA: usize = 1 << 20;
 
 /// The longest command line that is kept.
-pub const LONGEST_COMMAND: usize = 32 << 10;
+pub(crate) const LONGEST_COMMAND: usize = 32 << 10;
 
 /// The longest body: all columns of [`MOST_ROWS`] rows and [`MOST_TEXT_BYTES`] of texts, as good as not compressed.
-pub const LONGEST_BODY: usize = 64 << 20;
+pub(crate) const LONGEST_BODY: usize = 64 << 20;
 
 /// A writer pads a buffer at most so far (Arrow, "Buffer Alignment and Padding").
-pub const PADDING: usize = 64;
+pub(crate) const PADDING: usize = 64;
 
 /// The most entries of one snapshot, or of one scan of open files, that are put together in memory: 600 MB. A host has
 /// as many sockets only where it was given some 40 GB for them.
-pub const MOST_GATHERED: usize = 4 << 20;
+pub(crate) const MOST_GATHERED: usize = 4 << 20;
 
 /// The most live connections that a replay keeps, whatever its recording asks for: 2.4 GB, where as many live.
-pub const MOST_CONNECTIONS: usize = 16 << 20;
+pub(crate) const MOST_CONNECTIONS: usize = 16 << 20;
 
 /// The most damaged places of a file that are kept one by one, and the most notes of a run.
-pub const MOST_REMARKS: usize = 1_000;
+pub(crate) const MOST_REMARKS: usize = 1_000;
 
 /// The start of a text, cut between two characters.
-#[must_use]
-pub fn clipped(text: &str, most: usize) -> &str {
+pub(crate) fn clipped(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 

@@ -19,9 +19,8 @@ use tcptrace_common::flag;
 /// A task as this batch has described it.
 type TaskKey = (u32, u64, [u8; 16], u64, bool);
 
-/// The rows of one batch.
 #[derive(Debug, Default)]
-pub struct BatchBuilder {
+pub(crate) struct BatchBuilder {
     rows: usize,
     numbers: Numbers,
     local_addr: Vec<u8>,
@@ -35,26 +34,20 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// How many rows there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Bytes of all texts.
-    #[must_use]
-    pub const fn text_bytes(&self) -> usize {
+    pub(crate) const fn text_bytes(&self) -> usize {
         self.text_bytes
     }
 
     /// Adds an entry: one row, and one more for a process that this batch has not described yet.
-    pub fn push(&mut self, entry: &Entry) {
+    pub(crate) fn push(&mut self, entry: &Entry) {
         match entry {
             Entry::Event(event) => self.event(event),
             Entry::Row(row) => self.row(row),
@@ -101,10 +94,7 @@ impl BatchBuilder {
     }
 
     /// Moves the rows out as one message, in the order of [`super::format::fields`].
-    ///
-    /// # Errors
-    /// If zstd fails.
-    pub fn encode(&mut self, encoder: &mut MessageEncoder) -> io::Result<EncodedData> {
+    pub(crate) fn encode(&mut self, encoder: &mut MessageEncoder) -> io::Result<EncodedData> {
         let rows = std::mem::take(&mut self.rows);
         encoder.begin(rows);
         self.numbers

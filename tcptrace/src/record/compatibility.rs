@@ -43,17 +43,13 @@ pub enum Incompatible {
 
 impl Incompatible {
     /// A column that is not as its format has it.
-    #[must_use]
-    pub fn wrong_column(name: &str) -> Self {
+    pub(crate) fn wrong_column(name: &str) -> Self {
         Self::WrongColumn(printable(name.as_bytes()).into_owned())
     }
 }
 
-/// Checks a file's schema: its metadata, and whether it has the columns of its format.
-///
-/// # Errors
-/// Why it cannot be read.
-pub fn judge(schema: &Schema) -> Result<Origin, Incompatible> {
+/// Checks a file's schema: its metadata, and whether it has the columns of its format. Errors: why it cannot be read.
+pub(crate) fn judge(schema: &Schema) -> Result<Origin, Incompatible> {
     let metadata = schema.metadata();
     let format: u32 = metadata
         .get(FORMAT_KEY)
@@ -89,7 +85,6 @@ mod tests {
     use crate::record::origin::tests::example;
     use arrow_schema::{DataType, Field, Fields, Metadata};
 
-    /// What a file of this format has.
     fn columns(format: u32) -> Vec<Field> {
         let all = format::fields_read().iter();
         all.filter(|field| !is_absent(format, field.name()))

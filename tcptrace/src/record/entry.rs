@@ -54,7 +54,7 @@ pub enum Entry {
     Location {
         /// The process.
         task: Task,
-        /// Its cgroup's path, as [`Location`](crate::owner::container::Location) has it.
+        /// Its cgroup's path, as `Location` has it.
         path: Box<str>,
     },
     /// Both clocks, read together.
@@ -90,9 +90,8 @@ pub enum Item<'a> {
 
 impl Entry {
     /// The socket that it is about; that without a name if it is about none.
-    #[must_use]
     #[inline]
-    pub fn sock(&self) -> SockRef {
+    pub(crate) fn sock(&self) -> SockRef {
         match self {
             Self::Event(event) => event.sock,
             Self::Row(row) => row.sock,
@@ -101,9 +100,8 @@ impl Entry {
     }
 
     /// Its time; `None` if it has none of its own.
-    #[must_use]
     #[inline]
-    pub const fn time(&self) -> Option<Nanos> {
+    pub(crate) const fn time(&self) -> Option<Nanos> {
         // Nearly all entries are events, so these are matched first.
         if let Self::Event(event) = self {
             return Some(event.time);

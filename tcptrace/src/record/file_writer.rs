@@ -30,11 +30,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
 /// Why a recording could not begin, or go on.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", path.display())]
-pub struct WriteError {
-    /// Path of the file.
-    pub path: PathBuf,
-    /// The reason.
-    pub cause: Cause,
+pub(crate) struct WriteError {
+    pub(crate) path: PathBuf,
+    pub(crate) cause: Cause,
 }
 
 /// What the thread has done so far.
@@ -49,17 +47,15 @@ struct Progress {
 }
 
 /// A running thread.
-pub struct FileWriter {
+pub(crate) struct FileWriter {
     progress: Arc<Progress>,
     thread: JoinHandle<Result<(), WriteError>>,
 }
 
 impl FileWriter {
-    /// Creates the file and writes what `recorder` records. `sync` is the time that a crash may lose.
-    ///
-    /// # Errors
-    /// If the file cannot be made or written, or there is no thread.
-    pub fn start(
+    /// Creates the file and writes what `recorder` records. `sync` is the time that a crash may lose. Fails if the file
+    /// cannot be made or written, or there is no thread.
+    pub(crate) fn start(
         path: &Path,
         origin: &Origin,
         sync: Duration,
@@ -93,30 +89,24 @@ impl FileWriter {
         Ok(Self { progress, thread })
     }
 
-    /// Bytes in the current file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.progress.bytes.load(Ordering::Relaxed)
     }
 
     /// How many files were begun, of which the last is the current one.
-    #[must_use]
-    pub fn files(&self) -> u64 {
+    pub(crate) fn files(&self) -> u64 {
         self.progress.files.load(Ordering::Acquire)
     }
 
     /// The current file, if it was found to be removed or moved since this was asked.
-    #[must_use]
-    pub fn displaced(&self) -> Option<(PathBuf, Whereabouts)> {
+    pub(crate) fn displaced(&self) -> Option<(PathBuf, Whereabouts)> {
         let displaced = &self.progress.displaced;
         displaced.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Waits until everything is written. The recorder must have been closed, or be broken.
-    ///
-    /// # Errors
-    /// Why it could not be written.
-    pub fn finish(self) -> Result<(), WriteError> {
+    /// Waits until everything is written. The recorder must have been closed, or be broken. Errors: why it could not be
+    /// written.
+    pub(crate) fn finish(self) -> Result<(), WriteError> {
         match self.thread.join() {
             Ok(result) => result,
             Err(payload) => std::panic::resume_unwind(payload),

@@ -16,40 +16,38 @@ use arrow_schema::{DataType, Field, Metadata, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// The version that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Kinds of rows that are no events, column `kind`, of which events have the numbers of [`EventKind`] below. Numbers keep
 /// their meaning.
 ///
 /// [`EventKind`]: tcptrace_common::EventKind
-#[expect(missing_docs, reason = "the entries of the same name say it")]
-pub mod kind {
-    pub const PROCESS: u8 = 32;
-    pub const CLOCK: u8 = 33;
-    pub const SETTLED: u8 = 34;
-    pub const LOST: u8 = 35;
-    pub const GAP: u8 = 36;
-    pub const STOPPED: u8 = 37;
-    pub const SUMMARY: u8 = 38;
-    pub const NOTE: u8 = 39;
-    pub const BLINDSPOTS: u8 = 40;
-    pub const PLACE: u8 = 41;
-    pub const SNAPSHOT_BEGUN: u8 = 48;
-    pub const COVERED: u8 = 49;
-    pub const ROW: u8 = 50;
-    pub const SNAPSHOT_DONE: u8 = 51;
-    pub const POLL_BEGUN: u8 = 52;
-    pub const POLLED: u8 = 53;
-    pub const SCAN_BEGUN: u8 = 64;
-    pub const HOLDER: u8 = 65;
-    pub const SCAN_DONE: u8 = 66;
+pub(crate) mod kind {
+    pub(crate) const PROCESS: u8 = 32;
+    pub(crate) const CLOCK: u8 = 33;
+    pub(crate) const SETTLED: u8 = 34;
+    pub(crate) const LOST: u8 = 35;
+    pub(crate) const GAP: u8 = 36;
+    pub(crate) const STOPPED: u8 = 37;
+    pub(crate) const SUMMARY: u8 = 38;
+    pub(crate) const NOTE: u8 = 39;
+    pub(crate) const BLINDSPOTS: u8 = 40;
+    pub(crate) const PLACE: u8 = 41;
+    pub(crate) const SNAPSHOT_BEGUN: u8 = 48;
+    pub(crate) const COVERED: u8 = 49;
+    pub(crate) const ROW: u8 = 50;
+    pub(crate) const SNAPSHOT_DONE: u8 = 51;
+    pub(crate) const POLL_BEGUN: u8 = 52;
+    pub(crate) const POLLED: u8 = 53;
+    pub(crate) const SCAN_BEGUN: u8 = 64;
+    pub(crate) const HOLDER: u8 = 65;
+    pub(crate) const SCAN_DONE: u8 = 66;
 }
 
 /// Bits of the column `flags` in rows of snapshots, in addition to those of [`tcptrace_common::flag`].
-#[expect(missing_docs, reason = "the names are those of the fields they stand for")]
-pub mod row_flag {
-    pub const HAS_TIMER: u8 = 1 << 5;
-    pub const HAS_IDLE: u8 = 1 << 6;
+pub(crate) mod row_flag {
+    pub(crate) const HAS_TIMER: u8 = 1 << 5;
+    pub(crate) const HAS_IDLE: u8 = 1 << 6;
 }
 
 /// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree; the
@@ -66,9 +64,6 @@ macro_rules! columns {
             }
 
             /// Hands over the bytes of each column, filled up to `rows`, and empties it.
-            ///
-            /// # Errors
-            /// That of `each`.
             pub(super) fn drain<E>(
                 &mut self,
                 rows: usize,
@@ -158,7 +153,7 @@ fn values<T: ArrowPrimitiveType>(batch: &RecordBatch, column: &str) -> ScalarBuf
 }
 
 /// Bytes of an address: IPv6, IPv4 as v4-mapped.
-pub const ADDRESS_BYTES: usize = 16;
+pub(crate) const ADDRESS_BYTES: usize = 16;
 
 static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
     let address = || DataType::FixedSizeBinary(16);
@@ -176,8 +171,7 @@ pub fn fields() -> &'static [Field] {
 }
 
 /// The columns that this version reads: its own, and those that earlier formats had.
-#[must_use]
-pub fn fields_read() -> &'static [Field] {
+pub(crate) fn fields_read() -> &'static [Field] {
     static READ: LazyLock<Vec<Field>> = LazyLock::new(|| {
         let mut fields = FIELDS.clone();
         fields.extend(fields_before());
@@ -187,15 +181,13 @@ pub fn fields_read() -> &'static [Field] {
 }
 
 /// The table's columns, with this metadata.
-#[must_use]
-pub fn schema(metadata: Metadata) -> SchemaRef {
+pub(crate) fn schema(metadata: Metadata) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(FIELDS.clone(), metadata))
 }
 
 /// Whether the kernel object's address tells something: it names a sock that has no cookie, and pairs a child's making
 /// with its ESTABLISHED, or with a snapshot's row in between. Elsewhere it would cost bytes, and tell who reads the file where the kernel keeps its data.
-#[must_use]
-pub const fn needs_object(event: &Event) -> bool {
+pub(crate) const fn needs_object(event: &Event) -> bool {
     let SockRef { cookie, .. } = event.sock;
     match event.data {
         EventData::State {
@@ -213,8 +205,7 @@ pub const fn needs_object(event: &Event) -> bool {
 }
 
 /// The number of how a scan was made, column `detail`.
-#[must_use]
-pub const fn scan_mechanism_number(mechanism: ScanMechanism) -> u8 {
+pub(crate) const fn scan_mechanism_number(mechanism: ScanMechanism) -> u8 {
     match mechanism {
         ScanMechanism::Iterator => 1,
         ScanMechanism::Proc => 2,

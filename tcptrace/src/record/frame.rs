@@ -8,13 +8,13 @@ use arrow_ipc::writer::EncodedData;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// The end of a stream: a message without metadata.
-pub const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+pub(crate) const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Continuation and length.
 const PREFIX_BYTES: usize = 8;
 
 /// Everything is aligned to this.
-pub const ALIGNMENT: usize = 8;
+pub(crate) const ALIGNMENT: usize = 8;
 
 /// Mark, CRC-32 of metadata and body, length of the body.
 const SEAL_BYTES: usize = 16;
@@ -52,10 +52,9 @@ fn checksum(metadata: &[u8], body: &[u8]) -> u32 {
 
 /// What some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// A complete message of this many bytes with a matching checksum.
     Message(usize),
-    /// The end of the stream.
     End,
     /// A message that continues beyond the bytes.
     Cut,
@@ -66,8 +65,7 @@ pub enum Found {
 }
 
 /// Looks at the beginning of `bytes`, the rest of a file.
-#[must_use]
-pub fn find(bytes: &[u8]) -> Found {
+pub(crate) fn find(bytes: &[u8]) -> Found {
     if bytes.starts_with(&END) {
         return Found::End;
     }
@@ -113,8 +111,7 @@ pub fn find(bytes: &[u8]) -> Found {
 }
 
 /// Metadata and body of a whole message.
-#[must_use]
-pub fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let (prefix, rest) = message.split_first_chunk::<PREFIX_BYTES>()?;
     let length = u32::from_le_bytes(*prefix.last_chunk()?);
     rest.split_at_checked(usize::try_from(length).ok()?)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// The key of the format's version, the first thing to look at.
-pub const FORMAT_KEY: &str = "tcptrace.format";
+pub(crate) const FORMAT_KEY: &str = "tcptrace.format";
 
 /// The key of all the rest, one JSON object.
 const ORIGIN_KEY: &str = "tcptrace.origin";
@@ -62,15 +62,18 @@ pub struct Origin {
 
 impl Origin {
     /// What could not be seen, as an answer says it.
-    #[must_use]
-    pub fn unseen(&self) -> Vec<Unseen> {
+    pub(crate) fn unseen(&self) -> Vec<Unseen> {
         let texts = self.shortfalls.iter();
         texts.map(|text| Unseen::new(What::Recording, text)).collect()
     }
 
     /// Describes a run that begins with `header`.
-    #[must_use]
-    pub fn new(header: &Header, shortfalls: Vec<String>, command: &str, max_connections: usize) -> Self {
+    pub(crate) fn new(
+        header: &Header,
+        shortfalls: Vec<String>,
+        command: &str,
+        max_connections: usize,
+    ) -> Self {
         Self {
             version: header.version.to_owned(),
             host: header.host.clone(),
@@ -91,8 +94,7 @@ impl Origin {
     }
 
     /// As the schema's metadata, with the version of the format.
-    #[must_use]
-    pub fn to_metadata(&self, format: u32) -> Metadata {
+    pub(crate) fn to_metadata(&self, format: u32) -> Metadata {
         let value = serde_json::to_value(self).expect("text, numbers and lists of them");
         let shown = SHOWN.iter().filter_map(|key| {
             let text = value.get(key)?.as_str()?;
@@ -107,8 +109,7 @@ impl Origin {
     }
 
     /// Reads it back; `None` where it is missing or is no such object.
-    #[must_use]
-    pub fn from_metadata(metadata: &Metadata) -> Option<Self> {
+    pub(crate) fn from_metadata(metadata: &Metadata) -> Option<Self> {
         serde_json::from_str(metadata.get(ORIGIN_KEY)?).ok()
     }
 }

@@ -91,7 +91,7 @@ impl fmt::Display for Damage {
 pub struct Reader {
     /// Where it comes from.
     pub origin: Origin,
-    /// What was passed over so far, at the first [`MOST_REMARKS`] places.
+    /// What was passed over so far, at the first `MOST_REMARKS` places.
     pub damage: Vec<Damage>,
     /// At how many more places something was.
     pub more_damage: u64,
@@ -104,18 +104,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file and reads its header.
-    ///
-    /// # Errors
-    /// If it gives nothing at all.
-    pub fn open(path: &Path) -> Result<Self, ReadError> {
+    /// Opens a file and reads its header. Fails if it gives nothing at all.
+    pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         Self::new(Box::new(File::open(path)?))
     }
 
     /// Reads from any source of the same bytes.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// If it gives nothing at all.
     pub fn new(source: Box<dyn io::Read + Send>) -> Result<Self, ReadError> {
         let mut input = Input::new(source);
         let Found::Message(length) = input.find()? else {

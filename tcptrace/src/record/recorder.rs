@@ -13,11 +13,11 @@ const PIECE: usize = 4_096;
 
 /// Maximum number of pending pieces: half a million entries, 80 MB, more than a second of 450,000 events (`cargo xtask
 /// measure`).
-pub const WAITING_PIECES: usize = 128;
+pub(crate) const WAITING_PIECES: usize = 128;
 
 /// What the writing thread is told.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// Write these.
     Entries(Vec<Entry>),
     /// Go on in this file.
@@ -26,7 +26,7 @@ pub enum Message {
 
 /// Where a session's entries go.
 #[derive(Debug, Default)]
-pub struct Recorder(Option<Open>);
+pub(crate) struct Recorder(Option<Open>);
 
 #[derive(Debug)]
 struct Open {
@@ -41,8 +41,7 @@ struct Open {
 
 impl Recorder {
     /// A recorder that keeps what it is told until [`Self::connect`].
-    #[must_use]
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self(Some(Open {
             piece: Vec::new(),
             sender: None,
@@ -57,14 +56,14 @@ impl Recorder {
     }
 
     /// Begins the books: everything was told since both clocks read `clock`.
-    pub fn begin(&mut self, clock: ClockPair) {
+    pub(crate) fn begin(&mut self, clock: ClockPair) {
         if let Some(open) = &mut self.0 {
             open.run_stats = RunStats::new(clock);
         }
     }
 
     /// Hands over what was told so far, and all that follows.
-    pub fn connect(&mut self, sender: SyncSender<Message>) {
+    pub(crate) fn connect(&mut self, sender: SyncSender<Message>) {
         if let Some(open) = &mut self.0 {
             open.sender = Some(sender);
             open.hand_over();
@@ -72,39 +71,35 @@ impl Recorder {
     }
 
     /// The books, where the recorder is open.
-    #[must_use]
-    pub fn run_stats(&self) -> Option<&RunStats> {
+    pub(crate) fn run_stats(&self) -> Option<&RunStats> {
         self.0.as_ref().map(|open| &open.run_stats)
     }
 
     /// Whether the writer thread has failed.
-    #[must_use]
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.is_broken)
     }
 
     /// Whether entries could not be handed over since the last snapshot that could.
-    #[must_use]
-    pub fn owes_snapshot(&self) -> bool {
+    pub(crate) fn owes_snapshot(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.owes_snapshot)
     }
 
-    /// Records an input of the engine.
-    pub fn record(&mut self, input: &Input<'_>) {
+    pub(crate) fn record(&mut self, input: &Input<'_>) {
         if let Some(open) = &mut self.0 {
             open.record(input);
         }
     }
 
     /// Tells anything else.
-    pub fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) {
         if let Some(open) = &mut self.0 {
             open.push(entry);
         }
     }
 
     /// Hands over what has gathered, as at the end of each drain.
-    pub fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         if let Some(open) = &mut self.0
             && open.sender.is_some()
         {
@@ -113,7 +108,7 @@ impl Recorder {
     }
 
     /// Goes on in another file; a snapshot has to follow, so that the file can be read without the one before.
-    pub fn next_file(&mut self, path: PathBuf, origin: Origin) {
+    pub(crate) fn next_file(&mut self, path: PathBuf, origin: Origin) {
         let Some(open) = &mut self.0 else { return };
         open.hand_over();
         // A reader takes it from the file's header.
@@ -125,7 +120,7 @@ impl Recorder {
     }
 
     /// Tells the writing thread that this is all.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(open) = &mut self.0 {
             let piece = std::mem::take(&mut open.piece);
             if let Some(sender) = open.sender.take() {

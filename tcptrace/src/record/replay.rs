@@ -220,8 +220,7 @@ impl Replay {
     }
 
     /// What of the recording could not be applied to the engine.
-    #[must_use]
-    pub fn remark(&self) -> Option<String> {
+    pub(crate) fn remark(&self) -> Option<String> {
         (self.orphans > 0).then(|| {
             let rows = counted(self.orphans, "row");
             format!("{rows} of incomplete snapshots and scans")

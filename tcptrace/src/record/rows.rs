@@ -24,7 +24,6 @@ const PART_ROWS: usize = 4_096;
 pub(super) struct Rows {
     columns: Columns,
     tasks: Vec<Task>,
-    /// Rows that were read.
     read: usize,
 }
 
@@ -49,7 +48,6 @@ impl Iterator for Rows {
 }
 
 impl Rows {
-    /// The rows of these columns.
     pub(super) const fn new(columns: Columns) -> Self {
         Self {
             columns,

@@ -46,8 +46,7 @@ pub struct RunStats {
 
 impl RunStats {
     /// The statistics of a run that begins when both clocks read `clock`.
-    #[must_use]
-    pub fn new(clock: ClockPair) -> Self {
+    pub(crate) fn new(clock: ClockPair) -> Self {
         Self {
             began: Nanos(clock.mono_ns),
             latest: Nanos(clock.mono_ns),
@@ -63,9 +62,8 @@ impl RunStats {
         }
     }
 
-    /// Accounts for one entry.
     #[inline]
-    pub fn note(&mut self, entry: &Entry) {
+    pub(crate) fn note(&mut self, entry: &Entry) {
         if let Entry::Event(event) = entry {
             self.latest = self.latest.max(event.time);
             self.events += 1;
@@ -115,15 +113,13 @@ impl RunStats {
     }
 
     /// Both clocks at the latest reading that is not after `time`, or at the first.
-    #[must_use]
-    pub fn anchor(&self, time: Nanos) -> ClockPair {
+    pub(crate) fn anchor(&self, time: Nanos) -> ClockPair {
         let after = self.anchors.partition_point(|anchor| anchor.mono_ns <= time.0);
         self.anchors[after.saturating_sub(1)]
     }
 
     /// Wall time of a monotonic time, nanoseconds since 1970: steps of the clock and suspends are followed.
-    #[must_use]
-    pub fn wall(&self, time: Nanos) -> u64 {
+    pub(crate) fn wall(&self, time: Nanos) -> u64 {
         self.anchor(time).wall(time)
     }
 }

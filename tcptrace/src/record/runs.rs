@@ -14,17 +14,16 @@ use std::{
 };
 
 /// One run of `tcptrace record`, in one file or several.
-pub struct Run {
+pub(crate) struct Run {
     /// Where its first file comes from.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     files: Vec<(PathBuf, Reader)>,
     /// What is missing before the first file.
     remarks: Vec<String>,
 }
 
 /// Opens files and combines those of each run. Unreadable ones are returned separately, with the reason.
-#[must_use]
-pub fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
+pub(crate) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
     let mut runs: Vec<Run> = Vec::new();
     let mut failures = Vec::new();
     for path in paths {
@@ -75,10 +74,7 @@ impl Run {
 
     /// Hands over every entry of every file until `each` breaks off. From one file to the next comes the clock's new
     /// reading, and a gap where a file between the two was not given.
-    ///
-    /// # Errors
-    /// If a file cannot be read further, with its name.
-    pub fn play(
+    pub(crate) fn play(
         &mut self,
         each: &mut impl FnMut(Item<'_>) -> ControlFlow<()>,
     ) -> Result<(), (PathBuf, io::Error)> {
@@ -107,8 +103,7 @@ impl Run {
     }
 
     /// What was not read so far, and where: a sentence each.
-    #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self) -> Vec<String> {
         let mut list = self.remarks.clone();
         let mut next = None;
         for (path, reader) in &self.files {
@@ -129,14 +124,12 @@ impl Run {
 
 impl Run {
     /// Whether the last file was ended in order.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.files.last().is_some_and(|(_, reader)| reader.is_whole)
     }
 
     /// The name of the first file, safe to print.
-    #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.files
             .first()
             .map_or_else(String::new, |(path, _)| named(path))
@@ -144,8 +137,7 @@ impl Run {
 
     /// What is missing after the last file, where it does not end in order; `until` is the latest time in it, for people.
     /// A file that was ended for another to follow, as those of a ring are, lacks nothing.
-    #[must_use]
-    pub fn open_end(&self, until: &str) -> Option<String> {
+    pub(crate) fn open_end(&self, until: &str) -> Option<String> {
         let (path, _) = self.files.last().filter(|(_, reader)| !reader.is_whole)?;
         Some(format!(
             "{}: truncated at {until}: its run was killed, crashed or is still running, and nothing later is in the file",
@@ -155,8 +147,7 @@ impl Run {
 }
 
 /// A file's name, safe to print.
-#[must_use]
-pub fn named(path: &Path) -> String {
+pub(crate) fn named(path: &Path) -> String {
     printable(path.as_os_str().as_bytes()).into_owned()
 }
 

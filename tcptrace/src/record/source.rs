@@ -12,7 +12,6 @@ use std::{io, ops::ControlFlow};
 
 /// What a file has next.
 pub(super) enum Part {
-    /// Some entries of a batch.
     Entries {
         entries: Vec<Entry>,
         /// Rows among them that were not understood.
@@ -38,10 +37,7 @@ impl Source {
         Self { input, decoder }
     }
 
-    /// Hands over every part until `give` breaks off.
-    ///
-    /// # Errors
-    /// If the file cannot be read further.
+    /// Hands over every part until `give` breaks off. Fails if the file cannot be read further.
     pub(super) fn decode(&mut self, give: &mut impl FnMut(Part) -> ControlFlow<()>) -> io::Result<()> {
         loop {
             let start = self.input.offset;

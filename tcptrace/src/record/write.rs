@@ -55,8 +55,7 @@ impl Encoder {
     }
 
     /// Whether there are rows that are in no message yet.
-    #[must_use]
-    pub const fn is_pending(&self) -> bool {
+    pub(crate) const fn is_pending(&self) -> bool {
         !self.columns.is_empty()
     }
 
@@ -132,10 +131,7 @@ impl Writer {
     }
 
     /// Waits until everything written is on the disk.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.file.file().sync_data()
     }
 
@@ -151,14 +147,12 @@ impl Writer {
     }
 
     /// Where the file is now.
-    #[must_use]
-    pub fn whereabouts(&self) -> Whereabouts {
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
         self.file.whereabouts()
     }
 
     /// Bytes in the file.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 /// What a live command does besides tracing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extras {
-    /// It reads the code of processes.
     pub(super) reads_code: bool,
     /// It links its files into folders below that of its output.
     pub(super) links: bool,

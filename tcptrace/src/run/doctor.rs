@@ -18,10 +18,7 @@ use hashbrown::HashSet;
 use std::ops::ControlFlow;
 
 /// Looks, watches or plays recordings, judges, and prints. What is not as bad as asked for is not found.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, recordings that give nothing, an output that cannot be written.
-pub fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
+pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;

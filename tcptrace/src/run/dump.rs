@@ -17,15 +17,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A request for a dump, or the result of another future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signalled<T> {
-    /// SIGUSR1.
+pub(crate) enum Signalled<T> {
     Dump,
     /// The other future completed first.
     Not(T),
 }
 
 /// Writes dumps of one run. Each begins with the run, so that the last one has all.
-pub struct Dumper {
+pub(crate) struct Dumper {
     signal: Signal,
     file: Option<PathBuf>,
     filter: Filter,
@@ -36,10 +35,7 @@ pub struct Dumper {
 
 impl Dumper {
     /// Dumps go to `file`, or each to a new one. The durations are of the connections that `filter` lets pass.
-    ///
-    /// # Errors
-    /// If the signal cannot be waited for.
-    pub fn new(session: &Session, filter: &Filter, file: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn new(session: &Session, filter: &Filter, file: Option<&Path>) -> Result<Self, Failure> {
         let all = Filter {
             states: filter.states.clone(),
             ..Filter::default()
@@ -55,7 +51,7 @@ impl Dumper {
     }
 
     /// Waits for SIGUSR1 or `other`, whatever comes first.
-    pub async fn signalled_or<T>(&mut self, other: impl Future<Output = T>) -> Signalled<T> {
+    pub(crate) async fn signalled_or<T>(&mut self, other: impl Future<Output = T>) -> Signalled<T> {
         tokio::select! {
             biased;
             _ = self.signal.recv() => Signalled::Dump,
@@ -64,7 +60,7 @@ impl Dumper {
     }
 
     /// Counts the changes of the engine's present batch.
-    pub fn count(&mut self, session: &mut Session) {
+    pub(crate) fn count(&mut self, session: &mut Session) {
         let Self {
             collector, cgroups, ..
         } = self;
@@ -76,10 +72,7 @@ impl Dumper {
     }
 
     /// Writes the histograms so far, and reports where, or the error; the run continues.
-    ///
-    /// # Errors
-    /// The words, where it could not.
-    pub fn write(&self, session: &Session) -> Result<String, String> {
+    pub(crate) fn write(&self, session: &Session) -> Result<String, String> {
         if let Some(path) = &self.file {
             return self.write_to(path, session);
         }
@@ -90,10 +83,7 @@ impl Dumper {
     }
 
     /// The same, to this file.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_to(&self, path: &Path, session: &Session) -> Result<String, String> {
+    pub(crate) fn write_to(&self, path: &Path, session: &Session) -> Result<String, String> {
         let written = outfile::write(path, &self.text(session), &Inputs::default());
         said(written.map(|()| path.to_owned()))
     }

@@ -17,10 +17,7 @@ use ::parquet::errors::ParquetError;
 use std::{io, ops::ControlFlow};
 
 /// Writes every change of the recordings, and every connection that is still there.
-///
-/// # Errors
-/// Wrong flags, recordings that give nothing, an output that cannot be written.
-pub fn run(args: &ExportArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
     confine::replay(&args.files, args.output.as_deref());
     let mut target = open(args)?;

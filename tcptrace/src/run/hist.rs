@@ -32,10 +32,7 @@ use crate::{
 use tokio::time::Instant;
 
 /// Measures until a signal or the duration ends it, or reads files.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, files that cannot be read, an output that cannot be written.
-pub fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
+pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
     let wanted = options::hist(args)?;
     if args.files.is_empty() {
         let settings = options::settings(&args.tracing, verbose)?;

@@ -20,10 +20,7 @@ use crate::{
 const SOCKETS: usize = 10;
 
 /// Looks or watches, and prints.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, an output that cannot be written.
-pub fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
+pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &[])?;
     options::require_present(&filter)?;
     let settings = Settings {

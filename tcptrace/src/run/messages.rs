@@ -32,12 +32,12 @@ static OUTBOX: LazyLock<Option<Outbox<io::Error>>> =
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
 /// Tells the user something, after the program's name.
-pub fn tell(text: impl Display) {
+pub(crate) fn tell(text: impl Display) {
     print(format_args!("tcptrace: {text}\n"));
 }
 
 /// Prints whole lines as they are.
-pub fn print(text: impl Display) {
+pub(crate) fn print(text: impl Display) {
     let Some(outbox) = OUTBOX.as_ref() else { return };
     let was_idle = outbox.waiting() == 0;
     let missed = MISSED.swap(0, Ordering::Relaxed);
@@ -67,7 +67,7 @@ fn printable_lines(text: &str) -> String {
 
 /// Waits until all messages are written or cannot be; with `patience`, no longer than that for a reader who takes
 /// nothing.
-pub fn finish(patience: Option<Duration>) {
+pub(crate) fn finish(patience: Option<Duration>) {
     if let Some(outbox) = OUTBOX.as_ref() {
         let _ = outbox.wait_until_empty(patience);
     }

@@ -44,34 +44,31 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is to be looked at.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The filter, which limits findings and counts.
-    pub filter: &'a Filter,
+    pub(crate) filter: &'a Filter,
     /// Which settings of each namespace.
-    pub sysctls: &'a [&'a str],
+    pub(crate) sysctls: &'a [&'a str],
     /// Age from which a CLOSE_WAIT is a leak, if given (`--older-than`).
-    pub older_than: Option<Nanos>,
+    pub(crate) older_than: Option<Nanos>,
 }
 
 /// A scene, and what was lost on the way.
-pub struct Observed {
+pub(crate) struct Observed {
     /// What rules evaluate.
-    pub scene: Scene,
+    pub(crate) scene: Scene,
     /// Records that the kernel could not deliver.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// What is known less well, and why: a sentence each.
-    pub shortfalls: Vec<String>,
+    pub(crate) shortfalls: Vec<String>,
     /// What of a recording was not read, or is not in it: a sentence each.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
     /// Call stacks that opened sockets, if requested.
-    pub stacks: Option<Book>,
+    pub(crate) stacks: Option<Book>,
 }
 
 /// Looks once, without tracing.
-///
-/// # Errors
-/// If sockets cannot be listed at all.
-pub fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Observed, Failure> {
+pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Observed, Failure> {
     let mut shortfalls = Vec::new();
     let wanted = Wanted::of(&request.filter.netns);
     let mut kernel = Kernel::for_snapshots();
@@ -123,7 +120,7 @@ pub fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Observed, Fa
 }
 
 /// What happens while a session watches, until a scene is made of it.
-pub struct Observer {
+pub(crate) struct Observer {
     history: History,
     began: Nanos,
     spaces: Watched,
@@ -131,8 +128,7 @@ pub struct Observer {
 
 impl Observer {
     /// Begins now, with what `filter` selects and the counters of the namespaces that it asks for.
-    #[must_use]
-    pub fn begin(filter: &Filter) -> Self {
+    pub(crate) fn begin(filter: &Filter) -> Self {
         let began = clock::monotonic();
         let mut spaces = Watched::default();
         // For the counters as they are now; settings are wanted as they are at the end.
@@ -145,17 +141,14 @@ impl Observer {
     }
 
     /// Counts the changes of the engine's present batch.
-    pub fn count(&mut self, session: &mut Session) {
+    pub(crate) fn count(&mut self, session: &mut Session) {
         session.engine.count_selected();
         self.history.count(&session.engine);
         self.history.sample(&session.engine, clock::monotonic());
     }
 
     /// Looks at the sockets, and puts the scene together.
-    ///
-    /// # Errors
-    /// If sockets cannot be listed.
-    pub fn scene(mut self, session: &mut Session, request: &Request<'_>) -> Result<Scene, Failure> {
+    pub(crate) fn scene(mut self, session: &mut Session, request: &Request<'_>) -> Result<Scene, Failure> {
         let (mut snapshot, scan) = session.look(&request.filter.netns)?;
         session.pump()?;
         self.count(session);
@@ -180,11 +173,8 @@ impl Observer {
     }
 }
 
-/// Watches for this long, or until a signal, and then looks.
-///
-/// # Errors
-/// If tracing is refused, or sockets cannot be listed.
-pub fn during(
+/// Watches for this long, or until a signal, and then looks. Fails if tracing is refused, or sockets cannot be listed.
+pub(crate) fn during(
     request: &Request<'_>,
     settings: &Settings,
     max_connections: usize,

@@ -48,10 +48,7 @@ const DRIFT: Nanos = Nanos::from_millis(1);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Records until a signal or the duration ends it, or the disk is full.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, a file that cannot be written.
-pub fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
+pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let policy = options::recording::files(args)?;
     let sync = options::seconds("--sync", args.sync)?;

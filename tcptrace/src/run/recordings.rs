@@ -20,10 +20,7 @@ use crate::{
 use std::{ops::ControlFlow, path::PathBuf};
 
 /// Opens the files; those that give nothing are named on standard error.
-///
-/// # Errors
-/// If none gives anything.
-pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
+pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
     let (runs, failures) = runs::open(paths);
     if runs.is_empty() {
         let reasons: Vec<String> = failures
@@ -39,13 +36,13 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
 }
 
 /// A run that was played to the end of a span.
-pub struct Played {
+pub(crate) struct Played {
     /// The engine and the statistics of the run.
-    pub replay: Replay,
+    pub(crate) replay: Replay,
     /// What had been counted when the span began.
-    pub beginning: Beginning,
+    pub(crate) beginning: Beginning,
     /// The moment that was reached.
-    pub end: Nanos,
+    pub(crate) end: Nanos,
     /// Whether that is where the recording ends.
     is_to_end: bool,
     /// Why nothing can be reported of it, if so.
@@ -63,7 +60,7 @@ enum Nothing {
 
 /// Which of several runs had something of what was asked for.
 #[derive(Debug, Default)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     has_answer: bool,
     outside: Vec<String>,
     unreadable: Vec<String>,
@@ -74,7 +71,7 @@ pub struct Coverage {
 impl Coverage {
     /// Records whether the run has what `filter` names: processes, containers, namespaces. `is_there`: this is
     /// known already, or cannot be: where a socket passes, or the run was not played to its end.
-    pub fn look_for(&mut self, filter: &Filter, replay: &Replay, is_there: bool, run: &Run) {
+    pub(crate) fn look_for(&mut self, filter: &Filter, replay: &Replay, is_there: bool, run: &Run) {
         if is_there || has_named(filter, replay) {
             self.has_named = true;
         } else {
@@ -83,7 +80,7 @@ impl Coverage {
     }
 
     /// `None` where the run does not have the time that was asked for.
-    pub fn of(&mut self, played: Played) -> Option<Played> {
+    pub(crate) fn of(&mut self, played: Played) -> Option<Played> {
         match &played.nothing {
             Some(Nothing::Outside(text)) => {
                 self.outside.push(text.clone());
@@ -96,7 +93,7 @@ impl Coverage {
     }
 
     /// The same of a run that was played in another way.
-    pub fn of_rows(&mut self, has_rows: bool, run: &Run) {
+    pub(crate) fn of_rows(&mut self, has_rows: bool, run: &Run) {
         if has_rows {
             self.has_answer = true;
         } else {
@@ -104,11 +101,9 @@ impl Coverage {
         }
     }
 
-    /// Before the answer: names the runs that do not have the time on standard error.
-    ///
-    /// # Errors
-    /// If none has, or none has what the filter names: nothing more will come of it, as it may on a machine.
-    pub fn begin(&self) -> Result<(), Failure> {
+    /// Before the answer: names the runs that do not have the time on standard error. Fails if none has, or none has
+    /// what the filter names: nothing more will come of it, as it may on a machine.
+    pub(crate) fn begin(&self) -> Result<(), Failure> {
         if let (false, Some(text)) = (
             self.has_answer || !self.unreadable.is_empty(),
             self.outside.first(),
@@ -136,11 +131,8 @@ impl Coverage {
         Ok(())
     }
 
-    /// After the answer, which says itself what of a run was not read.
-    ///
-    /// # Errors
-    /// If no run has a row that can be read.
-    pub fn end(self) -> Result<(), Failure> {
+    /// After the answer, which says itself what of a run was not read. Fails if no run has a row that can be read.
+    pub(crate) fn end(self) -> Result<(), Failure> {
         match self.unreadable.into_iter().next() {
             Some(text) if !self.has_answer => Err(Failure::Other(anyhow::anyhow!("{text}"))),
             Some(_) | None => Ok(()),
@@ -166,22 +158,19 @@ fn has_named(filter: &Filter, replay: &Replay) -> bool {
 
 impl Played {
     /// Whether the run was played to where it ends, and not to where the span does.
-    #[must_use]
-    pub const fn is_to_end(&self) -> bool {
+    pub(crate) const fn is_to_end(&self) -> bool {
         self.is_to_end
     }
 
     /// What of the run was not read, or is not in it.
-    #[must_use]
-    pub fn remarks(&self, run: &Run) -> Vec<String> {
+    pub(crate) fn remarks(&self, run: &Run) -> Vec<String> {
         remarks(run, &self.replay, self.is_to_end)
     }
 }
 
 /// What of a run was not read, or is not in it: a sentence each, for messages and for the result. Every command that
 /// reads recordings asks here. `is_to_end` says whether it was played to where it ends.
-#[must_use]
-pub fn remarks(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String> {
+pub(crate) fn remarks(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String> {
     let RunStats { latest, ending, .. } = replay.run_stats;
     let mut list = run.remarks();
     list.extend(replay.remark());
@@ -192,13 +181,12 @@ pub fn remarks(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String> {
 }
 
 /// The failure of a file that cannot be read further.
-#[must_use]
-pub fn unreadable((path, error): (PathBuf, std::io::Error)) -> Failure {
+pub(crate) fn unreadable((path, error): (PathBuf, std::io::Error)) -> Failure {
     Failure::Other(anyhow::Error::new(error).context(runs::named(&path)))
 }
 
 /// Reports on standard error what [`remarks`] found.
-pub fn print_remarks(remarks: &[String]) {
+pub(crate) fn print_remarks(remarks: &[String]) {
     for remark in remarks {
         messages::tell(format_args!("not read: {remark}"));
     }
@@ -206,10 +194,7 @@ pub fn print_remarks(remarks: &[String]) {
 
 /// Plays a run through `span`, with statistics of what `filter` lets pass; `each_batch` gets the engine and the books
 /// after every batch of changes within it, and may break off.
-///
-/// # Errors
-/// If a file cannot be read further.
-pub fn play(
+pub(crate) fn play(
     run: &mut Run,
     span: Span,
     filter: &Filter,
@@ -321,8 +306,7 @@ fn outside(span: Span, run_stats: &RunStats, has_begun: bool, is_to_end: bool) -
 }
 
 /// Whether an entry was read from a row, and does not stand for something between rows.
-#[must_use]
-pub const fn is_row(entry: &Entry) -> bool {
+pub(crate) const fn is_row(entry: &Entry) -> bool {
     !matches!(entry, Entry::Gap { .. } | Entry::Clock(_))
 }
 

@@ -5,10 +5,7 @@ use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_
 use std::ops::ControlFlow;
 
 /// Reads the recordings and prints their report.
-///
-/// # Errors
-/// Wrong flags, recordings that give nothing, an output that cannot be written.
-pub fn run(args: &ReportArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &args.state)?;
     confine::replay(&args.files, []);

@@ -60,7 +60,7 @@ const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
+pub(crate) enum Wake {
     /// Time to drain.
     Tick,
     /// SIGINT, SIGTERM, SIGQUIT or SIGHUP.
@@ -70,16 +70,16 @@ pub enum Wake {
 }
 
 /// Everything that a command which traces needs.
-pub struct Session {
+pub(crate) struct Session {
     /// The engine that all input is applied to.
-    pub engine: Engine,
+    pub(crate) engine: Engine,
     /// When the start snapshot was complete.
-    pub started: Nanos,
+    pub(crate) started: Nanos,
     /// Receives the input that the engine applies.
-    pub recorder: Recorder,
+    pub(crate) recorder: Recorder,
     stacks: Option<StackReader>,
     /// What the user is to be told goes here and not to standard error, where somebody draws on the terminal.
-    pub notices: Option<Vec<String>>,
+    pub(crate) notices: Option<Vec<String>>,
     live: Live,
     /// Events that were drained while sockets were read, and are not yet applied.
     pending: Vec<Event>,
@@ -180,18 +180,12 @@ impl Intake<'_> {
 
 impl Session {
     /// Attaches first and takes the snapshot second, so that nothing falls between.
-    ///
-    /// # Errors
-    /// If tracing is refused.
-    pub fn start(settings: &Settings, max_connections: usize) -> Result<Self, Failure> {
+    pub(crate) fn start(settings: &Settings, max_connections: usize) -> Result<Self, Failure> {
         Self::start_recorded(settings, max_connections, Recorder::default())
     }
 
     /// The same, and tells `recorder` everything that the engine is told.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    pub fn start_recorded(
+    pub(crate) fn start_recorded(
         settings: &Settings,
         max_connections: usize,
         mut recorder: Recorder,
@@ -246,22 +240,19 @@ impl Session {
 
     /// Gives up what is not needed to go on, where only these files and folders are written to; `links` where files are
     /// linked into folders below them. To be called before any thread is started.
-    pub fn confine<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Path>, links: bool) {
+    pub(crate) fn confine<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Path>, links: bool) {
         let reads_code = self.stacks.is_some();
         self.held = Some(confine::live(outputs, Extras { reads_code, links }));
     }
 
     /// What the process may still do, once it was confined.
-    #[must_use]
-    pub const fn held(&self) -> Option<&Held> {
+    pub(crate) const fn held(&self) -> Option<&Held> {
         self.held.as_ref()
     }
 
-    /// Compares only the sockets that `filter` selects by their namespace.
-    ///
-    /// # Errors
-    /// If it selects namespaces, and the events do not name theirs.
-    pub fn select(&mut self, filter: &Filter) -> Result<(), Failure> {
+    /// Compares only the sockets that `filter` selects by their namespace. Fails if it selects namespaces, and the
+    /// events do not name theirs.
+    pub(crate) fn select(&mut self, filter: &Filter) -> Result<(), Failure> {
         if !filter.netns.is_empty()
             && self.live.kernel.mechanism(Feature::Transitions) == Some(Mechanism::Classic)
         {
@@ -276,7 +267,7 @@ impl Session {
     }
 
     /// Waits for the next tick, an early wake-up by a filling buffer, a signal or the deadline.
-    pub async fn wait(&mut self, deadline: Option<Instant>) -> Wake {
+    pub(crate) async fn wait(&mut self, deadline: Option<Instant>) -> Wake {
         let deadline_passes = async {
             match deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -310,11 +301,9 @@ impl Session {
         self.empty_drains >= QUIET_AFTER && self.stacks.is_none() && !self.engine.table.blindspots.segments
     }
 
-    /// Applies what has happened, and finishes the engine's batch of changes.
-    ///
-    /// # Errors
-    /// If the kernel's counters or iterators fail.
-    pub fn pump(&mut self) -> Result<(), Failure> {
+    /// Applies what has happened, and finishes the engine's batch of changes. Fails if the kernel's counters or
+    /// iterators fail.
+    pub(crate) fn pump(&mut self) -> Result<(), Failure> {
         self.collect()?;
         self.engine.finish_batch();
         Ok(())
@@ -418,7 +407,7 @@ impl Session {
     }
 
     /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         // Where the counters cannot be read, what was lost before is all that is known to be owed.
         if let Ok(totals) = self.live.totals() {
             self.note_losses(clock::monotonic(), totals.all_lost());
@@ -440,7 +429,7 @@ impl Session {
     }
 
     /// From now on the signals that end a run end this process at once: what is left is to wait for a reader.
-    pub fn release_signals(&mut self) {
+    pub(crate) fn release_signals(&mut self) {
         self.stop = None;
     }
 }

@@ -18,14 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 static WAS_CAUGHT: AtomicBool = AtomicBool::new(false);
 
 /// Timeout for a reader that reads nothing: none until a signal has requested the end.
-#[must_use]
-pub fn patience() -> Option<Duration> {
+pub(crate) fn patience() -> Option<Duration> {
     WAS_CAUGHT.load(Ordering::Relaxed).then_some(PATIENCE)
 }
 
 /// Ignores SIGUSR1, which requests a file, until a command waits for it: without anything to write, it must not end
 /// the run.
-pub fn ignore_dump() {
+pub(crate) fn ignore_dump() {
     // SAFETY: an ignored signal runs no code of ours.
     unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
 }
@@ -33,7 +32,7 @@ pub fn ignore_dump() {
 /// Those signals, caught as long as this lives. After it they end the process as if nobody had caught them, so that it
 /// can be ended while it waits for a reader; they cannot be caught again.
 #[derive(Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
@@ -41,11 +40,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Catches them.
-    ///
-    /// # Errors
-    /// If they cannot be waited for.
-    pub fn catch() -> Result<Self, Failure> {
+    pub(crate) fn catch() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).context("cannot wait for signals");
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
@@ -57,8 +52,7 @@ impl Stop {
         })
     }
 
-    /// Waits for one of them.
-    pub async fn recv(&mut self) {
+    pub(crate) async fn recv(&mut self) {
         let Self {
             interrupt,
             terminate,

@@ -41,7 +41,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Wrong flags, a kernel that refuses, an output that cannot be written.
-pub fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
+pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     options::require_present(&filter)?;
     let output = options::output(&args.output);

@@ -35,10 +35,7 @@ use std::fmt::Write as _;
 use tokio::time::Instant;
 
 /// Traces until a signal, the duration or the count ends it.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, an output that cannot be written.
-pub fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
+pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
     name_absent(&filter);

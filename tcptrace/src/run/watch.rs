@@ -12,10 +12,7 @@ use std::{
 };
 
 /// Shows frames until the user, a signal, the count or the end of the recordings ends it.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, recordings that give nothing, an output that cannot be written.
-pub fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
+pub(crate) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     if args.files.is_empty() {
         live::run(args, verbose)
     } else {

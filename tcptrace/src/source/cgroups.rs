@@ -23,8 +23,7 @@ use std::{
 };
 
 /// Where each process runs that is seen here, by `/proc/PID/cgroup`.
-#[must_use]
-pub fn locations_of_all_processes() -> Vec<Location> {
+pub(crate) fn locations_of_all_processes() -> Vec<Location> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
         .filter(|entry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit))
@@ -42,7 +41,7 @@ const WALK_EVERY: Nanos = Nanos::from_secs(1);
 
 /// Where cgroups are found, and what was found.
 #[derive(Debug, Default)]
-pub struct Cgroups {
+pub(crate) struct Cgroups {
     v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
     by_id: HashMap<u64, Arc<Location>>,
@@ -51,8 +50,7 @@ pub struct Cgroups {
 
 impl Cgroups {
     /// Those of this mount namespace.
-    #[must_use]
-    pub fn of_this_host() -> Self {
+    pub(crate) fn of_this_host() -> Self {
         Self::mounted(&fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
@@ -77,12 +75,12 @@ impl Cgroups {
     }
 
     /// Where the hierarchies are mounted.
-    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
         self.v2.iter().chain(&self.v1).map(PathBuf::as_path)
     }
 
     /// Where a process runs; `None` if it follows neither from its cgroup's ID (0 if unknown) nor from its PID.
-    pub fn location(&mut self, process: ProcessKey, cgroup: u64, now: Nanos) -> Option<Arc<Location>> {
+    pub(crate) fn location(&mut self, process: ProcessKey, cgroup: u64, now: Nanos) -> Option<Arc<Location>> {
         let by_id = self.by_id(cgroup, now);
         // Where v1 is in use, v2 may know of no containers.
         let is_enough = by_id
@@ -95,7 +93,7 @@ impl Cgroups {
     }
 
     /// Finds out where every process runs that a row names, unless that is known or was asked a moment ago.
-    pub fn find_locations(&mut self, processes: &mut Processes, now: Nanos) {
+    pub(crate) fn find_locations(&mut self, processes: &mut Processes, now: Nanos) {
         processes.locate_all(now, &mut |process| {
             self.location(process.key, process.cgroup, now)
         });
@@ -152,8 +150,7 @@ impl Cgroups {
     }
 
     /// The cgroup that a user names: by its id, by its path in the hierarchy, or by that of its folder.
-    #[must_use]
-    pub fn named(&mut self, word: &str, now: Nanos) -> Option<Tree> {
+    pub(crate) fn named(&mut self, word: &str, now: Nanos) -> Option<Tree> {
         if let Ok(id) = word.parse() {
             let location = self.by_id(id, now)?;
             return Some(Tree {

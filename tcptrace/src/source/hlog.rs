@@ -20,17 +20,17 @@ use std::{
 };
 
 /// Begins the comment that names the host.
-pub const HOST: &str = "#[Host: ";
+pub(crate) const HOST: &str = "#[Host: ";
 /// Prefix of the comment with what durations are grouped by.
-pub const BY: &str = "#[By: ";
+pub(crate) const BY: &str = "#[By: ";
 /// Prefix of the comment with the start of the run, seconds since 1970.
-pub const START_TIME: &str = "#[StartTime: ";
+pub(crate) const START_TIME: &str = "#[StartTime: ";
 /// What follows a key's state in its tag.
-pub const REST: &str = "rest";
+pub(crate) const REST: &str = "rest";
 /// Prefix of the comment with the number of events that the run lost.
-pub const LOST: &str = "#[Lost events: ";
+pub(crate) const LOST: &str = "#[Lost events: ";
 /// What comes before how many connections it gave up.
-pub const EVICTED: &str = ", connections given up: ";
+pub(crate) const EVICTED: &str = ", connections given up: ";
 
 /// What one log holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,8 +183,7 @@ pub fn read(name: &str, source: impl BufRead, by: By) -> Result<Dump, Unusable> 
 
 /// One report of all dumps, the host with each group, and no sum of all hosts; in whatever order they come, the same. Of several dumps of one
 /// run, each of which begins with the run, the longest counts.
-#[must_use]
-pub fn merge(dumps: &[Dump], by: By) -> Report {
+pub(crate) fn merge(dumps: &[Dump], by: By) -> Report {
     let mut report = Report {
         by,
         ..Report::default()
@@ -219,7 +218,6 @@ enum Line<'a> {
     TooLong,
 }
 
-/// The lines of a file.
 struct Lines<R> {
     source: R,
     /// Of the line that came last, from 1.

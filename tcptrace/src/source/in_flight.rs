@@ -11,8 +11,7 @@ use std::fs;
 
 /// Every descriptor of a Unix socket that has files in its queue, and of an io_uring that has one of the sockets with
 /// these inode numbers. Processes that may not be looked into are left out.
-#[must_use]
-pub fn find(inodes: HashSet<u32>) -> Vec<InFlight> {
+pub(crate) fn find(inodes: HashSet<u32>) -> Vec<InFlight> {
     scout::ask(move || {
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())

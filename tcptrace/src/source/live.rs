@@ -20,21 +20,20 @@ use std::{
 use tcptrace_common::Record;
 
 /// The attached kernel side and its buffer.
-pub struct Live {
+pub(crate) struct Live {
     /// The attached hooks and maps.
-    pub kernel: Kernel,
+    pub(crate) kernel: Kernel,
     /// Both clocks when it was attached.
-    pub anchor: ClockPair,
-    /// What it reports.
-    pub records: Records,
+    pub(crate) anchor: ClockPair,
+    pub(crate) records: Records,
 }
 
 /// The ring buffer, and what was read from it.
-pub struct Records {
+pub(crate) struct Records {
     /// Records that could not be understood.
-    pub unknown: u64,
+    pub(crate) unknown: u64,
     /// Number of records read so far.
-    pub read: u64,
+    pub(crate) read: u64,
     ring: RingBuf<MapData>,
     positions: Positions,
     /// More records than the buffer holds.
@@ -54,11 +53,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_micros(50);
 
 impl Live {
-    /// Attaches.
-    ///
-    /// # Errors
-    /// As [`Kernel::attach`].
-    pub fn attach(settings: &Settings) -> Result<Self, Refusal> {
+    pub(crate) fn attach(settings: &Settings) -> Result<Self, Refusal> {
         let (kernel, ring) = Kernel::attach(settings)?;
         let positions =
             Positions::of(ring.as_fd()).map_err(|error| Refusal::of("map the ring buffer", &error))?;
@@ -78,16 +73,13 @@ impl Live {
     }
 
     /// Hands over every event that is in the buffer, some at a time.
-    pub fn drain(&mut self, each: impl FnMut(&[Event])) {
+    pub(crate) fn drain(&mut self, each: impl FnMut(&[Event])) {
         self.records.drain(each);
         self.kernel.flush_log();
     }
 
     /// What the kernel side counted.
-    ///
-    /// # Errors
-    /// If the counters cannot be read.
-    pub fn totals(&self) -> Result<Totals, Refusal> {
+    pub(crate) fn totals(&self) -> Result<Totals, Refusal> {
         self.kernel.totals()
     }
 }
@@ -95,7 +87,7 @@ impl Live {
 impl Records {
     /// Hands over every event that is in the buffer, some at a time. Of those that come meanwhile no more than fill it
     /// once: a kernel that is faster than we are must not keep the caller here.
-    pub fn drain(&mut self, mut each: impl FnMut(&[Event])) {
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(&[Event])) {
         let end = self.read.saturating_add(self.capacity);
         while self.read < end && self.fill() {
             each(&self.batch);
@@ -104,7 +96,7 @@ impl Records {
 
     /// Hands over every event of which the kernel side had begun a record by now, and waits for those that it has not
     /// completed.
-    pub fn catch_up(&mut self, mut each: impl FnMut(&[Event])) {
+    pub(crate) fn catch_up(&mut self, mut each: impl FnMut(&[Event])) {
         let end = self.positions.reserved();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -117,8 +109,7 @@ impl Records {
     }
 
     /// Whether the buffer is so full that the kernel side wakes the reader.
-    #[must_use]
-    pub fn is_filling(&self) -> bool {
+    pub(crate) fn is_filling(&self) -> bool {
         self.positions.unread() >= self.wake_bytes
     }
 

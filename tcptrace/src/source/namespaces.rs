@@ -36,16 +36,15 @@ const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 /// How often the names are read, at most.
 const READ_NAMES_EVERY: Nanos = Nanos::from_secs(1);
 
-/// What namespaces are called.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     by_inode: HashMap<u32, String>,
     next_read: Nanos,
 }
 
 impl Names {
     /// The name of a namespace; `None` where it has none. A name that is new is known within a second.
-    pub fn of(&mut self, inode: u32, now: Nanos) -> Option<&str> {
+    pub(crate) fn of(&mut self, inode: u32, now: Nanos) -> Option<&str> {
         // Known ones too: the number of a namespace that has ended is given to another.
         if now >= self.next_read {
             self.next_read = now.plus(READ_NAMES_EVERY);
@@ -84,11 +83,9 @@ fn names_in(folders: &[&Path]) -> HashMap<u32, String> {
     names
 }
 
-/// The inode number of the namespace that a user names: a name, or a path.
-///
-/// # Errors
-/// If there is none, or another kind of file, with the path where it was looked for first.
-pub fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
+/// The inode number of the namespace that a user names: a name, or a path. Fails if there is none, or another kind of
+/// file, with the path where it was looked for first.
+pub(crate) fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
     let paths = if word.contains('/') {
         vec![PathBuf::from(word)]
     } else {
@@ -108,18 +105,15 @@ pub fn named(word: &str) -> Result<u32, (PathBuf, io::Error)> {
 
 /// A network namespace that can be entered.
 #[derive(Debug)]
-pub struct Namespace {
+pub(crate) struct Namespace {
     /// Inode number, as in `readlink /proc/PID/ns/net`.
-    pub inode: u32,
+    pub(crate) inode: u32,
     /// Keeps it alive and lets a thread enter it.
-    pub file: File,
+    pub(crate) file: File,
 }
 
-/// The inode number of the namespace at `path`.
-///
-/// # Errors
-/// If it cannot be read, or is no namespace.
-pub fn inode_of(path: &Path) -> io::Result<u32> {
+/// The inode number of the namespace at `path`. Fails if it cannot be read, or is no namespace.
+pub(crate) fn inode_of(path: &Path) -> io::Result<u32> {
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
 }
 
@@ -152,11 +146,8 @@ fn mount_points(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The calling thread's namespace.
-///
-/// # Errors
-/// If `/proc` is not mounted.
-pub fn current() -> io::Result<u32> {
+/// The calling thread's namespace. Fails if `/proc` is not mounted.
+pub(crate) fn current() -> io::Result<u32> {
     inode_of(Path::new("/proc/thread-self/ns/net"))
 }
 
@@ -169,29 +160,28 @@ fn denied_by(process: &Path) -> Option<Denied> {
 
 /// What is found in the whole machine, as far as it can be seen from here.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The namespaces, the calling thread's first.
-    pub spaces: Vec<Namespace>,
+    pub(crate) spaces: Vec<Namespace>,
     /// Processes that do not show theirs.
-    pub denied: Vec<Denied>,
+    pub(crate) denied: Vec<Denied>,
     /// Namespaces that descriptors lead to and that could not be opened.
-    pub unopened: Vec<Unopened>,
+    pub(crate) unopened: Vec<Unopened>,
 }
 
 /// A namespace that is known to exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unopened {
+pub(crate) struct Unopened {
     /// Inode number of the network namespace.
-    pub netns: u32,
+    pub(crate) netns: u32,
     /// A process that has a descriptor for it.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Why it could not be opened.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// All that can be found: those of processes, threads, names and mounts, and those that only `keepers` lead to.
-#[must_use]
-pub fn all(keepers: &[Keeper]) -> Found {
+pub(crate) fn all(keepers: &[Keeper]) -> Found {
     let own = open(Path::new("/proc/thread-self/ns/net"));
     let keepers = keepers.to_vec();
     let mut found = scout::ask(move || of_others(&keepers));
@@ -204,8 +194,7 @@ pub fn all(keepers: &[Keeper]) -> Found {
 
 /// Processes whose namespaces may be any: those that may not be looked into, but for those in a namespace that another
 /// process shows.
-#[must_use]
-pub fn unknown() -> Vec<Denied> {
+pub(crate) fn unknown() -> Vec<Denied> {
     scout::ask(|| {
         let mut shown = HashSet::new();
         let mut denied = Vec::new();
@@ -226,8 +215,7 @@ pub fn unknown() -> Vec<Denied> {
 }
 
 /// Those of the list that no process, name or mount leads to.
-#[must_use]
-pub fn absent(list: &[u32]) -> Vec<u32> {
+pub(crate) fn absent(list: &[u32]) -> Vec<u32> {
     if list.is_empty() {
         return Vec::new();
     }
@@ -413,10 +401,8 @@ fn namespace_of_socket(socket: &OwnedFd) -> io::Result<File> {
     }
 }
 
-/// The network namespace of a socket that another process has open.
-///
-/// # Errors
-/// If the process or its descriptor has gone, or may not be looked at.
+/// The network namespace of a socket that another process has open. Fails if the process or its descriptor has gone, or
+/// may not be looked at.
 pub(super) fn of_descriptor(pid: u32, fd: u32) -> io::Result<u32> {
     let keeper = Keeper { netns: 0, pid, fd };
     let file = namespace_of_socket(&borrowed(&keeper)?)?;
@@ -425,8 +411,7 @@ pub(super) fn of_descriptor(pid: u32, fd: u32) -> io::Result<u32> {
 
 /// A number that the calling thread's network namespace is recognized by, also from outside and without the right to
 /// trace a process in it: the inode number of `net/tcp`, which each namespace has of its own (`proc_register`).
-#[must_use]
-pub fn mark() -> Option<u64> {
+pub(crate) fn mark() -> Option<u64> {
     mark_in(Path::new("/proc/thread-self"))
 }
 

@@ -10,8 +10,7 @@ use std::{fs, thread};
 const NETSTAT: &str = "/proc/thread-self/net/netstat";
 
 /// Reads them in every namespace that can be entered.
-#[must_use]
-pub fn causes() -> HashMap<u32, LegitimateCauses> {
+pub(crate) fn causes() -> HashMap<u32, LegitimateCauses> {
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let read = || {
         namespaces::all(&[])

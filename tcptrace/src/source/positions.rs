@@ -18,9 +18,6 @@ pub(super) struct Positions {
 
 impl Positions {
     /// Of the ring buffer `map`.
-    ///
-    /// # Errors
-    /// If it cannot be mapped.
     pub(super) fn of(map: BorrowedFd<'_>) -> io::Result<Self> {
         let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| usize::try_from(size).ok());
         let page = page.ok_or_else(|| io::Error::other("the page size is unknown"))?;

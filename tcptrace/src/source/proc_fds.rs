@@ -21,20 +21,19 @@ const WANTED: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC
 
 /// Sockets and network namespaces found among open files.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Every open file of every process that is one of the rows.
-    pub holders: Vec<Holder>,
+    pub(crate) holders: Vec<Holder>,
     /// Processes whose files may not be listed, for want of a capability.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// Descriptors that are network namespaces, or sockets in some that `rows` have nothing of.
-    pub keepers: Vec<Keeper>,
+    pub(crate) keepers: Vec<Keeper>,
     /// CPU time of the thread that looked.
-    pub cpu: Nanos,
+    pub(crate) cpu: Nanos,
 }
 
 /// Looks into every process for the sockets of `rows`.
-#[must_use]
-pub fn holders(rows: &[Row]) -> Found {
+pub(crate) fn holders(rows: &[Row]) -> Found {
     let by_inode: HashMap<u32, &Row> = rows
         .iter()
         .filter(|row| row.inode != 0)

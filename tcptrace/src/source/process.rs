@@ -14,8 +14,7 @@ use std::{
 };
 
 /// When the process that has this id now started; `None` where there is none.
-#[must_use]
-pub fn start_of(pid: u32) -> Option<StartTicks> {
+pub(crate) fn start_of(pid: u32) -> Option<StartTicks> {
     let stat = scout::ask(move || fs::read(format!("/proc/{pid}/stat"))).ok()?;
     start_in(&stat)
 }
@@ -29,16 +28,14 @@ fn start_in(stat: &[u8]) -> Option<StartTicks> {
 }
 
 /// The process that this id means: its own, or the one whose thread has it, as `ps -L` and a debugger show them.
-#[must_use]
-pub fn leader_of(id: u32) -> Option<u32> {
+pub(crate) fn leader_of(id: u32) -> Option<u32> {
     let status = scout::ask(move || lossy::read(format!("/proc/{id}/status"))).ok()?;
     let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     leader.trim().parse().ok()
 }
 
 /// What the processes that are seen here are called, as rows have it.
-#[must_use]
-pub fn names_of_all() -> Vec<String> {
+pub(crate) fn names_of_all() -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |entry: &fs::DirEntry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit);
     let name = |entry: fs::DirEntry| {
@@ -49,8 +46,7 @@ pub fn names_of_all() -> Vec<String> {
 }
 
 /// Where the process runs; `None` where it has ended.
-#[must_use]
-pub fn place_of(process: ProcessKey) -> Option<Location> {
+pub(crate) fn place_of(process: ProcessKey) -> Option<Location> {
     let read = move || {
         let lines = fs::read(format!("/proc/{}/cgroup", process.pid)).ok()?;
         // Asked after the lines were read: had another process taken the id before, its start would be seen.
@@ -61,8 +57,7 @@ pub fn place_of(process: ProcessKey) -> Option<Location> {
 }
 
 /// How many files the process has open, in the fullest of its threads' tables, and how many it may; `None` where it has ended, or has no limit.
-#[must_use]
-pub fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
+pub(crate) fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
     scout::ask(move || {
         let pid = process.pid;
         let used = most_used(pid)?;

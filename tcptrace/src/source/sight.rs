@@ -22,8 +22,7 @@ use std::{fs, io, path::Path};
 const NAMED: usize = 3;
 
 /// For sockets: of the network namespaces in `asked`, or of all.
-#[must_use]
-pub fn of_sockets(snapshot: &Snapshot, wanted: Option<&[u32]>) -> Vec<Unseen> {
+pub(crate) fn of_sockets(snapshot: &Snapshot, wanted: Option<&[u32]>) -> Vec<Unseen> {
     let mut list = unread(&snapshot.failures, "the sockets of");
     if let Some(wanted) = wanted {
         let is_known = |netns: &u32| {
@@ -42,8 +41,7 @@ pub fn of_sockets(snapshot: &Snapshot, wanted: Option<&[u32]>) -> Vec<Unseen> {
 }
 
 /// Why a requested network namespace may not have been found.
-#[must_use]
-pub fn why_not_found() -> String {
+pub(crate) fn why_not_found() -> String {
     let hidden = hidden(&namespaces::unknown()).map(|unseen| unseen.text);
     let reasons: Vec<String> = hidden.into_iter().chain(elsewhere()).collect();
     in_view_of(&reasons)
@@ -120,8 +118,7 @@ fn out_of_reach() -> Option<Unseen> {
 }
 
 /// Why `/proc` does not list every process of the machine; `None` if it does.
-#[must_use]
-pub fn elsewhere() -> Option<String> {
+pub(crate) fn elsewhere() -> Option<String> {
     if !fs::exists("/proc/self").unwrap_or(false) {
         Some("/proc is not mounted, or belongs to another PID namespace".to_owned())
     } else if capabilities::in_pid_namespace() {
@@ -135,8 +132,7 @@ pub fn elsewhere() -> Option<String> {
 }
 
 /// Why a file of a process could not be opened, if for lack of privileges.
-#[must_use]
-pub fn why_refused(path: &Path, error: &io::Error) -> Option<String> {
+pub(crate) fn why_refused(path: &Path, error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if !path.starts_with("/proc") => None,
         io::ErrorKind::PermissionDenied => scout_lacks(Capability::CAP_SYS_PTRACE),
@@ -166,9 +162,7 @@ fn is_proc_hidden(mounts: &str) -> bool {
         .any(|value| value != "0" && value != "off")
 }
 
-/// For holders of sockets.
-#[must_use]
-pub fn of_holders(scan: &Scan) -> Vec<Unseen> {
+pub(crate) fn of_holders(scan: &Scan) -> Vec<Unseen> {
     let mut list = Vec::new();
     if scan.hidden > 0 {
         let missing: Vec<String> = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH]
@@ -195,8 +189,7 @@ pub fn of_holders(scan: &Scan) -> Vec<Unseen> {
 }
 
 /// For MPTCP sockets, whose state differs from those of their subflows.
-#[must_use]
-pub fn of_mptcp(snapshot: &Snapshot) -> Vec<Unseen> {
+pub(crate) fn of_mptcp(snapshot: &Snapshot) -> Vec<Unseen> {
     unread(&snapshot.mptcp_failures, "leaked MPTCP connections in")
 }
 

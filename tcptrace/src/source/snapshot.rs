@@ -35,28 +35,23 @@ use tcptrace_common::{HolderRow, SockRow};
 const BATCHES_AHEAD: usize = 256;
 
 /// How sockets are read.
-pub enum Reader<'a> {
-    /// By netlink.
+pub(crate) enum Reader<'a> {
     Netlink,
-    /// By the kernel's iterator.
     Iterator(&'a mut Kernel),
 }
 
 impl<'a> Reader<'a> {
     /// As the user wants it.
-    #[must_use]
-    pub const fn new(preference: SocketReader, kernel: &'a mut Kernel) -> Self {
+    pub(crate) const fn new(preference: SocketReader, kernel: &'a mut Kernel) -> Self {
         match preference {
             SocketReader::Netlink => Self::Netlink,
             SocketReader::Iterator => Self::Iterator(kernel),
         }
     }
 
-    /// The same where no program may have been loaded.
-    ///
-    /// # Errors
-    /// Why there is no kernel side, if the iterator was requested.
-    pub fn without_session(
+    /// The same where no program may have been loaded. Errors: why there is no kernel side, if the iterator was
+    /// requested.
+    pub(crate) fn without_session(
         preference: SocketReader,
         kernel: &'a mut Result<Kernel, Refusal>,
     ) -> Result<Self, Refusal> {
@@ -70,19 +65,18 @@ impl<'a> Reader<'a> {
 
 /// Which sockets are read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Those of these network namespaces; of all where there is no list.
-    pub netns: Option<&'a [u32]>,
+    pub(crate) netns: Option<&'a [u32]>,
     /// Those in this state alone.
-    pub state: Option<TcpState>,
+    pub(crate) state: Option<TcpState>,
     /// Descriptors of network namespaces that may have no other reference.
-    pub keepers: &'a [Keeper],
+    pub(crate) keepers: &'a [Keeper],
 }
 
 impl<'a> Wanted<'a> {
     /// The sockets of the namespaces in a list, or of all where it is empty.
-    #[must_use]
-    pub fn of(netns: &'a [u32]) -> Self {
+    pub(crate) fn of(netns: &'a [u32]) -> Self {
         Self {
             netns: (!netns.is_empty()).then_some(netns),
             ..Self::default()
@@ -91,10 +85,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// Reads the selected sockets into one list.
-///
-/// # Errors
-/// If a thread to read them cannot be had.
-pub fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
+pub(crate) fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
     let (mut snapshot, mut rows) = stream(reader, wanted, |rows| rows.collect::<Vec<_>>())?;
     rows.sort_by_key(|row| row.time);
     leave_first_paths(&mut rows, &snapshot.mptcp);
@@ -103,10 +94,7 @@ pub fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refus
 }
 
 /// Hands over the same rows while they are read; the snapshot returned has none. What `consume` leaves is not read.
-///
-/// # Errors
-/// As [`sockets`].
-pub fn stream<T>(
+pub(crate) fn stream<T>(
     mut reader: Reader<'_>,
     wanted: Wanted<'_>,
     consume: impl FnOnce(&mut dyn Iterator<Item = Row>) -> T,
@@ -183,22 +171,19 @@ pub fn stream<T>(
 
 /// A socket that a snapshot should have shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// Inode number of its network namespace.
-    pub netns: u32,
-    /// The endpoints of the socket.
-    pub endpoints: Endpoints,
+    pub(crate) netns: u32,
+    pub(crate) endpoints: Endpoints,
     /// Its cookie, or 0.
-    pub cookie: u64,
-    /// Whether it is a listener.
-    pub is_listener: bool,
+    pub(crate) cookie: u64,
+    pub(crate) is_listener: bool,
 }
 
 /// Those of the sockets that are there all the same. The kernel goes on with a list where it left off by counting what
 /// it has passed (`inet_diag_dump_icsk`), so a socket is left out where one before it goes away meanwhile. Sorted
 /// by namespace, they are cheaper.
-#[must_use]
-pub fn second_look(missing: &[Missing], keepers: &[Keeper]) -> Vec<Row> {
+pub(crate) fn second_look(missing: &[Missing], keepers: &[Keeper]) -> Vec<Row> {
     let current = namespaces::current().unwrap_or(0);
     let inodes: HashSet<u32> = missing.iter().map(|socket| socket.netns).collect();
     let mut spaces = namespaces::all(keepers).spaces;
@@ -321,30 +306,23 @@ fn no_sock_diag(error: &io::Error) -> String {
     }
 }
 
-/// Reads who holds which TCP socket, one entry for each open file.
-///
-/// # Errors
-/// If the kernel has no such iterator or refuses it.
-pub fn holders(kernel: &mut Kernel) -> Result<Scan, Refusal> {
+/// Reads who holds which TCP socket, one entry for each open file. Fails if the kernel has no such iterator or refuses
+/// it.
+pub(crate) fn holders(kernel: &mut Kernel) -> Result<Scan, Refusal> {
     read_holders(kernel.open_holder_iterator()?)
 }
 
-/// Opens the iterator over the open files of all tasks, where the kernel side could be loaded.
-///
-/// # Errors
-/// Why there is none.
-pub fn open_holder_iterator(kernel: &mut Result<Kernel, Refusal>) -> Result<File, Refusal> {
+/// Opens the iterator over the open files of all tasks, where the kernel side could be loaded. Errors: why there is
+/// none.
+pub(crate) fn open_holder_iterator(kernel: &mut Result<Kernel, Refusal>) -> Result<File, Refusal> {
     kernel
         .as_mut()
         .map_err(|refusal| refusal.clone())?
         .open_holder_iterator()
 }
 
-/// The same from the iterator, once [`Kernel::open_holder_iterator`] has opened it.
-///
-/// # Errors
-/// If the kernel breaks it off.
-pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
+/// The same from the iterator, once [`Kernel::open_holder_iterator`] has opened it. Fails if the kernel breaks it off.
+pub(crate) fn read_holders(iterator: File) -> Result<Scan, Refusal> {
     let started = clock::monotonic();
     let mut holders = Vec::new();
     read_rows(iterator, size_of::<HolderRow>(), decode::holder, |holder| {
@@ -364,8 +342,7 @@ pub fn read_holders(iterator: File) -> Result<Scan, Refusal> {
 }
 
 /// The same by `/proc`, which finds the sockets of `rows` alone.
-#[must_use]
-pub fn holders_by_proc(rows: &[Row]) -> Scan {
+pub(crate) fn holders_by_proc(rows: &[Row]) -> Scan {
     let started = clock::monotonic();
     let found = proc_fds::holders(rows);
     Scan {
@@ -379,7 +356,7 @@ pub fn holders_by_proc(rows: &[Row]) -> Scan {
 }
 
 /// Finds the paths of the MPTCP sockets in `scan` among `rows`.
-pub fn find_paths(scan: &mut Scan, rows: &[Row]) {
+pub(crate) fn find_paths(scan: &mut Scan, rows: &[Row]) {
     scan.find_paths(rows.iter().map(|row| (row.netns, row.endpoints, row.sock.cookie)));
 }
 

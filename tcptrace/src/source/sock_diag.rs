@@ -82,11 +82,9 @@ const WINDOW_TIMER: u8 = 4;
 const FIRST_TIMEOUT: Nanos = Nanos::from_secs(1);
 
 /// Passes every socket of the calling thread's namespace to `each`, or those in `only` this state, until it returns
-/// `Break`. Rows carry the namespace `netns`, which netlink does not report.
-///
-/// # Errors
-/// If the kernel has no sock_diag for TCP, or the dump breaks off.
-pub fn visit(
+/// `Break`. Rows carry the namespace `netns`, which netlink does not report. Fails if the kernel has no sock_diag for
+/// TCP, or the dump breaks off.
+pub(crate) fn visit(
     netns: u32,
     only: Option<TcpState>,
     each: &mut impl FnMut(Row) -> ControlFlow<()>,
@@ -96,11 +94,9 @@ pub fn visit(
     })
 }
 
-/// The MPTCP sockets of the calling thread's namespace.
-///
-/// # Errors
-/// If the kernel has no sock_diag for MPTCP, or the dump breaks off.
-pub fn mptcp(netns: u32) -> io::Result<Vec<MptcpSocket>> {
+/// The MPTCP sockets of the calling thread's namespace. Fails if the kernel has no sock_diag for MPTCP, or the dump
+/// breaks off.
+pub(crate) fn mptcp(netns: u32) -> io::Result<Vec<MptcpSocket>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         list(netns, &mptcp_request(family), &mut |dump, payload| {
@@ -148,7 +144,7 @@ fn list(
 }
 
 /// Asks for single sockets of the calling thread's namespace.
-pub struct Finder {
+pub(crate) struct Finder {
     socket: Socket,
     buffer: BytesMut,
     netns: u32,
@@ -157,10 +153,7 @@ pub struct Finder {
 
 impl Finder {
     /// Rows carry the namespace `netns`.
-    ///
-    /// # Errors
-    /// If there is no netlink.
-    pub fn new(netns: u32) -> io::Result<Self> {
+    pub(crate) fn new(netns: u32) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -173,11 +166,8 @@ impl Finder {
     }
 
     /// The connected socket with these ends and, unless it is 0, this cookie. One that is bound to a device is not
-    /// found (`inet_match`).
-    ///
-    /// # Errors
-    /// If the kernel answers with neither a socket nor that it has none.
-    pub fn find(&mut self, endpoints: &Endpoints, cookie: u64) -> io::Result<Option<Row>> {
+    /// found (`inet_match`). Fails if the kernel answers with neither a socket nor that it has none.
+    pub(crate) fn find(&mut self, endpoints: &Endpoints, cookie: u64) -> io::Result<Option<Row>> {
         let filled_from = clock::monotonic();
         self.socket.send(&request_for(endpoints, cookie), 0)?;
         self.buffer.clear();

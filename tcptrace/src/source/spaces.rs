@@ -15,14 +15,13 @@ const COUNTERS: [&str; 3] = [
 
 /// Reads namespaces again and again, so that the growth of their counters is known.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub(crate) struct Watched {
     before: HashMap<u32, HashMap<String, u64>>,
 }
 
 impl Watched {
     /// The namespaces as [`read`] has them, with the counters of when each was first read.
-    #[must_use]
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         wanted: Option<&[u32]>,
         keepers: &[Keeper],
@@ -43,8 +42,7 @@ impl Watched {
 /// some that nothing else leads to. The settings
 /// `sysctls`, named below `net` as in `ipv4.tcp_fin_timeout`, and all counters. What a namespace does not have is left
 /// out.
-#[must_use]
-pub fn read(wanted: Option<&[u32]>, keepers: &[Keeper], sysctls: &[&str], now: Nanos) -> Vec<Netns> {
+pub(crate) fn read(wanted: Option<&[u32]>, keepers: &[Keeper], sysctls: &[&str], now: Nanos) -> Vec<Netns> {
     let current = namespaces::current().unwrap_or(0);
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let enter_and_read = || {

@@ -19,8 +19,7 @@ const FOLDER: &str = "/etc/sysctl.d";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The files, in order of their names.
-#[must_use]
-pub fn files() -> Vec<PathBuf> {
+pub(crate) fn files() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from(FILE)];
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         if entry
@@ -36,8 +35,7 @@ pub fn files() -> Vec<PathBuf> {
 }
 
 /// Every line that sets something, file by file. A file that is a link to another is read once.
-#[must_use]
-pub fn read() -> Vec<Configured> {
+pub(crate) fn read() -> Vec<Configured> {
     let mut known = Vec::new();
     let mut settings = Vec::new();
     for file in files() {

@@ -22,8 +22,7 @@ const OF_THE_HOST: &str = "/etc/localtime";
 const ZONES: &str = "/usr/share/zoneinfo";
 
 /// The zone, and what is wrong with the requested one: it is then UTC.
-#[must_use]
-pub fn system() -> (TimeZone, Option<String>) {
+pub(crate) fn system() -> (TimeZone, Option<String>) {
     found(env::var_os("TZ"), env::var_os("TZDIR"))
 }
 

@@ -9,42 +9,38 @@ use tcptrace_common::Call;
 /// Distinct stacks that are kept.
 const STACKS: usize = 16_384;
 
-/// One distinct stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stack {
+pub(crate) struct Stack {
     /// The process that made the call.
-    pub process: ProcessKey,
-    /// The system call.
-    pub call: Call,
+    pub(crate) process: ProcessKey,
+    pub(crate) call: Call,
     /// Addresses, innermost first.
-    pub frames: Frames,
+    pub(crate) frames: Frames,
 }
 
 /// What was not kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub(crate) struct Dropped {
     /// Calls whose stack would have been one more than is kept.
-    pub stacks: u64,
+    pub(crate) stacks: u64,
     /// Calls whose socket would have been.
-    pub sockets: u64,
+    pub(crate) sockets: u64,
 }
 
 /// Distinct stacks, and which of them opened and last read each socket; bounded.
 #[derive(Debug)]
-pub struct Book {
+pub(crate) struct Book {
     stacks: Vec<(Rc<Stack>, u64)>,
     index: HashMap<Rc<Stack>, usize>,
     opened: HashMap<u64, usize>,
     read: HashMap<u64, usize>,
     most_sockets: usize,
-    /// What was not kept.
-    pub dropped: Dropped,
+    pub(crate) dropped: Dropped,
 }
 
 impl Book {
     /// An empty table for at most this number of sockets.
-    #[must_use]
-    pub fn new(most_sockets: usize) -> Self {
+    pub(crate) fn new(most_sockets: usize) -> Self {
         Self {
             stacks: Vec::new(),
             index: HashMap::new(),
@@ -57,7 +53,7 @@ impl Book {
 
     /// Takes in one call on the socket with this cookie. Of reads the last one counts; so does the last `connect`, for
     /// a socket may be connected again.
-    pub fn take(&mut self, cookie: u64, stack: Stack) {
+    pub(crate) fn take(&mut self, cookie: u64, stack: Stack) {
         let call = stack.call;
         let known = self.index.get(&stack).copied();
         let at = match known {
@@ -86,26 +82,23 @@ impl Book {
     }
 
     /// Forgets a socket that has ended.
-    pub fn forget(&mut self, cookie: u64) {
+    pub(crate) fn forget(&mut self, cookie: u64) {
         self.opened.remove(&cookie);
         self.read.remove(&cookie);
     }
 
     /// Which stack made the socket.
-    #[must_use]
-    pub fn opened(&self, cookie: u64) -> Option<usize> {
+    pub(crate) fn opened(&self, cookie: u64) -> Option<usize> {
         self.opened.get(&cookie).copied()
     }
 
     /// Which stack read it last.
-    #[must_use]
-    pub fn read(&self, cookie: u64) -> Option<usize> {
+    pub(crate) fn read(&self, cookie: u64) -> Option<usize> {
         self.read.get(&cookie).copied()
     }
 
     /// A stack, and how many calls it made.
-    #[must_use]
-    pub fn stack(&self, at: usize) -> Option<(&Stack, u64)> {
+    pub(crate) fn stack(&self, at: usize) -> Option<(&Stack, u64)> {
         self.stacks.get(at).map(|(stack, calls)| (&**stack, *calls))
     }
 }

@@ -18,35 +18,38 @@ const MAX_CALL_SITES: usize = 16;
 
 /// A call site: a distinct stack, with its counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallSite {
-    /// The system call.
-    pub call: Call,
+pub(crate) struct CallSite {
+    pub(crate) call: Call,
     /// Forgotten sockets.
-    pub leaked: usize,
+    pub(crate) leaked: usize,
     /// Sockets in CLOSE_WAIT younger than the threshold.
-    pub younger: usize,
+    pub(crate) younger: usize,
     /// Calls made here, since the watch began.
-    pub calls: u64,
-    /// The frames with their names.
-    pub named: NamedStack,
+    pub(crate) calls: u64,
+    pub(crate) named: NamedStack,
     /// Why it has no more frames.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// The places of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallSites {
+pub(crate) struct CallSites {
     /// Where its sockets in CLOSE_WAIT were made, those that leak most first.
-    pub opened: Vec<CallSite>,
+    pub(crate) opened: Vec<CallSite>,
     /// Where they were last read.
-    pub read: Vec<CallSite>,
+    pub(crate) read: Vec<CallSite>,
     /// Leaked sockets that were opened before the watch, whose call site is unknown.
-    pub before: usize,
+    pub(crate) before: usize,
 }
 
 impl CallSites {
     /// Those of one leak; `name` looks up the names of a stack.
-    pub fn find(leak: &Leak<'_>, scene: &Scene, book: &Book, name: impl Fn(&Stack) -> NamedStack) -> Self {
+    pub(crate) fn find(
+        leak: &Leak<'_>,
+        scene: &Scene,
+        book: &Book,
+        name: impl Fn(&Stack) -> NamedStack,
+    ) -> Self {
         let leaked: HashSet<u64> = leak.sockets.iter().map(|leaked| leaked.socket.cookie).collect();
         let key = leak.process.map(|process| process.key);
         let younger: Vec<u64> = scene

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Why a stack has no more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum End {
+pub(crate) enum End {
     /// The outermost function was reached.
     Root,
     /// The copied part of the stack ended, and the rest was found by frame pointers.
@@ -31,8 +31,7 @@ pub enum End {
 
 impl End {
     /// A sentence on what is missing and why; `None` if the stack is complete.
-    #[must_use]
-    pub const fn shortfall(self) -> Option<&'static str> {
+    pub(crate) const fn shortfall(self) -> Option<&'static str> {
         match self {
             Self::Root | Self::FramePointers => None,
             Self::NoFramePointers => Some(
@@ -51,12 +50,11 @@ impl End {
     }
 }
 
-/// The frames of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Frames {
+pub(crate) struct Frames {
     /// Addresses to look up, innermost first: the instruction pointer, and each return address less one, which lies in
     /// the call.
-    pub addresses: Vec<u64>,
+    pub(crate) addresses: Vec<u64>,
     /// Why there are no more.
-    pub end: End,
+    pub(crate) end: End,
 }

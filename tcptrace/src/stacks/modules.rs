@@ -22,20 +22,19 @@ const MOST_OF_ALL: usize = 256 << 20;
 
 /// Executable memory of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// Addresses of the mapping in the process.
-    pub range: Range<u64>,
+    pub(crate) range: Range<u64>,
     /// Where in the file it begins.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// The file's device and inode; `None` where no file is behind it.
-    pub file: Option<(String, u64)>,
+    pub(crate) file: Option<(String, u64)>,
     /// The path, or what the kernel calls it.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 /// The executable mappings of a process, in order; empty where it has ended.
-#[must_use]
-pub fn executable(pid: u32) -> Vec<Mapping> {
+pub(crate) fn executable(pid: u32) -> Vec<Mapping> {
     let maps = scout::ask(move || fs::read(format!("/proc/{pid}/maps"))).unwrap_or_default();
     String::from_utf8_lossy(&maps)
         .lines()
@@ -76,20 +75,19 @@ struct Tables {
 
 /// The unwind tables of files, read once each.
 #[derive(Default)]
-pub struct Files {
+pub(crate) struct Files {
     known: HashMap<(String, u64), Tables>,
     bytes: usize,
 }
 
 impl Files {
     /// Whether the tables exceed their limit and should be dropped.
-    #[must_use]
-    pub const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.bytes > MOST_OF_ALL
     }
 
     /// A mapping as the unwinder wants it; `None` where no file with tables is behind it.
-    pub fn module(&mut self, pid: u32, mapping: &Mapping) -> Option<Module<Arc<[u8]>>> {
+    pub(crate) fn module(&mut self, pid: u32, mapping: &Mapping) -> Option<Module<Arc<[u8]>>> {
         let file = mapping.file.as_ref()?;
         if !self.known.contains_key(file) {
             let tables = read(pid, mapping).unwrap_or_default();

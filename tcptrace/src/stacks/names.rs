@@ -22,28 +22,26 @@ use std::os::unix::ffi::OsStrExt as _;
 
 /// A frame with its names, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The function, demangled; `None` where it has no name.
-    pub function: Option<String>,
+    pub(crate) function: Option<String>,
     /// The file that the code comes from; `None` where it was made at run time.
-    pub module: Option<String>,
+    pub(crate) module: Option<String>,
     /// Offset in that file, where the function has no name.
-    pub offset: Option<u64>,
-    /// Path of the source file.
-    pub file: Option<String>,
+    pub(crate) offset: Option<u64>,
+    pub(crate) file: Option<String>,
     /// Line in the source file, from 1.
-    pub line: Option<u32>,
+    pub(crate) line: Option<u32>,
     /// Whether the compiler put it into the frame that follows.
-    pub inlined: bool,
+    pub(crate) inlined: bool,
 }
 
-/// A stack with names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamedStack {
+pub(crate) struct NamedStack {
     /// Innermost first.
-    pub frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     /// What is missing, and why: a sentence each.
-    pub shortfalls: Vec<String>,
+    pub(crate) shortfalls: Vec<String>,
 }
 
 thread_local! {
@@ -51,9 +49,7 @@ thread_local! {
     static SYMBOLIZER: Symbolizer = Symbolizer::new();
 }
 
-/// The stack's names.
-#[must_use]
-pub fn of(stack: &Stack) -> NamedStack {
+pub(crate) fn of(stack: &Stack) -> NamedStack {
     let addresses = &stack.frames.addresses;
     let pid = stack.process.pid;
     let mut named = NamedStack::default();
@@ -184,8 +180,7 @@ fn nameless(frames: &[Frame], pid: u32) -> Vec<String> {
 }
 
 /// A stack in one line, outermost first, limited to the innermost frames.
-#[must_use]
-pub fn line(named: &NamedStack, end: End, limit: usize) -> String {
+pub(crate) fn line(named: &NamedStack, end: End, limit: usize) -> String {
     let mut words: Vec<(String, usize)> = Vec::new();
     for word in named.frames.iter().take(limit).rev().map(word) {
         match words.last_mut() {

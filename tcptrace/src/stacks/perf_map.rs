@@ -18,12 +18,11 @@ struct Piece {
 
 /// The pieces, in order of their addresses; of several at one address the last that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PerfMap(Vec<Piece>);
+pub(crate) struct PerfMap(Vec<Piece>);
 
 impl PerfMap {
     /// The map of a process, in its own mount and process namespaces; empty where there is none.
-    #[must_use]
-    pub fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         let open = move || {
             let status = lossy::read(format!("/proc/{pid}/status")).unwrap_or_default();
             let path = format!("/proc/{pid}/root/tmp/perf-{}.map", own_id(&status).unwrap_or(pid));
@@ -45,9 +44,7 @@ impl PerfMap {
         Self(pieces)
     }
 
-    /// The name of the code at this address.
-    #[must_use]
-    pub fn name(&self, address: u64) -> Option<&str> {
+    pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let after = self.0.partition_point(|piece| piece.start <= address);
         let piece = self.0.get(after.checked_sub(1)?)?;
         (address - piece.start < piece.size).then_some(piece.name.as_str())

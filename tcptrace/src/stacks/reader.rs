@@ -6,19 +6,16 @@ use super::{
 };
 use crate::{decode, event::Nanos, kernel::stacks::Stacks};
 
-/// Records stacks.
-pub struct StackReader {
+pub(crate) struct StackReader {
     source: Stacks,
     unwinders: Unwinders,
     ended: Vec<u64>,
-    /// What was recorded.
-    pub book: Book,
+    pub(crate) book: Book,
 }
 
 impl StackReader {
     /// Reads stacks from `source`, for at most this number of sockets.
-    #[must_use]
-    pub fn new(source: Stacks, most_sockets: usize) -> Self {
+    pub(crate) fn new(source: Stacks, most_sockets: usize) -> Self {
         Self {
             source,
             unwinders: Unwinders::default(),
@@ -28,7 +25,7 @@ impl StackReader {
     }
 
     /// Takes in everything that is in the buffer.
-    pub fn drain(&mut self, now: Nanos) {
+    pub(crate) fn drain(&mut self, now: Nanos) {
         while let Some(bytes) = self.source.ring.next() {
             match decode::stack(&bytes) {
                 Ok(taken) => {
@@ -50,13 +47,12 @@ impl StackReader {
 
     /// The socket with this cookie cannot leak any more. Its stack may still be in the buffer, and no longer after the
     /// next time that it is emptied.
-    pub fn end(&mut self, cookie: u64) {
+    pub(crate) fn end(&mut self, cookie: u64) {
         self.ended.push(cookie);
     }
 
     /// What is not recorded, and why, given how many stacks the kernel could not deliver: a sentence each.
-    #[must_use]
-    pub fn shortfalls(&self, lost: u64) -> Vec<String> {
+    pub(crate) fn shortfalls(&self, lost: u64) -> Vec<String> {
         let mut said = self.source.shortfalls.clone();
         let dropped = self.book.dropped;
         let counts = [

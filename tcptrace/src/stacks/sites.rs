@@ -6,27 +6,26 @@ use std::cmp::Reverse;
 
 /// One stack's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct Site {
     /// Its index among the distinct stacks.
-    pub stack: usize,
+    pub(crate) stack: usize,
     /// Forgotten sockets.
-    pub leaked: usize,
+    pub(crate) leaked: usize,
     /// Sockets in CLOSE_WAIT younger than the threshold.
-    pub younger: usize,
+    pub(crate) younger: usize,
 }
 
 /// The stacks behind one process's sockets, those that leak most first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sites {
-    /// The stacks.
-    pub known: Vec<Site>,
+pub(crate) struct Sites {
+    pub(crate) known: Vec<Site>,
     /// Forgotten sockets of which no stack was seen: they were made before the watch.
-    pub unknown: usize,
+    pub(crate) unknown: usize,
 }
 
 impl Sites {
     /// Counts the cookies of leaked sockets and of younger ones by the stack that `find` returns.
-    pub fn of(
+    pub(crate) fn of(
         leaked: impl IntoIterator<Item = u64>,
         younger: impl IntoIterator<Item = u64>,
         find: impl Fn(u64) -> Option<usize>,
@@ -55,7 +54,7 @@ impl Sites {
     }
 
     /// Which stacks made them.
-    pub fn opened(
+    pub(crate) fn opened(
         book: &Book,
         leaked: impl IntoIterator<Item = u64>,
         younger: impl IntoIterator<Item = u64>,
@@ -64,7 +63,7 @@ impl Sites {
     }
 
     /// Which stacks read them last.
-    pub fn read(
+    pub(crate) fn read(
         book: &Book,
         leaked: impl IntoIterator<Item = u64>,
         younger: impl IntoIterator<Item = u64>,

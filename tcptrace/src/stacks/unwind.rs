@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use std::{ops::Range, sync::Arc};
 
 /// Frames that are kept of a stack.
-pub const FRAMES: usize = 96;
+pub(crate) const FRAMES: usize = 96;
 
 /// Processes of which the code is known; beyond, those of all are dropped and read again.
 const PROCESSES: usize = 256;
@@ -58,7 +58,7 @@ fn holds(ranges: &[Range<u64>], address: u64) -> bool {
 
 /// Unwinds the stacks of many processes.
 #[derive(Default)]
-pub struct Unwinders {
+pub(crate) struct Unwinders {
     files: Files,
     processes: HashMap<ProcessKey, Code>,
     cache: CacheX86_64<MayAllocateDuringUnwind>,
@@ -66,7 +66,7 @@ pub struct Unwinders {
 
 impl Unwinders {
     /// The frames of a stack that was just taken.
-    pub fn frames(&mut self, taken: &Taken, now: Nanos) -> Frames {
+    pub(crate) fn frames(&mut self, taken: &Taken, now: Nanos) -> Frames {
         let nothing = |end| Frames {
             addresses: Vec::new(),
             end,

@@ -32,7 +32,7 @@ impl Bins {
     }
 
     /// Counts what a histogram of nanoseconds holds, whatever its own precision.
-    pub fn record_all(&mut self, measure: Measure, kind: Kind, histogram: &Histogram<u64>) {
+    pub(crate) fn record_all(&mut self, measure: Measure, kind: Kind, histogram: &Histogram<u64>) {
         let mut cells = Self::default();
         for step in histogram.iter_recorded() {
             let bucket = bucket_of(Nanos(step.value_iterated_to()));
@@ -43,7 +43,12 @@ impl Bins {
     }
 
     /// Counts what was counted in buckets.
-    pub fn record_buckets(&mut self, measure: Measure, kind: Kind, buckets: impl Iterator<Item = Bucket>) {
+    pub(crate) fn record_buckets(
+        &mut self,
+        measure: Measure,
+        kind: Kind,
+        buckets: impl Iterator<Item = Bucket>,
+    ) {
         for bucket in buckets {
             let position = first_position(measure, kind) + (bucket_of(bucket.lowest) << COUNT_BITS);
             self.add(position, bucket.count);
@@ -51,7 +56,7 @@ impl Bins {
     }
 
     /// Takes in another key's.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         if other.0.len() <= FEW {
             for cell in &other.0 {
                 self.add(cell & !COUNT_MASK, cell & COUNT_MASK);
@@ -81,14 +86,12 @@ impl Bins {
     }
 
     /// How many buckets were hit.
-    #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// How many durations of this measure and kind were counted.
-    #[must_use]
-    pub fn count(&self, measure: Measure, kind: Kind) -> u64 {
+    pub(crate) fn count(&self, measure: Measure, kind: Kind) -> u64 {
         self.series(measure, kind)
             .iter()
             .map(|cell| cell & COUNT_MASK)
@@ -96,13 +99,12 @@ impl Bins {
     }
 
     /// The same as an HdrHistogram.
-    #[must_use]
-    pub fn histogram(&self, measure: Measure, kind: Kind) -> Histogram<u64> {
+    pub(crate) fn histogram(&self, measure: Measure, kind: Kind) -> Histogram<u64> {
         buckets::histogram(self.buckets(measure, kind))
     }
 
     /// The buckets that were hit, from the shortest durations to the longest.
-    pub fn buckets(&self, measure: Measure, kind: Kind) -> impl Iterator<Item = Bucket> {
+    pub(crate) fn buckets(&self, measure: Measure, kind: Kind) -> impl Iterator<Item = Bucket> {
         let first = first_position(measure, kind);
         self.series(measure, kind).iter().map(move |cell| {
             let bucket = ((cell & !COUNT_MASK) - first) >> COUNT_BITS;
@@ -110,22 +112,12 @@ impl Bins {
         })
     }
 
-    /// Durations that ended, of all measures: how active the key was.
-    #[must_use]
-    pub fn ended(&self) -> u64 {
-        Measure::all()
-            .map(|measure| self.count(measure, Kind::Finished) + self.count(measure, Kind::LowerBound))
-            .sum()
-    }
-
-    /// Whether nothing was counted.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Forgets everything and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 

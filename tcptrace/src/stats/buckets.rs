@@ -31,17 +31,13 @@ const fn lowest_of(bucket: u64) -> u64 {
 
 /// Durations that count as equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// The shortest of them.
-    pub lowest: Nanos,
-    /// The longest of them.
-    pub highest: Nanos,
-    /// How many there were.
-    pub count: u64,
+pub(crate) struct Bucket {
+    pub(crate) lowest: Nanos,
+    pub(crate) highest: Nanos,
+    pub(crate) count: u64,
 }
 
 impl Bucket {
-    /// The bucket with this index, and its count.
     pub(super) const fn new(number: u64, count: u64) -> Self {
         Self {
             lowest: Nanos(lowest_of(number)),

@@ -10,7 +10,7 @@ use crate::{
 use hdrhistogram::Histogram;
 
 /// Counts by old and new state.
-pub type Matrix = [[u64; TcpState::COUNT]; TcpState::COUNT];
+pub(crate) type Matrix = [[u64; TcpState::COUNT]; TcpState::COUNT];
 
 /// Counts since the start and since the last frame.
 #[derive(Debug, Default)]
@@ -33,16 +33,15 @@ pub struct Stats {
 
 /// What one process's connections did within a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flow {
-    /// Changes of state.
-    pub changes: u64,
+pub(crate) struct Flow {
+    pub(crate) changes: u64,
     /// Handshakes that were done.
-    pub opens: u64,
+    pub(crate) opens: u64,
     /// Connections that this side closed, or that were reset while they could still be used. A process that opens
     /// more than it closes keeps ever more.
-    pub closes: u64,
+    pub(crate) closes: u64,
     /// TIME_WAITs made.
-    pub timewaits: u64,
+    pub(crate) timewaits: u64,
 }
 
 impl Flow {
@@ -66,8 +65,7 @@ impl Flow {
 
 impl Stats {
     /// Empty ones, of a span that begins then.
-    #[must_use]
-    pub fn of_span(begin: Nanos) -> Self {
+    pub(crate) fn of_span(begin: Nanos) -> Self {
         Self {
             watched_from: Some(begin),
             frame_began: begin,
@@ -77,13 +75,12 @@ impl Stats {
 
     /// Counts one change, for the owner of its socket.
     #[inline(always)]
-    pub fn count(&mut self, change: &Change) {
+    pub(crate) fn count(&mut self, change: &Change) {
         self.count_for(change, change.owner.map(|owner| owner.process));
     }
 
-    /// Counts one change for this process.
     #[inline(always)]
-    pub fn count_for(&mut self, change: &Change, process: Option<ProcessId>) {
+    pub(crate) fn count_for(&mut self, change: &Change, process: Option<ProcessId>) {
         self.matrix[change.old.index()][change.new.index()] += 1;
         if change.time >= self.frames_from {
             self.in_frame[change.old.index()][change.new.index()] += 1;
@@ -96,15 +93,12 @@ impl Stats {
         self.totals.count(change, self.watched_from.unwrap_or_default());
     }
 
-    /// All changes.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.matrix.iter().flatten().sum()
     }
 
     /// What happened in this frame to sockets that this process owns.
-    #[must_use]
-    pub fn in_frame_of(&self, process: Option<ProcessId>) -> Flow {
+    pub(crate) fn in_frame_of(&self, process: Option<ProcessId>) -> Flow {
         self.in_frame_by_process
             .get(index_of(process))
             .copied()
@@ -112,7 +106,7 @@ impl Stats {
     }
 
     /// The finished, exact dwells in each state that had any, nanoseconds. Lower bounds are none.
-    pub fn dwells(&self) -> impl Iterator<Item = (TcpState, Histogram<u64>)> {
+    pub(crate) fn dwells(&self) -> impl Iterator<Item = (TcpState, Histogram<u64>)> {
         TcpState::ALL.into_iter().filter_map(|state| {
             let histogram = self.totals.get(Measure::Dwell(state), Kind::Finished)?;
             Some((state, histogram))
@@ -120,14 +114,14 @@ impl Stats {
     }
 
     /// Starts the counts of the next frame.
-    pub fn begin_frame(&mut self, now: Nanos) {
+    pub(crate) fn begin_frame(&mut self, now: Nanos) {
         self.in_frame = Matrix::default();
         self.in_frame_by_process.clear();
         self.frame_began = now;
     }
 
     /// Starts the first frame. What happened before, and is only read later, is counted and belongs to no frame.
-    pub fn begin_frames(&mut self, now: Nanos) {
+    pub(crate) fn begin_frames(&mut self, now: Nanos) {
         self.frames_from = now;
         self.begin_frame(now);
     }

@@ -28,9 +28,7 @@ pub enum By {
 }
 
 impl By {
-    /// The word in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::State => "state",
             Self::Process => "process",
@@ -77,23 +75,19 @@ pub enum Key {
     Cgroup(Option<u64>),
 }
 
-/// What a key is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The local and remote endpoint.
-    pub endpoints: &'a Endpoints,
-    /// Network namespace.
-    pub netns: u32,
+    pub(crate) endpoints: &'a Endpoints,
+    pub(crate) netns: u32,
     /// Who opened the connection.
-    pub role: Role,
-    /// The owner, where known.
-    pub owner: Option<&'a Process>,
+    pub(crate) role: Role,
+    pub(crate) owner: Option<&'a Process>,
 }
 
 impl Key {
     /// The key of these facts; `None` if durations are grouped by state only.
-    #[must_use]
-    pub fn of(by: By, facts: &Facts<'_>) -> Option<Self> {
+    pub(crate) fn of(by: By, facts: &Facts<'_>) -> Option<Self> {
         let netns = facts.netns;
         Some(match by {
             By::State => return None,
@@ -120,20 +114,8 @@ impl Key {
         })
     }
 
-    /// What it is grouped by.
-    #[must_use]
-    pub const fn by(&self) -> By {
-        match self {
-            Self::Process(_) => By::Process,
-            Self::Client { .. } | Self::Server { .. } => By::Endpoint,
-            Self::Tuple { .. } => By::Tuple,
-            Self::Cgroup(_) => By::Cgroup,
-        }
-    }
-
     /// The network namespace, where it is part of the key and known.
-    #[must_use]
-    pub const fn netns(&self) -> Option<u32> {
+    pub(crate) const fn netns(&self) -> Option<u32> {
         match self {
             Self::Client { netns, .. } | Self::Server { netns, .. } | Self::Tuple { netns, .. } => {
                 known_netns(*netns)
@@ -175,8 +157,7 @@ impl fmt::Display for NamedKey {
 
 impl NamedKey {
     /// One word without blanks and commas, which a tag may not hold; [`Self::from_word`] reads it.
-    #[must_use]
-    pub fn word(&self) -> String {
+    pub(crate) fn word(&self) -> String {
         match self.key {
             Key::Process(Some(key)) => {
                 let mut word = format!("process:{}:{}:", key.pid, key.start_ns);
@@ -200,8 +181,7 @@ impl NamedKey {
     }
 
     /// Reads what [`Self::word`] wrote.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
         let (what, rest) = word.split_once(':')?;
         let mut comm = [0; 16];
         let key = match (what, rest) {
@@ -233,8 +213,7 @@ impl NamedKey {
 }
 
 /// The path that follows a cgroup's word, where there is one.
-#[must_use]
-pub fn path_of_word(word: &str) -> Option<Vec<u8>> {
+pub(crate) fn path_of_word(word: &str) -> Option<Vec<u8>> {
     let (_, path) = word.strip_prefix("cgroup:")?.split_once(':')?;
     unescaped(path)
 }
@@ -259,7 +238,7 @@ fn endpoint_key(what: &str, netns: u32, text: &str) -> Option<Key> {
 
 /// Bytes other than letters, digits, `.`, `_` and `-` become `%` and two hexadecimal digits, as in RFC 3986
 /// section 2.1; from the first zero on, which is padding, they are left out.
-pub fn push_escaped(word: &mut String, bytes: &[u8]) {
+pub(crate) fn push_escaped(word: &mut String, bytes: &[u8]) {
     for byte in bytes.iter().take_while(|byte| **byte != 0) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {
             word.push(char::from(*byte));
@@ -270,8 +249,7 @@ pub fn push_escaped(word: &mut String, bytes: &[u8]) {
 }
 
 /// Reads what [`push_escaped`] wrote; `None` where it has not.
-#[must_use]
-pub fn unescaped(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut unescaped = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

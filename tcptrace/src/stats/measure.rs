@@ -16,17 +16,15 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// How many there are.
-    pub const COUNT: usize = TcpState::COUNT + 1;
+    pub(crate) const COUNT: usize = TcpState::COUNT + 1;
 
     /// Every one, dwells in the kernel's order of states first.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         TcpState::ALL.into_iter().map(Self::Dwell).chain([Self::Lifetime])
     }
 
     /// Its place in [`Self::all`].
-    #[must_use]
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         match self {
             Self::Dwell(state) => state.index(),
             Self::Lifetime => TcpState::COUNT,
@@ -34,8 +32,7 @@ impl Measure {
     }
 
     /// The state's name, or `CONNECTION`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dwell(state) => state.name(),
             Self::Lifetime => "CONNECTION",
@@ -43,8 +40,7 @@ impl Measure {
     }
 
     /// The one of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|measure| measure.name() == name)
     }
 }
@@ -72,11 +68,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How many there are.
-    pub const COUNT: usize = 5;
+    pub(crate) const COUNT: usize = 5;
 
     /// Every kind, in the order of their indices.
-    pub const ALL: [Self; Self::COUNT] = [
+    pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Finished,
         Self::LowerBound,
         Self::Open,
@@ -85,8 +80,7 @@ impl Kind {
     ];
 
     /// The word in tags; none for what a plain tag means.
-    #[must_use]
-    pub const fn word(self) -> Option<&'static str> {
+    pub(crate) const fn word(self) -> Option<&'static str> {
         match self {
             Self::Finished => None,
             Self::LowerBound => Some("lower-bound"),
@@ -99,7 +93,7 @@ impl Kind {
 
 /// Tells every duration that a change has ended. `watched_from` is when the tracer began.
 #[inline(always)]
-pub fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMut(Measure, Kind, Nanos)) {
+pub(crate) fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMut(Measure, Kind, Nanos)) {
     let Some(dwell) = change.dwell else { return };
     let measure = Measure::Dwell(change.old);
     let begin = change.time.since(dwell.span());
@@ -124,7 +118,7 @@ pub fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMut(Measu
 }
 
 /// Tells the ages so far, at `now`, of one connection that is in `state`, a listener's too.
-pub fn open_at(
+pub(crate) fn open_at(
     now: Nanos,
     state: TcpState,
     since: Since,

@@ -53,8 +53,7 @@ pub struct Report {
 
 impl Report {
     /// A report of ended durations of all connections.
-    #[must_use]
-    pub fn of_totals(totals: &Totals, by: By) -> Self {
+    pub(crate) fn of_totals(totals: &Totals, by: By) -> Self {
         let mut report = Self {
             by,
             ..Self::default()
@@ -64,12 +63,12 @@ impl Report {
     }
 
     /// Adds to the group of all connections.
-    pub fn take_total(&mut self, cells: &Bins) {
+    pub(crate) fn take_total(&mut self, cells: &Bins) {
         self.merge_groups([Part::of(Who::All, cells)]);
     }
 
     /// Adds what is known of each.
-    pub fn take_keys(&mut self, keyed: &TopK) {
+    pub(crate) fn take_keys(&mut self, keyed: &TopK) {
         let (rest, dropped) = keyed.rest();
         self.dropped += dropped;
         let kept = keyed
@@ -84,7 +83,7 @@ impl Report {
     }
 
     /// Adds another report.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.dropped += other.dropped;
         self.merge_groups(other.groups.iter().map(|group| Part {
             host: group.host.as_deref(),
@@ -95,7 +94,7 @@ impl Report {
     }
 
     /// Fills in the paths of cgroups by `find`, which maps an ID to its path, if known.
-    pub fn find_locations(&mut self, mut find: impl FnMut(u64) -> Option<Arc<Location>>) {
+    pub(crate) fn find_locations(&mut self, mut find: impl FnMut(u64) -> Option<Arc<Location>>) {
         for group in &mut self.groups {
             if let Who::One(NamedKey {
                 key: Key::Cgroup(Some(id)),
@@ -109,8 +108,7 @@ impl Report {
     }
 
     /// Everybody's durations, on all hosts together.
-    #[must_use]
-    pub fn everybody(&self) -> Bins {
+    pub(crate) fn everybody(&self) -> Bins {
         let mut sum = Bins::default();
         let all = self.groups.iter().filter(|group| group.who == Who::All);
         let is_summed = all.clone().any(|group| group.host.is_none());
@@ -121,7 +119,7 @@ impl Report {
     }
 
     /// Puts the groups in their order: all connections, host by host; then the most active first; then the rest.
-    pub fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         self.groups.sort_by_cached_key(|group| {
             let rank = match group.who {
                 Who::All => 0,
@@ -134,14 +132,14 @@ impl Report {
     }
 
     /// Says of every group that it is this host's.
-    pub fn name_host(&mut self, host: &str) {
+    pub(crate) fn name_host(&mut self, host: &str) {
         for group in &mut self.groups {
             group.host = Some(host.to_owned());
         }
     }
 
     /// Adds a group of all connections on all hosts, if there are several hosts.
-    pub fn add_up_hosts(&mut self) {
+    pub(crate) fn add_up_hosts(&mut self) {
         let hosts = self.groups.iter().filter(|group| group.who == Who::All);
         if hosts.count() > 1 {
             let sum = self.everybody();
@@ -218,8 +216,7 @@ fn identity(who: Who) -> Who {
 impl Group {
     /// Whose it is, for people: `4242/leaky-server`, `cgroup 77 /system.slice/nginx.service`; nothing for those that are
     /// not grouped.
-    #[must_use]
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         match (self.who, &self.location) {
             (Who::One(named), Some(location)) => format!("{named} {}", location.path),
             (Who::One(named), None) => named.to_string(),
@@ -228,15 +225,13 @@ impl Group {
     }
 
     /// What is known of one measure; `None` where nothing is.
-    #[must_use]
-    pub fn spans(&self, measure: Measure) -> Option<Spans> {
+    pub(crate) fn spans(&self, measure: Measure) -> Option<Spans> {
         let spans = Spans::of(&self.cells, measure);
         (!spans.is_empty()).then_some(spans)
     }
 
     /// Durations that ended or go on.
-    #[must_use]
-    pub fn activity(&self) -> u64 {
+    pub(crate) fn activity(&self) -> u64 {
         Measure::all()
             .flat_map(|measure| {
                 [Kind::Finished, Kind::LowerBound, Kind::Open, Kind::OpenLowerBound]
@@ -249,33 +244,30 @@ impl Group {
 /// All that is known of one measure: the four kinds side by side and never mixed, and the curve that puts together
 /// what may be.
 #[derive(Clone, Debug)]
-pub struct Spans {
-    /// The quantity measured.
-    pub measure: Measure,
+pub(crate) struct Spans {
+    pub(crate) measure: Measure,
     /// Over, and seen from end to end.
-    pub finished: Histogram<u64>,
+    pub(crate) finished: Histogram<u64>,
     /// Ended, lower bounds.
-    pub lower_bounds: Histogram<u64>,
+    pub(crate) lower_bounds: Histogram<u64>,
     /// Ages so far.
-    pub open: Histogram<u64>,
+    pub(crate) open: Histogram<u64>,
     /// Ages so far, at least.
-    pub open_lower_bounds: Histogram<u64>,
+    pub(crate) open_lower_bounds: Histogram<u64>,
     /// What the curve is drawn from.
-    pub watched: Watched,
+    pub(crate) watched: Watched,
     /// The share that is still there after a time.
-    pub curve: Curve,
+    pub(crate) curve: Curve,
 }
 
 /// The greatest of a histogram of lower bounds, not more than what was seen: the lowest value of its bucket.
-#[must_use]
-pub fn greatest_bound(bounds: &Histogram<u64>) -> Nanos {
+pub(crate) fn greatest_bound(bounds: &Histogram<u64>) -> Nanos {
     Nanos(bounds.lowest_equivalent(bounds.max()))
 }
 
 impl Spans {
     /// Reads them off.
-    #[must_use]
-    pub fn of(cells: &Bins, measure: Measure) -> Self {
+    pub(crate) fn of(cells: &Bins, measure: Measure) -> Self {
         let ages = |kind| {
             cells
                 .buckets(measure, kind)
@@ -303,8 +295,7 @@ impl Spans {
     }
 
     /// Whether nothing of the kind has been.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         [
             &self.finished,
             &self.lower_bounds,

@@ -10,38 +10,36 @@ use crate::event::Nanos;
 /// the watching began counts from the age that it had then (left-truncated, entering late): it would not have been
 /// seen, had it left before. This estimate is valid if the time of the start is independent of the duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// Those that left, at this age.
-    pub left: Vec<(Nanos, u64)>,
+    pub(crate) left: Vec<(Nanos, u64)>,
     /// Those that have not, at the age that they have.
-    pub still: Vec<(Nanos, u64)>,
+    pub(crate) still: Vec<(Nanos, u64)>,
     /// Those among both that came under watch late, at this age; the others did at their beginning.
-    pub late: Vec<(Nanos, u64)>,
+    pub(crate) late: Vec<(Nanos, u64)>,
 }
 
 /// The curve after an age at which at least one ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// That age.
-    pub age: Nanos,
+pub(crate) struct Step {
+    pub(crate) age: Nanos,
     /// How many were under watch just before.
-    pub at_risk: u64,
+    pub(crate) at_risk: u64,
     /// The share that is still there just after, 0 to 1.
-    pub share: f64,
+    pub(crate) share: f64,
 }
 
 /// The estimate: a staircase from 1 down.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Curve {
+pub(crate) struct Curve {
     /// Its steps, in order of age.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// The greatest age that anything was watched at; beyond it nothing is known.
-    pub watched_to: Nanos,
+    pub(crate) watched_to: Nanos,
 }
 
 /// Estimates the curve. Ages at which some leave and others are last seen: those last seen were there still.
-#[must_use]
-pub fn curve(watched: &Watched) -> Curve {
+pub(crate) fn curve(watched: &Watched) -> Curve {
     let Watched { left, still, late } = watched;
     let ages_to = |list: &[(Nanos, u64)]| list.last().map_or(Nanos(0), |(age, _)| *age);
     let mut gone = Below::of(left);
@@ -71,8 +69,7 @@ pub fn curve(watched: &Watched) -> Curve {
 impl Curve {
     /// The share that is still there after `age`, and how many were watched up to the last step before; `None`
     /// where nothing was watched for that long.
-    #[must_use]
-    pub fn share_after(&self, age: Nanos) -> Option<f64> {
+    pub(crate) fn share_after(&self, age: Nanos) -> Option<f64> {
         if age > self.watched_to {
             return None;
         }
@@ -81,8 +78,7 @@ impl Curve {
     }
 
     /// The age after which at most half remain; `None` if more do at the greatest observed age.
-    #[must_use]
-    pub fn median(&self) -> Option<Nanos> {
+    pub(crate) fn median(&self) -> Option<Nanos> {
         let step = self.steps.iter().find(|step| step.share <= 0.5)?;
         Some(step.age)
     }
@@ -90,8 +86,7 @@ impl Curve {
 
 impl Watched {
     /// How many were under watch at `age`.
-    #[must_use]
-    pub fn at_risk(&self, age: Nanos) -> u64 {
+    pub(crate) fn at_risk(&self, age: Nanos) -> u64 {
         let reached = |list: &[(Nanos, u64)]| {
             let from = list.partition_point(|(other, _)| *other < age);
             total(&list[from..])

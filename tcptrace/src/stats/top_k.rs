@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 
 /// Maximum number of keys. Any key that has more than one in half as many of all the changes counted
 /// is among them.
-pub const KEYS: usize = 2_048;
+pub(crate) const KEYS: usize = 2_048;
 
 /// The durations of one key since it was last inserted.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct Entry {
 
 /// The keys and the rest.
 #[derive(Debug)]
-pub struct TopK {
+pub(crate) struct TopK {
     by: By,
     capacity: usize,
     entries: HashMap<Key, Entry>,
@@ -44,19 +44,16 @@ pub struct TopK {
 
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
-pub struct Kept<'a> {
-    /// The key, and its name.
-    pub named: NamedKey,
-    /// Its durations.
-    pub cells: &'a Bins,
+pub(crate) struct Kept<'a> {
+    pub(crate) named: NamedKey,
+    pub(crate) cells: &'a Bins,
     /// Maximum number of its changes that are in the rest.
-    pub missed_at_most: u64,
+    pub(crate) missed_at_most: u64,
 }
 
 impl TopK {
     /// An empty one for at most `capacity` keys.
-    #[must_use]
-    pub fn new(by: By, capacity: usize) -> Self {
+    pub(crate) fn new(by: By, capacity: usize) -> Self {
         Self {
             by,
             capacity: capacity.max(2),
@@ -70,13 +67,12 @@ impl TopK {
     }
 
     /// What durations are grouped by.
-    #[must_use]
-    pub const fn by(&self) -> By {
+    pub(crate) const fn by(&self) -> By {
         self.by
     }
 
     /// Takes in what a change has ended. `watched_from` is when the tracer began.
-    pub fn count(&mut self, change: &Change, facts: &Facts<'_>, watched_from: Nanos) {
+    pub(crate) fn count(&mut self, change: &Change, facts: &Facts<'_>, watched_from: Nanos) {
         if change.dwell.is_none() {
             return;
         }
@@ -89,7 +85,7 @@ impl TopK {
 
     /// The durations of the key of these facts, which is inserted if it is new; `None` if
     /// durations are grouped by state only.
-    pub fn cells_of(&mut self, facts: &Facts<'_>) -> Option<&mut Bins> {
+    pub(crate) fn cells_of(&mut self, facts: &Facts<'_>) -> Option<&mut Bins> {
         let key = Key::of(self.by, facts)?;
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
             self.make_room();
@@ -114,13 +110,12 @@ impl TopK {
     }
 
     /// The durations of one key, where it is kept.
-    #[must_use]
-    pub fn get(&self, key: &Key) -> Option<&Bins> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Bins> {
         self.entries.get(key).map(|entry| &entry.cells)
     }
 
     /// The keys, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
         self.entries.iter().map(|(key, entry)| Kept {
             named: NamedKey {
                 key: *key,
@@ -132,25 +127,16 @@ impl TopK {
     }
 
     /// The sum of those not kept, and how often one was put there.
-    #[must_use]
-    pub const fn rest(&self) -> (&Bins, u64) {
+    pub(crate) const fn rest(&self) -> (&Bins, u64) {
         (&self.rest, self.dropped)
     }
 
     /// Forgets the durations, as at the beginning of an interval; which keys are the active ones is remembered.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for entry in self.entries.values_mut() {
             entry.cells.clear();
         }
         self.rest.clear();
-    }
-
-    /// Bytes of all durations.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        let kept: usize = self.entries.values().map(|entry| entry.cells.heap_bytes()).sum();
-        let spare: usize = self.spare.iter().map(Bins::heap_bytes).sum();
-        kept + spare + self.rest.heap_bytes() + self.entries.allocation_size()
     }
 
     fn make_room(&mut self) {

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 /// Two significant digits: values that differ by 1 part in 128 are distinguished. A third would cost 7 times
 /// the memory and move no decision (`cargo bench -p tcptrace --bench histograms` prints both).
-pub const SIGNIFICANT_DIGITS: u8 = 2;
+pub(crate) const SIGNIFICANT_DIGITS: u8 = 2;
 
 /// The longest duration that is distinguished, a year; longer ones count as this long. A doubling costs 1 KiB a histogram.
 pub const LONGEST: Nanos = Nanos::from_secs(365 * 86_400);
@@ -34,7 +34,7 @@ pub struct Totals {
 impl Totals {
     /// Takes in what a change has ended. `watched_from` is when the tracer began.
     #[inline(always)]
-    pub fn count(&mut self, change: &Change, watched_from: Nanos) {
+    pub(crate) fn count(&mut self, change: &Change, watched_from: Nanos) {
         measure::ended_by(change, watched_from, |measure, kind, span| {
             if let Some(at) = position(kind) {
                 self.histograms[measure.index()][at]
@@ -45,15 +45,13 @@ impl Totals {
     }
 
     /// The histogram of this measure and kind, where anything was counted.
-    #[must_use]
-    pub fn get(&self, measure: Measure, kind: Kind) -> Option<Histogram<u64>> {
+    pub(crate) fn get(&self, measure: Measure, kind: Kind) -> Option<Histogram<u64>> {
         let buckets = self.histograms[measure.index()][position(kind)?].as_ref()?;
         Some(buckets::histogram(buckets.iter()))
     }
 
     /// All of them in one sorted list.
-    #[must_use]
-    pub fn cells(&self) -> Bins {
+    pub(crate) fn cells(&self) -> Bins {
         let mut cells = Bins::default();
         for (measure, histograms) in Measure::all().zip(&self.histograms) {
             for (kind, buckets) in KINDS.into_iter().zip(histograms) {
@@ -66,7 +64,7 @@ impl Totals {
     }
 
     /// Forgets the values, as at the beginning of an interval, and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for histogram in self.histograms.iter_mut().flatten().flatten() {
             histogram.clear();
         }

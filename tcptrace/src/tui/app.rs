@@ -229,7 +229,7 @@ impl App {
     }
 
     /// Puts the rows in order, after they or the order have changed; the chosen one stays chosen.
-    pub fn arrange(&mut self) {
+    pub(crate) fn arrange(&mut self) {
         let route = self.current().route;
         let Some(table) = route.view().table() else {
             self.rows.clear();

@@ -28,9 +28,7 @@ pub(crate) enum ColumnId {
     PortsLeft,
     Process,
     Remote,
-    /// Sockets in all states.
     Sockets,
-    /// Sockets in one state.
     SocketsIn(TcpState),
     State,
     Subject,
@@ -124,7 +122,6 @@ pub(super) enum Side {
     Right,
 }
 
-/// One column of rows `R`.
 #[derive(Debug)]
 pub(super) struct Column<R: 'static> {
     pub(super) id: ColumnId,

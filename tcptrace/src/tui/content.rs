@@ -36,7 +36,6 @@ pub(crate) struct Play {
     /// Which of the recordings, from 1.
     pub(crate) number: usize,
     pub(crate) of: usize,
-    /// Whether there is no more of it.
     pub(crate) is_over: bool,
 }
 

@@ -67,7 +67,7 @@ impl Gather {
     }
 
     /// Counts the changes of the engine's current batch, and takes the lifetimes that have ended.
-    pub fn count(&mut self, engine: &mut Engine) {
+    pub(crate) fn count(&mut self, engine: &mut Engine) {
         self.happened.count(engine);
         self.by_process.count(engine);
         self.by_endpoint.count(engine);
@@ -79,7 +79,7 @@ impl Gather {
     }
 
     /// Takes the samples of growth that are due at `now`.
-    pub fn sample(&mut self, engine: &Engine, now: Nanos) {
+    pub(crate) fn sample(&mut self, engine: &Engine, now: Nanos) {
         self.happened.sample(engine, now);
     }
 
@@ -116,8 +116,7 @@ impl Gather {
     }
 
     /// Whether the judgement before is long enough ago for another.
-    #[must_use]
-    pub fn may_judge(&self, now: Nanos) -> bool {
+    pub(crate) fn may_judge(&self, now: Nanos) -> bool {
         self.judgements.is_due(now)
     }
 
@@ -151,12 +150,12 @@ impl Gather {
     }
 
     /// Notes when a judgement ended, and how much of a processor's time it took.
-    pub fn judged(&mut self, ended: Nanos, cost: Nanos) {
+    pub(crate) fn judged(&mut self, ended: Nanos, cost: Nanos) {
         self.judgements.finished(ended, cost.min(JUDGE_LONGEST));
     }
 
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.
-    pub fn refilter(content: &mut Content, engine: &mut Engine, now: Nanos, filter: &Filter) {
+    pub(crate) fn refilter(content: &mut Content, engine: &mut Engine, now: Nanos, filter: &Filter) {
         engine.select(filter, now);
         engine.begin_frame(now);
         let before = std::mem::take(&mut content.view);
@@ -199,7 +198,6 @@ impl Gather {
     }
 }
 
-/// What a view gathers from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sources<'a> {
     pub(super) gather: &'a Gather,

@@ -4,12 +4,10 @@ mod key;
 mod table;
 
 pub use key::Key;
-pub use table::BINDINGS;
+pub(crate) use table::BINDINGS;
 
-/// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table below says what each does")]
-pub enum Action {
+pub(crate) enum Action {
     Processes,
     Connections,
     Endpoints,
@@ -53,10 +51,8 @@ pub enum Action {
 
 /// Where a binding is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// In every view.
+pub(crate) enum Scope {
     All,
-    /// In views that are tables.
     Tables,
     /// Where a row can be opened.
     Openable,
@@ -64,32 +60,26 @@ pub enum Scope {
     Sortable,
     /// In views opened from another.
     Opened,
-    /// In the histograms.
     Histograms,
-    /// Where a recording is played.
     Recordings,
     /// Where this machine is watched.
     Live,
 }
 
-/// One entry of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Binding {
+pub(crate) struct Binding {
     /// Keys that do the same, the one to show first.
-    pub keys: &'static [Key],
-    /// Where the keys are bound.
-    pub scope: Scope,
-    /// The action of its keys.
-    pub action: Action,
+    pub(crate) keys: &'static [Key],
+    pub(crate) scope: Scope,
+    pub(crate) action: Action,
     /// For the footer, in a word or two; empty where the footer leaves it out.
-    pub short: &'static str,
+    pub(crate) short: &'static str,
     /// The description in the help.
-    pub long: &'static str,
+    pub(crate) long: &'static str,
 }
 
 /// The binding of a key among the active scopes.
-#[must_use]
-pub fn binding(key: Key, holds: impl Fn(Scope) -> bool) -> Option<&'static Binding> {
+pub(crate) fn binding(key: Key, holds: impl Fn(Scope) -> bool) -> Option<&'static Binding> {
     BINDINGS
         .iter()
         .find(|binding| binding.keys.contains(&key) && holds(binding.scope))

@@ -39,7 +39,6 @@ impl Tab {
         }
     }
 
-    /// Its name as a title.
     pub(super) fn title(self) -> String {
         let (first, rest) = self.name().split_at(1);
         first.to_uppercase() + rest

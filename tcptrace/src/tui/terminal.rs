@@ -51,8 +51,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the user has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A key press.
+pub(crate) enum Input {
     Key(Key),
     /// A click of the left button, column and row.
     Click(u16, u16),
@@ -115,7 +114,7 @@ impl Terminal {
     }
 
     /// What the user has done since it was last asked.
-    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = Input> {
         self.inputs.try_iter()
     }
 
@@ -130,8 +129,7 @@ impl Terminal {
     }
 
     /// Whether it has taken all that was drawn. Until then another frame would only wait.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.outbox.waiting() == 0
     }
 
@@ -145,10 +143,7 @@ impl Terminal {
     }
 
     /// Forgets what is on the screen, so that the next frame draws all of it.
-    ///
-    /// # Errors
-    /// As [`Self::draw`].
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         // ratatui 0.30's own `clear` asks the terminal for its cursor position, and never receives the answer, which the
         // keyboard's thread gets. The same size once more clears too, and asks nothing.
         let size = self.inner.size()?;
@@ -156,10 +151,7 @@ impl Terminal {
     }
 
     /// Takes the mouse, or leaves it to the terminal.
-    ///
-    /// # Errors
-    /// As [`Self::draw`].
-    pub fn set_mouse(&mut self, is_ours: bool) -> io::Result<()> {
+    pub(crate) fn set_mouse(&mut self, is_ours: bool) -> io::Result<()> {
         self.has_mouse = is_ours;
         if is_ours {
             execute!(self.inner.backend_mut(), EnableMouseCapture)
@@ -169,20 +161,14 @@ impl Terminal {
     }
 
     /// Restores the terminal, stops until resumed, and takes the terminal over again.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         self.restore();
         stop()?;
         self.resume()
     }
 
     /// Takes it over again after others have used it.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn resume(&mut self) -> io::Result<()> {
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
         take_over(self.inner.backend_mut(), self.has_mouse)?;
         self.clear()
     }

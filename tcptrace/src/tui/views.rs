@@ -25,7 +25,6 @@ pub(super) trait View {
         self.tab().map_or("help", Tab::name)
     }
 
-    /// The tab that it belongs to.
     fn tab(&self) -> Option<Tab> {
         None
     }

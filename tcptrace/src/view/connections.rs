@@ -46,7 +46,6 @@ pub(crate) struct OwnerView {
 }
 
 impl OwnerView {
-    /// A process, as known by `evidence`.
     pub(crate) const fn new(process: &Process, evidence: Option<Evidence>) -> Self {
         Self {
             key: process.key,

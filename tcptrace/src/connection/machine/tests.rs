@@ -3,6 +3,12 @@ use crate::event::{Bytes, fixture::transition};
 use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent, TimeWait};
 use proptest::prelude::*;
 
+/// Every event is seen.
+const FULL: Sight = Sight {
+    lost_until: None,
+    timewaits: true,
+};
+
 const fn at(millis: u64) -> Nanos {
     Nanos::from_millis(millis)
 }
@@ -19,7 +25,7 @@ fn event_of(old: TcpState, new: TcpState) -> Input {
 const fn lossy(until: Nanos) -> Sight {
     Sight {
         lost_until: Some(until),
-        ..Sight::FULL
+        ..FULL
     }
 }
 
@@ -30,7 +36,7 @@ fn open() -> ConnectionState {
 fn run(state: &mut ConnectionState, inputs: &[(u64, Input)]) -> Vec<Outcome> {
     inputs
         .iter()
-        .map(|(millis, input)| step(state, *input, at(*millis), Sight::FULL))
+        .map(|(millis, input)| step(state, *input, at(*millis), FULL))
         .filter(|outcome| !matches!(outcome, Outcome::Same | Outcome::Pending))
         .collect()
 }
@@ -277,7 +283,7 @@ fn the_end_of_a_timewait_sock_is_no_end_of_fin_wait1() {
 #[test]
 fn an_end_that_was_not_explained_proves_nothing_after_a_loss() {
     for (sight, is_proof) in [
-        (Sight::FULL, true),
+        (FULL, true),
         (lossy(at(16)), false),
         // What was lost before it began says nothing of it.
         (lossy(Nanos(at(10).0 - 1)), true),
@@ -331,7 +337,7 @@ fn an_abandoned_handshake_is_told_from_a_reset_one() {
 #[test]
 fn an_impossible_order_is_said_and_the_event_believed() {
     let mut state = ConnectionState::new(CloseWait, Since::at(at(0)));
-    let outcome = step(&mut state, event_of(Established, FinWait1), at(5), Sight::FULL);
+    let outcome = step(&mut state, event_of(Established, FinWait1), at(5), FULL);
     assert_eq!(
         outcome,
         Outcome::Impossible {
@@ -458,7 +464,7 @@ fn a_socket_that_was_destroyed_is_not_one_that_was_reset() {
 fn where_timewait_socks_are_hidden_none_is_missed() {
     let blind = Sight {
         timewaits: false,
-        ..Sight::FULL
+        ..FULL
     };
     for (old, is_exact) in [(FinWait2, false), (Closing, true)] {
         let mut state = ConnectionState::new(old, Since::at(at(0)));
@@ -527,7 +533,7 @@ proptest! {
     ) {
         let mut state = open();
         let mut now = 0;
-        let mut sight = Sight::FULL;
+        let mut sight = FULL;
         for (input, gap, is_lost) in inputs {
             now += gap;
             if is_lost {

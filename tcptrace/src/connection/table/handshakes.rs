@@ -236,8 +236,7 @@ impl Table {
 
     /// Children that were made so long before `now` that they must be Fast Open's, waiting for their ACK; only a
     /// snapshot can tell which connections they are. Where requests are not seen that is said of no child.
-    #[must_use]
-    pub fn has_unexplained_children(&self, now: Nanos) -> bool {
+    pub(crate) fn has_unexplained_children(&self, now: Nanos) -> bool {
         !self.blindspots.requests
             && self
                 .handshakes
@@ -248,7 +247,7 @@ impl Table {
 
     /// Forgets the children that a snapshot of the namespaces `covered`, begun at `started`, has shown, or that
     /// the kernel had dropped by then.
-    pub fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
+    pub(crate) fn forget_children(&mut self, started: Nanos, covered: &HashSet<u32>) {
         self.handshakes
             .children
             .retain(|_, child| child.made >= started || !covered.contains(&child.netns));

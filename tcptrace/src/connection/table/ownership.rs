@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// The same for all that a snapshot has shown; where no listener does, their ports may show it.
-    pub fn fix_roles(&mut self) {
+    pub(crate) fn fix_roles(&mut self) {
         let is_open = |row: &&Connection| row.role.is_none() && row.state.tcp != TcpState::Listen;
         let sides = Sides::of(
             self.rows
@@ -111,12 +111,12 @@ impl Table {
     }
 
     /// Notes that a process has the socket open: the kernel made it for that process, if at all.
-    pub fn note_held(&mut self, slot: u32) {
+    pub(crate) fn note_held(&mut self, slot: u32) {
         self.rows[slot].is_kernel_socket = false;
     }
 
     /// Gives the row this evidence of its owner, which counts unless [`policy::weigh`] prefers what is known.
-    pub fn set_owner(&mut self, slot: u32, owner: Option<Owner>) {
+    pub(crate) fn set_owner(&mut self, slot: u32, owner: Option<Owner>) {
         let Some(new) = owner else { return };
         let row = &mut self.rows[slot];
         let known = row.owner;
@@ -133,7 +133,7 @@ impl Table {
 
     /// Adds what a snapshot and a scan have told since the change: the connection's owner, or where it has ended its
     /// listener's as a guess, and that it came to that listener.
-    pub fn complete(&self, change: &mut Change) {
+    pub(crate) fn complete(&self, change: &mut Change) {
         if let Some(slot) = self.slot_of(change.id, change.netns, &change.endpoints) {
             change.owner = change.owner.or_else(|| self.owner_of(slot));
         }
@@ -146,14 +146,12 @@ impl Table {
     }
 
     /// The row of the socket with this cookie.
-    #[must_use]
-    pub fn slot_of_cookie(&self, cookie: u64) -> Option<u32> {
+    pub(crate) fn slot_of_cookie(&self, cookie: u64) -> Option<u32> {
         self.rows.slot_of_key(cookie)
     }
 
     /// The row of a connection: by its cookie where it has one, else by namespace and ends.
-    #[must_use]
-    pub fn slot_of(&self, id: ConnectionId, netns: u32, endpoints: &Endpoints) -> Option<u32> {
+    pub(crate) fn slot_of(&self, id: ConnectionId, netns: u32, endpoints: &Endpoints) -> Option<u32> {
         let by_cookie = if id.cookie == 0 {
             None
         } else {
@@ -164,14 +162,13 @@ impl Table {
 
     /// Whether something has happened that only a scan of open files can explain: a child that somebody may have
     /// accepted, a socket from before, one that ended while it was held.
-    #[must_use]
-    pub const fn wants_scan(&self) -> bool {
+    pub(crate) const fn wants_scan(&self) -> bool {
         self.wants_scan
     }
 
     /// Notes that a scan of open files is being taken in: what it leaves without an owner gets the listener's as a
     /// guess. Returns how many rows a process may hold that nobody was found to hold.
-    pub fn conclude_scan(&mut self, at: Nanos) -> u64 {
+    pub(crate) fn conclude_scan(&mut self, at: Nanos) -> u64 {
         self.wants_scan = false;
         let mut unsettled = 0;
         for slot in self.rows.slot_range() {

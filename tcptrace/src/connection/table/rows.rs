@@ -73,7 +73,6 @@ impl Rows {
         0..u32::try_from(self.slots.len()).expect("the table's capacity is far below 2^32")
     }
 
-    /// The row in `slot`, if there is one.
     pub(super) fn get(&self, slot: u32) -> Option<&Connection> {
         self.slots.get(slot as usize).filter(|row| row.key != VACANT)
     }
@@ -82,7 +81,6 @@ impl Rows {
         self.live
     }
 
-    /// The row of a socket.
     pub(super) fn slot_of(&self, sock: SockRef) -> Option<u32> {
         self.slot_of_key(key_of(sock))
     }

@@ -17,7 +17,7 @@ use hashbrown::HashSet;
 
 impl Table {
     /// Applies one row of a snapshot, unless an event is newer.
-    pub fn observe(&mut self, row: &Row) {
+    pub(crate) fn observe(&mut self, row: &Row) {
         let slot = self.find_row(row);
         let Some(slot) = slot else {
             let since = self.since_of(row);
@@ -108,8 +108,7 @@ impl Table {
     }
 
     /// The rows of the namespaces `covered` that a snapshot, begun at `started`, did not show and should have.
-    #[must_use]
-    pub fn missing(&self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) -> Vec<u32> {
+    pub(crate) fn missing(&self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) -> Vec<u32> {
         let found: HashSet<u32> = shown.iter().filter_map(|row| self.find_row(row)).collect();
         self.slots()
             .filter(|(slot, row)| {
@@ -124,7 +123,7 @@ impl Table {
     }
 
     /// Ends what the kernel no longer has.
-    pub fn retire_missing(&mut self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) {
+    pub(crate) fn retire_missing(&mut self, started: Nanos, covered: &HashSet<u32>, shown: &[Row]) {
         for slot in self.missing(started, covered, shown) {
             self.end_unseen(slot, started);
         }
@@ -132,7 +131,7 @@ impl Table {
 
     /// Notes that events from before `until` were lost: no row is sure to have been in its state all the time since
     /// it was seen to enter it.
-    pub fn note_loss(&mut self, until: Nanos) {
+    pub(crate) fn note_loss(&mut self, until: Nanos) {
         self.losses.note(until);
         self.mark_uncertain(until);
     }
@@ -145,20 +144,19 @@ impl Table {
     }
 
     /// Notes that a snapshot begun at `started` has made up for what was lost before.
-    pub fn forget_losses(&mut self, started: Nanos) {
+    pub(crate) fn forget_losses(&mut self, started: Nanos) {
         if let Some(until) = self.losses.take_before(started) {
             self.mark_uncertain(until);
         }
     }
 
     /// Notes which namespaces a snapshot has read.
-    pub fn note_covered(&mut self, covered: &HashSet<u32>) {
+    pub(crate) fn note_covered(&mut self, covered: &HashSet<u32>) {
         self.covered = Some(covered.clone());
     }
 
     /// Whether events were lost that no snapshot has made up for.
-    #[must_use]
-    pub const fn has_losses(&self) -> bool {
+    pub(crate) const fn has_losses(&self) -> bool {
         self.losses.until().is_some()
     }
 

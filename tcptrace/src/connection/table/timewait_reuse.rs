@@ -11,7 +11,6 @@ use crate::{
 /// sock inside that very call.
 pub(super) type RecentConnects = Recent<Connect, 64>;
 
-/// A call of `connect`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connect {
     time: Nanos,

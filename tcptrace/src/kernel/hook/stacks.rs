@@ -8,8 +8,7 @@ use tcptrace_common::Field;
 
 const REGISTERS: &[Field] = &[Field::RegsIp, Field::RegsSp, Field::RegsBp, Field::RegsCs];
 
-/// The stack of `connect`.
-pub const CONNECT: Hook = hook(
+pub(crate) const CONNECT: Hook = hook(
     "stack_connect",
     Attach::TpBtf,
     "inet_sock_set_state",
@@ -19,8 +18,7 @@ pub const CONNECT: Hook = hook(
     &[],
 );
 
-/// The stack of `accept`.
-pub const ACCEPT: Hook = returning(
+pub(crate) const ACCEPT: Hook = returning(
     hook(
         "stack_accept",
         Attach::Fexit,
@@ -35,7 +33,7 @@ pub const ACCEPT: Hook = returning(
 );
 
 /// The same by way of the system call's end.
-pub const ACCEPT_SYSCALL: Hook = hook(
+pub(crate) const ACCEPT_SYSCALL: Hook = hook(
     "stack_accept_syscall",
     Attach::TpBtf,
     "sys_exit",
@@ -57,8 +55,7 @@ pub const ACCEPT_SYSCALL: Hook = hook(
     &[],
 );
 
-/// The stack of a read.
-pub const READ: Hook = hook(
+pub(crate) const READ: Hook = hook(
     "stack_read",
     Attach::TpBtf,
     "sock_recv_length",
@@ -69,4 +66,4 @@ pub const READ: Hook = hook(
 );
 
 /// Every hook of `--stacks`; without it none is loaded.
-pub const ALL: [Hook; 4] = [CONNECT, ACCEPT, ACCEPT_SYSCALL, READ];
+pub(crate) const ALL: [Hook; 4] = [CONNECT, ACCEPT, ACCEPT_SYSCALL, READ];

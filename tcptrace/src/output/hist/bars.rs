@@ -64,7 +64,7 @@ struct Row {
 
 /// Appends a row for each span between two round durations, from the first to the last that has anything: finished
 /// ones as `█`, ages so far as `░`, each with its count.
-pub fn push(out: &mut String, spans: &Spans) {
+pub(crate) fn push(out: &mut String, spans: &Spans) {
     let fine = rows(spans, |_| true);
     let rows = if fine.len() > ROWS {
         rows(spans, |is_coarse| is_coarse)
@@ -89,8 +89,7 @@ pub fn push(out: &mut String, spans: &Spans) {
     }
 }
 
-/// The titles above.
-pub fn push_titles(out: &mut String) {
+pub(crate) fn push_titles(out: &mut String) {
     let _ = writeln!(out, "  {:>14} {:>9} {:>7}", "", "FINISHED", "OPEN");
 }
 

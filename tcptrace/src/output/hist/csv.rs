@@ -17,9 +17,7 @@ struct MeasureRow<'a> {
     spans: &'a Spans,
 }
 
-/// The line of titles.
-#[must_use]
-pub fn titles() -> String {
+pub(crate) fn titles() -> String {
     csv::line(csv::titles::<MeasureRow<'_>>())
 }
 

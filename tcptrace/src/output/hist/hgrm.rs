@@ -15,8 +15,7 @@ const HALVINGS: u8 = 46;
 
 /// The distribution, values in milliseconds. HdrHistogram prints as many decimals as it has significant digits;
 /// six keep microseconds apart.
-#[must_use]
-pub fn distribution(histogram: &Histogram<u64>) -> String {
+pub(crate) fn distribution(histogram: &Histogram<u64>) -> String {
     let mut text = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"

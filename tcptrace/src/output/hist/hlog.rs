@@ -21,20 +21,18 @@ use hdrhistogram::{
 use jiff::{Timestamp, tz::TimeZone};
 use std::fmt::Write as _;
 
-/// The heading of a log.
 #[derive(Clone, Debug)]
-pub struct Heading<'a> {
+pub(crate) struct Heading<'a> {
     /// `uname -n` of where it was recorded.
-    pub host: &'a str,
+    pub(crate) host: &'a str,
     /// What durations are grouped by.
-    pub by: By,
+    pub(crate) by: By,
     /// When the run began, nanoseconds since 1970.
-    pub start_wall_ns: u64,
+    pub(crate) start_wall_ns: u64,
 }
 
 /// The lines before the first interval.
-#[must_use]
-pub fn heading(heading: &Heading<'_>) -> String {
+pub(crate) fn heading(heading: &Heading<'_>) -> String {
     let Heading {
         host,
         by,
@@ -62,8 +60,7 @@ pub fn heading(heading: &Heading<'_>) -> String {
 
 /// The lines of one interval: all finished dwells without a tag, then tag by tag. Tags name the host where there are
 /// several.
-#[must_use]
-pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
+pub(crate) fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
     let mut writer = Writer::default();
     let when = format!("{},{}", seconds(from), seconds(length));
     writer.push("", &when, &total(picture.report, picture.measures));
@@ -103,14 +100,12 @@ pub fn interval(picture: &Picture<'_>, from: Nanos, length: Nanos) -> String {
 }
 
 /// The last line: what the run could not see.
-#[must_use]
-pub fn closing(lost: u64, evicted: u64) -> String {
+pub(crate) fn closing(lost: u64, evicted: u64) -> String {
     format!("{LOST}{lost}{EVICTED}{evicted}]\n")
 }
 
 /// The ended dwell times of all connections in all of these states.
-#[must_use]
-pub fn total(report: &Report, measures: &[Measure]) -> Histogram<u64> {
+pub(crate) fn total(report: &Report, measures: &[Measure]) -> Histogram<u64> {
     let cells = report.everybody();
     let mut sum = totals::empty();
     for measure in measures {

@@ -38,9 +38,6 @@ use std::{
 const LOOK_BYTES: u64 = 4_096;
 
 /// Reads all files and prints one report.
-///
-/// # Errors
-/// Wrong flags, files that cannot be read or give nothing, an output that cannot be written.
 pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<Answer, Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &[])?;

@@ -24,7 +24,6 @@ const DIGITS: usize = 6;
 /// No run gets here; a file with a larger number is nobody's but its user's.
 const MOST_FILES: u64 = 1_000_000_000_000;
 
-/// The files of one run.
 pub(super) struct Files {
     file: PathBuf,
     is_numbered: bool,
@@ -34,7 +33,6 @@ pub(super) struct Files {
     written: VecDeque<PathBuf>,
     /// How many of them this run has begun, or is about to.
     begun: u64,
-    /// The number of the next one.
     next: u64,
     current_since: Instant,
 }
@@ -64,11 +62,8 @@ impl Files {
     }
 
     /// Creates the ring's directory, and adopts existing numbered files: this run continues after the highest number,
-    /// and they count among those that are kept. A single file must not be there yet.
-    ///
-    /// # Errors
-    /// If the folder cannot be had or is not safe, the file is there, or another process is recording to one of the
-    /// files.
+    /// and they count among those that are kept. A single file must not be there yet. Fails if the folder cannot be had
+    /// or is not safe, the file is there, or another process is recording to one of the files.
     pub(super) fn prepare(&mut self) -> Result<(), Cause> {
         if !self.is_numbered {
             let (folder, name) = Folder::containing(&self.file)?;
@@ -219,10 +214,7 @@ impl Files {
     }
 
     /// Links all files but the current one into a folder of their own, where no rotation deletes them. Returns the
-    /// folder and how many they are.
-    ///
-    /// # Errors
-    /// If the folder cannot be made or written.
+    /// folder and how many they are. Fails if the folder cannot be made or written.
     pub(super) fn save(&self) -> Result<(PathBuf, usize), Cause> {
         let root = Folder::open(self.file.parent().unwrap_or(Path::new(".")))?;
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();

@@ -40,7 +40,6 @@ pub(super) struct Trigger {
     left: u32,
 }
 
-/// That it has fired.
 pub(super) struct Fired {
     /// A line for each finding that is new.
     pub(super) reasons: Vec<String>,
@@ -68,9 +67,6 @@ impl Trigger {
 
     /// Counts the engine's present batch, and judges where that is due. While it was silent, and where all that it finds was there
     /// before, it does not fire.
-    ///
-    /// # Errors
-    /// If sockets cannot be listed.
     pub(super) fn judge(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
         self.watcher.count(session);
         let now = clock::monotonic();

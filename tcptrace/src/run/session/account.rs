@@ -13,47 +13,38 @@ use std::time::Duration;
 
 impl Session {
     /// The stream's first line.
-    #[must_use]
-    pub fn header(&self) -> Header {
+    pub(crate) fn header(&self) -> Header {
         Header::new(&self.live.kernel, self.live.anchor)
     }
 
     /// Both clocks at the start.
-    #[must_use]
-    pub const fn anchor(&self) -> clock::ClockPair {
+    pub(crate) const fn anchor(&self) -> clock::ClockPair {
         self.live.anchor
     }
 
     /// What the kernel side counted.
-    ///
-    /// # Errors
-    /// If the counters cannot be read.
-    pub fn totals(&self) -> Result<Totals, Failure> {
+    pub(crate) fn totals(&self) -> Result<Totals, Failure> {
         Ok(self.live.totals()?)
     }
 
     /// What finding out who holds which socket has cost.
-    #[must_use]
-    pub const fn scan_cost(&self) -> Cost {
+    pub(crate) const fn scan_cost(&self) -> Cost {
         self.upkeep.scans.cost
     }
 
     /// Losses seen so far.
-    #[must_use]
-    pub const fn lost(&self) -> u64 {
+    pub(crate) const fn lost(&self) -> u64 {
         self.losses.seen
     }
 
     /// Time that the kernel has spent in our programs since they were loaded, if it counts that
     /// (`kernel.bpf_stats_enabled`); else `None`.
-    #[must_use]
-    pub fn kernel_time(&self) -> Option<Duration> {
+    pub(crate) fn kernel_time(&self) -> Option<Duration> {
         self.live.kernel.run_time()
     }
 
     /// What could not be seen: sockets from before, holders, events.
-    #[must_use]
-    pub fn unseen(&self) -> Vec<Unseen> {
+    pub(crate) fn unseen(&self) -> Vec<Unseen> {
         let mut list = self.untraced();
         list.extend(self.unseen.iter().chain(&self.unlisted).cloned());
         list
@@ -61,8 +52,7 @@ impl Session {
 
     /// Events that no hook reports. Without the accept hook everything is traced, and each row says how its owner is
     /// known.
-    #[must_use]
-    pub fn untraced(&self) -> Vec<Unseen> {
+    pub(crate) fn untraced(&self) -> Vec<Unseen> {
         let mut list: Vec<Unseen> = self
             .header()
             .missing
@@ -82,10 +72,7 @@ impl Session {
     }
 
     /// The distinct stacks, and what is missing: a sentence each.
-    ///
-    /// # Errors
-    /// If the counters cannot be read.
-    pub fn take_book(&mut self) -> Result<Option<(Book, Vec<String>)>, Failure> {
+    pub(crate) fn take_book(&mut self) -> Result<Option<(Book, Vec<String>)>, Failure> {
         let lost = self.totals()?.lost_stacks;
         Ok(self.stacks.take().map(|recorder| {
             let shortfalls = recorder.shortfalls(lost);
@@ -94,10 +81,7 @@ impl Session {
     }
 
     /// The stream's last line.
-    ///
-    /// # Errors
-    /// If the counters cannot be read.
-    pub fn summary(&self, printed: u64) -> Result<Summary, Failure> {
+    pub(crate) fn summary(&self, printed: u64) -> Result<Summary, Failure> {
         let mut summary = Summary::new(
             clock::monotonic().since(self.started).0,
             self.live.records.read,

@@ -24,20 +24,14 @@ const LOOK_FOR: usize = 2_048;
 
 impl Session {
     /// Hands over the sockets of the namespaces `netns`, or of all where there are none, as the kernel has them now.
-    ///
-    /// # Errors
-    /// If the iterators fail.
-    pub fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
+    pub(crate) fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
         self.read_sockets(Wanted::of(netns), each)?;
         Ok(())
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
     /// beside the table.
-    ///
-    /// # Errors
-    /// If the kernel refuses to list sockets.
-    pub fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
+    pub(crate) fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
         let wanted = Wanted::of(netns);
         let mut snapshot = self.list_sockets(wanted)?;
         let mut scan = self.holders_of(&snapshot);
@@ -78,7 +72,6 @@ impl Session {
         Ok(snapshot)
     }
 
-    /// The sockets as they are read.
     pub(super) fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
         let mut rows = Vec::new();
         let snapshot = self.read_sockets(wanted, |row| rows.push(row))?;

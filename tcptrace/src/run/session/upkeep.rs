@@ -65,7 +65,7 @@ impl Upkeep {
 impl Session {
     /// Takes a snapshot and a scan; another one where the scan leads to namespaces that nothing else leads to. Where the
     /// kernel refuses an iterator, the tracing goes on without what it would tell.
-    pub fn take_snapshot(&mut self) {
+    pub(crate) fn take_snapshot(&mut self) {
         for _ in 0..2 {
             let (mut snapshot, events) = match self.snapshot_and_events(Wanted::default()) {
                 Ok(read) => read,
@@ -198,10 +198,7 @@ impl Session {
 
     /// Compares the table with the kernel's own, unless sockets are not known by their cookies; those that change
     /// meanwhile are left out. Losses are repaired first.
-    ///
-    /// # Errors
-    /// If sockets cannot be read.
-    pub fn audit(&mut self) -> Result<Option<Audit>, Failure> {
+    pub(crate) fn audit(&mut self) -> Result<Option<Audit>, Failure> {
         self.collect()?;
         if !self.knows_sockets_by_cookie {
             return Ok(None);
@@ -215,8 +212,7 @@ impl Session {
     }
 
     /// The latest comparison of the table with the kernel's own, where there was one.
-    #[must_use]
-    pub const fn last_audit(&self) -> Option<&Audit> {
+    pub(crate) const fn last_audit(&self) -> Option<&Audit> {
         self.upkeep.last_audit.as_ref()
     }
 

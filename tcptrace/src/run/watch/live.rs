@@ -22,9 +22,6 @@ use crate::{
 use std::path::Path;
 
 /// Shows frames until a signal or the count ends it.
-///
-/// # Errors
-/// Wrong flags, a kernel that refuses, an output that cannot be written.
 pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;

@@ -17,9 +17,6 @@ use crate::{
 use std::{path::Path, time::Duration};
 
 /// Shows the recordings, one run after the other.
-///
-/// # Errors
-/// Wrong flags, recordings that give nothing, an output that cannot be written.
 pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
     let delay = options::seconds("--delay", args.delay)?;

@@ -44,7 +44,6 @@ impl Signals {
         })
     }
 
-    /// Waits for the next.
     pub(super) async fn next(&mut self) -> JobSignal {
         tokio::select! {
             _ = self.stop.recv() => JobSignal::Suspend,
@@ -64,9 +63,6 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Takes the terminal.
-    ///
-    /// # Errors
-    /// If it cannot be had.
     pub(super) fn open(app: App) -> Result<Self, Failure> {
         Ok(Self {
             app,

@@ -180,7 +180,6 @@ fn damage_is_told_by_line_and_the_rest_is_read() {
     assert_eq!(dump.report.groups[0].cells.count(measure, Kind::Finished), 1);
 }
 
-/// A line with this histogram.
 fn line(histogram: &[u8]) -> String {
     format!(
         "Tag=CLOSE_WAIT,0.000,1.000,1.000,{}\n",

@@ -25,7 +25,6 @@ pub(super) fn draw(app: &App, pen: &mut Pen<'_>, body: Rect, lines: &[Line], are
     }
 }
 
-/// Draws one line of an area.
 pub(super) fn put(pen: &mut Pen<'_>, area: Rect, y: u16, line: &Line) {
     let mut x = area.x;
     for (text, style) in line {

@@ -25,8 +25,7 @@ pub enum Key {
 
 impl Key {
     /// As the help writes it.
-    #[must_use]
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Char(' ') => "Space".to_owned(),
             Self::Char(c) => c.to_string(),

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// In the order of footer and help.
-pub const BINDINGS: [Binding; 39] = [
+pub(crate) const BINDINGS: [Binding; 39] = [
     bind(
         &[Enter],
         Scope::Openable,

@@ -86,7 +86,6 @@ impl Table for Processes {
     }
 }
 
-/// The column that `--sort` asks for.
 pub(in crate::tui) const fn column_of(sort: Sort) -> ColumnId {
     match sort {
         // It has the processes with the most CLOSE_WAIT first among those of one finding.

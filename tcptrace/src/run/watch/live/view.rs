@@ -40,9 +40,6 @@ const LOOK_PAUSE: u64 = 50;
 const DESCRIPTORS_OF: usize = 200;
 
 /// Shows the view until the user, a signal or the count ends it. Returns how many frames there were.
-///
-/// # Errors
-/// A kernel that refuses, a terminal that cannot be had.
 pub(super) async fn run(
     session: &mut Session,
     args: &WatchArgs,

@@ -17,9 +17,6 @@ use crate::{
 use std::{ops::ControlFlow, thread, time::Duration};
 
 /// Prints the frames of the recordings, one run after the other.
-///
-/// # Errors
-/// Recordings that give nothing, an output that cannot be written.
 pub(super) fn print(
     args: &WatchArgs,
     filter: &Filter,

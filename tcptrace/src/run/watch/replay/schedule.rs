@@ -10,7 +10,6 @@ pub(super) struct Schedule {
     is_shown: bool,
 }
 
-/// A frame that is due.
 pub(super) struct Due {
     /// The time that it shows.
     pub(super) now: Nanos,

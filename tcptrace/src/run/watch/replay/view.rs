@@ -25,9 +25,6 @@ use tokio::{runtime::Runtime, time::Instant};
 const LISTEN_EVERY: Duration = Duration::from_millis(20);
 
 /// Shows the recordings, one run after the other, until the user has had enough.
-///
-/// # Errors
-/// Recordings that give nothing, a terminal that cannot be had.
 pub(super) fn run(args: &WatchArgs, filter: Filter, delay: Duration) -> Result<(), Failure> {
     let count = recordings::open(&args.files)?.len();
     let runtime = runtime()?;
@@ -63,9 +60,7 @@ pub(super) fn run(args: &WatchArgs, filter: Filter, delay: Duration) -> Result<(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Frame,
-    /// The one at this moment.
     From(Nanos),
-    /// The next recording.
     Recording,
     Quit,
 }
