@@ -98,6 +98,19 @@ pub(in crate::tui) const fn column_of(sort: Sort) -> ColumnId {
     }
 }
 
+/// The column of a rate per second: identifier, title, width, rank, the row's field and the exported field's title.
+macro_rules! rate {
+    ($id:expr, $title:literal, $width:literal, $rank:literal, $rate:ident, $field:literal) => {
+        Column {
+            key: Some(|row, _| fastest_first(row.$rate)),
+            fields: &[($field, |row, context| rate_field(row.$rate, context))],
+            ..Column::right($id, $title, $width, $rank, |row, context| {
+                Cell::rate(row.$rate, context)
+            })
+        }
+    };
+}
+
 static COLUMNS: [Column<ProcessView>; 22] = [
     Column {
         key: Some(|row, _| (0, row.pid.map_or(u64::MAX, u64::from))),
@@ -156,34 +169,10 @@ static COLUMNS: [Column<ProcessView>; 22] = [
             Cell::new(format::age(row.oldest_close_wait()), style)
         })
     },
-    Column {
-        key: Some(|row, _| fastest_first(row.rate)),
-        fields: &[("changes/s", |row, context| rate_field(row.rate, context))],
-        ..Column::right(ColumnId::Changes, "CHANGES/S", 9, 13, |row, context| {
-            Cell::rate(row.rate, context)
-        })
-    },
-    Column {
-        key: Some(|row, _| fastest_first(row.opens)),
-        fields: &[("open/s", |row, context| rate_field(row.opens, context))],
-        ..Column::right(ColumnId::Opens, "OPEN/S", 6, 3, |row, context| {
-            Cell::rate(row.opens, context)
-        })
-    },
-    Column {
-        key: Some(|row, _| fastest_first(row.closes)),
-        fields: &[("close/s", |row, context| rate_field(row.closes, context))],
-        ..Column::right(ColumnId::Closes, "CLOSE/S", 7, 3, |row, context| {
-            Cell::rate(row.closes, context)
-        })
-    },
-    Column {
-        key: Some(|row, _| fastest_first(row.timewaits)),
-        fields: &[("time_w/s", |row, context| rate_field(row.timewaits, context))],
-        ..Column::right(ColumnId::TimeWaits, "TIME_W/S", 8, 4, |row, context| {
-            Cell::rate(row.timewaits, context)
-        })
-    },
+    rate!(ColumnId::Changes, "CHANGES/S", 9, 13, rate, "changes/s"),
+    rate!(ColumnId::Opens, "OPEN/S", 6, 3, opens, "open/s"),
+    rate!(ColumnId::Closes, "CLOSE/S", 7, 3, closes, "close/s"),
+    rate!(ColumnId::TimeWaits, "TIME_W/S", 8, 4, timewaits, "time_w/s"),
     Column {
         key: Some(fullest_first),
         fields: &[
