@@ -1,4 +1,5 @@
 use super::*;
+use Preference::{Auto, Fentry, Timers, Tracepoint};
 
 const ALL: Abilities = Abilities {
     has_btf: true,
@@ -7,14 +8,6 @@ const ALL: Abilities = Abilities {
     has_cookie: true,
     names_receiver: true,
 };
-
-fn mechanisms(abilities: Abilities, preference: Preference) -> Vec<&'static str> {
-    let plan = plan(abilities, preference);
-    plan.mechanisms
-        .iter()
-        .map(|(_, mechanism)| mechanism.name())
-        .collect()
-}
 
 #[test]
 fn the_plan_follows_from_the_facts() {
@@ -32,68 +25,28 @@ fn the_plan_follows_from_the_facts() {
         has_trampolines: false,
         ..ALL
     };
-    let table: [(Abilities, Preference, [&str; 6]); 8] = [
+    let table = [
+        (ALL, Auto, "tp_btf fentry fentry tp_btf fentry tp_btf"),
+        (ALL, Fentry, "tp_btf fentry fentry tp_btf fentry tp_btf"),
+        (ALL, Timers, "tp_btf timers timers tp_btf missing tp_btf"),
         (
             ALL,
-            Preference::Auto,
-            ["tp_btf", "fentry", "fentry", "tp_btf", "fentry", "tp_btf"],
+            Tracepoint,
+            "tracepoint missing missing missing missing missing",
         ),
-        (
-            ALL,
-            Preference::Fentry,
-            ["tp_btf", "fentry", "fentry", "tp_btf", "fentry", "tp_btf"],
-        ),
-        (
-            ALL,
-            Preference::Timers,
-            ["tp_btf", "timers", "timers", "tp_btf", "missing", "tp_btf"],
-        ),
-        (
-            ALL,
-            Preference::Tracepoint,
-            [
-                "tracepoint",
-                "missing",
-                "missing",
-                "missing",
-                "missing",
-                "missing",
-            ],
-        ),
-        (
-            hardened,
-            Preference::Auto,
-            ["tp_btf", "timers", "timers", "tp_btf", "missing", "tp_btf"],
-        ),
-        (
-            hardened,
-            Preference::Fentry,
-            ["tp_btf", "missing", "missing", "tp_btf", "missing", "tp_btf"],
-        ),
-        (
-            hidden,
-            Preference::Auto,
-            ["tp_btf", "missing", "missing", "tp_btf", "missing", "tp_btf"],
-        ),
-        (
-            no_btf,
-            Preference::Auto,
-            [
-                "tracepoint",
-                "missing",
-                "missing",
-                "missing",
-                "missing",
-                "missing",
-            ],
-        ),
+        (hardened, Auto, "tp_btf timers timers tp_btf missing tp_btf"),
+        (hardened, Fentry, "tp_btf missing missing tp_btf missing tp_btf"),
+        (hidden, Auto, "tp_btf missing missing tp_btf missing tp_btf"),
+        (no_btf, Auto, "tracepoint missing missing missing missing missing"),
     ];
     for (abilities, preference, expected) in table {
-        assert_eq!(
-            mechanisms(abilities, preference),
-            expected,
-            "{abilities:?} {preference:?}"
-        );
+        let plan = plan(abilities, preference);
+        let names: Vec<_> = plan
+            .mechanisms
+            .iter()
+            .map(|(_, mechanism)| mechanism.name())
+            .collect();
+        assert_eq!(names.join(" "), expected, "{abilities:?} {preference:?}");
     }
 }
 
@@ -108,14 +61,14 @@ fn who_accepts_is_missing_for_a_reason_of_its_own() {
         knows_timer_handlers: false,
         ..ALL
     };
-    assert_eq!(reason(no_trampolines, Preference::Auto), NO_TRAMPOLINES);
-    assert_eq!(reason(no_trampolines, Preference::Tracepoint), NOT_ASKED);
-    assert_eq!(reason(ALL, Preference::Timers), NOT_ASKED);
+    assert_eq!(reason(no_trampolines, Auto), NO_TRAMPOLINES);
+    assert_eq!(reason(no_trampolines, Tracepoint), NOT_ASKED);
+    assert_eq!(reason(ALL, Timers), NOT_ASKED);
     let no_btf = Abilities {
         has_btf: false,
         ..no_trampolines
     };
-    assert_eq!(reason(no_btf, Preference::Auto), NO_BTF);
+    assert_eq!(reason(no_btf, Auto), NO_BTF);
 }
 
 #[test]
@@ -124,17 +77,13 @@ fn timewait_socks_are_looked_at_where_a_late_fin_shows_in_no_hook() {
         names_receiver: false,
         ..ALL
     };
-    let plan = plan(older, Preference::Timers);
+    let plan = plan(older, Timers);
     assert!(
         plan.mechanisms
             .contains(&(Feature::Timewait, Mechanism::PolledTimers))
     );
     assert!(!plan.hooks.contains(&hook::KFREE_SKB));
-    assert!(
-        super::plan(ALL, Preference::Timers)
-            .hooks
-            .contains(&hook::KFREE_SKB)
-    );
+    assert!(super::plan(ALL, Timers).hooks.contains(&hook::KFREE_SKB));
 }
 
 #[test]
@@ -148,17 +97,12 @@ fn silent_trampolines_give_way_to_the_timers_where_the_user_leaves_the_choice() 
         ..ALL
     };
     let table = [
-        (ALL, Preference::Auto, Mechanism::Fentry, Some(Mechanism::Timers)),
-        (
-            older,
-            Preference::Auto,
-            Mechanism::Fentry,
-            Some(Mechanism::PolledTimers),
-        ),
-        (no_handlers, Preference::Auto, Mechanism::Fentry, None),
-        (ALL, Preference::Fentry, Mechanism::Fentry, None),
-        (ALL, Preference::Auto, Mechanism::Timers, None),
-        (ALL, Preference::Timers, Mechanism::Timers, None),
+        (ALL, Auto, Mechanism::Fentry, Some(Mechanism::Timers)),
+        (older, Auto, Mechanism::Fentry, Some(Mechanism::PolledTimers)),
+        (no_handlers, Auto, Mechanism::Fentry, None),
+        (ALL, Fentry, Mechanism::Fentry, None),
+        (ALL, Auto, Mechanism::Timers, None),
+        (ALL, Timers, Mechanism::Timers, None),
     ];
     for (abilities, preference, silent, expected) in table {
         let plan = fallback(abilities, preference, silent);
@@ -178,8 +122,8 @@ fn sockets_get_their_cookies_where_nobody_else_can_ask_for_one() {
         ..ALL
     };
     let asks = |abilities, preference| plan(abilities, preference).hooks.contains(&hook::COOKIES[0]);
-    assert!(asks(older, Preference::Auto));
-    assert!(asks(older, Preference::Timers));
-    assert!(!asks(older, Preference::Tracepoint));
-    assert!(!asks(ALL, Preference::Auto));
+    assert!(asks(older, Auto));
+    assert!(asks(older, Timers));
+    assert!(!asks(older, Tracepoint));
+    assert!(!asks(ALL, Auto));
 }
