@@ -57,11 +57,7 @@ fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
         .counter(ItemsCount::new(BATCH))
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
-            for drained in events.chunks(live::BATCH) {
-                engine.apply(Input::Events(drained));
-            }
-            engine.apply(Input::Settle(events[BATCH - 1].time));
-            engine.finish_batch();
+            apply(&mut engine, &events);
             collector.count(&engine);
             events
         });
@@ -74,11 +70,7 @@ fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {
         .counter(ItemsCount::new(BATCH))
         .with_inputs(|| traffic.batch())
         .bench_local_values(|events| {
-            for drained in events.chunks(live::BATCH) {
-                engine.apply(Input::Events(drained));
-            }
-            engine.apply(Input::Settle(events[BATCH - 1].time));
-            engine.finish_batch();
+            apply(&mut engine, &events);
             (events, engine.batch().len())
         });
     assert_eq!(
@@ -89,6 +81,15 @@ fn measure(bencher: Bencher<'_, '_>, mut traffic: Traffic) {
         engine.table.tally.unknown, 0,
         "the traffic is one that can happen"
     );
+}
+
+/// As a session does with what it drains.
+fn apply(engine: &mut Engine, events: &[Event]) {
+    for drained in events.chunks(live::BATCH) {
+        engine.apply(Input::Events(drained));
+    }
+    engine.apply(Input::Settle(events[BATCH - 1].time));
+    engine.finish_batch();
 }
 
 fn print_memory() {
@@ -253,10 +254,7 @@ impl Traffic {
     }
 
     fn request_timer(&mut self, number: u32, step: TimerStep) -> bool {
-        let sock = SockRef {
-            cookie: 0,
-            address: sock(number, 0).address + 64,
-        };
+        let sock = SockRef::new(0, sock(number, 0).address + 64);
         self.report(number, sock, EventData::RequestTimer { step, listener: 1 });
         false
     }
@@ -303,26 +301,22 @@ impl Traffic {
             protocol: 6,
             data: what,
             task: is_by_owner.then(|| task(number)),
-            is_kernel_socket: false,
-            lost: 0,
+            ..Event::default()
         });
     }
 }
 
 fn sock(number: u32, generation: u32) -> SockRef {
-    SockRef {
-        cookie: (u64::from(generation) << 32 | u64::from(number)) + 2,
-        address: 0xffff_8880_0000_0000 + (u64::from(number) << 11),
-    }
+    SockRef::new(
+        (u64::from(generation) << 32 | u64::from(number)) + 2,
+        0xffff_8880_0000_0000 + (u64::from(number) << 11),
+    )
 }
 
 /// One of a hundred processes.
 fn task(number: u32) -> Task {
     Task {
-        process: ProcessKey {
-            pid: 1_000 + number % 100,
-            start_ns: 1,
-        },
+        process: ProcessKey::new(1_000 + number % 100, 1),
         comm: *b"server\0\0\0\0\0\0\0\0\0\0",
         cgroup: 1,
         is_kernel_thread: false,

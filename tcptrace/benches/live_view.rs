@@ -88,10 +88,10 @@ fn change(engine: &mut Engine, number: u32, old: TcpState, new: TcpState) {
     comm[..6].copy_from_slice(b"server");
     engine.apply(Input::Events(&[Event {
         time: Nanos(1_000_000_000 + u64::from(number) * 1_000),
-        sock: SockRef {
-            cookie: u64::from(number) + 1,
-            address: 0xffff_8880_0000_0000 + (u64::from(number) << 11),
-        },
+        sock: SockRef::new(
+            u64::from(number) + 1,
+            0xffff_8880_0000_0000 + (u64::from(number) << 11),
+        ),
         endpoints: Endpoints::new((Ipv4Addr::new(10, 1, 0, 1).into(), port), (remote.into(), 443)),
         netns: 4_026_531_840,
         protocol: 6,
@@ -104,15 +104,11 @@ fn change(engine: &mut Engine, number: u32, old: TcpState, new: TcpState) {
             bytes: Bytes::default(),
         },
         task: (new == TcpState::SynSent).then_some(Task {
-            process: ProcessKey {
-                pid: 1_000 + number % 100,
-                start_ns: 1,
-            },
+            process: ProcessKey::new(1_000 + number % 100, 1),
             comm,
             cgroup: 1,
             is_kernel_thread: false,
         }),
-        is_kernel_socket: false,
-        lost: 0,
+        ..Event::default()
     }]));
 }

@@ -267,14 +267,11 @@ impl Traffic {
             return;
         };
         let is_client = connection.is_multiple_of(2);
-        let sock = SockRef {
-            cookie: connection + 2,
-            address: 0xffff_8880_0000_0000 + ((connection * 7_919) % 200_000) * 2_304,
-        };
-        let request = SockRef {
-            cookie: 0,
-            address: sock.address + 64,
-        };
+        let sock = SockRef::new(
+            connection + 2,
+            0xffff_8880_0000_0000 + ((connection * 7_919) % 200_000) * 2_304,
+        );
+        let request = SockRef::new(0, sock.address + 64);
         let child = SockRef { cookie: 0, ..sock };
         let timer = |step, substate| EventData::TimewaitTimer { step, substate };
         let asked = |step| EventData::RequestTimer { step, listener: 1 };
@@ -361,15 +358,11 @@ fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: EventData) 
         protocol: 6,
         data: what,
         task: is_by_owner.then(|| Task {
-            process: ProcessKey {
-                pid: 1_000 + scattered % 40,
-                start_ns: 1,
-            },
+            process: ProcessKey::new(1_000 + scattered % 40, 1),
             comm: *b"server\0\0\0\0\0\0\0\0\0\0",
             cgroup: 1,
             is_kernel_thread: false,
         }),
-        is_kernel_socket: false,
-        lost: 0,
+        ..Event::default()
     }
 }

@@ -27,6 +27,12 @@ pub struct SockRef {
 }
 
 impl SockRef {
+    #[expect(missing_docs, reason = "the names say it")]
+    #[must_use]
+    pub const fn new(cookie: u64, address: u64) -> Self {
+        Self { cookie, address }
+    }
+
     /// No cookie reaches it: they count up from 1 (`__sock_gen_cookie`).
     pub(crate) const COOKIE_END: u64 = 1 << 62;
 
@@ -47,6 +53,16 @@ pub struct ConnectionId {
     pub incarnation: u32,
 }
 
+impl ConnectionId {
+    /// The first connection of the socket with this cookie.
+    pub(crate) const fn first(cookie: u64) -> Self {
+        Self {
+            cookie,
+            incarnation: 0,
+        }
+    }
+}
+
 /// A process: thread group, and start time because ids are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {
@@ -54,6 +70,14 @@ pub struct ProcessKey {
     pub pid: u32,
     /// Start time since boot (`start_boottime`), nanoseconds.
     pub start_ns: u64,
+}
+
+impl ProcessKey {
+    #[expect(missing_docs, reason = "the names say it")]
+    #[must_use]
+    pub const fn new(pid: u32, start_ns: u64) -> Self {
+        Self { pid, start_ns }
+    }
 }
 
 /// A process's start as `/proc` has it: in ticks since boot, of which the kernel's interface has 100 a second on every

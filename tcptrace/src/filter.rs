@@ -140,12 +140,10 @@ fn passes<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::fixture;
 
     fn endpoints() -> Endpoints {
-        Endpoints::new(
-            ("10.0.0.1".parse().unwrap(), 80),
-            ("10.0.0.2".parse().unwrap(), 4000),
-        )
+        fixture::endpoints("10.0.0.1:80", "10.0.0.2:4000")
     }
 
     fn accepts(filter: &Filter) -> bool {
@@ -204,11 +202,8 @@ mod tests {
     fn accepts_process(filter: &Filter, path: Option<&str>) -> bool {
         let location = path.map(|path| Location::of_path(path.as_bytes()));
         filter.accepts_process(&Candidate {
-            key: ProcessKey {
-                pid: 7,
-                start_ns: 5_001_234_567,
-            },
-            comm: b"nginx\0\0\0\0\0\0\0\0\0\0\0",
+            key: ProcessKey::new(7, 5_001_234_567),
+            comm: &fixture::comm("nginx"),
             cgroup: 9,
             location: location.as_ref(),
         })
@@ -225,7 +220,7 @@ mod tests {
             let filter = Filter {
                 pids: vec![Pinned {
                     pid,
-                    start: Some(StartTicks::of(ProcessKey { pid, start_ns })),
+                    start: Some(StartTicks::of(ProcessKey::new(pid, start_ns))),
                 }],
                 ..Filter::default()
             };
@@ -250,7 +245,7 @@ mod tests {
         // A cgroup without an id is not that of a process without one.
         let unknown = Candidate {
             cgroup: 0,
-            key: ProcessKey { pid: 7, start_ns: 0 },
+            key: ProcessKey::new(7, 0),
             comm: &[0; 16],
             location: None,
         };

@@ -151,7 +151,7 @@ fn life(host: u32, number: usize, connection: u64) -> Vec<Event> {
 
 fn task(pid: u32) -> Task {
     Task {
-        process: ProcessKey { pid, start_ns: 7 },
+        process: ProcessKey::new(pid, 7),
         comm: *b"server\0\0\0\0\0\0\0\0\0\0",
         cgroup: u64::from(pid),
         is_kernel_thread: false,
@@ -162,10 +162,7 @@ fn event(id: u64, time: u64, old: TcpState, new: TcpState, task: Task) -> Event 
     let port = u16::try_from(30_000 + id).expect("few connections");
     Event {
         time: Nanos(time),
-        sock: SockRef {
-            cookie: id,
-            address: 0xffff_8880_0000_0000 + id,
-        },
+        sock: SockRef::new(id, 0xffff_8880_0000_0000 + id),
         endpoints: Endpoints::new(
             ("10.0.0.1".parse().expect("an address"), port),
             ("10.0.0.2".parse().expect("an address"), 443),

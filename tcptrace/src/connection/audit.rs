@@ -262,7 +262,7 @@ mod tests {
         let row = |cookie| {
             Row::bare(
                 Nanos(5),
-                SockRef { cookie, address: 0 },
+                SockRef::new(cookie, 0),
                 Endpoints::default(),
                 1,
                 SockKind::Full,

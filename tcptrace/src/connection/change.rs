@@ -38,3 +38,30 @@ pub struct Change {
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! Changes for tests.
+
+    use super::{Age, Change, ConnectionId, Endpoints, Nanos, Role, Since, TcpState};
+
+    /// The peer of a client has closed, which it had been connected to for `dwell`.
+    pub(crate) fn change_of(endpoints: Endpoints, dwell: Age) -> Change {
+        Change {
+            time: Nanos(2_000),
+            id: ConnectionId::first(1),
+            endpoints,
+            netns: 1,
+            protocol: 6,
+            role: Role::Client,
+            began: Since::at(Nanos(500)),
+            old: TcpState::Established,
+            new: TcpState::CloseWait,
+            dwell: Some(dwell),
+            reason: None,
+            owner: None,
+            by_syn_cookie: false,
+            is_kernel_socket: false,
+        }
+    }
+}

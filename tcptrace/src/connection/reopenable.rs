@@ -43,20 +43,14 @@ mod tests {
     fn incarnations_count_up_and_the_oldest_is_forgotten() {
         let mut closed = Reopenable::default();
         assert_eq!(closed.next_incarnation(1), 0);
-        closed.remember(ConnectionId {
-            cookie: 1,
-            incarnation: 0,
-        });
+        closed.remember(ConnectionId::first(1));
         closed.remember(ConnectionId {
             cookie: 1,
             incarnation: 1,
         });
         assert_eq!(closed.next_incarnation(1), 2);
         for cookie in 2..=CAPACITY as u64 + 1 {
-            closed.remember(ConnectionId {
-                cookie,
-                incarnation: 0,
-            });
+            closed.remember(ConnectionId::first(cookie));
         }
         assert_eq!(closed.next_incarnation(1), 0);
         assert_eq!(closed.last.len(), CAPACITY);

@@ -3,6 +3,7 @@
 use crate::{
     event::{
         Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep,
+        fixture,
     },
     socket::{Row, SockKind, snapshot::Snapshot},
 };
@@ -89,10 +90,7 @@ impl Lifecycle {
             connection,
             plan,
             time: start,
-            sock: SockRef {
-                cookie: 100 + u64::from(number),
-                address: address(0, number),
-            },
+            sock: SockRef::new(100 + u64::from(number), address(0, number)),
             endpoints: Endpoints::new(
                 (Ipv4Addr::new(10, 9, 9, 9).into(), SERVER_PORT),
                 (remote.into(), 4000),
@@ -116,8 +114,7 @@ impl Lifecycle {
                 protocol: 6,
                 data: what,
                 task,
-                is_kernel_socket: false,
-                lost: 0,
+                ..Event::default()
             },
             connection: self.connection,
             truth: self.truth,
@@ -141,10 +138,10 @@ impl Lifecycle {
     }
 
     pub(super) fn timewait_sock(&self) -> SockRef {
-        SockRef {
-            cookie: self.sock.cookie,
-            address: address(1, u32::try_from(self.connection).expect("few connections")),
-        }
+        SockRef::new(
+            self.sock.cookie,
+            address(1, u32::try_from(self.connection).expect("few connections")),
+        )
     }
 
     pub(super) fn timewait_start(&mut self, substate: TcpState) {
@@ -185,10 +182,10 @@ impl Lifecycle {
     }
 
     pub(super) fn request_sock(&self) -> SockRef {
-        SockRef {
-            cookie: 0,
-            address: address(2, u32::try_from(self.connection).expect("few connections")),
-        }
+        SockRef::new(
+            0,
+            address(2, u32::try_from(self.connection).expect("few connections")),
+        )
     }
 
     pub(super) fn request_start(&mut self) {
@@ -350,17 +347,7 @@ pub(super) fn address(kind: u64, number: u32) -> u64 {
 }
 
 pub(super) fn task() -> Task {
-    let mut comm = [0; 16];
-    comm[..4].copy_from_slice(b"peer");
-    Task {
-        process: ProcessKey {
-            pid: 4242,
-            start_ns: 1,
-        },
-        comm,
-        cgroup: 0,
-        is_kernel_thread: false,
-    }
+    fixture::task(ProcessKey::new(4242, 1), fixture::comm("peer"))
 }
 
 /// Several lives side by side, in the order of time, and when they are looked at.
@@ -412,10 +399,7 @@ pub(super) fn row(step: &Step, (kind, state): (SockKind, TcpState), time: Nanos)
     let number = u32::try_from(step.connection).expect("few connections");
     Row::bare(
         time,
-        SockRef {
-            cookie: 100 + u64::from(number),
-            address: 0,
-        },
+        SockRef::new(100 + u64::from(number), 0),
         step.event.endpoints,
         NETNS,
         kind,

@@ -211,22 +211,16 @@ pub(crate) fn csv(row: &ExportRow<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{connection::since::Since, output::json::line};
+    use crate::{connection::since::Since, event::fixture::endpoints, output::json::line};
 
     #[test]
     fn every_form_has_the_same_columns() {
-        let endpoints = Endpoints::new(
-            ("10.0.0.1".parse().unwrap(), 80),
-            ("10.0.0.2".parse().unwrap(), 4_242),
-        );
+        let endpoints = endpoints("10.0.0.1:80", "10.0.0.2:4242");
         let row = ExportRow {
             host: "a,b",
             wall_ns: 1_795_300_001_000_000_000,
             time: Nanos(2_000_000_000),
-            id: ConnectionId {
-                cookie: 0,
-                incarnation: 0,
-            },
+            id: ConnectionId::first(0),
             endpoints: &endpoints,
             netns: 0,
             protocol: 0,

@@ -107,7 +107,10 @@ pub(crate) mod examples {
 
     use super::*;
     use crate::{
-        event::{Endpoints, ProcessKey},
+        event::{
+            ProcessKey,
+            fixture::{comm, endpoints},
+        },
         owner::container::Location,
         stats::{
             bins::Bins,
@@ -157,13 +160,10 @@ pub(crate) mod examples {
     }
 
     fn process(pid: u32, name: &str) -> NamedKey {
-        let mut comm = [0; 16];
-        comm[..name.len()].copy_from_slice(name.as_bytes());
-        let key = Key::Process(Some(ProcessKey {
-            pid,
-            start_ns: 981_000_000_000,
-        }));
-        NamedKey { key, comm }
+        NamedKey {
+            key: Key::Process(Some(ProcessKey::new(pid, 981_000_000_000))),
+            comm: comm(name),
+        }
     }
 
     /// More keys than are shown, two hosts, long names and the longest of everything.
@@ -241,10 +241,7 @@ pub(crate) mod examples {
             ..Report::default()
         };
         report.take_total(&leak());
-        let endpoints = Endpoints::new(
-            ("2001:db8::1".parse().unwrap(), 0),
-            ("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), 443),
-        );
+        let endpoints = endpoints("[2001:db8::1]:0", "[2001:db8:1111:2222:3333:4444:5555:6666]:443");
         for key in [
             Key::Client {
                 netns: 4_026_531_840,

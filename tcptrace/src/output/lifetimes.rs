@@ -209,7 +209,10 @@ mod tests {
     use super::*;
     use crate::{
         engine::Engine,
-        event::{ConnectionId, Endpoints, ProcessKey, Task},
+        event::{
+            ConnectionId, ProcessKey,
+            fixture::{comm, endpoints, task},
+        },
         output::csv,
         owner::policy::{Evidence, Owner},
     };
@@ -221,31 +224,15 @@ mod tests {
 
     fn example() -> (Lifetime, Processes) {
         let mut processes = Processes::default();
-        let mut comm = [0; 16];
-        comm[..5].copy_from_slice(b"nginx");
-        let process = processes.intern(&Task {
-            process: ProcessKey {
-                pid: 4242,
-                start_ns: 7,
-            },
-            comm,
-            cgroup: 0,
-            is_kernel_thread: false,
-        });
+        let process = processes.intern(&task(ProcessKey::new(4242, 7), comm("nginx")));
         let mut spans = [None; TcpState::COUNT];
         spans[TcpState::SynRecv.index()] = Some(Age::Exact(Nanos(35_000)));
         spans[TcpState::Established.index()] = Some(Age::Exact(Nanos(1_200_000_000)));
         spans[TcpState::CloseWait.index()] = Some(Age::AtLeast(Nanos(40_000_000_000)));
         spans[TcpState::LastAck.index()] = Some(Age::Exact(Nanos(20_000)));
         let lifetime = Lifetime {
-            id: ConnectionId {
-                cookie: 9,
-                incarnation: 0,
-            },
-            endpoints: Endpoints::new(
-                ("10.0.0.1".parse().unwrap(), 80),
-                ("10.0.0.2".parse().unwrap(), 50_000),
-            ),
+            id: ConnectionId::first(9),
+            endpoints: endpoints("10.0.0.1:80", "10.0.0.2:50000"),
             netns: 1,
             role: Role::Server,
             ended: Nanos(41_200_055_000),

@@ -134,7 +134,11 @@ pub(crate) fn push_end(out: &mut String, addr: IpAddr, port: u16, width: usize) 
 mod tests {
     use super::*;
     use crate::{
-        event::{Age, ConnectionId, ProcessKey, Task, TcpState},
+        connection::{change::fixture::change_of, lifetime::Role, since::Since},
+        event::{
+            Age, ProcessKey,
+            fixture::{comm, endpoints, task},
+        },
         owner::{
             container::Location,
             policy::{Evidence, Owner},
@@ -143,50 +147,25 @@ mod tests {
 
     fn example(remote: &str) -> (Change, Processes) {
         let mut processes = Processes::default();
-        let mut comm = [0; 16];
-        comm[..12].copy_from_slice(b"leaky-server");
-        let process = processes.intern(&Task {
-            process: ProcessKey {
-                pid: 4_194_304,
-                start_ns: 1,
-            },
-            comm,
-            cgroup: 0,
-            is_kernel_thread: false,
-        });
+        let process = processes.intern(&task(ProcessKey::new(4_194_304, 1), comm("leaky-server")));
         processes.location(process, Nanos(0), &mut |_| {
             Some(Location::of_path(b"/system.slice/nginx.service").into())
         });
         let local = if remote.contains(':') {
-            "2001:db8::1"
+            "[2001:db8::1]:65535"
         } else {
-            "192.168.100.100"
+            "192.168.100.100:65535"
         };
         let change = Change {
             time: Nanos(1_000_000_000),
-            id: ConnectionId {
-                cookie: 1,
-                incarnation: 0,
-            },
-            endpoints: Endpoints::new(
-                (local.parse().unwrap(), 65_535),
-                (remote.parse().unwrap(), 65_535),
-            ),
-            netns: 1,
-            protocol: 6,
-            role: crate::connection::lifetime::Role::Server,
-            began: crate::connection::since::Since::before(Nanos(0)),
-            old: TcpState::Established,
-            new: TcpState::CloseWait,
-            dwell: Some(Age::AtLeast(Nanos(59_900_000_000))),
-            reason: None,
+            role: Role::Server,
+            began: Since::before(Nanos(0)),
             owner: Some(Owner {
                 process,
                 evidence: Evidence::Listener,
                 since: Nanos(0),
             }),
-            by_syn_cookie: false,
-            is_kernel_socket: false,
+            ..change_of(endpoints(local, remote), Age::AtLeast(Nanos(59_900_000_000)))
         };
         (change, processes)
     }
@@ -198,14 +177,14 @@ mod tests {
 
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
-        let (longest, processes) = example("255.255.255.255");
+        let (longest, processes) = example("255.255.255.255:65535");
         let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
             line.chars().count()
         );
-        let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
+        let (longest, processes) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
         let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
@@ -216,7 +195,7 @@ mod tests {
 
     #[test]
     fn wide_lines_show_all_of_ipv6() {
-        let (longest, processes) = example("2001:db8:1111:2222:3333:4444:5555:6666");
+        let (longest, processes) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
         let line = change(&longest, &processes, Some("web"), &ANCHOR, &TimeZone::UTC, true);
         assert!(line.contains(" nginx.service        web             [2001:db8::1]:65535 "));
         assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));

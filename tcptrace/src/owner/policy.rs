@@ -138,7 +138,10 @@ pub(crate) fn first_of(openings: &[Opening]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{TcpState, fixture::transition};
+    use crate::event::{
+        ProcessKey, TcpState,
+        fixture::{task, transition},
+    };
 
     /// From the weakest to the strongest.
     const ALL: [Evidence; 7] = [
@@ -230,23 +233,16 @@ mod tests {
     #[test]
     fn what_a_scan_of_open_files_closes_is_not_its_own() {
         let what = transition(TcpState::Established, TcpState::FinWait1);
-        let scanner = Task {
-            process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
-            comm: SCANNER,
-            cgroup: 0,
-            is_kernel_thread: false,
-        };
+        let scanner = task(ProcessKey::new(1, 1), SCANNER);
         assert_eq!(evidence_of(&what, &scanner), None);
         assert_eq!(evidence_of(&EventData::Accept, &scanner), Some(Evidence::Accept));
     }
 
     #[test]
     fn a_worker_of_the_kernel_closes_for_others_and_opens_for_itself() {
-        let task = |is_kernel_thread| Task {
-            process: crate::event::ProcessKey { pid: 1, start_ns: 1 },
-            comm: [0; 16],
-            cgroup: 0,
+        let by = |is_kernel_thread| Task {
             is_kernel_thread,
+            ..task(ProcessKey::new(1, 1), [0; 16])
         };
         let table = [
             (
@@ -280,7 +276,7 @@ mod tests {
             (EventData::ResetReceived, false, None),
         ];
         for (what, is_kernel_thread, expected) in table {
-            assert_eq!(evidence_of(&what, &task(is_kernel_thread)), expected, "{what:?}");
+            assert_eq!(evidence_of(&what, &by(is_kernel_thread)), expected, "{what:?}");
         }
     }
 }

@@ -218,16 +218,10 @@ impl Processes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::fixture;
 
     fn task(pid: u32, start_ns: u64, name: &[u8]) -> Task {
-        let mut comm = [0; 16];
-        comm[..name.len()].copy_from_slice(name);
-        Task {
-            process: ProcessKey { pid, start_ns },
-            comm,
-            cgroup: 0,
-            is_kernel_thread: false,
-        }
+        fixture::task(ProcessKey::new(pid, start_ns), fixture::comm(name))
     }
 
     #[test]
@@ -292,12 +286,8 @@ mod tests {
 
     #[test]
     fn names_cannot_reach_the_terminal_as_commands() {
-        let mut comm = [0; 16];
-        comm[..6].copy_from_slice(b"a\x1b[2Jb");
-        assert_eq!(comm_text(&comm), "a\u{fffd}[2Jb");
-        let mut bidi = [0; 16];
-        bidi[..4].copy_from_slice("a\u{202e}".as_bytes());
-        assert_eq!(comm_text(&bidi), "a\u{fffd}");
+        assert_eq!(comm_text(&fixture::comm("a\x1b[2Jb")), "a\u{fffd}[2Jb");
+        assert_eq!(comm_text(&fixture::comm("a\u{202e}")), "a\u{fffd}");
         assert_eq!(comm_text(&[0xff; 16]), "\u{fffd}".repeat(16));
     }
 }

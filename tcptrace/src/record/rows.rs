@@ -174,10 +174,7 @@ impl Rows {
         let text = self.columns.text(at);
         comm.get_mut(..text.len())?.copy_from_slice(text);
         let task = Task {
-            process: ProcessKey {
-                pid: numbers.pid[at],
-                start_ns: numbers.value[at],
-            },
+            process: ProcessKey::new(numbers.pid[at], numbers.value[at]),
             comm,
             cgroup: numbers.cgroup[at],
             is_kernel_thread: numbers.flags[at] & flag::KERNEL_THREAD != 0,
@@ -221,10 +218,7 @@ fn time(columns: &Columns, at: usize) -> Nanos {
 }
 
 fn sock(columns: &Columns, at: usize) -> SockRef {
-    SockRef {
-        cookie: columns.numbers.cookie[at],
-        address: columns.numbers.object[at],
-    }
+    SockRef::new(columns.numbers.cookie[at], columns.numbers.object[at])
 }
 
 /// The same, where a kernel may have named a socket so.

@@ -21,6 +21,7 @@ use crate::{
     engine::{Engine, Input},
     event::{
         Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep,
+        fixture::{comm, endpoints},
     },
     filter::Filter,
     kernel::clock::ClockPair,
@@ -156,11 +157,8 @@ fn holder(cookie: u64) -> Holder {
     Holder {
         is_mptcp: false,
         cookie,
-        process: ProcessKey {
-            pid: 7,
-            start_ns: cookie,
-        },
-        comm: *b"holder\0\0\0\0\0\0\0\0\0\0",
+        process: ProcessKey::new(7, cookie),
+        comm: comm("holder"),
         cgroup: 9,
         fd: 3,
         state: TcpState::Established,
@@ -636,10 +634,7 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
     let mut replay = Replay::new(&example());
     let event = Event {
         time: Nanos(2_000_000_000),
-        sock: SockRef {
-            cookie: 5,
-            address: 0,
-        },
+        sock: SockRef::new(5, 0),
         endpoints: Endpoints::default(),
         netns: 1,
         protocol: 6,
@@ -663,24 +658,18 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
 #[expect(clippy::too_many_lines, reason = "a list of values")]
 fn one_of_each() -> Vec<Entry> {
     let at = |ms: u64| Nanos::from_millis(1_000 + ms);
-    let endpoints = Endpoints::new(
-        ("10.0.0.1".parse().unwrap(), 443),
-        ("2001:db8::2".parse().unwrap(), 50_000),
-    );
+    let endpoints = endpoints("10.0.0.1:443", "[2001:db8::2]:50000");
     let event = |ms, what| {
         Entry::Event(Event {
             time: at(ms),
-            sock: SockRef {
-                cookie: 77,
-                address: 0,
-            },
+            sock: SockRef::new(77, 0),
             endpoints,
             netns: 4_026_531_840,
             protocol: 6,
             data: what,
             task: Some(Task {
-                process: ProcessKey { pid: 42, start_ns: 9 },
-                comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+                process: ProcessKey::new(42, 9),
+                comm: comm("server"),
                 cgroup: 3,
                 is_kernel_thread: true,
             }),
@@ -703,10 +692,7 @@ fn one_of_each() -> Vec<Entry> {
     let row = Row {
         time: at(20),
         read_by: at(20),
-        sock: SockRef {
-            cookie: 0,
-            address: u64::MAX - 1,
-        },
+        sock: SockRef::new(0, u64::MAX - 1),
         endpoints,
         netns: 7,
         kind: SockKind::Request,

@@ -150,7 +150,7 @@ fn of_process(pid: u32, folder: &Path, wanted: &HashSet<u32>, look: &mut Look) -
             return Ok(());
         };
         look.files.push(File {
-            process: ProcessKey { pid, start_ns },
+            process: ProcessKey::new(pid, start_ns),
             comm,
             fd,
             inode,

@@ -306,10 +306,7 @@ impl Dump {
         Ok(Row {
             time: self.filled_from,
             read_by: self.filled_until,
-            sock: SockRef {
-                cookie: message.cookie(),
-                address: 0,
-            },
+            sock: SockRef::new(message.cookie(), 0),
             endpoints: message.endpoints(),
             netns: self.netns,
             kind,

@@ -110,7 +110,7 @@ mod tests {
 
     fn stack(call: Call, addresses: &[u64]) -> Stack {
         Stack {
-            process: ProcessKey { pid: 7, start_ns: 1 },
+            process: ProcessKey::new(7, 1),
             call,
             frames: Frames {
                 addresses: addresses.to_vec(),

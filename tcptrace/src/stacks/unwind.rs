@@ -175,7 +175,7 @@ mod tests {
     fn taken(fp: u64, words: &[u64], chain: &[u64]) -> Taken {
         Taken {
             cookie: 1,
-            process: ProcessKey { pid: 1, start_ns: 1 },
+            process: ProcessKey::new(1, 1),
             call: Call::Connect,
             registers: Registers {
                 ip: 0x1100,

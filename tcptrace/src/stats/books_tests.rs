@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     engine::{Engine, Input, collector::Collector},
-    event::{Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState},
+    event::{
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState,
+        fixture::{comm, task},
+    },
     filter::Filter,
     socket::{Row, SockKind, snapshot::Snapshot},
 };
@@ -32,10 +35,10 @@ fn endpoints(number: u16, is_client: bool) -> Endpoints {
 }
 
 fn sock(number: u16) -> SockRef {
-    SockRef {
-        cookie: 100 + u64::from(number),
-        address: 0xffff_8880_0000_0000 + (u64::from(number) << 12),
-    }
+    SockRef::new(
+        100 + u64::from(number),
+        0xffff_8880_0000_0000 + (u64::from(number) << 12),
+    )
 }
 
 fn state(old: TcpState, new: TcpState) -> EventData {
@@ -102,16 +105,10 @@ fn event(number: u16, is_client: bool, what: EventData, time: Nanos) -> Event {
         protocol: 6,
         data: what,
         task: is_by_owner.then(|| Task {
-            process: ProcessKey {
-                pid: 1_000 + u32::from(number) % 5,
-                start_ns: 1,
-            },
-            comm: *b"program\0\0\0\0\0\0\0\0\0",
             cgroup: u64::from(number) % 3,
-            is_kernel_thread: false,
+            ..task(ProcessKey::new(1_000 + u32::from(number) % 5, 1), comm("program"))
         }),
-        is_kernel_socket: false,
-        lost: 0,
+        ..Event::default()
     }
 }
 

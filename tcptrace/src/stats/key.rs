@@ -191,10 +191,7 @@ impl NamedKey {
                 let (start, name) = rest.split_once(':')?;
                 let bytes = unescaped(name)?;
                 comm.get_mut(..bytes.len())?.copy_from_slice(&bytes);
-                Key::Process(Some(ProcessKey {
-                    pid: pid.parse().ok()?,
-                    start_ns: start.parse().ok()?,
-                }))
+                Key::Process(Some(ProcessKey::new(pid.parse().ok()?, start.parse().ok()?)))
             }
             ("cgroup", "-") => Key::Cgroup(None),
             ("cgroup", _) => {
@@ -273,7 +270,7 @@ mod tests {
         let end = || (any::<IpAddr>(), any::<u16>());
         prop_oneof![
             proptest::option::of((any::<u32>(), any::<u64>())).prop_map(|process| {
-                Key::Process(process.map(|(pid, start_ns)| ProcessKey { pid, start_ns }))
+                Key::Process(process.map(|(pid, start_ns)| ProcessKey::new(pid, start_ns)))
             }),
             (any::<u32>(), end(), end()).prop_map(|(netns, local, remote)| Key::Client {
                 netns,

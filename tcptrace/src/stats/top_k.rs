@@ -174,8 +174,8 @@ impl TopK {
 mod tests {
     use super::*;
     use crate::{
-        connection::{lifetime::Role, since::Since},
-        event::{Age, ConnectionId, Endpoints, TcpState},
+        connection::change::fixture::change_of,
+        event::{Age, TcpState, fixture::endpoints},
         stats::measure::{Kind, Measure},
     };
     use proptest::prelude::*;
@@ -183,28 +183,8 @@ mod tests {
     const DWELL: Measure = Measure::Dwell(TcpState::Established);
 
     fn change(port: u16) -> Change {
-        Change {
-            time: Nanos(2_000),
-            id: ConnectionId {
-                cookie: 1,
-                incarnation: 0,
-            },
-            endpoints: Endpoints::new(
-                ("10.0.0.1".parse().unwrap(), port),
-                ("10.0.0.2".parse().unwrap(), 443),
-            ),
-            netns: 1,
-            protocol: 6,
-            role: Role::Client,
-            began: Since::at(Nanos(500)),
-            old: TcpState::Established,
-            new: TcpState::CloseWait,
-            dwell: Some(Age::Exact(Nanos(1_000))),
-            reason: None,
-            owner: None,
-            by_syn_cookie: false,
-            is_kernel_socket: false,
-        }
+        let endpoints = endpoints(&format!("10.0.0.1:{port}"), "10.0.0.2:443");
+        change_of(endpoints, Age::Exact(Nanos(1_000)))
     }
 
     fn count(keyed: &mut TopK, port: u16) {

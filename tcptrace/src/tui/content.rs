@@ -135,7 +135,7 @@ pub(crate) fn ports(spaces: &[Netns]) -> HashMap<u32, u64> {
 /// The process that a finding is about, if it is about one.
 pub(crate) fn process_of(finding: &Finding) -> Option<ProcessKey> {
     match finding.subject {
-        Subject::Process { pid, start_ns, .. } => Some(ProcessKey { pid, start_ns }),
+        Subject::Process { pid, start_ns, .. } => Some(ProcessKey::new(pid, start_ns)),
         Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {
             None
         }

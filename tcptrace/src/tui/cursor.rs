@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn id(pid: u32) -> RowId {
-        RowId::Process(Some(ProcessKey { pid, start_ns: 1 }))
+        RowId::Process(Some(ProcessKey::new(pid, 1)))
     }
 
     fn at(rows: &[u32]) -> impl Fn(usize) -> Option<RowId> + '_ {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     connection::{audit::Audit, lifetime::Role, since::Since},
-    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, ProcessKey, TcpState},
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, ProcessKey, TcpState, fixture::comm},
     findings::{
         Evidence as Figure, Finding, Level, Subject,
         scene::{Descriptors, Netns},
@@ -63,7 +63,7 @@ pub(crate) fn app(moment: Moment) -> App {
 }
 
 pub(crate) fn key(pid: u32) -> ProcessKey {
-    ProcessKey { pid, start_ns: 981 }
+    ProcessKey::new(pid, 981)
 }
 
 pub(crate) fn content(moment: Moment) -> Content {
@@ -211,8 +211,6 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
     } else {
         "10.0.0.1"
     };
-    let mut comm = [0; 16];
-    comm[..12].copy_from_slice(b"leaky-server");
     let cookie = if state == TcpState::SynRecv {
         0
     } else {
@@ -221,10 +219,7 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
     let port = 40_000 + u16::try_from(number).unwrap();
     ConnectionView {
         identity: Identity {
-            id: ConnectionId {
-                cookie,
-                incarnation: 0,
-            },
+            id: ConnectionId::first(cookie),
             netns: 4_026_531_840,
             endpoints: Endpoints::new((host.parse().unwrap(), 80), (host.parse().unwrap(), port)),
         },
@@ -238,7 +233,7 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
         },
         owner: (state != TcpState::TimeWait).then_some(OwnerView {
             key: key(29_879),
-            comm,
+            comm: comm("leaky-server"),
             evidence: Some(if state == TcpState::SynRecv {
                 Evidence::Listener
             } else {

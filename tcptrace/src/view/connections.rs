@@ -169,10 +169,7 @@ pub(crate) fn gather(
         };
         let row = ConnectionView {
             identity: Identity {
-                id: ConnectionId {
-                    cookie: closed.cookie,
-                    incarnation: 0,
-                },
+                id: ConnectionId::first(closed.cookie),
                 netns: closed.netns,
                 endpoints: closed.endpoints,
             },

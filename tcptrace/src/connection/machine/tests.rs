@@ -21,6 +21,17 @@ fn event_of(old: TcpState, new: TcpState) -> Input {
     transition(old, new).into()
 }
 
+fn state_event(old: TcpState, new: TcpState, error: u32, fin_received: bool, is_orphan: bool) -> Input {
+    Input::from(EventData::State {
+        old,
+        new,
+        error,
+        fin_received,
+        is_orphan,
+        bytes: Bytes::default(),
+    })
+}
+
 /// Events from before `until` were lost.
 const fn lossy(until: Nanos) -> Sight {
     Sight {
@@ -212,14 +223,7 @@ fn data_after_the_close_is_answered_by_a_reset_of_ours() {
 #[test]
 fn a_timewait_sock_whose_beginning_was_lost_is_not_taken_for_an_overflow() {
     let mut state = ConnectionState::new(FinWait2, Since::at(at(0)));
-    let closed = Input::from(EventData::State {
-        old: FinWait2,
-        new: TcpState::Close,
-        error: 0,
-        fin_received: true,
-        is_orphan: true,
-        bytes: Bytes::default(),
-    });
+    let closed = state_event(FinWait2, TcpState::Close, 0, true, true);
     assert_eq!(step(&mut state, closed, at(5), lossy(at(5))), Outcome::Same);
     assert!(state.is_timewait);
 }
@@ -350,14 +354,7 @@ fn an_impossible_order_is_said_and_the_event_believed() {
 }
 
 fn failed(old: TcpState, error: u32) -> Input {
-    Input::from(EventData::State {
-        old,
-        new: TcpState::Close,
-        error,
-        fin_received: false,
-        is_orphan: false,
-        bytes: Bytes::default(),
-    })
+    state_event(old, TcpState::Close, error, false, false)
 }
 
 /// Why a connection in `known` ends by `inputs`.
@@ -468,14 +465,7 @@ fn where_timewait_socks_are_hidden_none_is_missed() {
     };
     for (old, is_exact) in [(FinWait2, false), (Closing, true)] {
         let mut state = ConnectionState::new(old, Since::at(at(0)));
-        let closed = Input::from(EventData::State {
-            old,
-            new: TcpState::Close,
-            error: 0,
-            fin_received: true,
-            is_orphan: true,
-            bytes: Bytes::default(),
-        });
+        let closed = state_event(old, TcpState::Close, 0, true, true);
         let Outcome::Ended { dwell, reason, .. } = step(&mut state, closed, at(5), blind) else {
             panic!("it ends at once");
         };
@@ -495,14 +485,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     ];
     prop_oneof![
         (any_state(), any_state(), any::<bool>(), any::<bool>(),).prop_map(
-            |(old, new, fin_received, is_orphan)| Input::from(EventData::State {
-                old,
-                new,
-                error: 0,
-                fin_received,
-                is_orphan,
-                bytes: Bytes::default()
-            })
+            |(old, new, fin_received, is_orphan)| state_event(old, new, 0, fin_received, is_orphan)
         ),
         Just(Input::from(EventData::ResetReceived)),
         Just(Input::from(EventData::ResetSent)),

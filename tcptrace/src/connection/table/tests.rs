@@ -287,10 +287,7 @@ fn a_connection_is_at_least_as_old_as_its_state() {
 
 #[test]
 fn where_sockets_have_no_cookie_a_new_one_s_address_ends_the_one_before() {
-    let shared = SockRef {
-        cookie: 0,
-        address: address(5, 0),
-    };
+    let shared = SockRef::new(0, address(5, 0));
     let without_cookie = |event: Event| Event {
         sock: shared,
         ..event
@@ -365,10 +362,7 @@ fn nothing_that_a_loss_may_have_touched_is_exact_until_it_is_seen_again() {
 fn listener(time: Nanos) -> [Event; 2] {
     let local = (Ipv4Addr::new(10, 9, 9, 9).into(), SERVER_PORT);
     let mut life = Lifecycle::new(0, Plan::Timers, time.0);
-    life.sock = SockRef {
-        cookie: LISTENER_COOKIE,
-        address: address(3, 0),
-    };
+    life.sock = SockRef::new(LISTENER_COOKIE, address(3, 0));
     life.endpoints = Endpoints::new(local, (Ipv4Addr::UNSPECIFIED.into(), 0));
     life.state(Close, Listen);
     life.wait(1_000 * MILLI);

@@ -39,19 +39,10 @@ fn engine(filter: &Filter) -> Engine {
 }
 
 fn event(number: u32, time: Nanos, old: TcpState, new: TcpState) -> Event {
-    let process = ProcessKey {
-        pid: number,
-        start_ns: 1,
-    };
+    let (process, comm) = (ProcessKey::new(number, 1), fixture::comm("client"));
     Event {
         netns: number,
-        ..fixture::of_client(
-            process,
-            *b"client\0\0\0\0\0\0\0\0\0\0",
-            number.into(),
-            time,
-            (old, new),
-        )
+        ..fixture::of_client(process, comm, number.into(), time, (old, new))
     }
 }
 

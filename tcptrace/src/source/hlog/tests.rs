@@ -4,7 +4,7 @@ use crate::stats::{
     measure::{Kind, Measure},
 };
 use crate::{
-    event::{Nanos, ProcessKey, TcpState},
+    event::{Nanos, ProcessKey, TcpState, fixture::comm},
     output::hist::{
         Picture, examples,
         hlog::{Heading, closing, heading, interval},
@@ -22,11 +22,9 @@ fn read(name: &str, text: &str, by: By) -> Result<Dump, Unusable> {
 }
 
 fn named(pid: u32) -> NamedKey {
-    let mut comm = [0; 16];
-    comm[..6].copy_from_slice(b"a b,/%");
     NamedKey {
-        key: Key::Process(Some(ProcessKey { pid, start_ns: 7 })),
-        comm,
+        key: Key::Process(Some(ProcessKey::new(pid, 7))),
+        comm: comm("a b,/%"),
     }
 }
 

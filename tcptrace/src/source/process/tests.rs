@@ -5,10 +5,7 @@ fn a_start_is_found_behind_any_name() {
     let stat = b"7 (a) S 1 (b) R 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98100 9 9";
     assert_eq!(start_in(stat), Some(StartTicks(98_100)));
     assert_eq!(
-        StartTicks::of(ProcessKey {
-            pid: 7,
-            start_ns: 981_009_999_999
-        }),
+        StartTicks::of(ProcessKey::new(7, 981_009_999_999)),
         StartTicks(98_100)
     );
     assert_eq!(start_in(b"7 (a) S 1"), None);
@@ -83,7 +80,7 @@ fn a_process_whose_leader_has_ended_is_found() {
 fn another_process_with_the_same_id_is_not_believed() {
     let pid = std::process::id();
     assert!(start_of(pid).is_some());
-    assert_eq!(place_of(ProcessKey { pid, start_ns: 0 }), None);
+    assert_eq!(place_of(ProcessKey::new(pid, 0)), None);
 }
 
 #[test]
@@ -116,5 +113,5 @@ fn open_files_are_counted_against_the_soft_limit() {
         None
     );
     let pid = std::process::id();
-    assert_eq!(descriptors_of(ProcessKey { pid, start_ns: 0 }), None);
+    assert_eq!(descriptors_of(ProcessKey::new(pid, 0)), None);
 }

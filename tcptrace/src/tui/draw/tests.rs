@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    event::TcpState,
+    event::{TcpState, fixture::comm},
     tui::{
         app::Effect,
         columns::ColumnId,
@@ -168,8 +168,7 @@ fn columns_stay_aligned_beside_wide_and_combining_characters() {
 #[test]
 fn tricks_in_a_name_do_not_reach_the_terminal() {
     let trick = "\u{202e}\u{1b}[2J";
-    let mut comm = [0; 16];
-    comm[..trick.len()].copy_from_slice(trick.as_bytes());
+    let comm = comm(trick);
     let mut app = examples::app(Moment::Ordinary);
     for owner in app
         .content

@@ -11,14 +11,12 @@ use crate::{
 const CHECK: [u8; 16] = *b"check\0\0\0\0\0\0\0\0\0\0\0";
 
 fn row(pid: u32, name: &[u8], held: u64) -> ProcessView {
-    let mut padded = [0; 16];
-    padded[..name.len()].copy_from_slice(name);
     let mut counts = [0; TcpState::COUNT];
     counts[TcpState::TimeWait.index()] = 1;
     ProcessView {
         pid: Some(pid),
-        key: Some(ProcessKey { pid, start_ns: 1 }),
-        name: padded,
+        key: Some(ProcessKey::new(pid, 1)),
+        name: fixture::comm(name),
         counts,
         held,
         timewaits: 0.5,
@@ -55,7 +53,7 @@ fn connect(engine: &mut Engine, pid: u32, cookie: u64, is_closed: bool) {
         (TcpState::SynSent, TcpState::Established),
         (TcpState::Established, TcpState::FinWait1),
     ];
-    let process = ProcessKey { pid, start_ns: 1 };
+    let process = ProcessKey::new(pid, 1);
     for step in steps.into_iter().take(if is_closed { 3 } else { 2 }) {
         let event = fixture::of_client(process, CHECK, cookie, Nanos::from_secs(1), step);
         engine.apply(Input::Events(&[event]));

@@ -77,10 +77,7 @@ fn a_client_of_this_host_shows_what_its_child_was_made_of() {
     let (here, there) = (done.endpoints.local(), done.endpoints.remote());
     let client = |time: Nanos| Event {
         time,
-        sock: SockRef {
-            cookie: 7,
-            address: address(4, 0),
-        },
+        sock: SockRef::new(7, address(4, 0)),
         endpoints: Endpoints::new(
             (there, done.endpoints.remote_port),
             (here, done.endpoints.local_port),

@@ -3,7 +3,9 @@
 use super::*;
 use crate::{
     engine::Input,
-    event::{Age, EndReason, Endpoints, Event, EventData, Nanos, SockRef, Task, TcpState, TimerStep},
+    event::{
+        Age, EndReason, Endpoints, Event, EventData, Nanos, SockRef, Task, TcpState, TimerStep, fixture::comm,
+    },
     socket::{SockKind, snapshot::Snapshot},
 };
 use TcpState::{Close, Closing, FinWait1, FinWait2, Listen, SynRecv, SynSent, TimeWait};
@@ -174,14 +176,10 @@ fn who_cancels_the_timer_of_a_timewait_sock_shows_why_it_ends() {
         )
     };
     let started = pick(Script::SimultaneousClose, Plan::Timers, is_start);
-    let by = |is_kernel_thread: bool, name: &[u8]| {
-        let mut comm = [0; 16];
-        comm[..name.len()].copy_from_slice(name);
-        Task {
-            comm,
-            is_kernel_thread,
-            ..task()
-        }
+    let by = |is_kernel_thread: bool, name: &[u8]| Task {
+        comm: comm(name),
+        is_kernel_thread,
+        ..task()
     };
     let why = |task: Task, has_listener: bool, connects_to: Option<IpAddr>| {
         let mut run = Run::new(10);
@@ -194,10 +192,7 @@ fn who_cancels_the_timer_of_a_timewait_sock_shows_why_it_ends() {
             let connect = pick(Script::ActiveClose, Plan::Timers, moves(Close, SynSent));
             run.ingest(&[Event {
                 time: at,
-                sock: SockRef {
-                    cookie: 9,
-                    address: address(6, 0),
-                },
+                sock: SockRef::new(9, address(6, 0)),
                 endpoints: Endpoints::new(
                     (remote, 0),
                     (started.endpoints.remote(), started.endpoints.remote_port),
