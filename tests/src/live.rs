@@ -216,6 +216,20 @@ impl LiveTest {
     }
 }
 
+/// Live tests that are named after their functions: `new => first, second;` is `new("first", first)` and so on.
+#[macro_export]
+macro_rules! by_name {
+    ($($new:expr => $($body:path),+;)+) => {
+        vec![$($(($new)($crate::live::last_segment(stringify!($body)), $body)),+),+]
+    };
+}
+
+/// The name of the function that `path` leads to.
+#[must_use]
+pub fn last_segment(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path)
+}
+
 /// The number of tests that run at the same time, unless the command line sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parallelism {

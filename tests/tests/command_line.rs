@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
-    binary,
+    binary, by_name,
     clock::poll_until,
     command::{self, Output, Running},
     live::{self, LiveTest, Parallelism},
@@ -24,38 +24,22 @@ const NOBODY: u32 = 65_534;
 fn main() -> ExitCode {
     let test = |name: &str, body: fn()| LiveTest::new(name, &[], body);
     let live = |name: &str, body: fn()| LiveTest::new(name, live::TRACING, body);
-    let tests = vec![
-        test("a_wrong_flag_is_wrong_usage", a_wrong_flag_is_wrong_usage),
-        test(
-            "help_and_version_go_to_standard_output",
-            help_and_version_go_to_standard_output,
-        ),
-        live("a_closed_pipe_is_a_clean_end", a_closed_pipe_is_a_clean_end),
-        live(
-            "head_gets_its_line_and_the_shell_sees_success",
+    let tests = by_name! {
+        test =>
+            a_wrong_flag_is_wrong_usage,
+            help_and_version_go_to_standard_output;
+        live =>
+            a_closed_pipe_is_a_clean_end,
             head_gets_its_line_and_the_shell_sees_success,
-        ),
-        live(
-            "an_unprivileged_user_gets_the_remedy",
             an_unprivileged_user_gets_the_remedy,
-        ),
-        live("a_count_ends_the_run", a_count_ends_the_run),
-        live("a_duration_ends_the_run", a_duration_ends_the_run),
-        live(
-            "sigterm_and_sigint_end_with_the_summary",
+            a_count_ends_the_run,
+            a_duration_ends_the_run,
             sigterm_and_sigint_end_with_the_summary,
-        ),
-        live(
-            "sigusr1_ends_no_command_that_has_nothing_to_write",
             sigusr1_ends_no_command_that_has_nothing_to_write,
-        ),
-        live("a_full_disk_is_a_failure", a_full_disk_is_a_failure),
-        live(
-            "output_to_a_file_is_the_same_stream",
+            a_full_disk_is_a_failure,
             output_to_a_file_is_the_same_stream,
-        ),
-        live("filters_select_lines", filters_select_lines),
-    ];
+            filters_select_lines;
+    };
     live::run(tests, Parallelism::Processors, || Ok(()))
 }
 

@@ -17,6 +17,7 @@ use std::{
     process::{Child, Command, ExitCode, Stdio},
 };
 use tcptrace_tests::{
+    by_name,
     cgroup::Cgroup,
     command::{self, tcptrace},
     live::{self, LiveTest, Parallelism, Requirement},
@@ -40,28 +41,14 @@ fn main() -> ExitCode {
     let mut requirements = live::TRACING.to_vec();
     requirements.push(Requirement::Cgroups);
     let test = |name: &str, body: fn(Netns)| LiveTest::new(name, &requirements, move || Netns::run(body));
-    let tests = vec![
-        test(
-            "every_process_is_reported_in_its_cgroup",
+    let tests = by_name! {
+        test =>
             every_process_is_reported_in_its_cgroup,
-        ),
-        test(
-            "each_filter_selects_exactly_what_it_names",
             each_filter_selects_exactly_what_it_names,
-        ),
-        test(
-            "a_change_names_the_container_and_the_namespace",
             a_change_names_the_container_and_the_namespace,
-        ),
-        test(
-            "histograms_by_cgroup_name_its_path",
             histograms_by_cgroup_name_its_path,
-        ),
-        test(
-            "a_process_in_pid_and_network_namespaces_of_its_own_is_found",
-            a_process_in_pid_and_network_namespaces_of_its_own_is_found,
-        ),
-    ];
+            a_process_in_pid_and_network_namespaces_of_its_own_is_found;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 use tcptrace_tests::{
+    by_name,
     command::{self, tcptrace},
     host,
     live::{self, LiveTest, Parallelism},
@@ -17,24 +18,13 @@ use tcptrace_tests::{
 
 fn main() -> ExitCode {
     let tracing = |name: &str, body: fn(Netns)| LiveTest::new(name, live::TRACING, move || Netns::run(body));
-    let tests = vec![
-        tracing(
-            "rates_are_of_what_a_filter_lets_pass",
+    let tests = by_name! {
+        tracing =>
             rates_are_of_what_a_filter_lets_pass,
-        ),
-        tracing(
-            "dwell_times_are_of_what_a_filter_lets_pass",
             dwell_times_are_of_what_a_filter_lets_pass,
-        ),
-        tracing(
-            "dwell_times_are_of_the_changes_that_are_printed",
             dwell_times_are_of_the_changes_that_are_printed,
-        ),
-        tracing(
-            "doctor_judges_what_a_filter_lets_pass",
-            doctor_judges_what_a_filter_lets_pass,
-        ),
-    ];
+            doctor_judges_what_a_filter_lets_pass;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 use tcptrace_tests::{
+    by_name,
     clock::poll_until,
     command::{self, Output, Running},
     hdrhistogram,
@@ -34,37 +35,21 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let live = |name: &str, body: fn(Netns)| LiveTest::new(name, live::TRACING, move || Netns::run(body));
-    let java = [live::TRACING, &[Requirement::HdrHistogram]].concat();
-    let tests = vec![
-        live(
-            "what_finished_and_what_stays_are_all_that_was_seen",
+    let with_java = [live::TRACING, &[Requirement::HdrHistogram]].concat();
+    let java = |name: &str, body: fn(Netns)| LiveTest::new(name, &with_java, move || Netns::run(body));
+    let tests = by_name! {
+        live =>
             what_finished_and_what_stays_are_all_that_was_seen,
-        ),
-        live("each_is_distinguished", each_is_distinguished),
-        live(
-            "what_was_there_before_gives_lower_bounds",
+            each_is_distinguished,
             what_was_there_before_gives_lower_bounds,
-        ),
-        live(
-            "filters_and_states_select_histograms",
             filters_and_states_select_histograms,
-        ),
-        live(
-            "watch_dumps_on_a_signal_and_goes_on",
             watch_dumps_on_a_signal_and_goes_on,
-        ),
-        live("logs_of_two_hosts_merge", logs_of_two_hosts_merge),
-        live(
-            "a_recording_gives_the_histograms_of_its_run",
-            a_recording_gives_the_histograms_of_its_run,
-        ),
-        LiveTest::new("java_reads_the_same_in_a_log", &java, || {
-            Netns::run(java_reads_the_same_in_a_log);
-        }),
-        LiveTest::new("java_shows_our_p99_in_the_log_of_a_recording", &java, || {
-            Netns::run(java_shows_our_p99_in_the_log_of_a_recording);
-        }),
-    ];
+            logs_of_two_hosts_merge,
+            a_recording_gives_the_histograms_of_its_run;
+        java =>
+            java_reads_the_same_in_a_log,
+            java_shows_our_p99_in_the_log_of_a_recording;
+    };
     live::run(tests, Parallelism::Processors, || Ok(()))
 }
 

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 use tcptrace_tests::{
+    by_name,
     clock::poll_until,
     command::{self, Running, tcptrace},
     live::{self, LiveTest, Parallelism, Requirement},
@@ -33,40 +34,18 @@ const RECORDING: &[u8] = include_bytes!("../../tcptrace/src/record/fixtures/form
 fn main() -> ExitCode {
     let hostile = |name: &str, body: fn()| LiveTest::new(name, &[Requirement::Root], body);
     let tracing = |name: &str, body: fn(Netns)| LiveTest::new(name, live::TRACING, move || Netns::run(body));
-    let tests = vec![
-        hostile(
-            "links_in_shared_folders_are_not_followed",
+    let tests = by_name! {
+        hostile =>
             links_in_shared_folders_are_not_followed,
-        ),
-        hostile(
-            "folders_are_not_found_by_way_of_others_links",
             folders_are_not_found_by_way_of_others_links,
-        ),
-        hostile(
-            "others_files_and_pipes_are_refused_in_shared_folders",
             others_files_and_pipes_are_refused_in_shared_folders,
-        ),
-        hostile(
-            "others_folders_that_all_can_write_to_are_refused",
             others_folders_that_all_can_write_to_are_refused,
-        ),
-        hostile(
-            "a_folder_of_the_user_of_sudo_is_trusted",
-            a_folder_of_the_user_of_sudo_is_trusted,
-        ),
-        tracing(
-            "each_dump_that_is_reported_is_there",
+            a_folder_of_the_user_of_sudo_is_trusted;
+        tracing =>
             each_dump_that_is_reported_is_there,
-        ),
-        tracing(
-            "a_stream_that_is_removed_is_reported_and_ends",
             a_stream_that_is_removed_is_reported_and_ends,
-        ),
-        tracing(
-            "a_stream_that_is_renamed_is_reported_and_goes_on",
-            a_stream_that_is_renamed_is_reported_and_goes_on,
-        ),
-    ];
+            a_stream_that_is_renamed_is_reported_and_goes_on;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

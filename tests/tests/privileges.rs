@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 use tcptrace_tests::{
+    by_name,
     clock::poll_until,
     command::{self, Output, Running, tcptrace},
     live::{self, LiveTest, Parallelism, Requirement},
@@ -49,59 +50,27 @@ const TRACING: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 fn main() -> ExitCode {
     let live = |name: &str, body: fn()| LiveTest::new(name, live::TRACING, body);
     let root = |name: &str, body: fn()| LiveTest::new(name, &[Requirement::Root], body);
-    let tests = vec![
-        live(
-            "after_attaching_every_thread_has_the_documented_capabilities_alone",
+    let in_user_namespace =
+        |name: &str, body: fn()| LiveTest::new(name, &[Requirement::Root, Requirement::UserNamespaces], body);
+    let tests = by_name! {
+        live =>
             after_attaching_every_thread_has_the_documented_capabilities_alone,
-        ),
-        live(
-            "check_reports_the_capabilities_kept",
             check_reports_the_capabilities_kept,
-        ),
-        live("a_replay_holds_nothing", a_replay_holds_nothing),
-        live(
-            "root_still_writes_into_the_folder_of_a_user",
-            root_still_writes_into_the_folder_of_a_user,
-        ),
-        root(
-            "without_capabilities_a_user_sees_his_own_sockets",
-            without_capabilities_a_user_sees_his_own_sockets,
-        ),
-        live(
-            "bpf_and_perfmon_trace_and_find_holders",
+            a_replay_holds_nothing,
+            root_still_writes_into_the_folder_of_a_user;
+        root => without_capabilities_a_user_sees_his_own_sockets;
+        live =>
             bpf_and_perfmon_trace_and_find_holders,
-        ),
-        live("syslog_adds_time_wait", syslog_adds_time_wait),
-        live(
-            "sys_admin_adds_sockets_of_other_namespaces",
+            syslog_adds_time_wait,
             sys_admin_adds_sockets_of_other_namespaces,
-        ),
-        live(
-            "sys_ptrace_adds_namespaces_of_other_users",
             sys_ptrace_adds_namespaces_of_other_users,
-        ),
-        live(
-            "all_of_them_leave_nothing_to_report",
-            all_of_them_leave_nothing_to_report,
-        ),
-        root(
-            "an_empty_answer_names_what_could_not_be_seen",
+            all_of_them_leave_nothing_to_report;
+        root =>
             an_empty_answer_names_what_could_not_be_seen,
-        ),
-        root(
-            "outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported",
-            outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported,
-        ),
-        LiveTest::new(
-            "capabilities_of_a_user_namespace_are_not_called_enough",
-            &[Requirement::Root, Requirement::UserNamespaces],
-            capabilities_of_a_user_namespace_are_not_called_enough,
-        ),
-        live(
-            "a_namespace_that_only_sockets_keep_alive_is_read_or_named",
-            a_namespace_that_only_sockets_keep_alive_is_read_or_named,
-        ),
-    ];
+            outside_of_a_pid_namespace_nothing_is_seen_and_that_is_reported;
+        in_user_namespace => capabilities_of_a_user_namespace_are_not_called_enough;
+        live => a_namespace_that_only_sockets_keep_alive_is_read_or_named;
+    };
     // A program that is being copied cannot be executed, and processes forked meanwhile have it open.
     live::run(tests, Parallelism::One, || Ok(()))
 }

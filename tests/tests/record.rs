@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tcptrace_tests::{
-    arrow_readers,
+    arrow_readers, by_name,
     clock::poll_until,
     command::{self, tcptrace},
     files,
@@ -37,86 +37,29 @@ const STREAM: &str = include_str!("record/stream.py");
 
 fn main() -> ExitCode {
     let with = |more: &[Requirement]| [live::TRACING, more].concat();
-    let test = |name: &str, more: &[Requirement], body: fn(Netns)| {
-        LiveTest::new(name, &with(more), move || Netns::run(body))
+    let test = |more: &'static [Requirement]| {
+        move |name, body: fn(Netns)| LiveTest::new(name, &with(more), move || Netns::run(body))
     };
-    let tests = vec![
-        test(
-            "a_replay_gives_the_report_of_the_live_run_byte_for_byte",
-            &[Requirement::Ipv6],
-            a_replay_gives_the_report_of_the_live_run_byte_for_byte,
-        ),
-        test(
-            "a_kill_costs_at_most_the_stated_interval",
-            &[],
-            a_kill_costs_at_most_the_stated_interval,
-        ),
-        test(
-            "a_full_disk_stops_the_recording_and_leaves_what_was_written",
-            &[Requirement::Mounts],
-            a_full_disk_stops_the_recording_and_leaves_what_was_written,
-        ),
-        test(
-            "rotated_files_are_replayed_as_one_and_a_missing_one_is_reported",
-            &[],
+    let tests = by_name! {
+        test(&[Requirement::Ipv6]) => a_replay_gives_the_report_of_the_live_run_byte_for_byte;
+        test(&[]) => a_kill_costs_at_most_the_stated_interval;
+        test(&[Requirement::Mounts]) => a_full_disk_stops_the_recording_and_leaves_what_was_written;
+        test(&[]) =>
             rotated_files_are_replayed_as_one_and_a_missing_one_is_reported,
-        ),
-        test(
-            "rotation_continues_after_a_kill_and_keeps_as_many_files_as_set",
-            &[],
-            rotation_continues_after_a_kill_and_keeps_as_many_files_as_set,
-        ),
-        test(
-            "a_full_disk_at_a_rotation_leaves_the_files_before",
-            &[Requirement::Mounts],
-            a_full_disk_at_a_rotation_leaves_the_files_before,
-        ),
-        test(
-            "a_file_that_is_removed_is_reported_when_it_happens",
-            &[],
+            rotation_continues_after_a_kill_and_keeps_as_many_files_as_set;
+        test(&[Requirement::Mounts]) => a_full_disk_at_a_rotation_leaves_the_files_before;
+        test(&[]) =>
             a_file_that_is_removed_is_reported_when_it_happens,
-        ),
-        test(
-            "the_flight_recorder_starts_again_in_its_folder_after_a_kill",
-            &[],
             the_flight_recorder_starts_again_in_its_folder_after_a_kill,
-        ),
-        test(
-            "the_flight_recorder_saves_its_ring_when_asked",
-            &[],
             the_flight_recorder_saves_its_ring_when_asked,
-        ),
-        test(
-            "the_flight_recorder_fires_when_a_rule_finds_something_new",
-            &[],
             the_flight_recorder_fires_when_a_rule_finds_something_new,
-        ),
-        test(
-            "a_recording_that_goes_on_writes_histograms_when_asked",
-            &[],
             a_recording_that_goes_on_writes_histograms_when_asked,
-        ),
-        test(
-            "histograms_are_not_written_over_the_recording",
-            &[],
             histograms_are_not_written_over_the_recording,
-        ),
-        test(
-            "several_runs_make_one_report_with_their_hosts",
-            &[],
-            several_runs_make_one_report_with_their_hosts,
-        ),
-        test(
-            "other_tools_read_the_same_rows_and_answer_the_postmortem",
-            &[Requirement::ArrowReaders],
+            several_runs_make_one_report_with_their_hosts;
+        test(&[Requirement::ArrowReaders]) =>
             other_tools_read_the_same_rows_and_answer_the_postmortem,
-        ),
-        test(
-            "pyarrow_reads_a_killed_recording_up_to_its_last_batch",
-            &[Requirement::ArrowReaders],
-            pyarrow_reads_a_killed_recording_up_to_its_last_batch,
-        ),
-    ];
+            pyarrow_reads_a_killed_recording_up_to_its_last_batch;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
-    binary,
+    binary, by_name,
     clock::{Moment, linger, nanoseconds, poll_until},
     command::tcptrace,
     files, host,
@@ -30,29 +30,18 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum error of the age of a timewait sock: its timer counts in ticks of at most 10 ms.
 const TIMER_SLACK: Duration = Duration::from_millis(25);
 
-/// The body of a test in its namespace.
-type Test = fn(Netns);
-
 fn main() -> ExitCode {
     let mut requirements = live::TRACING.to_vec();
     requirements.push(Requirement::Ss);
-    let tests: [(&str, Test); 5] = [
-        (
-            "a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner",
+    let test = |name: &str, body: fn(Netns)| LiveTest::new(name, &requirements, move || Netns::run(body));
+    let tests = by_name! {
+        test =>
             a_hundred_thousand_sockets_are_those_of_ss_and_come_sooner,
-        ),
-        ("filters_leave_what_they_say", filters_leave_what_they_say),
-        ("queues_are_those_of_ss", queues_are_those_of_ss),
-        ("every_holder_is_named", every_holder_is_named),
-        (
-            "the_age_of_time_wait_is_what_its_timer_shows",
-            the_age_of_time_wait_is_what_its_timer_shows,
-        ),
-    ];
-    let tests = tests
-        .into_iter()
-        .map(|(name, body)| LiveTest::new(name, &requirements, move || Netns::run(body)))
-        .collect();
+            filters_leave_what_they_say,
+            queues_are_those_of_ss,
+            every_holder_is_named,
+            the_age_of_time_wait_is_what_its_timer_shows;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
+    by_name,
     clock::poll_until,
     command::{self, Running, tcptrace},
     live::{self, LiveTest, Parallelism},
@@ -35,53 +36,21 @@ const HUGE: &str = "9223372036854775807";
 
 fn main() -> ExitCode {
     let live = |name: &str, body: fn()| LiveTest::new(name, live::TRACING, body);
-    let tests = vec![
-        live(
-            "messages_that_cannot_be_written_cost_no_run",
+    let tests = by_name! {
+        live =>
             messages_that_cannot_be_written_cost_no_run,
-        ),
-        live(
-            "unread_messages_do_not_block_the_end_of_a_run",
             unread_messages_do_not_block_the_end_of_a_run,
-        ),
-        live(
-            "a_reader_that_goes_away_is_a_clean_end_of_every_command",
             a_reader_that_goes_away_is_a_clean_end_of_every_command,
-        ),
-        live(
-            "each_signal_that_ends_a_run_ends_it_in_order",
             each_signal_that_ends_a_run_ends_it_in_order,
-        ),
-        live(
-            "under_nohup_a_hang_up_is_ignored",
             under_nohup_a_hang_up_is_ignored,
-        ),
-        live(
-            "spans_beyond_all_clocks_are_for_ever",
             spans_beyond_all_clocks_are_for_ever,
-        ),
-        live("names_of_files_need_not_be_text", names_of_files_need_not_be_text),
-        live(
-            "the_first_event_after_a_quiet_time_is_printed_at_once",
+            names_of_files_need_not_be_text,
             the_first_event_after_a_quiet_time_is_printed_at_once,
-        ),
-        live(
-            "a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing",
             a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing,
-        ),
-        live(
-            "a_reader_that_stalls_costs_frames_that_are_counted",
             a_reader_that_stalls_costs_frames_that_are_counted,
-        ),
-        live(
-            "a_reader_that_takes_nothing_does_not_keep_a_run_from_ending",
             a_reader_that_takes_nothing_does_not_keep_a_run_from_ending,
-        ),
-        live(
-            "losses_of_the_kernel_s_buffer_are_reported_where_they_happen",
-            losses_of_the_kernel_s_buffer_are_reported_where_they_happen,
-        ),
-    ];
+            losses_of_the_kernel_s_buffer_are_reported_where_they_happen;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 

@@ -10,6 +10,7 @@ use std::{
     process::{self, ExitCode},
 };
 use tcptrace_tests::{
+    by_name,
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
     screen::{Screen, cell},
@@ -20,46 +21,21 @@ fn main() -> ExitCode {
     let screens = [live::TRACING, &[Requirement::Tmux]].concat();
     let on_a_screen = |name, test: fn(Netns)| LiveTest::new(name, &screens, move || Netns::run(test));
     let on_a_pty = |name, test: fn()| LiveTest::new(name, live::TRACING, move || Netns::run(move |_| test()));
-    let tests = vec![
-        on_a_screen(
-            "keys_lead_from_the_first_screen_to_one_connection_and_back",
+    let tests = by_name! {
+        on_a_screen =>
             keys_lead_from_the_first_screen_to_one_connection_and_back,
-        ),
-        on_a_screen(
-            "three_keys_lead_to_the_leaking_connections_and_their_verdict",
             three_keys_lead_to_the_leaking_connections_and_their_verdict,
-        ),
-        on_a_screen(
-            "a_recording_is_replayed_with_speed_pause_and_seek",
             recordings::a_recording_is_replayed_with_speed_pause_and_seek,
-        ),
-        on_a_screen("it_is_resized", terminals::it_is_resized),
-        on_a_screen(
-            "it_is_suspended_and_resumed",
+            terminals::it_is_resized,
             terminals::it_is_suspended_and_resumed,
-        ),
-        on_a_screen(
-            "suspend_is_ignored_without_a_shell",
             terminals::suspend_is_ignored_without_a_shell,
-        ),
-        on_a_screen("no_color_is_obeyed", terminals::no_color_is_obeyed),
-        on_a_pty(
-            "a_terminal_that_goes_away_ends_it",
+            terminals::no_color_is_obeyed;
+        on_a_pty =>
             terminals::a_terminal_that_goes_away_ends_it,
-        ),
-        on_a_pty(
-            "a_signal_gives_the_terminal_back",
             terminals::a_signal_gives_the_terminal_back,
-        ),
-        on_a_pty(
-            "what_kills_it_from_within_gives_the_terminal_back",
             terminals::what_kills_it_from_within_gives_the_terminal_back,
-        ),
-        on_a_pty(
-            "a_terminal_that_takes_nothing_does_not_keep_it_from_ending",
-            terminals::a_terminal_that_takes_nothing_does_not_keep_it_from_ending,
-        ),
-    ];
+            terminals::a_terminal_that_takes_nothing_does_not_keep_it_from_ending;
+    };
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
