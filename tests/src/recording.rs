@@ -78,13 +78,10 @@ impl Recording {
 
 /// Runs a command that reads recordings, which must succeed.
 #[must_use]
-pub fn read(arguments: &[&str], files: &[&Path]) -> Output {
+pub fn read(arguments: &[&str], files: &[impl AsRef<Path>]) -> Output {
+    let text = |file| Path::to_str(file).expect("a test's path is text");
     let mut all: Vec<&str> = arguments.to_vec();
-    all.extend(
-        files
-            .iter()
-            .map(|file| file.to_str().expect("a test's path is text")),
-    );
+    all.extend(files.iter().map(|file| text(file.as_ref())));
     let result = command::run(tcptrace(&all));
     assert_eq!(result.code, Some(0), "{}", result.err);
     result
@@ -92,7 +89,7 @@ pub fn read(arguments: &[&str], files: &[&Path]) -> Output {
 
 /// The `summary` of `report --json` for one run.
 #[must_use]
-pub fn summary(files: &[&Path]) -> Value {
+pub fn summary(files: &[impl AsRef<Path>]) -> Value {
     let result = read(&["report", "--json"], files);
     let last = result.out.lines().last().expect("a report has lines");
     let line: Value = serde_json::from_str(last).expect("a line is JSON");

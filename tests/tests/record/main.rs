@@ -1,8 +1,9 @@
 //! Recordings on the running kernel: a replay reports the same as the live run, a kill and a full disk lose no more
 //! than documented, rotated files are replayed as one, and third-party tools read the same rows.
 
+mod flight_recorder;
+
 use nix::sys::signal::Signal;
-use socket2::Socket;
 use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -31,9 +32,9 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const SLACK: Duration = Duration::from_secs(2);
 
 /// Runs the queries of docs/postmortem.md in DuckDB and in ClickHouse, and compares all formats of the export.
-const POSTMORTEM: &str = include_str!("record/postmortem.py");
+const POSTMORTEM: &str = include_str!("postmortem.py");
 /// Reads the stream with pyarrow, up to its last whole batch.
-const STREAM: &str = include_str!("record/stream.py");
+const STREAM: &str = include_str!("stream.py");
 
 fn main() -> ExitCode {
     let with = |more: &[Requirement]| [live::TRACING, more].concat();
@@ -50,9 +51,9 @@ fn main() -> ExitCode {
         test(&[Requirement::Mounts]) => a_full_disk_at_a_rotation_leaves_the_files_before;
         test(&[]) =>
             a_file_that_is_removed_is_reported_when_it_happens,
-            the_flight_recorder_starts_again_in_its_folder_after_a_kill,
-            the_flight_recorder_saves_its_ring_when_asked,
-            the_flight_recorder_fires_when_a_rule_finds_something_new,
+            flight_recorder::the_flight_recorder_starts_again_in_its_folder_after_a_kill,
+            flight_recorder::the_flight_recorder_saves_its_ring_when_asked,
+            flight_recorder::the_flight_recorder_fires_when_a_rule_finds_something_new,
             a_recording_that_goes_on_writes_histograms_when_asked,
             histograms_are_not_written_over_the_recording,
             several_runs_make_one_report_with_their_hosts;
@@ -215,8 +216,7 @@ fn rotation_continues_after_a_kill_and_keeps_as_many_files_as_set(_netns: Netns)
     fs::remove_file(part(3)).expect("ours");
     let left = parts(folder.path());
     assert!(left.len() <= 3 && !left.contains(&part(2)), "{left:?}");
-    let paths: Vec<&Path> = left.iter().map(PathBuf::as_path).collect();
-    let summary = recording::summary(&paths);
+    let summary = recording::summary(&left);
     assert_eq!(
         (&summary["gaps"], &summary["remarks"]),
         (&0.into(), &serde_json::json!([]))
@@ -315,44 +315,6 @@ fn a_file_that_is_removed_is_reported_when_it_happens(_netns: Netns) {
     assert_eq!(parts(&ring), [ring.join("ring-000001.arrows")]);
 }
 
-fn the_flight_recorder_starts_again_in_its_folder_after_a_kill(_netns: Netns) {
-    let folder = folder();
-    let ring = folder.path().join("ring");
-    let part = |number: u32| ring.join(format!("ring-{number:06}.arrows"));
-    let arguments = ["--flight-recorder", "0.2", "--sync", "0.1"];
-    let run = Recording::start(&ring, &part(0), &arguments);
-    await_part(&ring, "ring", 1);
-    run.kill();
-    // Like a unit that restarts.
-    let run = Recording::start(&ring, &part(2), &arguments);
-    let second = command::run(tcptrace(
-        &[&["record", "-o", ring.to_str().expect("text")][..], &arguments].concat(),
-    ));
-    assert_eq!(second.code, Some(1), "{second:?}");
-    assert!(
-        second.err.contains("another process is recording there"),
-        "{second:?}"
-    );
-    run.signal(Signal::SIGUSR1);
-    let first_saved = saved(&ring);
-    let kept: Vec<PathBuf> = parts(&first_saved);
-    let names: Vec<&str> = kept
-        .iter()
-        .filter_map(|path| path.file_name()?.to_str())
-        .collect();
-    assert!(
-        names.starts_with(&["ring-000000.arrows", "ring-000001.arrows", "ring-000002.arrows"]),
-        "the minutes before the kill are saved too: {names:?}"
-    );
-    let turned = poll_until(TIMEOUT, || (!part(1).exists()).then_some(()));
-    assert!(turned.is_some(), "old files are not counted");
-    run.stop();
-    assert!(parts(&ring).len() <= 6);
-    let paths: Vec<&Path> = kept.iter().map(PathBuf::as_path).collect();
-    let report = recording::read(&["report"], &paths).out;
-    assert_eq!(report.matches("recorded by tcptrace").count(), 2, "{report}");
-}
-
 fn histograms_are_not_written_over_the_recording(_netns: Netns) {
     let folder = folder();
     let file = folder.path().join("run.hlog");
@@ -374,94 +336,6 @@ fn parts(folder: &Path) -> Vec<PathBuf> {
         .collect();
     list.sort();
     list
-}
-
-fn the_flight_recorder_saves_its_ring_when_asked(_netns: Netns) {
-    let folder = folder();
-    let ring = folder.path().join("ring");
-    let run = Recording::start(
-        &ring,
-        &ring.join("ring-000000.arrows"),
-        &["--flight-recorder", "0.05"],
-    );
-    let stop = Traffic::start();
-    let turned = poll_until(TIMEOUT, || {
-        (!ring.join("ring-000000.arrows").exists()).then_some(())
-    });
-    assert!(turned.is_some(), "the ring keeps everything");
-    run.signal(Signal::SIGUSR1);
-    let saved = saved(&ring);
-    stop.stop();
-    run.stop();
-    assert!(parts(&ring).len() <= 5);
-    let all = parts(&saved);
-    let paths: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
-    let summary = recording::summary(&paths);
-    println!("{} files saved: {summary}", paths.len());
-    assert_eq!(
-        (&summary["gaps"], &summary["remarks"]),
-        (&0.into(), &serde_json::json!([]))
-    );
-    assert!(summary["changes"].as_u64() > Some(0), "{summary}");
-}
-
-/// The folder of the files that the ring saved first.
-fn saved(ring: &Path) -> PathBuf {
-    let saved = poll_until(TIMEOUT, || {
-        let whole = |folder: &PathBuf| folder.join("states.hlog").exists();
-        folders(ring).into_iter().find(whole)
-    });
-    saved.expect("the ring is saved")
-}
-
-fn folders(of: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(of).expect("it is there");
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-fn the_flight_recorder_fires_when_a_rule_finds_something_new(_netns: Netns) {
-    const RESET: usize = 12;
-    let folder = folder();
-    let ring = folder.path().join("ring");
-    let arguments = ["--flight-recorder", "10", "--fire-on", "reset-not-closed"];
-    let run = Recording::start(&ring, &ring.join("ring-000000.arrows"), &arguments);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let kept: Vec<TcpStream> = (0..RESET)
-        .map(|_| {
-            let client = TcpStream::connect(address).expect("it listens");
-            let (server, _) = listener.accept().expect("it waits");
-            let server = Socket::from(server);
-            server.set_linger(Some(Duration::ZERO)).expect("a socket");
-            client
-        })
-        .collect();
-    let saved = saved(&ring);
-    let findings = poll_until(TIMEOUT, || fs::read_to_string(saved.join("findings.txt")).ok());
-    let findings = findings.expect("the findings are written");
-    let me = std::process::id().to_string();
-    assert!(
-        findings.contains("reset-not-closed") && findings.contains(&me),
-        "{findings}"
-    );
-    // What it found persists at the next evaluation.
-    thread::sleep(Duration::from_secs(12));
-    run.stop();
-    drop(kept);
-    assert_eq!(folders(&ring), [saved.as_path()]);
-    let all = parts(&saved);
-    let paths: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
-    assert!(recording::summary(&paths)["changes"].as_u64() >= Some(2 * RESET as u64));
-    let rest = parts(&ring);
-    let rest: Vec<&Path> = rest.iter().map(PathBuf::as_path).collect();
-    let report = recording::read(&["report"], &rest).out;
-    assert!(
-        report.contains("the flight recorder fired: reset-not-closed"),
-        "{report}"
-    );
 }
 
 fn a_recording_that_goes_on_writes_histograms_when_asked(_netns: Netns) {
