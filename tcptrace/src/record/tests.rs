@@ -37,12 +37,7 @@ use crate::{
     },
     view::Sort,
 };
-use arrow_ipc::{
-    BodyCompressionBuilder, BodyCompressionMethod, CompressionType, FieldNode, MessageBuilder, MessageHeader,
-    MetadataVersion, RecordBatchBuilder, convert::try_schema_from_ipc_buffer, writer::EncodedData,
-};
-use arrow_schema::DataType;
-use flatbuffers::FlatBufferBuilder;
+use arrow_ipc::{convert::try_schema_from_ipc_buffer, writer::EncodedData};
 use proptest::prelude::*;
 use std::{
     io::Cursor,
@@ -51,6 +46,12 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
+
+mod batches;
+mod formats;
+
+/// No batch takes more than the columns of the most rows, and the most texts.
+const MOST_RESERVED: usize = 48 << 20;
 
 /// What is counted beside everything.
 fn selection() -> Filter {
@@ -136,7 +137,7 @@ impl Live {
 
     fn report(&self) -> String {
         let run_stats = self.recorder.run_stats().expect("the recorder is open");
-        said(&self.origin, &self.engine, run_stats)
+        report_of(&self.origin, &self.engine, run_stats)
     }
 
     /// The file, its messages of `rows` rows each.
@@ -168,7 +169,7 @@ fn holder(cookie: u64) -> Holder {
     }
 }
 
-fn said(origin: &Origin, engine: &Engine, run_stats: &RunStats) -> String {
+fn report_of(origin: &Origin, engine: &Engine, run_stats: &RunStats) -> String {
     let beginning = Beginning::of_run(run_stats);
     let report = report::build(
         origin,
@@ -271,7 +272,7 @@ proptest! {
             replay.apply(&entry);
         }
         replay.end();
-        prop_assert_eq!(said(&reader.origin, &replay.engine, &replay.run_stats), live.report());
+        prop_assert_eq!(report_of(&reader.origin, &replay.engine, &replay.run_stats), live.report());
         prop_assert_eq!(replay.engine.shown().matrix, live.engine.shown().matrix);
         prop_assert_eq!(replay.orphans, 0);
     }
@@ -314,7 +315,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_costs_its_own_batch_and_is_said(
+    fn a_flipped_bit_costs_its_own_batch_and_is_reported(
         workload in any_workload(),
         at in any::<prop::sample::Index>(),
         bit in 0..8u8,
@@ -387,7 +388,7 @@ proptest! {
         prop_assert!(visited.unwrap());
         replay.end();
         prop_assert!(most_reserved(&bytes) <= MOST_RESERVED);
-        prop_assert!(!said(&reader.origin, &replay.engine, &replay.run_stats).is_empty());
+        prop_assert!(!report_of(&reader.origin, &replay.engine, &replay.run_stats).is_empty());
     }
 
     #[test]
@@ -401,168 +402,7 @@ proptest! {
             replay.apply(index.get(&live.entries));
         }
         replay.end();
-        prop_assert!(!said(&live.origin, &replay.engine, &replay.run_stats).is_empty());
-    }
-}
-
-/// A sealed batch that says what it likes: its rows, and of each buffer the length that is told and the bytes.
-fn told_batch(rows: i64, buffers: &[(i64, Vec<u8>)]) -> Vec<u8> {
-    let mut builder = FlatBufferBuilder::new();
-    let mut compression = BodyCompressionBuilder::new(&mut builder);
-    compression.add_method(BodyCompressionMethod::BUFFER);
-    compression.add_codec(CompressionType::ZSTD);
-    let compression = compression.finish();
-    let mut body = Vec::new();
-    let mut places = Vec::new();
-    for (told, bytes) in buffers {
-        let begin = body.len();
-        if !bytes.is_empty() {
-            body.extend(told.to_le_bytes());
-            body.extend(bytes);
-        }
-        places.push(arrow_ipc::Buffer::new(
-            i64::try_from(begin).unwrap(),
-            i64::try_from(body.len() - begin).unwrap(),
-        ));
-        body.resize(body.len().next_multiple_of(8), 0);
-    }
-    let places = builder.create_vector(&places);
-    let nodes = vec![FieldNode::new(rows, 0); fields().len()];
-    let nodes = builder.create_vector(&nodes);
-    let mut batch = RecordBatchBuilder::new(&mut builder);
-    batch.add_length(rows);
-    batch.add_nodes(nodes);
-    batch.add_buffers(places);
-    batch.add_compression(compression);
-    let batch = batch.finish();
-    let mut message = MessageBuilder::new(&mut builder);
-    message.add_version(MetadataVersion::V5);
-    message.add_header_type(MessageHeader::RecordBatch);
-    message.add_header(batch.as_union_value());
-    let message = message.finish();
-    builder.finish(message, None);
-    frame::seal(EncodedData {
-        ipc_message: builder.finished_data().to_vec(),
-        arrow_data: body,
-    })
-}
-
-/// The buffers of a batch of `rows` rows that are all zeros and as small as zstd makes them, and `texts`.
-fn zeros(rows: usize, texts: &[u8]) -> Vec<(i64, Vec<u8>)> {
-    let packed = |bytes: &[u8]| {
-        let length = i64::try_from(bytes.len()).unwrap();
-        (length, zstd::bulk::compress(bytes, 1).unwrap())
-    };
-    let mut buffers = Vec::new();
-    for field in fields() {
-        buffers.push((0, Vec::new()));
-        match field.data_type() {
-            DataType::Binary => {
-                buffers.push(packed(&vec![0; (rows + 1) * 4]));
-                buffers.push(packed(texts));
-            }
-            other => buffers.push(packed(&vec![0; rows * other.primitive_width().unwrap_or(16)])),
-        }
-    }
-    buffers
-}
-
-/// What a file says that has `batch` between two of a live run, of which nothing may be lost.
-fn told_between(batch: Vec<u8>) -> Vec<Damage> {
-    let mut live = Live::new(10);
-    let entries: Vec<Entry> = (1..=20)
-        .map(|ms| Entry::Settled(Nanos::from_millis(1_000 + ms)))
-        .collect();
-    live.entries.clone_from(&entries);
-    let mut messages = live.file(10);
-    messages.insert(2, batch);
-    let bytes = messages.concat();
-    let (read, reader) = read(bytes.clone()).unwrap();
-    let settled: Vec<Entry> = read
-        .into_iter()
-        .filter(|entry| matches!(entry, Entry::Settled(_)))
-        .collect();
-    assert_eq!(settled, entries);
-    assert!(most_reserved(&bytes) <= MOST_RESERVED);
-    reader.damage
-}
-
-/// No batch takes more than the columns of the most rows, and the most texts.
-const MOST_RESERVED: usize = 48 << 20;
-
-#[test]
-fn a_batch_larger_than_any_that_is_written_costs_itself_alone_and_reserves_nothing() {
-    let wild = MOST_ROWS + 1;
-    for (batch, expected) in [
-        (told_batch(1 << 36, &zeros(1, &[])), "it claims"),
-        (told_batch(-1, &zeros(1, &[])), "it claims"),
-        // Few bytes for many rows, though the rows are few enough.
-        (told_batch(50_000, &zeros(50_000, &[])), "it claims"),
-        (
-            told_batch(i64::try_from(wild).unwrap(), &{
-                let mut buffers = zeros(wild, &[]);
-                buffers.push((-1, vec![0; 1 << 20]));
-                buffers
-            }),
-            "it claims",
-        ),
-        // A bomb of texts, and one that says that it is small.
-        (
-            told_batch(1, &zeros(1, &vec![0; 32 << 20])),
-            "column text does not have one value per row",
-        ),
-        (
-            told_batch(1, &{
-                let mut buffers = zeros(1, &vec![0; 32 << 20]);
-                buffers.last_mut().unwrap().0 = 10;
-                buffers
-            }),
-            "its layout or its compression is invalid",
-        ),
-        // A bomb where a column has which of its values are null.
-        (
-            told_batch(1, &{
-                let mut buffers = zeros(1, &[]);
-                buffers[0] = (32 << 20, zstd::bulk::compress(&vec![0; 32 << 20], 1).unwrap());
-                buffers
-            }),
-            "column mono_sec does not have one value per row",
-        ),
-        // A bomb in a column of numbers.
-        (
-            told_batch(1, &{
-                let mut buffers = zeros(1, &[]);
-                buffers[1] = (4, zstd::bulk::compress(&vec![0; 32 << 20], 1).unwrap());
-                buffers
-            }),
-            "its layout or its compression is invalid",
-        ),
-    ] {
-        let damage = told_between(batch);
-        assert_eq!(damage.len(), 1, "{damage:?}");
-        let text = damage[0].to_string();
-        assert!(
-            text.contains("damaged or hostile") && text.contains(expected),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn a_batch_without_a_column_is_named_and_never_read_as_zeros() {
-    let whole = zeros(1, b"");
-    assert_eq!(told_between(told_batch(1, &whole)), []);
-    let mut empty = whole.clone();
-    empty[3] = (0, Vec::new());
-    let mut cut = whole.clone();
-    cut.truncate(whole.len() - 1);
-    for (buffers, expected) in [
-        (empty, Undecodable::Column("mono_nsec")),
-        (cut, Undecodable::Column("text")),
-    ] {
-        let damage = told_between(told_batch(1, &buffers));
-        assert_eq!(damage.len(), 1);
-        assert_eq!(damage[0].what, Fault::Undecodable(expected));
+        prop_assert!(!report_of(&live.origin, &replay.engine, &replay.run_stats).is_empty());
     }
 }
 
@@ -652,151 +492,4 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
     }
     assert_eq!((replay.run_stats.gaps, replay.run_stats.missing), (1, 4));
     assert_eq!(replay.run_stats.events, 2);
-}
-
-/// Every kind of entry, fixed for good: what the file of each format holds.
-#[expect(clippy::too_many_lines, reason = "a list of values")]
-fn one_of_each() -> Vec<Entry> {
-    let at = |ms: u64| Nanos::from_millis(1_000 + ms);
-    let endpoints = endpoints("10.0.0.1:443", "[2001:db8::2]:50000");
-    let event = |ms, what| {
-        Entry::Event(Event {
-            time: at(ms),
-            sock: SockRef::new(77, 0),
-            endpoints,
-            netns: 4_026_531_840,
-            protocol: 6,
-            data: what,
-            task: Some(Task {
-                process: ProcessKey::new(42, 9),
-                comm: comm("server"),
-                cgroup: 3,
-                is_kernel_thread: true,
-            }),
-            is_kernel_socket: true,
-            lost: 2,
-        })
-    };
-    let state = EventData::State {
-        old: TcpState::LastAck,
-        new: TcpState::Close,
-        error: 104,
-        fin_received: true,
-        is_orphan: true,
-        bytes: Bytes {
-            acked: 5,
-            received: 6,
-        },
-    };
-    let substate = TcpState::FinWait2;
-    let row = Row {
-        time: at(20),
-        read_by: at(20),
-        sock: SockRef::new(0, u64::MAX - 1),
-        endpoints,
-        netns: 7,
-        kind: SockKind::Request,
-        state: TcpState::SynRecv,
-        uid: 1,
-        is_orphan: true,
-        is_kernel_socket: true,
-        unread: 2,
-        unsent: 3,
-        listener: 4,
-        entry_stamp_ms: 5,
-        expires_in_ns: Some(-6),
-        idle: Some(Nanos(7)),
-        flow: crate::socket::Flow::default(),
-        inode: 8,
-    };
-    vec![
-        Entry::Blindspots(Blindspots {
-            segments: true,
-            requests: false,
-            timewaits: false,
-        }),
-        event(1, state),
-        event(2, EventData::ResetReceived),
-        event(3, EventData::ResetSent),
-        event(4, EventData::TimewaitStart(substate)),
-        event(5, EventData::TimewaitFull),
-        event(
-            6,
-            EventData::TimewaitSegment {
-                substate,
-                is_reset: true,
-            },
-        ),
-        event(
-            7,
-            EventData::TimewaitEnd {
-                substate,
-                cause: EndCause::ReusedBySyn,
-            },
-        ),
-        event(
-            8,
-            EventData::TimewaitTimer {
-                step: TimerStep::Cancel,
-                substate,
-            },
-        ),
-        event(9, EventData::RequestStart { listener: 11 }),
-        event(10, EventData::RequestEnd),
-        event(
-            11,
-            EventData::RequestTimer {
-                step: TimerStep::Expire,
-                listener: 12,
-            },
-        ),
-        event(12, EventData::Accept),
-        event(13, EventData::TaskRename),
-        Entry::Settled(at(14)),
-        Entry::Clock(ClockPair {
-            mono_ns: 1_015_000_000,
-            wall_ns: 1_795_300_000_000_000_001,
-        }),
-        Entry::Lost {
-            time: at(16),
-            total: 17,
-        },
-        Entry::Gap {
-            time: at(18),
-            entries: 19,
-        },
-        Entry::SnapshotBegun(at(20)),
-        Entry::Covered(7),
-        Entry::Row(row),
-        Entry::SnapshotDone,
-        Entry::PollBegun(at(21)),
-        Entry::Polled(at(21)),
-        Entry::Note {
-            time: at(22),
-            text: "é".into(),
-        },
-        Entry::ScanBegun {
-            started: at(23),
-            mechanism: ScanMechanism::Proc,
-        },
-        Entry::Holder(holder(77)),
-        Entry::ScanDone { cost: Nanos(24) },
-        Entry::Stopped(at(25)),
-        Entry::Summary("{\"events\":1}".into()),
-    ]
-}
-
-#[test]
-fn a_file_of_each_format_is_read_by_every_later_version() {
-    let files: [&[u8]; 2] = [
-        include_bytes!("fixtures/format-1.arrows"),
-        include_bytes!("fixtures/format-2.arrows"),
-    ];
-    for (format, file) in (1..=FORMAT).zip(files) {
-        let (entries, reader) = read(file.to_vec()).unwrap();
-        assert_eq!(entries, one_of_each(), "format {format}");
-        assert_eq!(reader.origin, example());
-        assert!(reader.is_whole);
-    }
-    assert_eq!(files.len(), FORMAT as usize, "each format has a file");
 }

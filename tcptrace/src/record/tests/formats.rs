@@ -1,0 +1,150 @@
+//! Files of every format are read by this version.
+
+use super::*;
+
+/// Every kind of entry, fixed for good: what the file of each format holds.
+#[expect(clippy::too_many_lines, reason = "a list of values")]
+fn one_of_each() -> Vec<Entry> {
+    let at = |ms: u64| Nanos::from_millis(1_000 + ms);
+    let endpoints = endpoints("10.0.0.1:443", "[2001:db8::2]:50000");
+    let event = |ms, what| {
+        Entry::Event(Event {
+            time: at(ms),
+            sock: SockRef::new(77, 0),
+            endpoints,
+            netns: 4_026_531_840,
+            protocol: 6,
+            data: what,
+            task: Some(Task {
+                process: ProcessKey::new(42, 9),
+                comm: comm("server"),
+                cgroup: 3,
+                is_kernel_thread: true,
+            }),
+            is_kernel_socket: true,
+            lost: 2,
+        })
+    };
+    let state = EventData::State {
+        old: TcpState::LastAck,
+        new: TcpState::Close,
+        error: 104,
+        fin_received: true,
+        is_orphan: true,
+        bytes: Bytes {
+            acked: 5,
+            received: 6,
+        },
+    };
+    let substate = TcpState::FinWait2;
+    let row = Row {
+        time: at(20),
+        read_by: at(20),
+        sock: SockRef::new(0, u64::MAX - 1),
+        endpoints,
+        netns: 7,
+        kind: SockKind::Request,
+        state: TcpState::SynRecv,
+        uid: 1,
+        is_orphan: true,
+        is_kernel_socket: true,
+        unread: 2,
+        unsent: 3,
+        listener: 4,
+        entry_stamp_ms: 5,
+        expires_in_ns: Some(-6),
+        idle: Some(Nanos(7)),
+        flow: crate::socket::Flow::default(),
+        inode: 8,
+    };
+    vec![
+        Entry::Blindspots(Blindspots {
+            segments: true,
+            requests: false,
+            timewaits: false,
+        }),
+        event(1, state),
+        event(2, EventData::ResetReceived),
+        event(3, EventData::ResetSent),
+        event(4, EventData::TimewaitStart(substate)),
+        event(5, EventData::TimewaitFull),
+        event(
+            6,
+            EventData::TimewaitSegment {
+                substate,
+                is_reset: true,
+            },
+        ),
+        event(
+            7,
+            EventData::TimewaitEnd {
+                substate,
+                cause: EndCause::ReusedBySyn,
+            },
+        ),
+        event(
+            8,
+            EventData::TimewaitTimer {
+                step: TimerStep::Cancel,
+                substate,
+            },
+        ),
+        event(9, EventData::RequestStart { listener: 11 }),
+        event(10, EventData::RequestEnd),
+        event(
+            11,
+            EventData::RequestTimer {
+                step: TimerStep::Expire,
+                listener: 12,
+            },
+        ),
+        event(12, EventData::Accept),
+        event(13, EventData::TaskRename),
+        Entry::Settled(at(14)),
+        Entry::Clock(ClockPair {
+            mono_ns: 1_015_000_000,
+            wall_ns: 1_795_300_000_000_000_001,
+        }),
+        Entry::Lost {
+            time: at(16),
+            total: 17,
+        },
+        Entry::Gap {
+            time: at(18),
+            entries: 19,
+        },
+        Entry::SnapshotBegun(at(20)),
+        Entry::Covered(7),
+        Entry::Row(row),
+        Entry::SnapshotDone,
+        Entry::PollBegun(at(21)),
+        Entry::Polled(at(21)),
+        Entry::Note {
+            time: at(22),
+            text: "é".into(),
+        },
+        Entry::ScanBegun {
+            started: at(23),
+            mechanism: ScanMechanism::Proc,
+        },
+        Entry::Holder(holder(77)),
+        Entry::ScanDone { cost: Nanos(24) },
+        Entry::Stopped(at(25)),
+        Entry::Summary("{\"events\":1}".into()),
+    ]
+}
+
+#[test]
+fn a_file_of_each_format_is_read_by_every_later_version() {
+    let files: [&[u8]; 2] = [
+        include_bytes!("../fixtures/format-1.arrows"),
+        include_bytes!("../fixtures/format-2.arrows"),
+    ];
+    for (format, file) in (1..=FORMAT).zip(files) {
+        let (entries, reader) = read(file.to_vec()).unwrap();
+        assert_eq!(entries, one_of_each(), "format {format}");
+        assert_eq!(reader.origin, example());
+        assert!(reader.is_whole);
+    }
+    assert_eq!(files.len(), FORMAT as usize, "each format has a file");
+}
