@@ -120,7 +120,7 @@ fn without_a_reader() -> io::PipeWriter {
 }
 
 #[test]
-fn an_error_that_nobody_can_be_told_is_still_the_exit_status() {
+fn an_error_that_cannot_be_printed_is_still_the_exit_status() {
     let run = |arguments: &[&str], messages: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tcptrace"));
         command.args(arguments).stderr(messages);

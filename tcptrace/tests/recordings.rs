@@ -264,7 +264,7 @@ fn several_hosts_make_one_report_with_the_host_as_a_column() {
 }
 
 #[test]
-fn histograms_of_several_hosts_are_told_apart_and_added_up_from_recordings_and_logs() {
+fn histograms_of_several_hosts_are_distinguished_and_added_up_from_recordings_and_logs() {
     let folder = Folder::new();
     let files = folder.two_hosts();
     let expected = BTreeSet::from([
@@ -792,7 +792,7 @@ fn a_recording_that_unpacks_to_gigabytes_is_read_in_little_memory() {
 }
 
 #[test]
-fn times_that_are_wild_are_skipped_and_said() {
+fn times_that_are_wild_are_skipped_and_reported() {
     let folder = Folder::new();
     let file = folder.file("wild.arrows");
     let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");

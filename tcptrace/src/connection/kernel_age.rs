@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_tells_at_least_how_long_it_has_lasted() {
+    fn the_timer_shows_at_least_how_long_it_has_lasted() {
         let since = |expires_in_ns| entered(&row(SockKind::Timewait, 0, Some(expires_in_ns)));
         assert_eq!(since(45_000_000_000), Some(Since::before(Nanos::from_secs(985))));
         // The wheel lets a minute last up to two seconds longer.

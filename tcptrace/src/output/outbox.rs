@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_told_of_once() {
+    fn a_reader_that_has_gone_is_reported_once() {
         let (reader, outbox) = outbox(1 << 20);
         drop(reader);
         outbox.offer(&mut b"x".to_vec()).unwrap();

@@ -78,8 +78,8 @@ fn filled(text: &str) -> String {
         .replace("ID", ID)
 }
 
-/// Runtime (`?` where the path does not tell) and id, pod, unit; `-` for none.
-fn told(location: &Location) -> [String; 3] {
+/// Runtime (`?` where the path does not show it) and id, pod, unit; `-` for none.
+fn fields_of(location: &Location) -> [String; 3] {
     let container = location.container.as_ref().map(|container| {
         let runtime = container.runtime.map_or("?", Runtime::name);
         format!("{runtime} {}", container.id)
@@ -99,7 +99,7 @@ fn every_runtime_s_paths_are_understood() {
             panic!("four fields: {line}")
         };
         let location = Location::of_path(filled(path).as_bytes());
-        assert_eq!(told(&location), [container, pod, unit].map(filled), "{path}");
+        assert_eq!(fields_of(&location), [container, pod, unit].map(filled), "{path}");
         assert_eq!(location.path, filled(path));
     }
 }
@@ -146,7 +146,7 @@ fn of_several_hierarchies_the_one_that_says_most_is_believed() {
     for (lines, path, container, unit) in table {
         let location = Location::of_process(filled(lines).as_bytes()).expect("there are lines");
         assert_eq!(location.path, filled(path), "{lines}");
-        let [told_container, _, told_unit] = told(&location);
+        let [told_container, _, told_unit] = fields_of(&location);
         assert_eq!(
             [told_container, told_unit],
             [container, unit].map(filled),
@@ -162,7 +162,7 @@ fn names_that_would_command_a_terminal_are_disarmed() {
     let location = Location::of_path("/lxc.payload.\x1b[2J\u{202e}/\x07.service".as_bytes());
     assert_eq!(location.path, "/lxc.payload.\u{fffd}[2J\u{fffd}/\u{fffd}.service");
     assert_eq!(
-        told(&location),
+        fields_of(&location),
         ["lxc \u{fffd}[2J\u{fffd}", "-", "\u{fffd}.service"]
     );
     assert_eq!(

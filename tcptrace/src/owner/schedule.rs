@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_looked_for_at_once_and_then_after_a_pause() {
+    fn what_is_new_is_scanned_for_at_once_and_then_after_a_pause() {
         let mut schedule = Schedule::default();
         assert!(schedule.is_due(ms(20_000), true));
         schedule.done(ms(20_001), ms(1), true, 0);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_looked_for_ever_more_rarely() {
+    fn what_nobody_holds_is_scanned_for_ever_more_rarely() {
         let mut schedule = Schedule::default();
         let mut now = ms(10_000);
         schedule.done(now, ms(0), true, 5);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_looked_at_again_after_a_while() {
+    fn what_is_known_is_scanned_again_after_a_while() {
         let mut schedule = Schedule::default();
         schedule.done(ms(10_001), ms(1), true, 0);
         assert!(!schedule.is_due(ms(20_000), false));

@@ -199,7 +199,7 @@ mod tests {
     use crate::privileges::Landlock;
 
     #[test]
-    fn what_is_held_in_a_user_namespace_alone_is_said_to_be() {
+    fn what_is_held_in_a_user_namespace_alone_is_reported_as_such() {
         let held = |capabilities: &[&str]| Held {
             capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
             scout: None,

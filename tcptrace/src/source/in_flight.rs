@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_ring_the_sockets_that_are_looked_for_count() {
+    fn of_a_ring_the_requested_sockets_count() {
         let info = "pos:\t0\nSqMask:\t0x7\nUserFiles:\t3\n    0: socket:[11]\n    1: /dev/null\n    2: socket:[12]\n";
         assert_eq!(
             carrier(info, &[12, 13].into()),

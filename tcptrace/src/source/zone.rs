@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_of_a_zone_is_not_read_and_said() {
+    fn what_is_no_file_of_a_zone_is_not_read_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let large = folder.path().join("large");
         let file = fs::File::create(&large).unwrap();

@@ -129,7 +129,7 @@ fn a_restarted_timer_is_no_end() {
 }
 
 #[test]
-fn a_late_fin_that_no_hook_showed_is_told_at_the_end() {
+fn a_late_fin_that_no_hook_showed_is_reported_at_the_end() {
     for explanation in [
         timer(TimerStep::Expire, TimeWait),
         Input::Superseded,
@@ -154,7 +154,7 @@ fn a_late_fin_that_no_hook_showed_is_told_at_the_end() {
 }
 
 #[test]
-fn a_reset_in_time_wait_is_told_from_a_taken_over_one() {
+fn a_reset_in_time_wait_is_distinguished_from_a_taken_over_one() {
     let begin = || {
         let mut state = ConnectionState::new(TimeWait, Since::at(at(0)));
         state.is_timewait = true;
@@ -318,7 +318,7 @@ fn giving_up_the_descriptor_does_not_restart_the_dwell() {
 }
 
 #[test]
-fn an_abandoned_handshake_is_told_from_a_reset_one() {
+fn an_abandoned_handshake_is_distinguished_from_a_reset_one() {
     let begin = || ConnectionState::new(SynRecv, Since::at(at(0)));
     let gave_up = [
         (1000, request(TimerStep::Cancel)),
@@ -339,7 +339,7 @@ fn an_abandoned_handshake_is_told_from_a_reset_one() {
 }
 
 #[test]
-fn an_impossible_order_is_said_and_the_event_believed() {
+fn an_impossible_order_is_reported_and_the_event_believed() {
     let mut state = ConnectionState::new(CloseWait, Since::at(at(0)));
     let outcome = step(&mut state, event_of(Established, FinWait1), at(5), FULL);
     assert_eq!(

@@ -72,7 +72,7 @@ fn who_accepts_is_missing_for_a_reason_of_its_own() {
 }
 
 #[test]
-fn timewait_socks_are_looked_at_where_a_late_fin_shows_in_no_hook() {
+fn timewait_socks_are_polled_where_a_late_fin_shows_in_no_hook() {
     let older = Abilities {
         names_receiver: false,
         ..ALL

@@ -168,7 +168,7 @@ proptest! {
 }
 
 #[test]
-fn damage_is_told_by_line_and_the_rest_is_read() {
+fn damage_is_reported_by_line_and_the_rest_is_read() {
     let whole = log("web1", 5, 60, &report_of(&[(7, 0, 1_000), (8, 0, 2_000)]));
     let cut = &whole[..whole.find("#[Lost").expect("the last line") - 20];
     let dump = read("x.hlog", cut, By::State).unwrap();
@@ -185,8 +185,8 @@ fn line(histogram: &[u8]) -> String {
     )
 }
 
-/// A histogram that says what it likes.
-fn told(length: u32, digits: u32, counts: &[u8]) -> Vec<u8> {
+/// A histogram that claims this length and these significant digits, whatever its counts are.
+fn histogram_claiming(length: u32, digits: u32, counts: &[u8]) -> Vec<u8> {
     let words = [PLAIN, length, 0, digits].map(u32::to_be_bytes).concat();
     let range = [1_u64, u64::MAX >> 1].map(u64::to_be_bytes).concat();
     [&words[..], &range, &1_f64.to_be_bytes(), counts].concat()
@@ -202,19 +202,19 @@ fn deflated(plain: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_histogram_that_says_more_than_it_has_is_damage_and_reserves_nothing() {
-    let whole = line(&told(2, 2, &[2, 2]));
+    let whole = line(&histogram_claiming(2, 2, &[2, 2]));
     let most = u32::try_from(64 << 20).unwrap();
     for hostile in [
-        told(u32::MAX, 2, &[2, 2]),
-        told(2, 5, &[2, 2]),
-        told(2, u32::MAX, &[2, 2]),
-        deflated(&told(most, 2, &vec![2; 64 << 20])),
-        deflated(&told(u32::MAX, 2, &[2, 2])),
+        histogram_claiming(u32::MAX, 2, &[2, 2]),
+        histogram_claiming(2, 5, &[2, 2]),
+        histogram_claiming(2, u32::MAX, &[2, 2]),
+        deflated(&histogram_claiming(most, 2, &vec![2; 64 << 20])),
+        deflated(&histogram_claiming(u32::MAX, 2, &[2, 2])),
         // A run of 2^63 zeros, and a count of 2^62.
-        told(9, 2, &[0xff; 9]),
-        told(9, 2, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
-        told(1, 2, &[0x80]),
-        told(0, 2, &[])[..39].to_vec(),
+        histogram_claiming(9, 2, &[0xff; 9]),
+        histogram_claiming(9, 2, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+        histogram_claiming(1, 2, &[0x80]),
+        histogram_claiming(0, 2, &[])[..39].to_vec(),
     ] {
         let text = format!("{}{whole}", line(&hostile));
         let dump = read("x", &text, By::State).unwrap();
@@ -227,7 +227,7 @@ fn a_histogram_that_says_more_than_it_has_is_damage_and_reserves_nothing() {
 #[test]
 fn a_line_without_an_end_costs_itself_alone() {
     let long = "x".repeat(3 << 20);
-    let whole = line(&told(2, 2, &[2, 2]));
+    let whole = line(&histogram_claiming(2, 2, &[2, 2]));
     let dump = read("x", &format!("#a\n{long}\n{whole}{long}"), By::State).unwrap();
     let lines: Vec<usize> = dump.damage.iter().map(|damage| damage.line).collect();
     assert_eq!(lines, [2, 4]);
@@ -236,7 +236,7 @@ fn a_line_without_an_end_costs_itself_alone() {
 
 #[test]
 fn texts_of_a_log_are_printable() {
-    let whole = line(&told(2, 2, &[2, 2]));
+    let whole = line(&histogram_claiming(2, 2, &[2, 2]));
     let hostile = "a\u{1b}]0;b\u{2028}";
     let tagged = whole.replace("CLOSE_WAIT", "CLOSE_WAIT@%1b%e2%80%ae");
     let unknown = whole.replace("CLOSE_WAIT", &format!("NO_{hostile}"));

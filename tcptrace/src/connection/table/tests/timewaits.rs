@@ -79,7 +79,7 @@ fn a_request_that_a_snapshot_showed_ends_once_where_a_syn_takes_its_timewait_soc
 }
 
 #[test]
-fn a_timewait_start_that_comes_after_its_segment_tells_nothing_new() {
+fn a_timewait_start_that_comes_after_its_segment_reports_nothing_new() {
     let mut run = Run::new(10);
     let start = pick(Script::ActiveClose, Plan::Timers, |what| {
         matches!(
@@ -128,7 +128,7 @@ fn a_segment_proves_that_a_timewait_sock_took_over() {
 }
 
 #[test]
-fn where_segments_are_not_shown_a_timer_that_is_set_anew_tells_of_a_fin_before_it() {
+fn where_segments_are_not_shown_a_timer_that_is_set_anew_shows_a_fin_before_it() {
     let starts = |what: &EventData| {
         matches!(
             what,

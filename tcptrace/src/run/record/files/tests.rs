@@ -43,7 +43,7 @@ fn names_in(folder: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn a_run_goes_on_after_the_highest_number_and_keeps_as_many_as_it_is_told() {
+fn a_run_goes_on_after_the_highest_number_and_keeps_as_many_as_are_set() {
     let folder = folder();
     let output = folder.path().join("web.arrows");
     let keep = ["--rotate", "1s", "--keep", "3"];
