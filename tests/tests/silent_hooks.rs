@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 use tcptrace_tests::{
+    by_name,
     clock::{linger, poll_until},
     event::Event,
     live::{self, LiveTest, Parallelism},
     netns::Netns,
-    state::State::{Close, Listen, SynRecv, TimeWait},
+    state::State::{self, Close, Listen, SynRecv, TimeWait},
     tracer::Tracer,
 };
 
@@ -25,31 +26,21 @@ const LATE_FIN: Duration = Duration::from_millis(40);
 const SILENT: &str = "never fire on this kernel";
 
 fn main() -> ExitCode {
-    let tests = vec![
-        LiveTest::new(
-            "silent_hooks_of_timewait_socks_are_detected",
-            live::TRACING,
+    let test = |name: &str, body: fn()| LiveTest::new(name, live::TRACING, body);
+    let mut tests = by_name! {
+        test =>
             silent_hooks_of_timewait_socks_are_detected,
-        ),
-        LiveTest::new(
-            "silent_hooks_of_requests_are_detected",
-            live::TRACING,
             silent_hooks_of_requests_are_detected,
-        ),
-        LiveTest::new(
-            "hooks_that_the_user_insists_on_are_not_replaced",
-            live::TRACING,
-            hooks_that_the_user_insists_on_are_not_replaced,
-        ),
-        LiveTest::new(
-            "a_full_table_of_timewait_socks_accuses_no_hook",
-            live::TRACING,
-            || accuses_no_hook(("ipv4/tcp_max_tw_buckets", "0")),
-        ),
-        LiveTest::new("syn_cookies_accuse_no_hook", live::TRACING, || {
+            hooks_that_the_user_insists_on_are_not_replaced;
+    };
+    tests.extend([
+        test("a_full_table_of_timewait_socks_accuses_no_hook", || {
+            accuses_no_hook(("ipv4/tcp_max_tw_buckets", "0"));
+        }),
+        test("syn_cookies_accuse_no_hook", || {
             accuses_no_hook(("ipv4/tcp_syncookies", "2"));
         }),
-    ];
+    ]);
     live::run(tests, Parallelism::One, || Ok(()))
 }
 
@@ -75,6 +66,26 @@ fn served() -> Served {
     }
 }
 
+impl Served {
+    /// What replaces the mechanism where its hooks are silent.
+    fn next(&self) -> &'static str {
+        if self.mechanism == "fentry" {
+            "timers"
+        } else {
+            "missing"
+        }
+    }
+}
+
+fn assert_reported(tracer: &Tracer, netns: Netns, new: State, of: impl Fn(&Event) -> bool) {
+    let reported = tracer.wait_until(netns, TIMEOUT, |events| {
+        let is_it = |event: &Event| event.new == new && of(event);
+        events.iter().any(is_it).then_some(())
+    });
+    let messages = tracer.messages();
+    assert!(reported.is_some(), "no {new} is reported:\n{messages}");
+}
+
 fn silent_hooks_of_timewait_socks_are_detected() {
     let served = served();
     Netns::run(|netns| {
@@ -84,24 +95,9 @@ fn silent_hooks_of_timewait_socks_are_detected() {
         if served.mechanism == "fentry" {
             // From now on with the timers: one more connection is reported completely.
             let client = pair.connect();
-            let reported = tracer.wait_until(netns, TIMEOUT, |events| {
-                events
-                    .iter()
-                    .any(|event| event.local.port == client && event.new == TimeWait)
-                    .then_some(())
-            });
-            assert!(
-                reported.is_some(),
-                "no TIME_WAIT is reported:\n{}",
-                tracer.messages()
-            );
+            assert_reported(&tracer, netns, TimeWait, |event| event.local.port == client);
         }
-        let to = if served.mechanism == "fentry" {
-            "timers"
-        } else {
-            "missing"
-        };
-        assert_switched(&tracer, "timewait", &served.mechanism, to);
+        assert_switched(&tracer, "timewait", &served.mechanism, served.next());
     });
 }
 
@@ -119,26 +115,11 @@ fn silent_hooks_of_requests_are_detected() {
         assert!(found.is_some(), "not found out:\n{}", tracer.messages());
         if served.mechanism == "fentry" {
             let client = pair.reset();
-            let reported = tracer.wait_until(netns, TIMEOUT, |events| {
-                let of_server = |event: &&Event| event.remote.port == client;
-                events
-                    .iter()
-                    .filter(of_server)
-                    .any(|event| (event.old, event.new) == (Listen, SynRecv))
-                    .then_some(())
+            assert_reported(&tracer, netns, SynRecv, |event| {
+                event.remote.port == client && event.old == Listen
             });
-            assert!(
-                reported.is_some(),
-                "no SYN_RECV is reported:\n{}",
-                tracer.messages()
-            );
         }
-        let to = if served.mechanism == "fentry" {
-            "timers"
-        } else {
-            "missing"
-        };
-        assert_switched(&tracer, "requests", &served.mechanism, to);
+        assert_switched(&tracer, "requests", &served.mechanism, served.next());
     });
 }
 
