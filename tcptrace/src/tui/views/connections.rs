@@ -96,6 +96,26 @@ impl Table for Connections {
     }
 }
 
+/// The column of one end: identifier, title, rank, its place in `octets`, its address and port, and the field's title.
+macro_rules! end {
+    ($id:expr, $title:literal, $rank:literal, $octets:tt, $address:ident, $port:ident, $field:literal) => {
+        Column {
+            key: Some(|row, _| {
+                let ends = &row.identity.endpoints;
+                (address(ends.octets().$octets), u64::from(ends.$port))
+            }),
+            fields: &[($field, |row, _| {
+                let ends = &row.identity.endpoints;
+                text::end(ends.$address(), ends.$port)
+            })],
+            ..Column::left($id, $title, 21, $rank, |row, _| {
+                let ends = &row.identity.endpoints;
+                Cell::plain(format::clip_front(&text::end(ends.$address(), ends.$port), 21))
+            })
+        }
+    };
+}
+
 static COLUMNS: [Column<ConnectionView>; 9] = [
     Column {
         key: Some(|row, _| (u128::from(rank(row.state)), oldest_first(row.age).1)),
@@ -113,50 +133,14 @@ static COLUMNS: [Column<ConnectionView>; 9] = [
             Cell::plain(format::age(row.age))
         })
     },
-    Column {
-        key: Some(|row, _| {
-            (
-                address(row.identity.endpoints.octets().0),
-                u64::from(row.identity.endpoints.local_port),
-            )
-        }),
-        fields: &[("local", |row, _| {
-            let endpoints = &row.identity.endpoints;
-            text::end(endpoints.local(), endpoints.local_port)
-        })],
-        ..Column::left(ColumnId::Local, "LOCAL", 21, 4, |row, _| {
-            let endpoints = &row.identity.endpoints;
-            Cell::plain(format::clip_front(
-                &text::end(endpoints.local(), endpoints.local_port),
-                21,
-            ))
-        })
-    },
+    end!(ColumnId::Local, "LOCAL", 4, 0, local, local_port, "local"),
     Column {
         key: Some(|row, _| (0, u64::from(row.identity.endpoints.local_port))),
         ..Column::right(ColumnId::LocalPort, "LPORT", 5, 0, |row, _| {
             Cell::plain(row.identity.endpoints.local_port.to_string())
         })
     },
-    Column {
-        key: Some(|row, _| {
-            (
-                address(row.identity.endpoints.octets().1),
-                u64::from(row.identity.endpoints.remote_port),
-            )
-        }),
-        fields: &[("remote", |row, _| {
-            let endpoints = &row.identity.endpoints;
-            text::end(endpoints.remote(), endpoints.remote_port)
-        })],
-        ..Column::left(ColumnId::Remote, "REMOTE", 21, 0, |row, _| {
-            let endpoints = &row.identity.endpoints;
-            Cell::plain(format::clip_front(
-                &text::end(endpoints.remote(), endpoints.remote_port),
-                21,
-            ))
-        })
-    },
+    end!(ColumnId::Remote, "REMOTE", 0, 1, remote, remote_port, "remote"),
     Column {
         key: Some(|row, _| {
             row.owner.map_or((u128::MAX, 0), |owner| {
