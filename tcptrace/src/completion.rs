@@ -2,18 +2,16 @@
 //! from this host where listing them is cheap.
 
 use crate::{
-    cli::Cli,
     event::TcpState,
     findings::rules,
     source::{cgroups, namespaces},
 };
-use clap::CommandFactory as _;
-use clap_complete::{CompleteEnv, engine::CompletionCandidate, env::Shells};
+use clap_complete::{engine::CompletionCandidate, env::Shells};
 use std::{collections::BTreeSet, fs, io};
 
 /// The environment variable by which a shell's script asks for completions.
-const VARIABLE: &str = "TCPTRACE_COMPLETE";
-const COMMAND: &str = "tcptrace";
+pub(crate) const VARIABLE: &str = "TCPTRACE_COMPLETE";
+pub(crate) const COMMAND: &str = "tcptrace";
 
 /// A shell that completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,15 +46,6 @@ impl Shell {
         shell.write_registration(VARIABLE, COMMAND, COMMAND, COMMAND, &mut script)?;
         String::from_utf8(script).map_err(io::Error::other)
     }
-}
-
-/// Answers the shell and exits if it has asked for completions.
-pub fn answer() {
-    CompleteEnv::with_factory(Cli::command)
-        .var(VARIABLE)
-        .bin(COMMAND)
-        .completer(COMMAND)
-        .complete();
 }
 
 /// The states, as `ss` spells them.

@@ -4,7 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
-pub mod completion;
+mod completion;
 pub mod connection;
 pub mod decode;
 pub(crate) mod duration;

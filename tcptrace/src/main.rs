@@ -6,12 +6,11 @@ use clap::Parser as _;
 use std::process::ExitCode;
 use tcptrace::{
     cli::Cli,
-    completion,
     run::{self, messages},
 };
 
 fn main() -> ExitCode {
-    completion::answer();
+    run::manual::answer_shell();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return run::explain(&error),

@@ -10,7 +10,7 @@ mod files;
 pub(crate) mod hist;
 pub(crate) mod leaks;
 mod losses;
-mod manual;
+pub mod manual;
 pub mod messages;
 pub(crate) mod observe;
 pub(crate) mod record;

@@ -3,13 +3,23 @@
 use super::{Failure, print};
 use crate::{
     cli::{Cli, ManArgs},
-    completion::Shell,
+    completion::{COMMAND, Shell, VARIABLE},
     options::{UsageError, wrong},
     outfile::Inputs,
 };
 use anyhow::Context as _;
 use clap::{Command, CommandFactory as _};
+use clap_complete::CompleteEnv;
 use clap_mangen::Man;
+
+/// Answers a shell that asks for completions, and exits then.
+pub fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command)
+        .var(VARIABLE)
+        .bin(COMMAND)
+        .completer(COMMAND)
+        .complete();
+}
 
 /// Prints a page, or writes all of them.
 ///
