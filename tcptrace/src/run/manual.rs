@@ -26,7 +26,7 @@ pub fn answer_shell() {
 /// # Errors
 /// An unknown command, a directory that cannot be written to.
 pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
-    let mut program = Cli::command();
+    let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     if let Some(directory) = &args.directory {
         return clap_mangen::generate_to(program, directory)
@@ -46,8 +46,7 @@ pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
 
 fn found(program: &Command, name: &str) -> Result<Command, UsageError> {
     program.find_subcommand(name).cloned().ok_or_else(|| {
-        let names = program.get_subcommands().map(Command::get_name);
-        let names: Vec<&str> = names.filter(|name| *name != "help").collect();
+        let names: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
         wrong(
             "man",
             format!("{name:?} is not a command"),
