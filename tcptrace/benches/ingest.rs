@@ -46,7 +46,7 @@ fn ingest_after_resets(bencher: Bencher<'_, '_>, live: u32) {
 }
 
 /// With histograms by endpoint and by four-tuple, as `hist` keeps them. Every client has one server of its own, so
-/// that there are more of both than are told apart.
+/// that there are more of both than are kept as groups.
 #[divan::bench(args = [By::State, By::Process, By::Endpoint, By::Tuple], sample_size = 1, sample_count = 3_000)]
 fn ingest_into_histograms(bencher: Bencher<'_, '_>, by: By) {
     let mut traffic = Traffic::new(1_000);

@@ -92,7 +92,7 @@ impl Collector {
         report
     }
 
-    /// Where processes run must have been found out, of those that are told apart by it or by a filter of it.
+    /// Requires the locations of processes if groups or filters are by location.
     pub(crate) fn asks_for_locations(&self) -> bool {
         self.filter.asks_for_locations() || self.keyed.by() == By::Cgroup
     }

@@ -104,7 +104,7 @@ struct Case {
     total: u64,
     /// When it was judged last, and how often the kernel had excused it by then, by namespace.
     before: Option<(Nanos, HashMap<u32, u64>)>,
-    /// Number of acquittals: each doubles the evidence that the next verdict requires.
+    /// Number of false alarms: each doubles the evidence that the next verdict requires.
     dismissals: u32,
 }
 
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn every_acquittal_makes_the_next_judgement_rarer() {
+    fn every_false_alarm_makes_the_next_verdict_rarer() {
         let mut silence = HookWatchdog::default();
         let mut overflows = 0;
         let mut judged = 0;

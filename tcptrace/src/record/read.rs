@@ -49,7 +49,7 @@ pub enum ReadError {
     Incompatible(#[from] Incompatible),
 }
 
-/// Bytes that were passed over.
+/// Bytes that were skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Where in the file.
@@ -91,7 +91,7 @@ impl fmt::Display for Damage {
 pub struct Reader {
     /// Where it comes from.
     pub origin: Origin,
-    /// What was passed over so far, at the first `MOST_REMARKS` places.
+    /// What was skipped so far, at the first `MOST_REMARKS` places.
     pub damage: Vec<Damage>,
     /// At how many more places something was.
     pub more_damage: u64,
@@ -138,7 +138,7 @@ impl Reader {
     }
 
     /// Hands over every entry until `each` breaks off, while another thread decodes the ones after it. Where bytes are
-    /// passed over, it gets a gap. Returns whether the file was read to its end; a file is read once.
+    /// skipped, it gets a gap. Returns whether the file was read to its end; a file is read once.
     ///
     /// # Errors
     /// If the file cannot be read further, or there is no thread to decode it. What was handed over is whole.

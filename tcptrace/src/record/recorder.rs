@@ -15,7 +15,7 @@ const PIECE: usize = 4_096;
 /// measure`).
 pub(crate) const WAITING_PIECES: usize = 128;
 
-/// What the writing thread is told.
+/// Messages to the writing thread.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Write these.
@@ -40,7 +40,7 @@ struct Open {
 }
 
 impl Recorder {
-    /// A recorder that keeps what it is told until [`Self::connect`].
+    /// A recorder that buffers its inputs until [`Self::connect`].
     pub(crate) fn open() -> Self {
         Self(Some(Open {
             piece: Vec::new(),
@@ -203,7 +203,7 @@ impl Open {
         match sender.try_send(Message::Entries(piece)) {
             Ok(()) => self.dropped = 0,
             Err(TrySendError::Full(Message::Entries(piece))) => {
-                // The gap's own entry is told anew, with these.
+                // The gap's own entry is recorded again, with these.
                 let told = piece.len() as u64 - u64::from(self.dropped > 0);
                 if self.dropped > 0 {
                     self.run_stats.gaps -= 1;

@@ -17,7 +17,7 @@ pub(super) enum Part {
         /// Rows among them that were not understood.
         unknown: u64,
     },
-    /// Bytes that were passed over.
+    /// Bytes that were skipped.
     Damage(Damage),
     /// Nothing more.
     End {

@@ -184,7 +184,7 @@ impl Session {
         Self::start_recorded(settings, max_connections, Recorder::default())
     }
 
-    /// The same, and tells `recorder` everything that the engine is told.
+    /// The same, and records every input of the engine.
     pub(crate) fn start_recorded(
         settings: &Settings,
         max_connections: usize,

@@ -28,7 +28,7 @@ impl RecordedLocations {
         }
     }
 
-    /// Another file begins, which is told all of it.
+    /// Another file begins, in which all locations are repeated.
     pub(super) fn next_file(&mut self) {
         self.told.clear();
     }

@@ -156,7 +156,7 @@ fn where_segments_are_not_shown_a_timer_that_is_set_anew_shows_a_fin_before_it()
         run.engine.table.blindspots.segments = segments;
         run.engine.table.polled_before = closed.time.plus(Nanos::from_millis(20));
         run.ingest(&[closed, started, set_anew]);
-        let last = run.changes.last().expect("it is told");
+        let last = run.changes.last().expect("it is reported");
         assert_eq!(
             (last.old, last.new, last.dwell),
             (FinWait2, TimeWait, Some(expected))
