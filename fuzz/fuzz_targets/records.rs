@@ -13,10 +13,10 @@ const HOLDER_BYTES: usize = 96;
 fuzz_target!(|bytes: &[u8]| {
     let _stack = decode::stack(bytes);
     for row in bytes.chunks(ROW_BYTES) {
-        let _row = decode::row(row, Nanos(4_000_000));
+        let _row = decode::socket(row, Nanos(4_000_000));
     }
     for row in bytes.chunks(HOLDER_BYTES) {
-        let _holder = decode::holder(row);
+        let _holder = decode::holder(row, Nanos(4_000_000));
     }
     let mut engine = Engine::new(4);
     for record in bytes.chunks(RECORD_BYTES) {

@@ -101,6 +101,58 @@ fields! {
     BytesReceived = "tcp_sock"."bytes_received", optional;
     /// When the last segment arrived, jiffies.
     RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
+    /// Smoothed round-trip time, microseconds times 8.
+    SrttUs = "tcp_sock"."srtt_us", optional;
+    /// Mean deviation of the round-trip time, microseconds times 4.
+    MdevUs = "tcp_sock"."mdev_us", optional;
+    /// Retransmitted segments since the connection was made.
+    TotalRetrans = "tcp_sock"."total_retrans", optional;
+    /// Segments in flight.
+    PacketsOut = "tcp_sock"."packets_out", optional;
+    /// Retransmitted segments in flight.
+    RetransOut = "tcp_sock"."retrans_out", optional;
+    /// Next byte to be sent.
+    SndNxt = "tcp_sock"."snd_nxt", optional;
+    /// The window that the peer advertises, bytes.
+    SndWnd = "tcp_sock"."snd_wnd", optional;
+    /// The window advertised to the peer, bytes.
+    RcvWnd = "tcp_sock"."rcv_wnd", optional;
+    /// Maximum segment size for sending, bytes.
+    MssCache = "tcp_sock"."mss_cache", optional;
+    /// Memory of the data to send, bytes.
+    WmemQueued = "sock"."sk_wmem_queued", optional;
+    /// Memory of the data received, bytes.
+    RmemAlloc = "sock"."sk_backlog.rmem_alloc", optional;
+    /// Segments dropped at the socket.
+    Drops = "sock"."sk_drops", optional;
+    /// Retransmission timeout, jiffies.
+    Rto = "inet_connection_sock"."icsk_rto", optional;
+    /// State of congestion control in the low bits of a byte: `enum tcp_ca_state`.
+    CaState = "inet_connection_sock"."icsk_ca_state", optional;
+    /// Timeouts of the first unacknowledged segment.
+    Retransmits = "inet_connection_sock"."icsk_retransmits", optional;
+    /// Number of times that the retransmission timeout has been doubled.
+    Backoff = "inet_connection_sock"."icsk_backoff", optional;
+    /// Unanswered probes of a closed window or of keep-alive.
+    ProbesOut = "inet_connection_sock"."icsk_probes_out", optional;
+    /// What the retransmission timer is set for, or 0.
+    Pending = "inet_connection_sock"."icsk_pending", optional;
+    /// When the retransmission timer expires, up to Linux 6.18.
+    RetransmitExpires = "inet_connection_sock"."icsk_retransmit_timer.expires", optional;
+    /// The same from Linux 6.19 on, where it is in a union with `sk_timer`.
+    SockRetransmitExpires = "sock"."tcp_retransmit_timer.expires", optional;
+    /// Timer of keep-alive, from Linux 6.19 on.
+    KeepaliveTimer = "inet_connection_sock"."icsk_keepalive_timer", optional;
+    /// The same up to Linux 6.18.
+    SockTimer = "sock"."sk_timer", optional;
+    /// `TCP_USER_TIMEOUT`, milliseconds, or 0.
+    UserTimeout = "inet_connection_sock"."icsk_user_timeout", optional;
+    /// `TCP_KEEPIDLE`, jiffies, or 0.
+    KeepaliveTime = "tcp_sock"."keepalive_time", optional;
+    /// `TCP_KEEPINTVL`, jiffies, or 0.
+    KeepaliveIntvl = "tcp_sock"."keepalive_intvl", optional;
+    /// `TCP_KEEPCNT`, or 0.
+    KeepaliveProbes = "tcp_sock"."keepalive_probes", optional;
     /// Namespace's inode number.
     NetInum = "net"."ns.inum", required;
     /// Leader of the thread group.

@@ -12,7 +12,7 @@ mod vocabulary;
 pub use counters::{Counters, Hit, Hits, Loss, REPORTED, STATES, transition_index};
 pub use fields::{ABSENT, Field};
 pub use record::{RECORD_VERSION, Record, flag};
-pub use row::{HOLDER_VERSION, HolderRow, ROW_VERSION, SockRow};
+pub use row::{HOLDER_VERSION, HolderRow, NetworkRow, OptionsRow, ROW_VERSION, SockRow, known, option};
 pub use stack::{STACK_BYTES, STACK_CHAIN, STACK_VERSION, StackRecord};
 pub use vocabulary::{Call, EndCause, EventKind, SockKind, TimerStep};
 

@@ -1,9 +1,9 @@
 //! Rows that the iterators write: one per socket, and one per open file that is a socket.
 
 /// Layout version of [`SockRow`].
-pub const ROW_VERSION: u8 = 2;
+pub const ROW_VERSION: u8 = 3;
 /// Layout version of [`HolderRow`].
-pub const HOLDER_VERSION: u8 = 3;
+pub const HOLDER_VERSION: u8 = 4;
 
 /// One socket as the `tcp` iterator found it.
 #[repr(C)]
@@ -55,9 +55,103 @@ pub struct SockRow {
     pub received_jiffies: u32,
     /// Inode number of the socket's file, or 0 if it has none.
     pub inode: u32,
+    /// Options of a full socket.
+    pub options: OptionsRow,
+    /// What the network does to a full socket that does not listen.
+    pub network: NetworkRow,
 }
 
-const _: () = assert!(size_of::<SockRow>() == 120 && align_of::<SockRow>() == 8);
+const _: () = assert!(size_of::<SockRow>() == 216 && align_of::<SockRow>() == 8);
+
+/// What the network does to a full socket, as the kernel counts it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkRow {
+    /// When the retransmission timer expires, jiffies; meaningful while `pending` is not 0.
+    pub retransmit_expires: u64,
+    /// When the keep-alive timer expires, jiffies, or 0 if it is not running.
+    pub keepalive_expires: u64,
+    /// `tcp_sock.srtt_us`: microseconds times 8.
+    pub srtt: u32,
+    /// `tcp_sock.mdev_us`: microseconds times 4.
+    pub mdev: u32,
+    /// `icsk_rto`, jiffies.
+    pub rto: u32,
+    /// `tcp_sock.total_retrans`, segments.
+    pub total_retrans: u32,
+    /// `tcp_sock.packets_out`, segments.
+    pub packets_out: u32,
+    /// `tcp_sock.retrans_out`, segments.
+    pub retrans_out: u32,
+    /// `write_seq - snd_nxt`, bytes.
+    pub unsent: u32,
+    /// `snd_nxt - snd_una`, bytes.
+    pub unacknowledged: u32,
+    /// `tcp_sock.snd_wnd`, bytes.
+    pub snd_wnd: u32,
+    /// `tcp_sock.rcv_wnd`, bytes.
+    pub rcv_wnd: u32,
+    /// `tcp_sock.mss_cache`, bytes.
+    pub mss: u32,
+    /// `sk_wmem_queued`, bytes.
+    pub wmem_queued: u32,
+    /// `sk_rmem_alloc`, bytes.
+    pub rmem_alloc: u32,
+    /// `sk_drops`, segments.
+    pub drops: u32,
+    /// The byte of `icsk_ca_state`, which is its low bits.
+    pub ca_state: u8,
+    /// `icsk_retransmits`.
+    pub retransmits: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_probes_out`.
+    pub probes_out: u8,
+    /// `icsk_pending`.
+    pub pending: u8,
+    /// Bits of [`known`]: the other fields are 0 without them.
+    pub known: u8,
+    /// Padding to a multiple of 8 bytes: zeroes.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<NetworkRow>() == 80 && align_of::<NetworkRow>() == 8);
+
+/// Bits of [`NetworkRow::known`]: what this kernel has the fields of.
+pub mod known {
+    /// The counters.
+    pub const COUNTERS: u8 = 1;
+    /// `pending` and both expiry times.
+    pub const TIMERS: u8 = 2;
+}
+
+/// The options of a full TCP socket that decide how long it waits for its peer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionsRow {
+    /// `icsk_user_timeout`, milliseconds.
+    pub user_timeout_ms: u32,
+    /// `tcp_sock.keepalive_time`, jiffies.
+    pub keepalive_time: u32,
+    /// `tcp_sock.keepalive_intvl`, jiffies.
+    pub keepalive_interval: u32,
+    /// `tcp_sock.keepalive_probes`.
+    pub keepalive_probes: u8,
+    /// Bits of [`option`].
+    pub flags: u8,
+    /// Padding to a multiple of 4 bytes: zeroes.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<OptionsRow>() == 16 && align_of::<OptionsRow>() == 4);
+
+/// Bits of [`OptionsRow::flags`].
+pub mod option {
+    /// The socket is one of TCP, and this kernel has the fields.
+    pub const KNOWN: u8 = 1;
+    /// `SO_KEEPALIVE` is set.
+    pub const KEEPALIVE: u8 = 2;
+}
 
 /// One file descriptor that is a TCP socket, as the `task_file` iterator found it.
 #[repr(C)]
@@ -98,6 +192,8 @@ pub struct HolderRow {
     pub protocol: u16,
     /// Padding to a multiple of 8 bytes: zeroes.
     pub reserved: [u16; 3],
+    /// The socket's options.
+    pub options: OptionsRow,
 }
 
-const _: () = assert!(size_of::<HolderRow>() == 104 && align_of::<HolderRow>() == 8);
+const _: () = assert!(size_of::<HolderRow>() == 120 && align_of::<HolderRow>() == 8);

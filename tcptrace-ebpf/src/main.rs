@@ -14,6 +14,7 @@
 mod config;
 mod emit;
 mod hooks;
+mod network;
 mod sock;
 mod task;
 mod zeroes;

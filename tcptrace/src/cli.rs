@@ -131,6 +131,9 @@ pub(crate) struct SnapshotArgs {
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub(crate) state: Vec<TcpState>,
+    /// Print these columns, in this order, as text or with --csv: state,local_port,rtt_ns; an unknown name lists all
+    #[arg(long, value_delimiter = ',', value_name = "NAME", conflicts_with = "json")]
+    pub columns: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]

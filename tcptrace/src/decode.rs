@@ -1,6 +1,7 @@
 //! Decodes records to events: the only reader of wire types. Checks length, then version, then tags; unknown values are
 //! errors, never guesses.
 
+mod network;
 mod stack;
 
 pub use stack::{Registers, Taken, stack};
@@ -9,7 +10,7 @@ use crate::{
     event::{
         Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, RawData, SockRef, Task, TcpState, Unknown,
     },
-    socket::{Flow, Holder, Row, SockKind},
+    socket::{Flow, Holder, Listed, Row, SockKind},
 };
 use tcptrace_common::{
     HOLDER_VERSION, HolderRow, RECORD_VERSION, ROW_VERSION, Record, SockRow, StackRecord, flag,
@@ -157,7 +158,7 @@ fn data(record: &Record) -> Result<EventData, DecodeError> {
 ///
 /// # Errors
 /// As [`event`].
-pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
+pub fn socket(bytes: &[u8], tick: Nanos) -> Result<Listed, DecodeError> {
     let row: SockRow = read(bytes)?;
     if row.version != ROW_VERSION {
         return Err(DecodeError::Version(row.version));
@@ -173,7 +174,8 @@ pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
     let idle_ticks = (row.jiffies as u32).wrapping_sub(row.received_jiffies);
     // The first of them had only just ended, or began as the segment came.
     let idle = Nanos(u64::from(idle_ticks.saturating_sub(1)).saturating_mul(tick.0));
-    Ok(Row {
+    let network = network::of(&row, tick);
+    let row = Row {
         time: Nanos(row.time_ns),
         read_by: Nanos(row.time_ns),
         sock: sock(row.cookie, row.sock)?,
@@ -199,14 +201,15 @@ pub fn row(bytes: &[u8], tick: Nanos) -> Result<Row, DecodeError> {
         idle: (row.received_jiffies != 0).then_some(idle),
         flow: Flow::default(),
         inode: row.inode,
-    })
+    };
+    Ok(Listed { row, network })
 }
 
-/// Reads one row of the `task_file` iterator.
+/// Reads one row of the `task_file` iterator. A `tick` is as above.
 ///
 /// # Errors
 /// As [`event`].
-pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
+pub fn holder(bytes: &[u8], tick: Nanos) -> Result<Holder, DecodeError> {
     let row: HolderRow = read(bytes)?;
     if row.version != HOLDER_VERSION {
         return Err(DecodeError::Version(row.version));
@@ -232,6 +235,7 @@ pub fn holder(bytes: &[u8]) -> Result<Holder, DecodeError> {
             row.remote_port,
         ),
         error: row.error,
+        options: network::options(&row.options, tick),
     })
 }
 
@@ -250,8 +254,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = event(&bytes);
-            let _ = row(&bytes, Nanos::from_millis(4));
-            let _ = holder(&bytes);
+            let _ = socket(&bytes, Nanos::from_millis(4));
+            let _ = holder(&bytes, Nanos::from_millis(4));
         }
 
         #[test]

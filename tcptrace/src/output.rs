@@ -1,5 +1,6 @@
 //! Output formats, one file each: views and changes to bytes. Files and terminals belong to `sink` and its caller.
 
+pub(crate) mod bytes;
 pub(crate) mod csv;
 pub(crate) mod descriptor;
 pub(crate) mod doctor;

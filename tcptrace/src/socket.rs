@@ -1,8 +1,10 @@
 //! Sockets as the kernel lists them: one row per socket, one per open file that is a socket. Plain data.
 
+pub mod network;
 pub mod scan;
 pub mod snapshot;
 
+use self::network::{Network, SocketOptions};
 use crate::event::{Endpoints, Nanos, ProcessKey, SockRef, TcpState};
 pub use tcptrace_common::SockKind;
 
@@ -47,6 +49,15 @@ pub struct Row {
     pub flow: Flow,
     /// Inode number of the socket's file, or 0.
     pub inode: u32,
+}
+
+/// A row with what the network does to its socket, which whoever only needs the row drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The socket.
+    pub row: Row,
+    /// Empty for what is no full socket.
+    pub network: Network,
 }
 
 impl Row {
@@ -132,4 +143,6 @@ pub struct Holder {
     pub endpoints: Endpoints,
     /// The same socket's pending errno, or 0.
     pub error: u32,
+    /// Options of the socket, as the iterator reads them; `/proc` and recordings do not have them.
+    pub options: Option<SocketOptions>,
 }

@@ -2,12 +2,13 @@
 
 use crate::{
     config::{has, has_sock_from_file, offset, socket_file_ops},
+    network,
     sock::{self, Direct, IPPROTO_MPTCP, IPPROTO_TCP, Load, Probe},
     zeroes,
 };
 use aya_ebpf::{
     bindings::seq_file,
-    helpers::generated::{bpf_seq_write, bpf_sock_from_file},
+    helpers::generated::{bpf_seq_write, bpf_skc_to_tcp_sock, bpf_sock_from_file},
 };
 use core::mem::MaybeUninit;
 use tcptrace_common::{Field, HOLDER_VERSION, HolderRow, Record, state};
@@ -37,14 +38,14 @@ extern "C" fn iter_task_file(ctx: *const TaskFileIterContext) -> i32 {
         if has_sock_from_file() != 0 {
             let socket: *const u8 = bpf_sock_from_file(file.cast_mut().cast()).cast();
             if !socket.is_null() {
-                report::<Direct>(ctx, task, socket, sock::cookie);
+                report::<Direct>(ctx, task, socket, sock::cookie, as_tcp);
             }
         } else {
             // What `sock_from_file` does. The pointer is untyped, so that nothing behind it is.
             let ops: u64 = Direct::load(file, offset(Field::FileOps));
             if ops == socket_file_ops() {
                 let socket: *const u8 = Direct::load(file, offset(Field::FilePrivate));
-                report::<Probe>(ctx, task, socket, sock::stored_cookie);
+                report::<Probe>(ctx, task, socket, sock::stored_cookie, |sk| sk);
             }
         }
     }
@@ -57,8 +58,9 @@ unsafe fn report<L: Load>(
     task: *const u8,
     socket: *const u8,
     cookie: impl Fn(*const u8) -> u64,
+    tcp: impl Fn(*const u8) -> *const u8,
 ) {
-    // SAFETY: the caller chooses `L` to suit `socket`; the verifier checks what is loaded by `Direct`.
+    // SAFETY: the caller chooses `L` to suit `socket`, and `tcp` to suit `L`; the verifier checks what is loaded by `Direct`.
     unsafe {
         let sk: *const u8 = L::load(socket, offset(Field::SocketSk));
         if sk.is_null() {
@@ -92,9 +94,22 @@ unsafe fn report<L: Load>(
         if row.state == state::CLOSE || protocol == IPPROTO_MPTCP {
             fill_ends::<L>(row, sk);
         }
+        if protocol == IPPROTO_TCP {
+            let tcp = tcp(sk);
+            if !tcp.is_null() {
+                network::fill_options::<L>(&mut row.options, tcp);
+            }
+        }
         let seq = *(*ctx).meta;
         bpf_seq_write(seq, (&raw const *row).cast(), size_of::<HolderRow>() as u32);
     }
+}
+
+/// The same socket with the type that has its options, null unless it is one of TCP.
+#[inline(always)]
+fn as_tcp(sk: *const u8) -> *const u8 {
+    // SAFETY: the helper checks its argument.
+    unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()).cast() }
 }
 
 /// The task's cgroup of the unified hierarchy, or 0.

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{has, offset},
+    network,
     sock::{self, Direct, IPPROTO_TCP, Load as _},
     zeroes,
 };
@@ -128,7 +129,9 @@ unsafe fn fill_full(row: &mut SockRow, sock: *const u8) -> bool {
             let acknowledged: u32 = Direct::load(tcp, offset(Field::SndUna));
             row.unsent = written.wrapping_sub(acknowledged);
             row.received_jiffies = Direct::load(tcp, offset(Field::RcvTstamp));
+            network::fill::<Direct>(&mut row.network, tcp);
         }
+        network::fill_options::<Direct>(&mut row.options, tcp);
         if sock::is_kernels_own(tcp) {
             row.flags |= flag::KERNEL_SOCKET;
         }

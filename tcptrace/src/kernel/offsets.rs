@@ -7,7 +7,16 @@ use tcptrace_common::{ABSENT, Field};
 /// How many bytes the programs load for a field, and so how many it must have.
 const fn bytes(field: Field) -> u32 {
     match field {
-        Field::State | Field::TwSubstate | Field::Shutdown | Field::IsMptcp => 1,
+        Field::State
+        | Field::TwSubstate
+        | Field::Shutdown
+        | Field::IsMptcp
+        | Field::CaState
+        | Field::Retransmits
+        | Field::Backoff
+        | Field::ProbesOut
+        | Field::Pending
+        | Field::KeepaliveProbes => 1,
         Field::RemotePort
         | Field::LocalPort
         | Field::Family
@@ -25,6 +34,22 @@ const fn bytes(field: Field) -> u32 {
         | Field::WriteSeq
         | Field::SndUna
         | Field::RcvTstamp
+        | Field::SrttUs
+        | Field::MdevUs
+        | Field::TotalRetrans
+        | Field::PacketsOut
+        | Field::RetransOut
+        | Field::SndNxt
+        | Field::SndWnd
+        | Field::RcvWnd
+        | Field::MssCache
+        | Field::WmemQueued
+        | Field::RmemAlloc
+        | Field::Drops
+        | Field::Rto
+        | Field::UserTimeout
+        | Field::KeepaliveTime
+        | Field::KeepaliveIntvl
         | Field::NetInum
         | Field::TaskFlags
         | Field::Tgid
@@ -47,6 +72,8 @@ const fn bytes(field: Field) -> u32 {
         | Field::NodeId
         | Field::TimerFunction
         | Field::TimerExpires
+        | Field::RetransmitExpires
+        | Field::SockRetransmitExpires
         | Field::SkbHead
         | Field::SocketSk
         | Field::SocketFile
@@ -63,7 +90,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::InodeNumber => 8,
         Field::RemoteV6 | Field::LocalV6 | Field::Comm | Field::TimerEntry => 16,
         // Only its place counts: what is read of it are fields of `timer_list`.
-        Field::TwTimer | Field::ReqTimer => 0,
+        Field::TwTimer | Field::ReqTimer | Field::KeepaliveTimer | Field::SockTimer => 0,
         // 2 bytes of 8 before Linux 6.9, of 2 from then on.
         Field::RegsCs => 0,
         // One bit.

@@ -1,6 +1,7 @@
 //! The lines of `trace --lifetimes`: one for each connection that has ended. Text, JSON, CSV.
 
 use super::{
+    bytes::human_bytes,
     field::Padded,
     json::{self, EndJson, OwnerJson, rfc3339},
     row::{Column, Line, TableRow, line_columns},
@@ -182,28 +183,6 @@ impl TableRow for Line<'_, Lifetime> {
     }
 }
 
-/// Bytes in the unit that reads best, 1,024 to the next: `512`, `1.2K`, `33M`.
-fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
-    if bytes < 1024 {
-        return bytes.to_string();
-    }
-    let mut tenths = u128::from(bytes) * 10;
-    let mut unit = "";
-    for name in UNITS {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths /= 1024;
-        unit = name;
-    }
-    if tenths < 100 {
-        format!("{}.{}{unit}", tenths / 10, tenths % 10)
-    } else {
-        format!("{}{unit}", tenths / 10)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,19 +251,5 @@ mod tests {
         ]
         .concat();
         insta::assert_snapshot!(text);
-    }
-
-    #[test]
-    fn bytes_read_in_their_own_unit() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1023, "1023"),
-            (1024, "1.0K"),
-            (1_250_000, "1.1M"),
-            (35_000_000, "33M"),
-            (u64::MAX, "16383P"),
-        ] {
-            assert_eq!(human_bytes(bytes), text);
-        }
     }
 }

@@ -1,10 +1,9 @@
-//! Printers, one for each format of a list of changes, lifetimes or sockets.
+//! Printers, one for each format of a list of changes or lifetimes.
 
 use super::{
     csv, json, lifetimes,
     loss::{self, Loss},
     row::Line,
-    sockets::{self, Socket},
     text,
 };
 use crate::{
@@ -21,7 +20,6 @@ use jiff::tz::TimeZone;
 pub(crate) enum Rows {
     Changes,
     Lifetimes,
-    Sockets,
 }
 
 /// Writes the lines of a list, each with its newline.
@@ -32,8 +30,6 @@ pub(crate) trait Printer {
     fn change(&self, line: &Line<'_, Change>) -> String;
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String;
-
-    fn push_socket(&self, text: &mut String, socket: &Socket<'_>);
 
     /// What is missing at this place in a list of `rows`.
     fn loss(&self, loss: &Loss, rows: Rows, anchor: &ClockPair) -> String;
@@ -68,7 +64,6 @@ impl Printer for Text {
         match rows {
             Rows::Changes => text::titles(self.wide),
             Rows::Lifetimes => lifetimes::titles(self.wide),
-            Rows::Sockets => sockets::text_titles(self.wide),
         }
     }
 
@@ -87,10 +82,6 @@ impl Printer for Text {
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
         let processes = &line.engine.table.processes;
         lifetimes::line(line.of, processes, line.anchor, &self.zone, self.wide)
-    }
-
-    fn push_socket(&self, text: &mut String, socket: &Socket<'_>) {
-        sockets::text(text, socket, self.wide);
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
@@ -114,10 +105,6 @@ impl Printer for Json {
         lifetimes::json(line.of, processes, line.netns_name, line.anchor)
     }
 
-    fn push_socket(&self, text: &mut String, socket: &Socket<'_>) {
-        text.push_str(&sockets::json(socket));
-    }
-
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
         loss::json(loss, anchor)
     }
@@ -138,7 +125,6 @@ impl Csv {
         match rows {
             Rows::Changes => csv::titles::<Line<'_, Change>>(),
             Rows::Lifetimes => csv::titles::<Line<'_, Lifetime>>(),
-            Rows::Sockets => csv::titles::<Socket<'_>>(),
         }
     }
 }
@@ -154,10 +140,6 @@ impl Printer for Csv {
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
         csv::row(line)
-    }
-
-    fn push_socket(&self, text: &mut String, socket: &Socket<'_>) {
-        csv::push_row(text, socket);
     }
 
     fn loss(&self, loss: &Loss, rows: Rows, anchor: &ClockPair) -> String {

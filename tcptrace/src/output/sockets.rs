@@ -1,18 +1,24 @@
 //! The rows of `snapshot`: text, JSON, CSV.
 
+mod columns;
+mod network;
+
+pub(crate) use columns::SocketColumn;
+
 use super::{
     field::Padded,
     json::{self, EndJson, HolderJson, OwnerJson},
-    row::{Column, TableRow, location},
     text::push_end,
 };
 use crate::{
     duration::human_age,
     event::{Age, Family, ProcessKey, TcpState},
+    options::Format,
     owner::{container::Location, policy::Evidence, processes::comm_text},
-    socket::{Holder, Row, SockKind},
+    socket::{Holder, Row, SockKind, network::Network},
 };
 use hashbrown::HashMap;
+use network::NetworkJson;
 use serde::Serialize;
 use std::{fmt::Write as _, sync::Arc};
 
@@ -23,6 +29,8 @@ pub(crate) type Locations = HashMap<ProcessKey, Arc<Location>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Socket<'a> {
     pub(crate) row: &'a Row,
+    /// What the network does to it.
+    pub(crate) network: &'a Network,
     /// Time in the state, if the kernel reports it.
     pub(crate) age: Option<Age>,
     /// Who owns it, and how that is known.
@@ -58,6 +66,70 @@ impl Socket<'_> {
     }
 }
 
+/// How sockets are listed.
+#[derive(Clone, Debug)]
+pub(crate) enum SocketFormat {
+    Text { wide: bool },
+    TextColumns(Vec<SocketColumn>),
+    Csv(Vec<SocketColumn>),
+    Json,
+}
+
+impl SocketFormat {
+    /// The format for what the user asked for; no `columns` are those of the format.
+    pub(crate) fn new(format: Format, columns: Vec<SocketColumn>) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Csv if columns.is_empty() => Self::Csv(SocketColumn::all().collect()),
+            Format::Csv => Self::Csv(columns),
+            Format::Text { wide } if columns.is_empty() => Self::Text { wide },
+            Format::Text { .. } => Self::TextColumns(columns),
+        }
+    }
+
+    /// Whether a line may show where processes run.
+    pub(crate) fn shows_locations(&self) -> bool {
+        match self {
+            Self::Text { wide } => *wide,
+            Self::TextColumns(columns) | Self::Csv(columns) => {
+                columns.iter().any(|column| column.is_of_location())
+            }
+            Self::Json => true,
+        }
+    }
+
+    /// Whether a line may show what the network does.
+    pub(crate) fn shows_network(&self) -> bool {
+        match self {
+            Self::Text { wide } => *wide,
+            Self::TextColumns(columns) | Self::Csv(columns) => {
+                columns.iter().any(|column| column.is_of_network())
+            }
+            Self::Json => true,
+        }
+    }
+
+    /// Empty in a format without titles.
+    pub(crate) fn titles(&self) -> String {
+        match self {
+            Self::Text { wide } => text_titles(*wide),
+            Self::TextColumns(columns) => columns::text_titles(columns),
+            Self::Csv(columns) => columns::csv_titles(columns),
+            Self::Json => String::new(),
+        }
+    }
+
+    /// Appends a socket, with its newline.
+    pub(crate) fn push(&self, out: &mut String, socket: &Socket<'_>) {
+        match self {
+            Self::Text { wide } => push_text(out, socket, *wide),
+            Self::TextColumns(columns) => columns::push_text(out, columns, socket),
+            Self::Csv(columns) => columns::push_csv(out, columns, socket),
+            Self::Json => out.push_str(&json(socket)),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct SocketJson<'a> {
     cookie: u64,
@@ -80,11 +152,13 @@ struct SocketJson<'a> {
     kernel: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkJson<'a>>,
     owner: Option<OwnerJson<'a>>,
     holders: Vec<HolderJson<'a>>,
 }
 
-pub(crate) fn json(socket: &Socket<'_>) -> String {
+fn json(socket: &Socket<'_>) -> String {
     let row = socket.row;
     let (local, remote) = json::endpoints(&row.endpoints);
     let is_listener = row.state == TcpState::Listen;
@@ -109,6 +183,7 @@ pub(crate) fn json(socket: &Socket<'_>) -> String {
         accepted: socket.accepted(),
         kernel: row.is_kernel_socket,
         error: (socket.error != 0).then(|| errno_name(socket.error)),
+        network: (!socket.network.is_empty()).then_some(NetworkJson(socket.network)),
         owner: socket
             .owner
             .map(|(holder, evidence)| OwnerJson::of_holder(holder, socket.location(holder), evidence)),
@@ -120,55 +195,6 @@ pub(crate) fn json(socket: &Socket<'_>) -> String {
     })
 }
 
-impl TableRow for Socket<'_> {
-    fn columns<'r>() -> &'r [Column<Self>]
-    where
-        Self: 'r,
-    {
-        &[
-            ("cookie", |socket| socket.row.sock.cookie.into()),
-            ("family", |socket| socket.row.endpoints.family().name().into()),
-            ("local_addr", |socket| socket.row.endpoints.local().into()),
-            ("local_port", |socket| socket.row.endpoints.local_port.into()),
-            ("remote_addr", |socket| socket.row.endpoints.remote().into()),
-            ("remote_port", |socket| socket.row.endpoints.remote_port.into()),
-            ("netns", |socket| socket.row.netns.into()),
-            ("state", |socket| socket.row.state.name().into()),
-            ("age_ns", |socket| socket.age.map(|age| age.span().0).into()),
-            ("age_exact", |socket| socket.age.is_some_and(Age::is_exact).into()),
-            ("recv_q", |socket| socket.row.unread.into()),
-            ("send_q", |socket| socket.row.unsent.into()),
-            ("uid", |socket| socket.row.uid.into()),
-            ("inode", |socket| socket.row.inode.into()),
-            ("pid", |socket| {
-                socket.owner.map(|(owner, _)| owner.process.pid).into()
-            }),
-            ("comm", |socket| {
-                socket.owner.map(|(owner, _)| comm_text(&owner.comm)).into()
-            }),
-            ("fd", |socket| {
-                let owner = socket.owner.filter(|_| !socket.holders.is_empty());
-                owner.map(|(owner, _)| owner.fd).into()
-            }),
-            ("netns_name", |socket| socket.netns_name.into()),
-            ("runtime", |socket| {
-                location::runtime(socket.owner_location()).into()
-            }),
-            ("container", |socket| {
-                location::container(socket.owner_location()).into()
-            }),
-            ("pod", |socket| location::pod(socket.owner_location()).into()),
-            ("unit", |socket| location::unit(socket.owner_location()).into()),
-            ("cgroup_path", |socket| {
-                location::cgroup_path(socket.owner_location()).into()
-            }),
-            ("evidence", |socket| {
-                socket.owner.map(|(_, evidence)| evidence.name()).into()
-            }),
-        ]
-    }
-}
-
 /// `ECONNRESET`, as errno(3) has it.
 fn errno_name(number: u32) -> String {
     let errno = i32::try_from(number).map(nix::errno::Errno::from_raw);
@@ -178,8 +204,8 @@ fn errno_name(number: u32) -> String {
     }
 }
 
-/// The titles of [`text`].
-pub(crate) fn text_titles(wide: bool) -> String {
+/// The titles of [`push_text`].
+fn text_titles(wide: bool) -> String {
     let netns = if wide { "NETNS           " } else { "" };
     format!(
         "{:<11} {:>6} {:>6} {:<21} {:<21} {:>8} {netns}{}\n",
@@ -188,8 +214,8 @@ pub(crate) fn text_titles(wide: bool) -> String {
 }
 
 /// Appends one line for people; a wide one names the network namespace, and after `@` the container or unit of each
-/// holder.
-pub(crate) fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
+/// holder, and a line below it shows what the network does.
+fn push_text(out: &mut String, socket: &Socket<'_>, wide: bool) {
     let row = socket.row;
     let _ = write!(
         out,
@@ -236,4 +262,10 @@ pub(crate) fn text(out: &mut String, socket: &Socket<'_>, wide: bool) {
         let _ = write!(out, " {}", errno_name(socket.error));
     }
     out.push('\n');
+    if wide {
+        network::push_line(out, socket.network);
+    }
 }
+
+#[cfg(test)]
+mod tests;

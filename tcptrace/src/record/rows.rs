@@ -149,6 +149,7 @@ impl Rows {
             netns: numbers.netns[at],
             endpoints: endpoints(&self.columns, at),
             error: numbers.error[at],
+            options: None,
         })
     }
 

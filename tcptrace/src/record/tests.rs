@@ -166,6 +166,7 @@ fn holder(cookie: u64) -> Holder {
         netns: 1,
         endpoints: Endpoints::default(),
         error: 104,
+        options: None,
     }
 }
 

@@ -11,17 +11,17 @@ use crate::{
     event::{Age, TcpState},
     filter::{Candidate, Filter, FilterInput},
     kernel::{clock, loader::Kernel, plan::SocketReader, refusal::Refusal},
-    options::{self, Format, Output},
+    options::{self, Format, Output, UsageError},
     outfile::Inputs,
     output::{
         self,
-        printer::{Printer, Rows, printer},
         sink::{Sink, SinkError},
-        sockets::{Locations, Socket},
+        sockets::{Locations, Socket, SocketColumn, SocketFormat},
     },
     owner::opened::Opened,
     socket::{
-        Holder, Row, SockKind,
+        Holder, Listed, Row, SockKind,
+        network::Network,
         scan::{Keeper, Scan},
         snapshot::{Snapshot, leave_first_paths},
     },
@@ -34,7 +34,6 @@ use crate::{
     unseen::{Unseen, What},
 };
 use hashbrown::HashSet;
-use jiff::tz::TimeZone;
 use std::sync::Arc;
 
 /// Prints the sockets.
@@ -45,11 +44,15 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     options::require_present(&filter)?;
     let output = options::output(&args.output);
-    let wanted = Wanted::of(&filter.netns);
+    let format = SocketFormat::new(output.format, columns(&args.columns)?);
+    let wanted = Wanted {
+        network: format.shows_network(),
+        ..Wanted::of(&filter.netns)
+    };
     let sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
     let mut kernel = Kernel::for_snapshots();
     confine::live(output.file.as_deref(), Extras::default());
-    let mut listing = Listing::new(filter.clone(), output, sink);
+    let mut listing = Listing::new(filter.clone(), output, format, sink);
     let files = snapshot::open_holder_iterator(&mut kernel);
     if let Some(warning) = args.sockets.sockets.warning() {
         messages::tell(warning);
@@ -59,32 +62,33 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     let mut unseen = Vec::new();
     let (mut snapshot, keepers) = match files {
         Ok(files) => {
-            let (snapshot, listed) = snapshot::stream(reader, wanted, |rows| {
+            let (snapshot, listed) = snapshot::stream(reader, wanted, |found| {
                 let scan = snapshot::read_holders(files)?;
                 let keepers = scan.keepers();
                 listing.open(scan);
-                listing.add_all(rows);
+                listing.add_all(found);
                 Ok::<_, Refusal>(keepers)
             })?;
             (snapshot, listed?)
         }
         Err(refusal) => {
             messages::tell(format_args!("holders come from /proc: {}", refusal.cause()));
-            let mut snapshot = snapshot::sockets(reader, wanted)?;
-            let mut scan = snapshot::holders_by_proc(&snapshot.rows);
+            let (mut snapshot, mut found) = snapshot::listed(reader, wanted)?;
+            let mut scan = snapshot::holders_by_proc(&rows(&found));
             let keepers = scan.keepers();
-            if let Some(more) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
+            if let Some((more, listed)) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
                 snapshot.add(more);
-                scan = snapshot::holders_by_proc(&snapshot.rows);
+                found.extend(listed);
+                scan = snapshot::holders_by_proc(&rows(&found));
             }
             unseen.extend(sight::of_holders(&scan));
             listing.open(scan);
-            listing.add_all(&mut std::mem::take(&mut snapshot.rows).into_iter());
+            listing.add_all(&mut found.into_iter());
             (snapshot, keepers)
         }
     };
-    if let Some(more) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
-        listing.add_all(&mut more.rows.iter().copied());
+    if let Some((more, found)) = missed(&snapshot, &keepers, wanted, sockets, &mut kernel)? {
+        listing.add_all(&mut found.into_iter());
         snapshot.add(more);
     }
     listing.add_paths(&snapshot);
@@ -105,16 +109,35 @@ fn missed(
     wanted: Wanted<'_>,
     sockets: SocketReader,
     kernel: &mut Result<Kernel, Refusal>,
-) -> Result<Option<Snapshot>, Refusal> {
+) -> Result<Option<(Snapshot, Vec<Listed>)>, Refusal> {
     let missed = snapshot.missed(keepers, wanted.netns);
     if missed.is_empty() {
         return Ok(None);
     }
     let wanted = Wanted {
         keepers,
+        network: wanted.network,
         ..Wanted::of(&missed)
     };
-    snapshot::sockets(Reader::without_session(sockets, kernel)?, wanted).map(Some)
+    snapshot::listed(Reader::without_session(sockets, kernel)?, wanted).map(Some)
+}
+
+fn rows(found: &[Listed]) -> Vec<Row> {
+    found.iter().map(|socket| socket.row).collect()
+}
+
+/// The columns with these names.
+fn columns(names: &[String]) -> Result<Vec<SocketColumn>, UsageError> {
+    let column = |name: &String| {
+        SocketColumn::all()
+            .find(|column| column.name == name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = SocketColumn::all().map(|column| column.name).collect();
+                let problem = format!("unknown column \"{name}\"");
+                options::wrong("--columns", problem, format!("give some of {}", known.join(",")))
+            })
+    };
+    names.iter().map(column).collect()
 }
 
 /// How much text is gathered before it is written.
@@ -124,33 +147,32 @@ const BATCH_BYTES: usize = 32 << 10;
 struct Listing {
     filter: Filter,
     output: Output,
+    format: SocketFormat,
     opened: Opened,
     /// The kernel's sockets that may be paths of a program's MPTCP socket, and who has such sockets open.
-    paths: Vec<Row>,
+    paths: Vec<Listed>,
     mptcp: Scan,
     locations: Locations,
     names: Names,
     sink: Sink,
-    printer: Box<dyn Printer>,
     text: String,
     count: usize,
     written: Result<(), SinkError>,
 }
 
 impl Listing {
-    fn new(filter: Filter, output: Output, sink: Sink) -> Self {
-        let printer = printer(output.format, TimeZone::UTC);
-        let titles = output.header.then(|| printer.titles(Rows::Sockets));
+    fn new(filter: Filter, output: Output, format: SocketFormat, sink: Sink) -> Self {
+        let titles = output.header.then(|| format.titles());
         Self {
             filter,
             output,
+            format,
             opened: Opened::default(),
             paths: Vec::new(),
             mptcp: Scan::default(),
             locations: Locations::default(),
             names: Names::default(),
             sink,
-            printer,
             text: titles.unwrap_or_default(),
             count: 0,
             written: Ok(()),
@@ -159,8 +181,7 @@ impl Listing {
 
     /// Takes in who holds which socket, and where those run if anybody asks.
     fn open(&mut self, mut scan: Scan) {
-        let is_narrow = self.output.format == Format::Text { wide: false };
-        if !is_narrow || self.filter.asks_for_locations() {
+        if self.format.shows_locations() || self.filter.asks_for_locations() {
             self.locations = locations_of(&scan.holders);
         }
         let mptcp = scan.holders.extract_if(.., |holder| holder.is_mptcp);
@@ -169,12 +190,12 @@ impl Listing {
     }
 
     /// Stops where the output takes no more.
-    fn add_all(&mut self, rows: &mut dyn Iterator<Item = Row>) {
-        for row in rows {
-            if row.is_kernel_socket {
-                self.paths.push(row);
+    fn add_all(&mut self, found: &mut dyn Iterator<Item = Listed>) {
+        for socket in found {
+            if socket.row.is_kernel_socket {
+                self.paths.push(socket);
             } else {
-                self.add(&row);
+                self.add(&socket);
             }
             if self.written.is_err() {
                 return;
@@ -188,16 +209,16 @@ impl Listing {
         if paths.is_empty() || self.written.is_err() {
             return;
         }
-        leave_first_paths(&mut paths, &snapshot.mptcp);
+        leave_first_paths(paths.iter_mut().map(|path| &mut path.row), &snapshot.mptcp);
         let mut scan = std::mem::take(&mut self.mptcp);
-        snapshot::find_paths(&mut scan, &paths);
+        snapshot::find_paths(&mut scan, &rows(&paths));
         self.opened.add(scan);
-        for row in &paths {
-            self.add(row);
+        for path in &paths {
+            self.add(path);
         }
     }
 
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, Listed { row, network }: &Listed) {
         let row = &Row {
             is_kernel_socket: self.opened.is_kernel_s(row),
             ..*row
@@ -209,8 +230,15 @@ impl Listing {
         if !is_wanted(&self.filter, row, holders, named, &self.locations) {
             return;
         }
+        // Netlink does not report the options; whoever scans the open files reads them.
+        let of_holder = holders.iter().find_map(|holder| holder.options);
+        let network = &Network {
+            options: network.options.or(of_holder),
+            ..*network
+        };
         let socket = Socket {
             row,
+            network,
             age: age(row),
             owner,
             holders,
@@ -218,7 +246,7 @@ impl Listing {
             netns_name: self.names.of(row.netns, row.time),
             error: 0,
         };
-        self.printer.push_socket(&mut self.text, &socket);
+        self.format.push(&mut self.text, &socket);
         self.count += 1;
         if self.text.len() > BATCH_BYTES {
             self.written = self.sink.lines(&self.text);
@@ -239,6 +267,7 @@ impl Listing {
             }
             let socket = Socket {
                 row: &row,
+                network: &Network::default(),
                 age: None,
                 owner: Opened::chosen(holders).map(|holder| (holder, self.opened.evidence())),
                 holders,
@@ -246,7 +275,7 @@ impl Listing {
                 netns_name: self.names.of(row.netns, row.time),
                 error: first.error,
             };
-            self.printer.push_socket(&mut self.text, &socket);
+            self.format.push(&mut self.text, &socket);
             self.count += 1;
         }
     }

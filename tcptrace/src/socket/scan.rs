@@ -113,6 +113,7 @@ mod tests {
             netns,
             endpoints: Endpoints::default(),
             error: 0,
+            options: None,
         }
     }
 

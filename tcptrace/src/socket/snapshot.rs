@@ -127,9 +127,9 @@ fn by_ends(sockets: &[MptcpSocket]) -> HashMap<(u32, Endpoints), &MptcpSocket> {
 }
 
 /// Takes the inode of their MPTCP socket from all of its paths but the first, so that it is one row's.
-pub fn leave_first_paths(rows: &mut [Row], sockets: &[MptcpSocket]) {
+pub fn leave_first_paths<'a>(rows: impl IntoIterator<Item = &'a mut Row>, sockets: &[MptcpSocket]) {
     let sockets = by_ends(sockets);
-    for row in rows.iter_mut().filter(|row| row.is_kernel_socket) {
+    for row in rows.into_iter().filter(|row| row.is_kernel_socket) {
         if row.state != TcpState::Listen && !sockets.contains_key(&(row.netns, row.endpoints)) {
             row.inode = 0;
         }

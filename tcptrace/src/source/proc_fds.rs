@@ -62,6 +62,7 @@ pub(crate) fn holders(rows: &[Row]) -> Found {
             netns: row.netns,
             endpoints: Endpoints::default(),
             error: 0,
+            options: None,
         })
     };
     Found {

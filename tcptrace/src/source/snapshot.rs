@@ -11,7 +11,7 @@ use crate::{
     kernel::{clock, loader::Kernel, plan::SocketReader, refusal::Refusal},
     privileges::capabilities::{holds, why_not},
     socket::{
-        Row,
+        Listed, Row,
         scan::{Keeper, Scan, ScanMechanism},
         snapshot::{Snapshot, leave_first_paths},
     },
@@ -70,6 +70,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) netns: Option<&'a [u32]>,
     /// Those in this state alone.
     pub(crate) state: Option<TcpState>,
+    /// Whether all of what the network does to them is needed, the memory of their queues included.
+    pub network: bool,
     /// Descriptors of network namespaces that may have no other reference.
     pub(crate) keepers: &'a [Keeper],
 }
@@ -86,18 +88,32 @@ impl<'a> Wanted<'a> {
 
 /// Reads the selected sockets into one list.
 pub(crate) fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
-    let (mut snapshot, mut rows) = stream(reader, wanted, |rows| rows.collect::<Vec<_>>())?;
+    let (mut snapshot, mut rows) = stream(reader, wanted, |sockets| {
+        sockets.map(|socket| socket.row).collect::<Vec<_>>()
+    })?;
     rows.sort_by_key(|row| row.time);
     leave_first_paths(&mut rows, &snapshot.mptcp);
     snapshot.rows = rows;
     Ok(snapshot)
 }
 
-/// Hands over the same rows while they are read; the snapshot returned has none. What `consume` leaves is not read.
+/// Reads the same sockets, each with what the network does to it; the snapshot returned has no rows.
+///
+/// # Errors
+/// As [`sockets`].
+pub(crate) fn listed(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<(Snapshot, Vec<Listed>), Refusal> {
+    let (snapshot, mut sockets) = stream(reader, wanted, |sockets| sockets.collect::<Vec<_>>())?;
+    sockets.sort_by_key(|socket| socket.row.time);
+    leave_first_paths(sockets.iter_mut().map(|socket| &mut socket.row), &snapshot.mptcp);
+    Ok((snapshot, sockets))
+}
+
+/// Hands over the same sockets, each with what the network does to it, while they are read; the snapshot returned has no
+/// rows. What `consume` leaves is not read.
 pub(crate) fn stream<T>(
     mut reader: Reader<'_>,
     wanted: Wanted<'_>,
-    consume: impl FnOnce(&mut dyn Iterator<Item = Row>) -> T,
+    consume: impl FnOnce(&mut dyn Iterator<Item = Listed>) -> T,
 ) -> Result<(Snapshot, T), Refusal> {
     let mut snapshot = Snapshot {
         started: clock::monotonic(),
@@ -123,7 +139,7 @@ pub(crate) fn stream<T>(
                 }
                 let read = enter(space, current).and_then(|()| {
                     marks.extend(namespaces::mark());
-                    read_namespace(&mut reader, space.inode, wanted.state, &mut batches)
+                    read_namespace(&mut reader, space.inode, wanted, &mut batches)
                 });
                 match read {
                     Ok(unknown) => {
@@ -209,22 +225,24 @@ fn find_all(netns: u32, sockets: &[Missing], rows: &mut Vec<Row>) -> io::Result<
     // Of several listeners with the same end the kernel finds any, so they are listed.
     if sockets.iter().any(|socket| socket.is_listener) {
         let cookies: HashSet<u64> = sockets.iter().map(|socket| socket.cookie).collect();
-        sock_diag::visit(netns, Some(TcpState::Listen), &mut |row| {
+        sock_diag::visit(netns, Some(TcpState::Listen), false, &mut |socket| {
+            let row = socket.row;
             rows.extend(cookies.contains(&row.sock.cookie).then_some(row));
             ControlFlow::Continue(())
         })?;
     }
     let mut finder = Finder::new(netns)?;
     for socket in sockets.iter().filter(|socket| !socket.is_listener) {
-        rows.extend(finder.find(&socket.endpoints, socket.cookie)?);
+        let found = finder.find(&socket.endpoints, socket.cookie)?;
+        rows.extend(found.map(|found| found.row));
     }
     Ok(())
 }
 
-/// Rows on their way to the consumer.
+/// Sockets on their way to the consumer.
 struct Batches {
-    sender: SyncSender<Vec<Row>>,
-    batch: Vec<Row>,
+    sender: SyncSender<Vec<Listed>>,
+    batch: Vec<Listed>,
     wanted: ControlFlow<()>,
     /// Whether a connection of the kernel's own was among them.
     has_kernel_s: bool,
@@ -233,7 +251,7 @@ struct Batches {
 impl Batches {
     const ROWS: usize = 256;
 
-    fn new(sender: SyncSender<Vec<Row>>) -> Self {
+    fn new(sender: SyncSender<Vec<Listed>>) -> Self {
         Self {
             sender,
             batch: Vec::with_capacity(Self::ROWS),
@@ -243,9 +261,9 @@ impl Batches {
     }
 
     /// Breaks once the consumer has stopped.
-    fn push(&mut self, row: Row) -> ControlFlow<()> {
-        self.has_kernel_s |= row.is_kernel_socket && row.state != TcpState::Listen;
-        self.batch.push(row);
+    fn push(&mut self, socket: &Listed) -> ControlFlow<()> {
+        self.has_kernel_s |= socket.row.is_kernel_socket && socket.row.state != TcpState::Listen;
+        self.batch.push(*socket);
         if self.batch.len() == Self::ROWS {
             self.send();
         }
@@ -274,25 +292,31 @@ fn enter(space: &namespaces::Namespace, current: u32) -> Result<(), String> {
 fn read_namespace(
     reader: &mut Reader<'_>,
     netns: u32,
-    only: Option<TcpState>,
+    wanted: Wanted<'_>,
     batches: &mut Batches,
 ) -> Result<u64, String> {
+    let only = wanted.state;
     match reader {
-        Reader::Netlink => sock_diag::visit(netns, only, &mut |row| batches.push(row))
+        Reader::Netlink => sock_diag::visit(netns, only, wanted.network, &mut |socket| batches.push(&socket))
             .map(|()| 0)
             .map_err(|error| no_sock_diag(&error)),
         Reader::Iterator(kernel) => {
             let file = kernel.open_tcp_iterator().map_err(|refusal| refusal.cause())?;
             let tick = clock::tick();
-            let each = |row: Row| {
-                if only.is_none_or(|state| state == row.state) {
-                    batches.push(row)
+            let each = |socket: Listed| {
+                if only.is_none_or(|state| state == socket.row.state) {
+                    batches.push(&socket)
                 } else {
                     batches.wanted
                 }
             };
-            read_rows(file, size_of::<SockRow>(), |bytes| decode::row(bytes, tick), each)
-                .map_err(|error| error.to_string())
+            read_rows(
+                file,
+                size_of::<SockRow>(),
+                |bytes| decode::socket(bytes, tick),
+                each,
+            )
+            .map_err(|error| error.to_string())
         }
     }
 }
@@ -325,7 +349,9 @@ pub(crate) fn open_holder_iterator(kernel: &mut Result<Kernel, Refusal>) -> Resu
 pub(crate) fn read_holders(iterator: File) -> Result<Scan, Refusal> {
     let started = clock::monotonic();
     let mut holders = Vec::new();
-    read_rows(iterator, size_of::<HolderRow>(), decode::holder, |holder| {
+    let tick = clock::tick();
+    let decode = |bytes: &[u8]| decode::holder(bytes, tick);
+    read_rows(iterator, size_of::<HolderRow>(), decode, |holder| {
         holders.push(holder);
         ControlFlow::Continue(())
     })

@@ -5,7 +5,11 @@
 use crate::{
     event::{Endpoints, Family, Nanos, SockRef, TcpState},
     kernel::clock,
-    socket::{Flow, HeldUp, Row, SockKind, snapshot::MptcpSocket},
+    socket::{
+        Flow, HeldUp, Listed, Row, SockKind,
+        network::{Network, Timer, TimerPurpose},
+        snapshot::MptcpSocket,
+    },
 };
 use bytes::BytesMut;
 use netlink_packet_core::{
@@ -19,6 +23,8 @@ use std::{
     ops::ControlFlow,
 };
 
+mod network;
+
 /// The kernel fills at most this much for one `recv` (`netlink_dump`, 32 KiB).
 const RECEIVE_BYTES: usize = 64 << 10;
 
@@ -30,11 +36,16 @@ const DONE: u16 = 3;
 /// kernel's hash table, which on an idle server is what a dump costs.
 const TCPDIAG_GETSOCK: u16 = 18;
 
-/// `INET_DIAG_INFO`, `INET_DIAG_SHUTDOWN`, `INET_DIAG_ULP_INFO` and in it `INET_ULP_INFO_NAME` of `linux/inet_diag.h`.
+/// `INET_DIAG_INFO`, `INET_DIAG_SKMEMINFO`, `INET_DIAG_SHUTDOWN`, `INET_DIAG_ULP_INFO` and in it `INET_ULP_INFO_NAME` of `linux/inet_diag.h`.
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_SKMEMINFO: u16 = 7;
 const INET_DIAG_SHUTDOWN: u16 = 8;
 const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_ULP_INFO_NAME: u16 = 1;
+
+/// Bits of `idiag_ext`: `struct tcp_info`, and the memory of each socket.
+const WITH_INFO: u8 = 1 << (INET_DIAG_INFO - 1);
+const WITH_MEMORY: u8 = 1 << (INET_DIAG_SKMEMINFO - 1);
 
 /// What runs above a TCP socket that the kernel makes for a path of an MPTCP socket, and above no other
 /// (`mptcp_subflow_create_socket`).
@@ -82,15 +93,16 @@ const WINDOW_TIMER: u8 = 4;
 const FIRST_TIMEOUT: Nanos = Nanos::from_secs(1);
 
 /// Passes every socket of the calling thread's namespace to `each`, or those in `only` this state, until it returns
-/// `Break`. Rows carry the namespace `netns`, which netlink does not report. Fails if the kernel has no sock_diag for
+/// `Break`. The memory of sockets is read if `with_memory`. Rows carry the namespace `netns`, which netlink does not report. Fails if the kernel has no sock_diag for
 /// TCP, or the dump breaks off.
 pub(crate) fn visit(
     netns: u32,
     only: Option<TcpState>,
-    each: &mut impl FnMut(Row) -> ControlFlow<()>,
+    with_memory: bool,
+    each: &mut impl FnMut(Listed) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    list(netns, &request(only), &mut |dump, payload| {
-        Ok(each(dump.row(payload)?))
+    list(netns, &request(only, with_memory), &mut |dump, payload| {
+        Ok(each(dump.socket(payload)?))
     })
 }
 
@@ -167,7 +179,7 @@ impl Finder {
 
     /// The connected socket with these ends and, unless it is 0, this cookie. One that is bound to a device is not
     /// found (`inet_match`). Fails if the kernel answers with neither a socket nor that it has none.
-    pub(crate) fn find(&mut self, endpoints: &Endpoints, cookie: u64) -> io::Result<Option<Row>> {
+    pub(crate) fn find(&mut self, endpoints: &Endpoints, cookie: u64) -> io::Result<Option<Listed>> {
         let filled_from = clock::monotonic();
         self.socket.send(&request_for(endpoints, cookie), 0)?;
         self.buffer.clear();
@@ -180,7 +192,7 @@ impl Finder {
         };
         let message = NetlinkBuffer::new_checked(&self.buffer).map_err(io::Error::other)?;
         match message.message_type() {
-            BY_FAMILY => dump.row(message.payload()).map(Some),
+            BY_FAMILY => dump.socket(message.payload()).map(Some),
             ERROR => {
                 let error = ErrorBuffer::new_checked(&message.payload())
                     .and_then(|buffer| ErrorMessage::parse(&buffer))
@@ -258,13 +270,14 @@ impl Dump {
         })
     }
 
-    fn row(&self, payload: &[u8]) -> io::Result<Row> {
+    fn socket(&self, payload: &[u8]) -> io::Result<Listed> {
         let message = Message::new(payload)?;
         let state = message.state()?;
         let mut is_full = false;
         let mut heard_ms = None;
         let (mut sent_ms, mut received_ms) = (None, None);
         let mut is_path = false;
+        let mut network = Network::default();
         for attribute in NlasIterator::new(&payload[Message::BYTES..]) {
             let attribute = attribute.map_err(io::Error::other)?;
             match attribute.kind() {
@@ -275,7 +288,11 @@ impl Dump {
                     heard_ms = info(offset_of!(libc::tcp_info, tcpi_last_ack_recv));
                     sent_ms = info(offset_of!(libc::tcp_info, tcpi_last_data_sent));
                     received_ms = info(offset_of!(libc::tcp_info, tcpi_last_data_recv));
+                    if state != TcpState::Listen {
+                        network::add_info(&mut network, attribute.value());
+                    }
                 }
+                INET_DIAG_SKMEMINFO => network::add_memory(&mut network, attribute.value()),
                 INET_DIAG_ULP_INFO => is_path = is_mptcp(attribute.value())?,
                 _ => {}
             }
@@ -303,7 +320,7 @@ impl Dump {
             _ => HeldUp::No,
         };
         let inode = message.u32(68);
-        Ok(Row {
+        let row = Row {
             time: self.filled_from,
             read_by: self.filled_until,
             sock: SockRef::new(message.cookie(), 0),
@@ -327,7 +344,13 @@ impl Dump {
                 has_keepalive: timer == KEEPALIVE_TIMER,
             },
             inode,
-        })
+        };
+        if kind == SockKind::Full && state != TcpState::Listen {
+            // The queue that netlink reports includes what was not sent (`tcp_diag_get_info`).
+            network.unacknowledged = network.not_sent.map(|waiting| row.unsent.saturating_sub(waiting));
+            network.timer = network::timer(timer, message.u32(52));
+        }
+        Ok(Listed { row, network })
     }
 }
 
@@ -344,15 +367,19 @@ fn message<const N: usize>(kind: u16, flags: u16) -> [u8; N] {
 fn ask(body: &mut [u8], family: i32, protocol: u8) {
     body[0] = u8::try_from(family).unwrap_or(0);
     body[1] = protocol;
-    body[2] = 1 << (INET_DIAG_INFO - 1);
+    body[2] = WITH_INFO | WITH_MEMORY;
     body[4..8].copy_from_slice(&ALL_STATES.to_ne_bytes());
 }
 
 /// `struct nlmsghdr` and `struct inet_diag_req`, with family, addresses and ports left at "any".
-fn request(only: Option<TcpState>) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
+fn request(only: Option<TcpState>, with_memory: bool) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     let mut bytes: [u8; HEADER_BYTES + REQUEST_BYTES] = message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP);
     // `idiag_ext` and `idiag_states`.
-    bytes[HEADER_BYTES + 3] = 1 << (INET_DIAG_INFO - 1);
+    bytes[HEADER_BYTES + 3] = if with_memory {
+        WITH_INFO | WITH_MEMORY
+    } else {
+        WITH_INFO
+    };
     let states: u32 = only.map_or(ALL_STATES, |state| 1 << state as u8);
     bytes[HEADER_BYTES + 52..][..4].copy_from_slice(&states.to_ne_bytes());
     bytes

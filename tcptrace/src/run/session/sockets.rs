@@ -61,8 +61,8 @@ impl Session {
             ..wanted
         };
         let (snapshot, ()) = snapshot::stream(reader, wanted, |rows| {
-            for (count, row) in rows.enumerate() {
-                each(row);
+            for (count, socket) in rows.enumerate() {
+                each(socket.row);
                 if count % DRAIN_ROWS == 0 {
                     drain();
                 }

@@ -4,8 +4,8 @@ use std::net::{TcpListener, TcpStream};
 
 fn sockets(only: Option<TcpState>) -> Vec<Row> {
     let mut found = Vec::new();
-    visit(namespaces::current().unwrap(), only, &mut |row| {
-        found.push(row);
+    visit(namespaces::current().unwrap(), only, false, &mut |listed| {
+        found.push(listed.row);
         ControlFlow::Continue(())
     })
     .unwrap();
@@ -56,11 +56,12 @@ fn one_socket_is_found_by_its_ends_and_cookie_and_by_no_other() {
         let (near, far) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let endpoints = Endpoints::new((near.ip(), near.port()), (far.ip(), far.port()));
         let mut finder = Finder::new(namespaces::current().unwrap()).unwrap();
-        let found = finder.find(&endpoints, 0).unwrap().unwrap();
+        let Listed { row: found, network } = finder.find(&endpoints, 0).unwrap().unwrap();
+        assert!(network.rtt_us.is_some() && network.timer.is_some() && network.drops == Some(0));
         assert_eq!((found.endpoints, found.state), (endpoints, TcpState::Established));
         let cookie = found.sock.cookie;
         assert_eq!(
-            finder.find(&endpoints, cookie).unwrap().unwrap().sock.cookie,
+            finder.find(&endpoints, cookie).unwrap().unwrap().row.sock.cookie,
             cookie
         );
         assert!(finder.find(&endpoints, cookie + 1).unwrap().is_none());
