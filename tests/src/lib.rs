@@ -37,6 +37,7 @@ pub mod shared;
 pub mod small_disk;
 pub mod sockets;
 pub mod ss;
+pub mod ss_network;
 pub mod state;
 pub mod tracer;
 pub mod user;

@@ -35,9 +35,42 @@ pub struct Listed {
     pub owner: Option<Owner>,
     /// All holders.
     pub holders: Vec<Holder>,
+    /// What the network does to it; absent for what is no full socket.
+    pub network: Option<Network>,
     /// Whether it is a socket of the kernel itself.
     #[serde(default)]
     pub kernel: bool,
+}
+
+/// The evidence on a full socket. What the kernel or the reader does not report is absent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub rtt_ns: Option<u64>,
+    pub rtt_var_ns: Option<u64>,
+    pub rto_ns: Option<u64>,
+    pub mss_bytes: Option<u32>,
+    pub send_window_bytes: Option<u32>,
+    pub receive_window_bytes: Option<u32>,
+    pub in_flight_segments: Option<u32>,
+    pub retransmitted_in_flight_segments: Option<u32>,
+    pub unacknowledged_bytes: Option<u32>,
+    pub not_sent_bytes: Option<u32>,
+    pub retransmits: Option<u32>,
+    pub retransmits_total: Option<u32>,
+    pub backoff: Option<u32>,
+    pub probes: Option<u32>,
+    pub timer: Option<String>,
+    pub timer_expires_ns: Option<u64>,
+    pub congestion: Option<String>,
+    pub send_memory_bytes: Option<u32>,
+    pub receive_memory_bytes: Option<u32>,
+    pub drops: Option<u32>,
+    pub user_timeout_ns: Option<u64>,
+    pub keepalive: Option<bool>,
+    pub keepalive_time_ns: Option<u64>,
+    pub keepalive_interval_ns: Option<u64>,
+    pub keepalive_probes: Option<u32>,
 }
 
 /// An open file of the socket.
