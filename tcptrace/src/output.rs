@@ -14,6 +14,7 @@ pub(crate) mod lifetimes;
 pub(crate) mod loss;
 pub(crate) mod outbox;
 pub(crate) mod parquet;
+pub(crate) mod patience;
 pub(crate) mod printer;
 pub mod report;
 pub(crate) mod row;

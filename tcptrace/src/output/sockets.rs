@@ -195,6 +195,13 @@ fn json(socket: &Socket<'_>) -> String {
     })
 }
 
+/// What the network does to a socket, for people; empty if nothing is known.
+pub(crate) fn network_text(network: &Network) -> String {
+    let mut text = String::new();
+    network::push_items(&mut text, network, "");
+    text
+}
+
 /// `ECONNRESET`, as errno(3) has it.
 fn errno_name(number: u32) -> String {
     let errno = i32::try_from(number).map(nix::errno::Errno::from_raw);

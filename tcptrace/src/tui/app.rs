@@ -270,6 +270,12 @@ impl App {
         });
     }
 
+    /// Cookie of the connection whose history is open.
+    pub(crate) fn shown_connection(&self) -> Option<u64> {
+        let history = self.content.history.as_ref()?;
+        Some(history.identity.id.cookie)
+    }
+
     /// Cookies of the sockets that are in sight, and of all listeners among the endpoints.
     pub(crate) fn cookies_in_sight(&self) -> impl Iterator<Item = u64> {
         let cursor = &self.current().cursor;
@@ -278,10 +284,9 @@ impl App {
         let rows = self.rows.iter().skip(cursor.top).take(page);
         let connections = rows.filter_map(|row| content.connections.get(*row as usize));
         let listeners = content.endpoints.iter().filter_map(|row| row.listener);
-        let history = content.history.iter().map(|history| history.identity.id.cookie);
         connections
             .map(|row| row.identity.id.cookie)
             .chain(listeners)
-            .chain(history)
+            .chain(self.shown_connection())
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         scene::{Descriptors, Netns},
     },
     kernel::clock::ClockPair,
+    socket::network::Network,
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
@@ -76,6 +77,10 @@ pub struct Content {
     pub(crate) descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
     pub(crate) queues: HashMap<u64, Queue>,
+    /// What the network does to the connection whose time line is open, by its cookie, when it was last read.
+    pub(crate) network: Option<(u64, Network)>,
+    /// `net.ipv4.tcp_retries2` by network namespace, where it is known.
+    pub(crate) retries: HashMap<u32, u32>,
     /// Local ports that `connect` may choose, by network namespace, where its settings are known.
     pub(crate) ports: HashMap<u32, u64>,
     /// Where a recording is; `None` where this machine is watched.
@@ -120,6 +125,15 @@ impl Content {
         };
         Some(self.ports.get(&netns)?.saturating_sub(row.ports_used))
     }
+}
+
+/// How often each of these whose setting is known retransmits before it gives up.
+pub(crate) fn retries(spaces: &[Netns]) -> HashMap<u32, u32> {
+    let of = |space: &Netns| {
+        let text = space.sysctls.get("ipv4.tcp_retries2")?;
+        Some((space.netns, text.trim().parse().ok()?))
+    };
+    spaces.iter().filter_map(of).collect()
 }
 
 /// How many local ports `connect` may choose from in each of these whose range is known.

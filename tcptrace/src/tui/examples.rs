@@ -14,6 +14,7 @@ use crate::{
     },
     kernel::clock::ClockPair,
     owner::{container::Location, policy::Evidence},
+    socket::network::{Congestion, Network, Timer, TimerPurpose},
     stats::key::{By, Facts, Key},
     view::{
         ProcessView, Sort, View,
@@ -88,6 +89,8 @@ pub(crate) fn content(moment: Moment) -> Content {
             mono_ns: NOW.0,
             wall_ns: 1_795_300_000_000_000_000,
         },
+        network: connections.first().map(|row| (row.identity.id.cookie, network())),
+        retries: content::retries(&[space()]),
         history: connections.first().map(|row| history(row.identity, moment)),
         queues: connections
             .iter()
@@ -276,8 +279,32 @@ fn space() -> Netns {
     let range = ("ipv4.ip_local_port_range".to_owned(), "32768\t60999".to_owned());
     Netns {
         netns: 4_026_531_840,
-        sysctls: [range].into(),
+        sysctls: [range, ("ipv4.tcp_retries2".to_owned(), "15".to_owned())].into(),
         ..Netns::default()
+    }
+}
+
+fn network() -> Network {
+    Network {
+        rtt_us: Some(45_210),
+        rtt_var_us: Some(20_000),
+        rto: Some(Nanos::from_millis(25_600)),
+        mss: Some(1_348),
+        send_window: Some(65_536),
+        receive_window: Some(64_240),
+        in_flight: Some(4),
+        unacknowledged: Some(5_120),
+        not_sent: Some(0),
+        retransmits: Some(7),
+        retransmits_total: Some(9),
+        backoff: Some(7),
+        timer: Some(Timer::Running {
+            purpose: TimerPurpose::Retransmit,
+            expires_in: Nanos::from_millis(12_800),
+        }),
+        congestion: Some(Congestion::Loss),
+        send_memory: Some(20_480),
+        ..Network::default()
     }
 }
 

@@ -147,6 +147,7 @@ impl Gather {
         content.findings = findings::judge(&scene);
         self.happened = scene.history;
         content.ports = content::ports(&scene.spaces);
+        content.retries = content::retries(&scene.spaces);
     }
 
     /// Notes when a judgement ended, and how much of a processor's time it took.

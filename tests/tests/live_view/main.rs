@@ -98,6 +98,9 @@ fn keys_lead_from_the_first_screen_to_one_connection_and_back(netns: Netns) {
         (is_it && at.is_sorted() && at[0].is_some() && text.contains(&format!("{UNREAD} bytes are unread")))
             .then_some(())
     });
+    screen.wait_for("what the network does to it", |text| {
+        (text.contains("rtt ") && text.contains("receive window ")).then_some(())
+    });
     screen.press(&["Escape"]);
     screen.wait_for_text(&format!("{LEAKED} connections of {pid}/"));
     screen.press(&["Escape"]);

@@ -100,9 +100,17 @@ impl Serialize for NetworkJson<'_> {
 pub(super) fn push_line(out: &mut String, network: &Network) {
     const INDENT: &str = "            ";
     let start = out.len();
+    push_items(out, network, INDENT);
+    if out.len() > start {
+        out.push('\n');
+    }
+}
+
+/// Appends the items of that line behind `indent`, or nothing.
+pub(super) fn push_items(out: &mut String, network: &Network, indent: &'static str) {
     let mut items = Items {
         out,
-        separator: INDENT,
+        separator: indent,
     };
     items.push_path(network);
     items.push_queue(network);
@@ -110,9 +118,6 @@ pub(super) fn push_line(out: &mut String, network: &Network) {
     items.push_memory(network);
     if let Some(options) = &network.options {
         items.push_options(options);
-    }
-    if out.len() > start {
-        out.push('\n');
     }
 }
 

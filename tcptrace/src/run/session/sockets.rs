@@ -6,7 +6,7 @@ use crate::{
     kernel::refusal::Refusal,
     run::Failure,
     socket::{
-        Row,
+        Listed,
         scan::{Scan, ScanMechanism},
         snapshot::{Snapshot, leave_first_paths},
     },
@@ -23,9 +23,19 @@ const DRAIN_ROWS: usize = 4_096;
 const LOOK_FOR: usize = 2_048;
 
 impl Session {
-    /// Hands over the sockets of the namespaces `netns`, or of all where there are none, as the kernel has them now.
-    pub(crate) fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(Row)) -> Result<(), Failure> {
-        self.read_sockets(Wanted::of(netns), each)?;
+    /// Passes the sockets of the namespaces `netns`, or of all where there are none, to `each`, as the kernel has them now,
+    /// and with all of what the network does to them if `network` is set.
+    pub(crate) fn visit_sockets(
+        &mut self,
+        netns: &[u32],
+        network: bool,
+        each: impl FnMut(&Listed),
+    ) -> Result<(), Failure> {
+        let wanted = Wanted {
+            network,
+            ..Wanted::of(netns)
+        };
+        self.read_sockets(wanted, each)?;
         Ok(())
     }
 
@@ -50,7 +60,7 @@ impl Session {
     pub(super) fn read_sockets(
         &mut self,
         wanted: Wanted<'_>,
-        mut each: impl FnMut(Row),
+        mut each: impl FnMut(&Listed),
     ) -> Result<Snapshot, Refusal> {
         let Live { kernel, records, .. } = &mut self.live;
         let pending = &mut self.pending;
@@ -62,7 +72,7 @@ impl Session {
         };
         let (snapshot, ()) = snapshot::stream(reader, wanted, |rows| {
             for (count, socket) in rows.enumerate() {
-                each(socket.row);
+                each(&socket);
                 if count % DRAIN_ROWS == 0 {
                     drain();
                 }
@@ -74,7 +84,7 @@ impl Session {
 
     pub(super) fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
         let mut rows = Vec::new();
-        let snapshot = self.read_sockets(wanted, |row| rows.push(row))?;
+        let snapshot = self.read_sockets(wanted, |socket| rows.push(socket.row))?;
         leave_first_paths(&mut rows, &snapshot.mptcp);
         Ok(Snapshot { rows, ..snapshot })
     }

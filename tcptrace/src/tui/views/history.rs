@@ -5,7 +5,7 @@ use crate::{
     connection::lifetime::{Lifetime, Role},
     duration::{human, human_age},
     event::{Age, ProcessKey, TcpState, known_netns},
-    output::text,
+    output::{patience, sockets, text},
     plural::counted,
     tui::{
         app::App,
@@ -176,6 +176,14 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
         if let Some(why) = stands(app, history) {
             lines.extend(paragraph(&why, theme.warning()));
         }
+        for (text, is_trouble) in network(app, history) {
+            let style = if is_trouble {
+                theme.warning()
+            } else {
+                theme.plain()
+            };
+            lines.extend(paragraph(&text, style));
+        }
         return lines;
     }
     let reason = history
@@ -189,6 +197,24 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
         &format!("Ended after {lifetime}{reason}.{carried}"),
         theme.plain(),
     )
+}
+
+/// What the network does to it: what that means, and whether the peer is to be waited for; then the evidence.
+fn network(app: &App, history: &history::History) -> Vec<(String, bool)> {
+    let Identity { id, netns, .. } = history.identity;
+    let state = history.steps.last().map(|step| step.state);
+    let Some((state, (_, network))) = state.zip(app.content.network.filter(|(of, _)| *of == id.cookie))
+    else {
+        return Vec::new();
+    };
+    let retries = app.content.retries.get(&netns).copied();
+    let verdict = patience::sentence(&network, state, retries).map(|text| {
+        let is_trouble = network.retransmits > Some(0) || network.probes > Some(0);
+        (text, is_trouble)
+    });
+    let evidence = sockets::network_text(&network);
+    let evidence = (!evidence.is_empty()).then_some((evidence, false));
+    verdict.into_iter().chain(evidence).collect()
 }
 
 /// What its state means.

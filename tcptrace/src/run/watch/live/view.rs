@@ -252,7 +252,7 @@ impl LiveView {
     }
 
     /// Reads what waits in the sockets that are seen, and in those that findings are about: listeners, and what the
-    /// peer has closed.
+    /// peer has closed; and what the network does to the connection whose history is open.
     fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
         if !self.looks.is_due(now) {
             return;
@@ -261,8 +261,14 @@ impl LiveView {
         let app = &mut self.screen.app;
         let seen: HashSet<u64> = app.cookies_in_sight().collect();
         let mut queues = HashMap::new();
-        let read = session.visit_sockets(&self.filter.netns, |row| {
+        let shown = app.shown_connection();
+        let mut network = None;
+        let read = session.visit_sockets(&self.filter.netns, shown.is_some(), |socket| {
+            let row = &socket.row;
             let cookie = row.sock.cookie;
+            if shown == Some(cookie) {
+                network = Some((cookie, socket.network));
+            }
             let is_wanted = match row.state {
                 TcpState::CloseWait | TcpState::Listen => true,
                 TcpState::TimeWait | TcpState::SynRecv => false,
@@ -279,6 +285,7 @@ impl LiveView {
         // What cannot be read now is shown as it was.
         if read.is_ok() {
             app.content.queues = queues;
+            app.content.network = network;
         }
         self.looks.finished(now, clock::thread_cpu().since(cpu));
     }
