@@ -196,7 +196,7 @@ fn synthetic(rate: u64) -> Vec<u8> {
         machine: "x86_64".to_owned(),
         command: "bench".to_owned(),
         hooks: std::iter::empty().collect(),
-        shortfalls: Vec::new(),
+        limitations: Vec::new(),
         clock: ClockPair {
             mono_ns: 1,
             wall_ns: 1_795_300_000_000_000_000,

@@ -93,7 +93,7 @@ pub fn build(
         audit: None,
         scans: run_stats.scans,
         share: Share::default(),
-        shortfalls: origin.shortfalls.clone(),
+        limitations: origin.limitations.clone(),
     };
     Report {
         origin: origin.clone(),

@@ -75,7 +75,7 @@ impl Header {
 fn missing(part: &Attached) -> Option<Missing> {
     Some(Missing {
         feature: part.feature.name(),
-        reason: part.shortfall()?,
+        reason: part.limitation()?,
         lost: part.feature.lost_without(),
     })
 }

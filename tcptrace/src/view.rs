@@ -138,7 +138,7 @@ pub struct View {
     /// What tracing costs.
     pub share: Share,
     /// What was not seen, and why.
-    pub shortfalls: Vec<String>,
+    pub limitations: Vec<String>,
 }
 
 impl View {
@@ -164,7 +164,7 @@ pub struct Context {
     /// What tracing costs.
     pub share: Share,
     /// What was not seen, and why.
-    pub shortfalls: Vec<String>,
+    pub limitations: Vec<String>,
 }
 
 /// Builds the view at `now`. Its rates are over the frame: that of the filter, if the engine was given it.
@@ -239,7 +239,7 @@ pub(crate) fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filt
         evicted: engine.table.tally.evicted,
         scans: context.scans,
         share: context.share,
-        shortfalls: context.shortfalls,
+        limitations: context.limitations,
     }
 }
 

@@ -309,7 +309,7 @@ fn leak<'a>(scene: &'a Scene, group: &Group<'a>, listening: &HashSet<(u32, u16)>
     let endpoints = endpoints(&sockets, listening);
     let is_younger =
         |socket: &&&Socket| socket.state == TcpState::CloseWait && socket.span() < threshold.age();
-    let is_in_flight = sockets.iter().any(|leaked| leaked.verdict == Verdict::NotHeld);
+    let is_in_flight = sockets.iter().any(|leaked| leaked.verdict == Verdict::NoHolder);
     let accepted_by = sockets
         .iter()
         .filter(|leaked| leaked.verdict == Verdict::Inherited)

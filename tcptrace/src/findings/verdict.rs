@@ -16,28 +16,23 @@ pub enum Verdict {
     /// It has read everything and has not closed.
     ReadAll,
     /// It has read all data and not the end of file: nothing reads this socket.
-    #[serde(rename = "eof-unread")]
-    EndUnread,
+    EofUnread,
     /// Data is waiting before the end of file: its reader has stalled.
     DataUnread,
     /// A few bytes and the end of file arrived long after the program had last sent: a last message to an idle pool.
-    #[serde(rename = "late-data-unread")]
-    FarewellUnread,
+    LateDataUnread,
     /// The same for an accepted connection: a last message, or a request.
-    #[serde(rename = "short-data-unread")]
-    ShortUnread,
+    ShortDataUnread,
     /// Another process listens on its port, and no holder reads it: it was inherited, or passed on.
     Inherited,
     /// A reset has ended it since, and the program has not closed it.
     Reset,
     /// Its file is open, but is no process's descriptor.
-    #[serde(rename = "no-holder")]
-    NotHeld,
+    NoHolder,
     /// It never accepted the connection.
     NeverAccepted,
     /// The counters are unknown, as in a recording.
-    #[serde(rename = "unknown")]
-    NotKnown,
+    Unknown,
     /// Not forgotten: everything was read, and the peer, on this host, is open and waits.
     PeerWaits,
     /// Not forgotten: data waits to be sent, and the peer has closed its window.
@@ -48,7 +43,7 @@ pub enum Verdict {
 
 /// Most bytes of a last message, including the FIN: a TLS `close_notify` has 24 to 69, the timeout notice of a database
 /// or proxy some 200.
-const FAREWELL: u32 = 256;
+const LAST_MESSAGE_BYTES: u32 = 256;
 
 /// Data that arrives this long after the program last sent is not an answer, milliseconds.
 const UNASKED_MS: u32 = 1_000;
@@ -57,15 +52,15 @@ impl Verdict {
     /// Every verdict, in the order of declaration.
     pub const ALL: [Self; 13] = [
         Self::ReadAll,
-        Self::EndUnread,
+        Self::EofUnread,
         Self::DataUnread,
-        Self::FarewellUnread,
-        Self::ShortUnread,
+        Self::LateDataUnread,
+        Self::ShortDataUnread,
         Self::Inherited,
         Self::Reset,
-        Self::NotHeld,
+        Self::NoHolder,
         Self::NeverAccepted,
-        Self::NotKnown,
+        Self::Unknown,
         Self::PeerWaits,
         Self::WindowClosed,
         Self::Unacknowledged,
@@ -82,7 +77,7 @@ impl Verdict {
             return by_count;
         }
         if socket.is_unheld {
-            return Self::NotHeld;
+            return Self::NoHolder;
         }
         if socket.unsent.is_some_and(|unsent| unsent > 0) {
             match socket.flow.held_up {
@@ -93,19 +88,19 @@ impl Verdict {
         }
         match by_count {
             Self::ReadAll if socket.peer.is_some_and(Peer::waits) => Self::PeerWaits,
-            Self::EndUnread if socket.accepted_by.is_some() => Self::Inherited,
-            Self::DataUnread if is_farewell(socket) && came_in => Self::ShortUnread,
-            Self::DataUnread if is_farewell(socket) => Self::FarewellUnread,
+            Self::EofUnread if socket.accepted_by.is_some() => Self::Inherited,
+            Self::DataUnread if is_late_data(socket) && came_in => Self::ShortDataUnread,
+            Self::DataUnread if is_late_data(socket) => Self::LateDataUnread,
             Self::ReadAll
-            | Self::EndUnread
+            | Self::EofUnread
             | Self::DataUnread
-            | Self::FarewellUnread
-            | Self::ShortUnread
+            | Self::LateDataUnread
+            | Self::ShortDataUnread
             | Self::Inherited
             | Self::Reset
-            | Self::NotHeld
+            | Self::NoHolder
             | Self::NeverAccepted
-            | Self::NotKnown
+            | Self::Unknown
             | Self::PeerWaits
             | Self::WindowClosed
             | Self::Unacknowledged => by_count,
@@ -117,15 +112,15 @@ impl Verdict {
     pub const fn is_forgotten(self) -> bool {
         match self {
             Self::ReadAll
-            | Self::EndUnread
+            | Self::EofUnread
             | Self::DataUnread
-            | Self::FarewellUnread
-            | Self::ShortUnread
+            | Self::LateDataUnread
+            | Self::ShortDataUnread
             | Self::Inherited
             | Self::Reset
-            | Self::NotHeld
+            | Self::NoHolder
             | Self::NeverAccepted
-            | Self::NotKnown => true,
+            | Self::Unknown => true,
             Self::PeerWaits | Self::WindowClosed | Self::Unacknowledged => false,
         }
     }
@@ -135,15 +130,15 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ReadAll => "read_all",
-            Self::EndUnread => "eof_unread",
+            Self::EofUnread => "eof_unread",
             Self::DataUnread => "data_unread",
-            Self::FarewellUnread => "late_data_unread",
-            Self::ShortUnread => "short_data_unread",
+            Self::LateDataUnread => "late_data_unread",
+            Self::ShortDataUnread => "short_data_unread",
             Self::Inherited => "inherited",
             Self::Reset => "reset",
-            Self::NotHeld => "no_holder",
+            Self::NoHolder => "no_holder",
             Self::NeverAccepted => "never_accepted",
-            Self::NotKnown => "verdict_unknown",
+            Self::Unknown => "verdict_unknown",
             Self::PeerWaits => "peer_waits",
             Self::WindowClosed => "window_closed",
             Self::Unacknowledged => "unacknowledged",
@@ -156,9 +151,9 @@ impl Verdict {
     pub const fn of(unread: Option<u32>, accepted: Option<bool>) -> Self {
         match (accepted, unread) {
             (Some(false), _) => Self::NeverAccepted,
-            (_, None) => Self::NotKnown,
+            (_, None) => Self::Unknown,
             (_, Some(0)) => Self::ReadAll,
-            (_, Some(1)) => Self::EndUnread,
+            (_, Some(1)) => Self::EofUnread,
             (_, Some(_)) => Self::DataUnread,
         }
     }
@@ -168,15 +163,15 @@ impl Verdict {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ReadAll => "read everything and has not closed",
-            Self::EndUnread => "end of file never read",
+            Self::EofUnread => "end of file never read",
             Self::DataUnread => "data unread",
-            Self::FarewellUnread => "late data unread",
-            Self::ShortUnread => "short data and end of file unread",
+            Self::LateDataUnread => "late data unread",
+            Self::ShortDataUnread => "short data and end of file unread",
             Self::Inherited => "inherited, never accepted by this program",
             Self::Reset => "since reset, and still open",
-            Self::NotHeld => "no process has it open",
+            Self::NoHolder => "no process has it open",
             Self::NeverAccepted => "never accepted",
-            Self::NotKnown => "not closed",
+            Self::Unknown => "not closed",
             Self::PeerWaits => "the peer, on this host, is open and waits for the answer",
             Self::WindowClosed => "cannot send: the peer has closed its window",
             Self::Unacknowledged => "the peer does not acknowledge the data sent",
@@ -191,11 +186,11 @@ impl Verdict {
                 "find the path that reads to the end and returns without close(): an exception or an early return past \
                  it, a response body that is not closed, a missing `finally`, `with` or `defer`"
             }
-            Self::EndUnread if is_accepted => {
+            Self::EofUnread if is_accepted => {
                 "nothing reads these sockets: the thread or task that serves them waits for something else or has ended, or an \
                  event loop no longer polls them; close connections after some idle time"
             }
-            Self::EndUnread => {
+            Self::EofUnread => {
                 "nothing reads these sockets: a pool that keeps connections without testing them, or a thread that waits \
                  for something else; let the pool evict idle connections sooner than the peer does, and test them \
                  before use"
@@ -204,11 +199,11 @@ impl Verdict {
                 "their reader has stalled with data waiting: find out where the threads block (jstack, py-spy, gdb, \
                  /proc/PID/stack), and add a timeout there"
             }
-            Self::FarewellUnread => {
+            Self::LateDataUnread => {
                 "nothing reads these sockets: the peer sent a last message, such as TLS's close_notify or a timeout notice, \
                  and closed; let the pool evict idle connections sooner than the peer does, and test them before use"
             }
-            Self::ShortUnread => {
+            Self::ShortDataUnread => {
                 "either nothing reads idle connections, and this is the peer's last message, such as TLS's close_notify: close \
                  them after some idle time; or it is a request and its reader has stalled: find out where the threads \
                  block (jstack, py-spy, gdb, /proc/PID/stack)"
@@ -222,7 +217,7 @@ impl Verdict {
                 "the peer had closed, and its kernel has since answered a keep-alive probe, or data, by RST: `ss` no longer shows \
                  these sockets, but they keep their descriptors; find the path that returns without close()"
             }
-            Self::NotHeld => {
+            Self::NoHolder => {
                 "they were accepted, and no process has a descriptor of them: they wait in a Unix socket (SCM_RIGHTS) whose \
                  receiver does not receive them, or in an io_uring; look at the process that should receive them (or the kernel \
                  uses them itself, as for NFS)"
@@ -231,7 +226,7 @@ impl Verdict {
                 "the program no longer calls accept(), or too rarely: find out where the accepting thread blocks, and \
                  whether workers or descriptors are exhausted"
             }
-            Self::NotKnown => {
+            Self::Unknown => {
                 "find the path that returns without close(); whether they were read is unknown: no kernel reports that for MPTCP, and \
                  recordings do not contain it (run `tcptrace leaks` on the machine itself)"
             }
@@ -249,8 +244,8 @@ impl Verdict {
 }
 
 /// Whether the unread data is short and unsolicited.
-fn is_farewell(socket: &Socket) -> bool {
-    let is_short = socket.unread.is_some_and(|unread| unread <= FAREWELL);
+fn is_late_data(socket: &Socket) -> bool {
+    let is_short = socket.unread.is_some_and(|unread| unread <= LAST_MESSAGE_BYTES);
     let came_unasked = match (socket.flow.sent_ms, socket.flow.received_ms) {
         (Some(sent), Some(received)) => sent.saturating_sub(received) >= UNASKED_MS,
         _ => false,
@@ -269,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_message_that_came_by_itself_is_a_farewell() {
+    fn a_short_message_that_came_by_itself_is_late_data() {
         let unread = |unread, sent_ms, received_ms| Socket {
             unread: Some(unread),
             flow: crate::socket::Flow {
@@ -287,8 +282,8 @@ mod tests {
         };
         // TLS's close_notify and the FIN, two seconds after the answer to the last request.
         let pool = unread(25, 72_000, 70_000);
-        assert_eq!(Verdict::on(&pool, false), Verdict::FarewellUnread);
-        assert_eq!(Verdict::on(&pool, true), Verdict::ShortUnread);
+        assert_eq!(Verdict::on(&pool, false), Verdict::LateDataUnread);
+        assert_eq!(Verdict::on(&pool, true), Verdict::ShortDataUnread);
         // An answer that nobody has read, however short, and much that came by itself.
         assert_eq!(
             Verdict::on(&unread(25, 70_020, 70_000), false),
@@ -331,16 +326,16 @@ mod tests {
             is_unheld: true,
             ..held_up(HeldUp::No)
         };
-        assert_eq!(Verdict::on(&unheld, true), Verdict::NotHeld);
+        assert_eq!(Verdict::on(&unheld, true), Verdict::NoHolder);
     }
 
     #[test]
     fn the_kernel_s_counters_decide() {
         assert_eq!(Verdict::of(Some(0), Some(true)), Verdict::ReadAll);
-        assert_eq!(Verdict::of(Some(1), Some(true)), Verdict::EndUnread);
+        assert_eq!(Verdict::of(Some(1), Some(true)), Verdict::EofUnread);
         assert_eq!(Verdict::of(Some(2), Some(true)), Verdict::DataUnread);
         assert_eq!(Verdict::of(Some(0), None), Verdict::ReadAll);
-        assert_eq!(Verdict::of(None, None), Verdict::NotKnown);
+        assert_eq!(Verdict::of(None, None), Verdict::Unknown);
         assert_eq!(Verdict::of(Some(1), Some(false)), Verdict::NeverAccepted);
         assert_eq!(Verdict::of(None, Some(false)), Verdict::NeverAccepted);
     }

@@ -95,7 +95,7 @@ impl Kernel {
         let mut abilities = loading.abilities();
         let attached = loading.attach(&mut abilities, settings.preference)?;
         let Loading { programs, facts } = &mut loading;
-        let shortfalls = settings
+        let limitations = settings
             .stacks
             .map(|wanted| {
                 let types = facts.btf.as_ref().ok();
@@ -103,9 +103,9 @@ impl Kernel {
             })
             .transpose()?;
         let (mut kernel, records) = loading.finish(attached, abilities, settings)?;
-        if let Some(shortfalls) = shortfalls {
+        if let Some(limitations) = limitations {
             let ring = ring(&mut kernel.programs.ebpf, "STACKS")?;
-            kernel.stacks = Some(Stacks { ring, shortfalls });
+            kernel.stacks = Some(Stacks { ring, limitations });
         }
         Ok((kernel, records))
     }

@@ -31,7 +31,7 @@ pub(crate) struct Attached {
 
 impl Attached {
     /// Why this purpose is not served in full.
-    pub(crate) fn shortfall(&self) -> Option<String> {
+    pub(crate) fn limitation(&self) -> Option<String> {
         if let Mechanism::Missing(reason) = self.mechanism {
             return Some(reason.to_owned());
         }

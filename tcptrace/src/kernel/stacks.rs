@@ -24,7 +24,7 @@ pub(crate) struct Stacks {
     /// The ring buffer of stack records.
     pub(crate) ring: RingBuf<MapData>,
     /// What is not recorded, and why: a sentence each.
-    pub(crate) shortfalls: Vec<String>,
+    pub(crate) limitations: Vec<String>,
 }
 
 /// Attaches the requested hooks. Returns what, other than `connect`, is not available: a sentence each. Fails if this
@@ -47,7 +47,7 @@ pub(super) fn attach(
         ));
     }
     programs.attach(&hooks::CONNECT, Some(types))?;
-    let mut shortfalls = Vec::new();
+    let mut limitations = Vec::new();
     let mut also = |programs: &mut Programs, hooks: &[&Hook], lost: &str| {
         let mut cause = String::new();
         for hook in hooks {
@@ -62,7 +62,7 @@ pub(super) fn attach(
                 }
             }
         }
-        shortfalls.push(format!("{lost}: {cause}"));
+        limitations.push(format!("{lost}: {cause}"));
     };
     let by_syscall: &[&Hook] = &[&hooks::ACCEPT_SYSCALL];
     let by_trampoline: &[&Hook] = &[&hooks::ACCEPT, &hooks::ACCEPT_SYSCALL];
@@ -76,5 +76,5 @@ pub(super) fn attach(
         Wanted::Open => {}
         Wanted::Read => also(programs, &[&hooks::READ], "call stacks of reads are not recorded"),
     }
-    Ok(shortfalls)
+    Ok(limitations)
 }

@@ -68,8 +68,8 @@ pub(crate) fn draw(view: &View, nothing: &str) -> String {
         let _ = write!(text, "  {words}");
     }
     text.push('\n');
-    for shortfall in &view.shortfalls {
-        let _ = writeln!(text, "not seen: {shortfall}");
+    for limitation in &view.limitations {
+        let _ = writeln!(text, "not seen: {limitation}");
     }
     let columns = columns(&view.counts);
     title_line(&mut text, &columns);
@@ -209,7 +209,7 @@ mod tests {
                 count: 4,
                 total_ns: 48_000_000,
             },
-            shortfalls: vec!["accept: this kernel refuses fentry and fexit programs".to_owned()],
+            limitations: vec!["accept: this kernel refuses fentry and fexit programs".to_owned()],
         }
     }
 
@@ -270,7 +270,7 @@ mod tests {
             audit: None,
             scans: Cost::default(),
             share: Share::default(),
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
             ..view()
         };
         insta::assert_snapshot!(draw(&empty, NOTHING_YET));

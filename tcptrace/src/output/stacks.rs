@@ -22,8 +22,8 @@ pub(super) fn push(text: &mut String, call_sites: &CallSites, limit: usize) {
             heading(call_site),
             names::line(&call_site.named, call_site.end, frames)
         );
-        for shortfall in &call_site.named.shortfalls {
-            let _ = writeln!(text, "    {shortfall}");
+        for limitation in &call_site.named.limitations {
+            let _ = writeln!(text, "    {limitation}");
         }
     }
     if call_sites.before > 0 {
@@ -87,7 +87,7 @@ fn call_site(call_site: &CallSite) -> CallSiteJson<'_> {
         younger: call_site.younger,
         calls: call_site.calls,
         end: call_site.end,
-        limitations: &call_site.named.shortfalls,
+        limitations: &call_site.named.limitations,
         frames: &call_site.named.frames,
     }
 }
@@ -111,7 +111,7 @@ mod tests {
                         ..Frame::default()
                     })
                     .collect(),
-                shortfalls: end.shortfall().map(str::to_owned).into_iter().collect(),
+                limitations: end.limitation().map(str::to_owned).into_iter().collect(),
             },
             end,
         }

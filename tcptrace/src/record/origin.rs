@@ -43,12 +43,8 @@ pub struct Origin {
     #[serde(deserialize_with = "printable_pairs")]
     pub hooks: BTreeMap<String, String>,
     /// What could not be seen, and why: a sentence each.
-    #[serde(
-        rename = "limitations",
-        alias = "shortfalls",
-        deserialize_with = "printable_list"
-    )]
-    pub shortfalls: Vec<String>,
+    #[serde(alias = "shortfalls", deserialize_with = "printable_list")]
+    pub limitations: Vec<String>,
     /// Both clocks when this file was begun.
     pub clock: ClockPair,
     /// Names the run: the files of one run have the same.
@@ -63,14 +59,14 @@ pub struct Origin {
 impl Origin {
     /// What could not be seen, as an answer says it.
     pub(crate) fn unseen(&self) -> Vec<Unseen> {
-        let texts = self.shortfalls.iter();
+        let texts = self.limitations.iter();
         texts.map(|text| Unseen::new(What::Recording, text)).collect()
     }
 
     /// Describes a run that begins with `header`.
     pub(crate) fn new(
         header: &Header,
-        shortfalls: Vec<String>,
+        limitations: Vec<String>,
         command: &str,
         max_connections: usize,
     ) -> Self {
@@ -85,7 +81,7 @@ impl Origin {
                 .iter()
                 .map(|(feature, mechanism)| ((*feature).to_owned(), (*mechanism).to_owned()))
                 .collect(),
-            shortfalls,
+            limitations,
             clock: header.clock,
             run: format!("{}-{}-{}", header.host, header.clock.wall_ns, std::process::id()),
             segment: 0,
@@ -139,7 +135,7 @@ pub(crate) mod tests {
             machine: "x86_64".to_owned(),
             command: "tcptrace record -o x".to_owned(),
             hooks: BTreeMap::from([("transitions".to_owned(), "tp_btf".to_owned())]),
-            shortfalls: vec!["accept (refused): later".to_owned()],
+            limitations: vec!["accept (refused): later".to_owned()],
             clock: ClockPair {
                 mono_ns: 1_000_000_000,
                 wall_ns: 1_795_300_000_000_000_000,

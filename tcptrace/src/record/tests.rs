@@ -454,7 +454,7 @@ fn texts_of_a_recording_are_printable() {
         command: text(),
         run: text(),
         hooks: [(text(), text())].into(),
-        shortfalls: vec![text()],
+        limitations: vec![text()],
         ..live.origin
     };
     live.entries = vec![

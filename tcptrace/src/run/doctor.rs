@@ -28,8 +28,8 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let (mut is_found, mut is_all_seen) = (false, true);
     let mut coverage = recordings::Coverage::default();
     for seen in seen(args, verbose, &mut coverage)? {
-        for shortfall in &seen.shortfalls {
-            messages::tell(shortfall);
+        for limitation in &seen.limitations {
+            messages::tell(limitation);
         }
         let findings = findings::judge(&seen.scene);
         // Where nothing matched, nothing was judged.
@@ -121,7 +121,7 @@ fn recorded(args: &DoctorArgs, coverage: &mut recordings::Coverage) -> Result<Ve
         all.push(Observed {
             scene,
             lost: run_stats.lost,
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
             remarks,
             stacks: None,
         });

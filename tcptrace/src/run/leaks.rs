@@ -46,8 +46,8 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
     } else {
         observe::during(&request, &settings, args.tracing.max_connections, duration)?
     };
-    for shortfall in &seen.shortfalls {
-        messages::tell(shortfall);
+    for limitation in &seen.limitations {
+        messages::tell(limitation);
     }
     let leaks = leak::leaks(&seen.scene);
     let call_sites = seen.stacks.as_ref().map(|book| {

@@ -60,7 +60,7 @@ pub(crate) struct Observed {
     /// Records that the kernel could not deliver.
     pub(crate) lost: u64,
     /// What is known less well, and why: a sentence each.
-    pub(crate) shortfalls: Vec<String>,
+    pub(crate) limitations: Vec<String>,
     /// What of a recording was not read, or is not in it: a sentence each.
     pub(crate) remarks: Vec<String>,
     /// Call stacks that opened sockets, if requested.
@@ -69,12 +69,12 @@ pub(crate) struct Observed {
 
 /// Looks once, without tracing.
 pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Observed, Failure> {
-    let mut shortfalls = Vec::new();
+    let mut limitations = Vec::new();
     let wanted = Wanted::of(&request.filter.netns);
     let mut kernel = Kernel::for_snapshots();
     confine::live([], Extras::default());
     let files = snapshot::open_holder_iterator(&mut kernel);
-    shortfalls.extend(sockets.warning().map(str::to_owned));
+    limitations.extend(sockets.warning().map(str::to_owned));
     let mut snapshot = snapshot::sockets(Reader::without_session(sockets, &mut kernel)?, wanted)?;
     let mut scan = match files.and_then(snapshot::read_holders) {
         Ok(mut scan) => {
@@ -82,7 +82,7 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
             scan
         }
         Err(refusal) => {
-            shortfalls.push(format!("holders come from /proc: {}", refusal.cause()));
+            limitations.push(format!("holders come from /proc: {}", refusal.cause()));
             snapshot::holders_by_proc(&snapshot.rows)
         }
     };
@@ -113,7 +113,7 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
     Ok(Observed {
         scene: scene(request, None, look, gathered, spaces, history, unseen),
         lost: 0,
-        shortfalls,
+        limitations,
         remarks: Vec::new(),
         stacks: None,
     })
@@ -198,15 +198,15 @@ pub(crate) fn during(
             }
         }
         let scene = watcher.scene(&mut session, request)?;
-        let mut shortfalls = Vec::new();
+        let mut limitations = Vec::new();
         let stacks = session.take_book()?.map(|(book, missing)| {
-            shortfalls.extend(missing);
+            limitations.extend(missing);
             book
         });
         Ok(Observed {
             scene,
             lost: session.lost(),
-            shortfalls,
+            limitations,
             remarks: Vec::new(),
             stacks,
         })

@@ -117,7 +117,7 @@ mod tests {
                 function: Some(format!("f{}", stack.frames.addresses[0])),
                 ..Frame::default()
             }],
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
         }
     }
 

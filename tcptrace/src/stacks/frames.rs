@@ -31,7 +31,7 @@ pub(crate) enum End {
 
 impl End {
     /// A sentence on what is missing and why; `None` if the stack is complete.
-    pub(crate) const fn shortfall(self) -> Option<&'static str> {
+    pub(crate) const fn limitation(self) -> Option<&'static str> {
         match self {
             Self::Root | Self::FramePointers => None,
             Self::NoFramePointers => Some(

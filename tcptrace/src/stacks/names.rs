@@ -41,7 +41,7 @@ pub(crate) struct NamedStack {
     /// Innermost first.
     pub(crate) frames: Vec<Frame>,
     /// What is missing, and why: a sentence each.
-    pub(crate) shortfalls: Vec<String>,
+    pub(crate) limitations: Vec<String>,
 }
 
 thread_local! {
@@ -54,8 +54,8 @@ pub(crate) fn of(stack: &Stack) -> NamedStack {
     let pid = stack.process.pid;
     let mut named = NamedStack::default();
     named
-        .shortfalls
-        .extend(stack.frames.end.shortfall().map(str::to_owned));
+        .limitations
+        .extend(stack.frames.end.limitation().map(str::to_owned));
     if addresses.is_empty() {
         return named;
     }
@@ -67,7 +67,7 @@ pub(crate) fn of(stack: &Stack) -> NamedStack {
     };
     if mappings.is_empty() {
         named
-            .shortfalls
+            .limitations
             .push("names are missing: the process has exited".to_owned());
         return named;
     }
@@ -79,7 +79,7 @@ fn look_up(named: &mut NamedStack, pid: u32, addresses: &[u64], mappings: &[Mapp
     let (wanted, mapped) = (addresses.to_vec(), mappings.to_vec());
     match scout::ask(move || SYMBOLIZER.with(|symbolizer| frames(symbolizer, pid, &wanted, &mapped))) {
         Ok(frames) => named.frames.extend(frames),
-        Err(error) => named.shortfalls.push(format!("names are missing: {error}")),
+        Err(error) => named.limitations.push(format!("names are missing: {error}")),
     }
     let is_made_at_run_time = |frame: &Frame| frame.function.is_none() && frame.module.is_none();
     if named.frames.iter().any(is_made_at_run_time) {
@@ -92,8 +92,8 @@ fn look_up(named: &mut NamedStack, pid: u32, addresses: &[u64], mappings: &[Mapp
             }
         }
     }
-    let shortfalls = nameless(&named.frames, pid);
-    named.shortfalls.extend(shortfalls);
+    let limitations = nameless(&named.frames, pid);
+    named.limitations.extend(limitations);
 }
 
 /// The frames at these addresses, and those of functions that the compiler put into them.
@@ -188,7 +188,7 @@ pub(crate) fn line(named: &NamedStack, end: End, limit: usize) -> String {
             Some(_) | None => words.push((word, 1)),
         }
     }
-    let is_cut = named.frames.len() > limit || end.shortfall().is_some();
+    let is_cut = named.frames.len() > limit || end.limitation().is_some();
     if words.is_empty() {
         return "(no frames)".to_owned();
     }
@@ -247,7 +247,7 @@ mod tests {
                 },
                 Frame::default(),
             ],
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
         };
         assert_eq!(
             line(&named, End::Root, 10),
@@ -268,7 +268,7 @@ mod tests {
         frames.push(frame("main"));
         let named = NamedStack {
             frames,
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
         };
         assert_eq!(
             line(&named, End::Root, 10),
@@ -281,7 +281,7 @@ mod tests {
         let named = at("a\x1b]0;b\x07", None, Some("/bin/x".to_owned()), false);
         let named = NamedStack {
             frames: vec![named],
-            shortfalls: Vec::new(),
+            limitations: Vec::new(),
         };
         assert_eq!(line(&named, End::Root, 1), "a\u{fffd}]0;b\u{fffd}");
     }
@@ -315,6 +315,6 @@ mod tests {
             name.is_some_and(|name| name.contains("this_program_s_functions")),
             "{named:?}"
         );
-        assert_eq!(named.shortfalls, [] as [&str; 0]);
+        assert_eq!(named.limitations, [] as [&str; 0]);
     }
 }

@@ -52,8 +52,8 @@ impl StackReader {
     }
 
     /// What is not recorded, and why, given how many stacks the kernel could not deliver: a sentence each.
-    pub(crate) fn shortfalls(&self, lost: u64) -> Vec<String> {
-        let mut said = self.source.shortfalls.clone();
+    pub(crate) fn limitations(&self, lost: u64) -> Vec<String> {
+        let mut said = self.source.limitations.clone();
         let dropped = self.book.dropped;
         let counts = [
             (lost, "stacks were lost because their buffer was full"),

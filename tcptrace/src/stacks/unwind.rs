@@ -222,7 +222,7 @@ mod tests {
         let found = frames(&stack);
         assert_eq!(found.addresses, [0x1100, 0x11ff]);
         assert_eq!(found.end, End::NoFramePointers);
-        assert!(found.end.shortfall().is_some());
+        assert!(found.end.limitation().is_some());
     }
 
     #[test]

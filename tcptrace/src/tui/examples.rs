@@ -128,7 +128,7 @@ pub(crate) fn content(moment: Moment) -> Content {
                 differences: u64::from(moment == Moment::Losses),
                 ..Audit::default()
             }),
-            shortfalls: if moment == Moment::Losses {
+            limitations: if moment == Moment::Losses {
                 vec!["timewait (refused): TIME_WAIT is not seen".to_owned(); 2]
             } else {
                 Vec::new()

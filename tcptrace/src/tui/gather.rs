@@ -166,7 +166,7 @@ impl Gather {
             audit: before.audit,
             scans: before.scans,
             share: before.share,
-            shortfalls: before.shortfalls,
+            limitations: before.limitations,
         };
         Self::picture(content, engine, now, beside, filter);
     }

@@ -120,7 +120,7 @@ fn no_text_of_a_recording_reaches_the_terminal_as_a_command() {
         machine: name(),
         version: name(),
         command: name(),
-        shortfalls: vec![name()],
+        limitations: vec![name()],
         ..origin(1)
     };
     let mut writer = Writer::create(Path::new(&file), &origin).expect("a new file");

@@ -69,7 +69,7 @@ fn origin(host: u32) -> Origin {
         machine: "x86_64".to_owned(),
         command: "tcptrace record".to_owned(),
         hooks: std::iter::empty().collect(),
-        shortfalls: Vec::new(),
+        limitations: Vec::new(),
         clock,
         run: format!("run of {host}"),
         segment: 0,
@@ -656,7 +656,7 @@ fn what_a_recording_could_not_see_stands_beside_what_hist_finds() {
     let [sighted, _] = folder.two_hosts();
     let blind = folder.file("blind.arrows");
     let origin = Origin {
-        shortfalls: vec!["sockets of another namespace".to_owned()],
+        limitations: vec!["sockets of another namespace".to_owned()],
         ..origin(3)
     };
     record_by(Path::new(&blind), 3, &origin, 60, &[]);

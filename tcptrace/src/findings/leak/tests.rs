@@ -137,7 +137,7 @@ fn a_listener_s_owner_is_a_guess_for_what_no_process_has_open() {
     assert_eq!(
         told,
         [
-            ("acceptor? (7)".to_owned(), vec![(Verdict::NotHeld, 6)]),
+            ("acceptor? (7)".to_owned(), vec![(Verdict::NoHolder, 6)]),
             ("acceptor (7)".to_owned(), vec![(Verdict::ReadAll, 2)]),
         ]
     );

@@ -75,8 +75,8 @@ impl Session {
     pub(crate) fn take_book(&mut self) -> Result<Option<(Book, Vec<String>)>, Failure> {
         let lost = self.totals()?.lost_stacks;
         Ok(self.stacks.take().map(|recorder| {
-            let shortfalls = recorder.shortfalls(lost);
-            (recorder.book, shortfalls)
+            let limitations = recorder.limitations(lost);
+            (recorder.book, limitations)
         }))
     }
 

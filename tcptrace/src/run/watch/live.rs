@@ -71,6 +71,6 @@ fn context(session: &Session, meter: &mut Meter, now: Nanos) -> Context {
         audit: session.last_audit().cloned(),
         scans: session.scan_cost(),
         share: meter.read(session, now),
-        shortfalls: unseen::texts(&session.unseen()),
+        limitations: unseen::texts(&session.unseen()),
     }
 }

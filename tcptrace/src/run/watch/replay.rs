@@ -47,14 +47,14 @@ fn invalid_speed(speed: f64) -> UsageError {
 }
 
 /// What a frame shows of the run itself.
-fn context(run_stats: &RunStats, shortfalls: &[String], now: Nanos) -> Context {
+fn context(run_stats: &RunStats, limitations: &[String], now: Nanos) -> Context {
     Context {
         watched: now.since(run_stats.began),
         lost: run_stats.lost,
         audit: None,
         scans: run_stats.scans,
         share: Share::default(),
-        shortfalls: shortfalls.to_vec(),
+        limitations: limitations.to_vec(),
     }
 }
 

@@ -94,10 +94,10 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
     }
     put_all(pen, screen, y, &second);
     y += 1;
-    let Some(shortfall) = view.shortfalls.first() else {
+    let Some(limitation) = view.limitations.first() else {
         return y;
     };
-    let more = match view.shortfalls.len() {
+    let more = match view.limitations.len() {
         1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
@@ -105,7 +105,7 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, screen: Rect) -> u16 {
         screen.x,
         y,
         screen.width,
-        &format!("not seen{more}: {shortfall}"),
+        &format!("not seen{more}: {limitation}"),
         theme.warning(),
     );
     y + 1

@@ -246,7 +246,7 @@ fn why(row: &ConnectionView, context: &CellContext<'_>) -> Cell {
         TcpState::CloseWait => {
             let unread = context.content.queue(row).map(|queue| queue.unread);
             match Verdict::of(unread, None) {
-                Verdict::NotKnown => Cell::new("peer has closed", theme.dim()),
+                Verdict::Unknown => Cell::new("peer has closed", theme.dim()),
                 Verdict::ReadAll => Cell::new("all data read, not closed", theme.warning()),
                 verdict => Cell::new(verdict.sentence(), theme.warning()),
             }

@@ -63,7 +63,7 @@ impl Table for Findings {
     }
 
     fn empty(&self, app: &App) -> Vec<String> {
-        let first = if app.content.view.shortfalls.is_empty() {
+        let first = if app.content.view.limitations.is_empty() {
             "No findings."
         } else {
             "No findings, but not everything could be seen."

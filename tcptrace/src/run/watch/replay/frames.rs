@@ -27,7 +27,7 @@ pub(super) fn print(
     let mut frames = 0;
     let mut coverage = recordings::Coverage::default();
     for mut run in recordings::open(&args.files)? {
-        let shortfalls = run.origin.shortfalls.clone();
+        let limitations = run.origin.limitations.clone();
         let mut replay = Replay::new(&run.origin);
         replay.engine.select(filter, replay.run_stats.began);
         let step = nanos(delay);
@@ -36,7 +36,7 @@ pub(super) fn print(
         let mut has_selected = false;
         let mut show = |replay: &mut Replay, now: Nanos, skipped: Option<Nanos>| {
             thread::sleep(pause);
-            let context = context(&replay.run_stats, &shortfalls, now);
+            let context = context(&replay.run_stats, &limitations, now);
             replay.finish_batch();
             let picture =
                 view::build(&replay.engine, now, context, filter, args.sort).with_left_over_merged(args.sort);

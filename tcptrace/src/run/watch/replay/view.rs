@@ -80,7 +80,7 @@ struct ReplayView<'a> {
 struct Stage {
     replay: Replay,
     gather: Gather,
-    shortfalls: Vec<String>,
+    limitations: Vec<String>,
 }
 
 impl ReplayView<'_> {
@@ -97,7 +97,7 @@ impl ReplayView<'_> {
         let mut stage = Stage {
             gather: Gather::new(&mut replay.engine, began, &self.filter),
             replay,
-            shortfalls: run.origin.shortfalls.clone(),
+            limitations: run.origin.limitations.clone(),
         };
         let mut schedule = Schedule::new(from.unwrap_or(began).max(began.plus(self.step())));
         let mut next = Next::Frame;
@@ -142,12 +142,12 @@ impl ReplayView<'_> {
         let Stage {
             replay,
             gather,
-            shortfalls,
+            limitations,
             ..
         } = &mut stage;
         replay.end();
         gather.count(&mut replay.engine);
-        shortfalls.extend(recordings::remarks(&run, replay, true));
+        limitations.extend(recordings::remarks(&run, replay, true));
         let end = stage.replay.run_stats.latest;
         loop {
             match self.show(&mut stage, end, true) {
@@ -167,7 +167,7 @@ impl ReplayView<'_> {
     fn show(&mut self, stage: &mut Stage, now: Nanos, is_end: bool) -> Next {
         let Stage { replay, gather, .. } = stage;
         let run_stats = &replay.run_stats;
-        let context = context(run_stats, &stage.shortfalls, now);
+        let context = context(run_stats, &stage.limitations, now);
         let app = &mut self.screen.app;
         app.content.anchor = run_stats.anchor(now);
         app.content.play = Some(Play {
