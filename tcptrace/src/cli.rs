@@ -8,12 +8,13 @@ use crate::{
         plan::{Preference, SocketReader},
         stacks::Wanted as Stacks,
     },
+    quantity,
     stats::key::By,
     view::Sort,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Trace TCP states: which process leaks CLOSE_WAIT, how long TIME_WAIT lasts, and who created it.
 #[derive(Debug, Parser)]
@@ -21,7 +22,7 @@ use std::path::PathBuf;
     name = "tcptrace",
     version,
     max_term_width = 100,
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 kernel or privileges insufficient, or nothing found although not everything could be seen.",
+    after_help = "Times are in seconds, or have a unit: 500ms, 10s, 5m, 1h. Sizes are 64K, 8M, 2G.\n\nExit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 kernel or privileges insufficient, or nothing found although not everything could be seen.",
     propagate_version = true
 )]
 pub struct Cli {
@@ -74,9 +75,9 @@ pub(crate) struct WatchArgs {
     /// Replay speed: 1 is real time, 10 ten times as fast, 0 without waiting
     #[arg(long, default_value = "1", value_name = "FACTOR", requires = "files")]
     pub(crate) speed: f64,
-    /// Seconds between frames
-    #[arg(short = 'd', long, default_value = "1", value_name = "SECONDS")]
-    pub(crate) delay: f64,
+    /// Time between frames
+    #[arg(short = 'd', long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) delay: Duration,
     /// Stop after this many frames
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,
@@ -102,9 +103,9 @@ pub(crate) struct WatchArgs {
 /// `trace`
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) duration: Option<f64>,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) duration: Option<Duration>,
     /// Stop after this many lines
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,
@@ -173,9 +174,9 @@ pub(crate) struct HistArgs {
     /// Read these recordings and .hlog files, of one or several hosts, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub(crate) files: Vec<PathBuf>,
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) duration: Option<f64>,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) duration: Option<Duration>,
     /// Group by
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
@@ -185,9 +186,9 @@ pub(crate) struct HistArgs {
     /// Output format
     #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "csv"])]
     pub(crate) format: Option<HistFormat>,
-    /// Interval of --format hlog, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) interval: Option<f64>,
+    /// Interval of --format hlog
+    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) interval: Option<Duration>,
     /// Only these states, without lifetimes of connections
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub(crate) state: Vec<TcpState>,
@@ -204,16 +205,16 @@ pub(crate) struct HistArgs {
 /// `leaks`
 #[derive(Debug, Args)]
 pub(crate) struct LeaksArgs {
-    /// Watch for this many seconds to see growth and how long CLOSE_WAITs of a process usually last
-    #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
-    pub(crate) duration: f64,
+    /// Watch for this time to see growth and how long CLOSE_WAITs of a process usually last
+    #[arg(long, default_value = "10", value_name = "TIME", conflicts_with = "once", value_parser = quantity::time)]
+    pub(crate) duration: Duration,
     /// Take one snapshot without tracing
     #[arg(long)]
     pub(crate) once: bool,
-    /// Age in seconds from which a CLOSE_WAIT is a leak. Default: 60, or derived from the CLOSE_WAITs of the process
+    /// Age from which a CLOSE_WAIT is a leak. Default: 60 s, or derived from the CLOSE_WAITs of the process
     /// that end while it is watched
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) older_than: Option<f64>,
+    #[arg(long, value_name = "TIME", value_parser = quantity::time_or_zero)]
+    pub(crate) older_than: Option<Duration>,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -244,9 +245,9 @@ pub(crate) struct DoctorArgs {
     /// Evaluate the end of these recordings instead of this machine
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once"])]
     pub(crate) files: Vec<PathBuf>,
-    /// Watch for this many seconds
-    #[arg(long, default_value = "10", value_name = "SECONDS", conflicts_with = "once")]
-    pub(crate) duration: f64,
+    /// Watch for this time
+    #[arg(long, default_value = "10", value_name = "TIME", conflicts_with = "once", value_parser = quantity::time)]
+    pub(crate) duration: Duration,
     /// Take one snapshot without tracing: growth is not detected
     #[arg(long)]
     pub(crate) once: bool,
@@ -272,21 +273,21 @@ pub(crate) struct RecordArgs {
     /// files, continuing after existing ones
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) duration: Option<f64>,
-    /// Flush to disk every this many seconds: the most that a crash can lose
-    #[arg(long, default_value = "1", value_name = "SECONDS")]
-    pub(crate) sync: f64,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) duration: Option<Duration>,
+    /// Interval of flushes to disk: the most that a crash can lose
+    #[arg(long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) sync: Duration,
     /// Start a new file after this size or time: 100M, 2G, 30s, 10m, 1h
     #[arg(long, value_name = "SIZE|TIME")]
     pub(crate) rotate: Option<String>,
     /// Keep this many files; delete older ones, including those of earlier runs
     #[arg(long, value_name = "COUNT", requires = "rotate")]
     pub(crate) keep: Option<usize>,
-    /// Keep only the last minutes, and save them on SIGUSR1
-    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"])]
-    pub(crate) flight_recorder: Option<f64>,
+    /// Keep only the last minutes, or another time such as 2h, and save them on SIGUSR1
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"], value_parser = quantity::minutes)]
+    pub(crate) flight_recorder: Option<Duration>,
     /// Also save them when one of these doctor rules has a new finding; "all" for any rule
     #[arg(
         long,

@@ -23,6 +23,7 @@ pub(crate) mod plural;
 pub(crate) mod printable;
 pub(crate) mod priority;
 pub mod privileges;
+mod quantity;
 pub mod record;
 pub mod report;
 pub mod run;

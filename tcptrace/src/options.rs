@@ -14,6 +14,7 @@ use crate::{
     },
     owner::container::Tree,
     printable::printable,
+    quantity,
     source::{
         cgroups::{self, Cgroups},
         namespaces,
@@ -136,10 +137,7 @@ pub(crate) fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
         by: args.by,
         top: if args.output.wide { usize::MAX } else { args.top },
         form,
-        interval: args
-            .interval
-            .map(|value| seconds("--interval", value))
-            .transpose()?,
+        interval: args.interval,
         states: args.state.clone(),
         output,
     })
@@ -178,25 +176,6 @@ pub(crate) fn settings(args: &TracingArgs, verbose: u8) -> Result<Settings, Usag
     })
 }
 
-/// Longer spans are taken to be this long, a hundred years: clocks can add it to the present.
-const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
-
-/// A span given in seconds, at most a hundred years. Fails if it is negative, zero, or no number.
-pub(crate) fn seconds(flag: &'static str, value: f64) -> Result<Duration, UsageError> {
-    let most = FOREVER.as_secs_f64();
-    let value_within = if value.is_finite() { value.min(most) } else { value };
-    Duration::try_from_secs_f64(value_within)
-        .ok()
-        .filter(|span| !span.is_zero())
-        .ok_or_else(|| {
-            wrong(
-                flag,
-                format!("invalid duration {value}"),
-                "give a number of seconds above 0, such as 0.5 or 60",
-            )
-        })
-}
-
 fn buffer_size(text: &str) -> Result<u32, UsageError> {
     let (smallest, largest) = BUFFER_RANGE;
     let explain = |problem: String| {
@@ -206,23 +185,7 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
             "give a power of two from 4K to 1G, such as 256K or 8M",
         )
     };
-    let upper = text.trim().to_ascii_uppercase();
-    let upper = upper.trim_end_matches('B').trim_end_matches('I');
-    let (digits, unit) = match upper.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) => (digits, &upper[digits.len()..]),
-        None => (upper, ""),
-    };
-    let shift = match unit {
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        _ => 0,
-    };
-    let bytes = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| explain(format!("invalid size \"{text}\"")))?;
+    let bytes = quantity::size(text).map_err(|_| explain(format!("invalid size \"{text}\"")))?;
     match u32::try_from(bytes) {
         Ok(bytes) if bytes.is_power_of_two() && (smallest..=largest).contains(&bytes) => Ok(bytes),
         Ok(_) | Err(_) => Err(explain(format!("the kernel accepts no ring buffer of {text}"))),
@@ -449,17 +412,5 @@ mod tests {
         assert!(require_present(&of(&[own.trim_end()])).is_ok());
         let error = require_present(&of(&[own.trim_end(), "no-such-name"]));
         assert_eq!(error.is_err(), sight::elsewhere().is_none());
-    }
-
-    #[test]
-    fn times_are_above_zero() {
-        assert_eq!(seconds("-d", 0.5), Ok(Duration::from_millis(500)));
-        for long in [9_223_372_036_854_775_807.0, 1e30, f64::MAX] {
-            assert_eq!(seconds("-d", long), Ok(FOREVER));
-        }
-        assert!(std::time::Instant::now().checked_add(FOREVER).is_some());
-        for wrong in [0.0, -1.0, 1e-30, f64::NAN, f64::INFINITY] {
-            assert!(seconds("-d", wrong).is_err());
-        }
     }
 }

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "printable",
         "priority",
         "privileges",
+        "quantity",
         "unseen",
     ],
     &["duration", "kernel", "duty_cycle", "socket"],

@@ -1,12 +1,13 @@
 //! Validates the flags of `record` and of the commands that read recordings. Looks up nothing on this machine.
 
-use super::{UsageError, seconds, wrong};
+use super::{UsageError, wrong};
 use crate::{
     cli::{FilterArgs, RecordArgs, SpanArgs},
     event::{Family, Nanos, TcpState},
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
     owner::container::{Location, Tree},
+    quantity,
     source::zone,
 };
 use jiff::civil::DateTime;
@@ -33,8 +34,7 @@ pub(crate) struct Files {
 
 /// Reads `--rotate`, `--keep` and `--flight-recorder`. Fails if one of them makes no sense.
 pub(crate) fn files(args: &RecordArgs) -> Result<Files, UsageError> {
-    if let Some(minutes) = args.flight_recorder {
-        let span = seconds("--flight-recorder", minutes * 60.0)?;
+    if let Some(span) = args.flight_recorder {
         return Ok(Files {
             rotation: Some(Rotation::Time(span / RING_FILES)),
             keep: Some(RING_FILES as usize + 1),
@@ -68,27 +68,17 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
             "give a size such as 100M or 2G, or a time such as 30s, 10m or 1h",
         )
     };
-    let (digits, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let number: u64 = digits.parse().map_err(|_| explain())?;
-    if number == 0 {
+    // A number alone could be either.
+    if !text.ends_with(|c: char| c.is_alphabetic()) {
         return Err(explain());
     }
-    let shifted = |shift: u32| number.checked_mul(1 << shift).map(Rotation::Size);
-    let lasting = |unit: u64| {
-        number
-            .checked_mul(unit)
-            .map(|seconds| Rotation::Time(Duration::from_secs(seconds)))
-    };
-    match unit {
-        "K" => shifted(10),
-        "M" => shifted(20),
-        "G" => shifted(30),
-        "s" => lasting(1),
-        "m" => lasting(60),
-        "h" => lasting(3_600),
-        _ => None,
+    if let Ok(time) = quantity::time(text) {
+        return Ok(Rotation::Time(time));
     }
-    .ok_or_else(explain)
+    match quantity::size(text) {
+        Ok(bytes @ 1..) => Ok(Rotation::Size(bytes)),
+        Ok(0) | Err(_) => Err(explain()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +129,11 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         wrong(
             flag,
             format!("invalid time \"{text}\""),
-            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s after the start of the recording",
+            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s or +5m after the start of the recording",
         )
     };
     if let Some(after) = text.strip_prefix('+') {
-        let value: f64 = after.trim_end_matches('s').parse().map_err(|_| explain())?;
-        let span = Duration::try_from_secs_f64(value).map_err(|_| explain())?;
+        let span = quantity::time_or_zero(after).map_err(|_| explain())?;
         return u64::try_from(span.as_nanos())
             .map(|nanos| Moment::After(Nanos(nanos)))
             .map_err(|_| explain());

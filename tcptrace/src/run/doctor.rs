@@ -59,7 +59,7 @@ fn seen(
     let filter = options::filter(&args.filter, &[])?;
     options::require_present(&filter)?;
     let settings = options::settings(&args.tracing, verbose)?;
-    let duration = options::seconds("--duration", args.duration)?;
+    let duration = args.duration;
     let names = settings::names();
     let request = Request {
         filter: &filter,

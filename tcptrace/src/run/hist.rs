@@ -38,10 +38,6 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
         let settings = options::settings(&args.tracing, verbose)?;
         let filter = options::filter(&args.filter, &args.state)?;
         name_absent(&filter);
-        let duration = args
-            .duration
-            .map(|value| options::seconds("--duration", value))
-            .transpose()?;
         return runtime()?.block_on(async {
             let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?;
             let mut session = Session::start(&settings, args.tracing.max_connections)?;
@@ -50,7 +46,7 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
             if wanted.interval.is_some() {
                 sink.begin()?;
             }
-            let deadline = duration.map(|span| Instant::now() + span);
+            let deadline = args.duration.map(|span| Instant::now() + span);
             Measuring::new(session, sink, wanted, &filter)?
                 .run(deadline)
                 .await

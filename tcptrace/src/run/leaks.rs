@@ -27,15 +27,9 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
         stacks: args.stacks,
         ..options::settings(&args.tracing, verbose)?
     };
-    let duration = options::seconds("--duration", args.duration)?;
-    let older_than = match args.older_than {
-        None => None,
-        Some(0.0) => Some(Nanos(0)),
-        Some(seconds) => {
-            let span = options::seconds("--older-than", seconds)?;
-            Some(Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
-        }
-    };
+    let older_than = args
+        .older_than
+        .map(|age| Nanos(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
     let request = Request {
         filter: &filter,
         sysctls: &[],
@@ -44,7 +38,7 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
     let seen = if args.once {
         observe::once(&request, settings.sockets)?
     } else {
-        observe::during(&request, &settings, args.tracing.max_connections, duration)?
+        observe::during(&request, &settings, args.tracing.max_connections, args.duration)?
     };
     for limitation in &seen.limitations {
         messages::tell(limitation);

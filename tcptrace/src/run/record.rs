@@ -51,11 +51,6 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let policy = options::recording::files(args)?;
-    let sync = options::seconds("--sync", args.sync)?;
-    let duration = args
-        .duration
-        .map(|value| options::seconds("--duration", value))
-        .transpose()?;
     let fire_on = options::recording::fire_on(&args.fire_on)?;
     let mut files = Files::new(args, policy);
     let report = report_file(args, &files)?;
@@ -76,7 +71,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         );
         // Who sees the file may send the signal.
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
-        let writer = FileWriter::start(&files.begin(), &origin, sync, &mut session.recorder)
+        let writer = FileWriter::start(&files.begin(), &origin, args.sync, &mut session.recorder)
             .map_err(|error| not_begun(&error.path, error.cause))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
         let mut recording = Recording {
@@ -90,7 +85,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             trigger,
             wanted: None,
         };
-        let deadline = duration.map(|span| Instant::now() + span);
+        let deadline = args.duration.map(|span| Instant::now() + span);
         recording.run(deadline).await?;
         recording.end(report)
     })

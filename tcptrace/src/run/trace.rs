@@ -40,10 +40,6 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     name_absent(&filter);
     let output = options::output(&args.output);
-    let duration = args
-        .duration
-        .map(|value| options::seconds("--duration", value))
-        .transpose()?;
     runtime()?.block_on(async {
         let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
@@ -56,7 +52,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         let started = session.started;
         session.engine.select(&filter, started);
         let stream = stream(sink, most_waiting(settings.buffer_bytes))?;
-        let deadline = duration.map(|span| Instant::now() + span);
+        let deadline = args.duration.map(|span| Instant::now() + span);
         let tracing = Tracing {
             session,
             stream,

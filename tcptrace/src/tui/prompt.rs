@@ -14,7 +14,7 @@ impl Question {
         match self {
             Self::Search => "search: ",
             Self::Filter => "filter: ",
-            Self::Delay => "refresh interval in seconds: ",
+            Self::Delay => "refresh interval: ",
         }
     }
 
@@ -24,7 +24,7 @@ impl Question {
             Self::Filter => {
                 "-p PID -c NAME -L PORT -D PORT -4 -6 -N NETNS --state STATE --container ID --cgroup PATH; empty: all"
             }
-            Self::Delay => "for example 0.5 or 10",
+            Self::Delay => "seconds, or a time such as 500ms or 1m",
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
     name_absent(&filter);
-    let delay = options::seconds("--delay", args.delay)?;
+    let delay = args.delay;
     if let Some(path) = &args.dump {
         outfile::judge(path, &Inputs::default())?;
     }

@@ -19,7 +19,7 @@ use std::{path::Path, time::Duration};
 /// Shows the recordings, one run after the other.
 pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
     let filter = options::recording::filter(&args.filter, &args.state)?;
-    let delay = options::seconds("--delay", args.delay)?;
+    let delay = args.delay;
     let pause = pause(delay, args.speed).ok_or_else(|| invalid_speed(args.speed))?;
     let has_live_view = has_live_view(args);
     confine::replay(&args.files, has_live_view.then_some(Path::new(".")));

@@ -2,7 +2,7 @@
 
 use super::{App, Effect};
 use crate::{
-    options,
+    quantity,
     tui::{
         keys::{self, Action, Key},
         prompt::{Answer, Prompt, Question},
@@ -87,10 +87,7 @@ impl App {
             Action::SortPrevious => self.sort_beside(false),
             Action::Reverse => self.reverse(),
             Action::Pause => self.is_paused = !self.is_paused,
-            Action::Delay => {
-                let text = self.delay.as_secs_f64().to_string();
-                self.prompt = Some(Prompt::new(Question::Delay, text));
-            }
+            Action::Delay => self.prompt = Some(Prompt::new(Question::Delay, String::new())),
             Action::AllProcesses => return self.toggle_all(),
             Action::Faster => return self.speed(2.0),
             Action::Slower => return self.speed(0.5),
@@ -120,21 +117,19 @@ impl App {
                 Vec::new()
             }
             Question::Filter => vec![Effect::Filter(text)],
-            Question::Delay => {
-                let seconds = text.parse().unwrap_or(f64::NAN);
-                if let Ok(delay) = options::seconds("delay", seconds) {
+            Question::Delay => match quantity::time(&text) {
+                Ok(delay) => {
                     self.delay = delay;
                     vec![Effect::Delay(delay)]
-                } else {
+                }
+                Err(remedy) => {
                     self.prompt = Some(Prompt {
-                        error: Some(format!(
-                            "invalid interval \"{text}\": expected seconds above 0, such as 0.5"
-                        )),
+                        error: Some(format!("invalid interval \"{text}\": {remedy}")),
                         ..Prompt::new(Question::Delay, text)
                     });
                     Vec::new()
                 }
-            }
+            },
         }
     }
 

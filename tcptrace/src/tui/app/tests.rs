@@ -232,9 +232,7 @@ fn a_filter_is_asked_for_and_handed_on() {
 #[test]
 fn a_delay_is_a_time_above_zero() {
     let mut app = app();
-    press(&mut app, "d");
-    app.press(Key::Backspace);
-    press(&mut app, "0.5");
+    press(&mut app, "d0.5");
     assert_eq!(app.press(Key::Enter), [Effect::Delay(Duration::from_millis(500))]);
     press(&mut app, "dx");
     assert_eq!(app.press(Key::Enter), []);
