@@ -46,6 +46,7 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
             if wanted.interval.is_some() {
                 sink.begin()?;
             }
+            messages::tell_wait("measuring", args.duration);
             let deadline = args.duration.map(|span| Instant::now() + span);
             Measuring::new(session, sink, wanted, &filter)?
                 .run(deadline)

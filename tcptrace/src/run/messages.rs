@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -34,6 +34,20 @@ static MISSED: AtomicU64 = AtomicU64::new(0);
 /// Tells the user something, after the program's name.
 pub(crate) fn tell(text: impl Display) {
     print(format_args!("tcptrace: {text}\n"));
+}
+
+/// Tells a user at a terminal what goes on without any output, and how it ends.
+pub(crate) fn tell_wait(activity: &str, duration: Option<Duration>) {
+    if io::stderr().is_terminal() {
+        tell(wait(activity, duration));
+    }
+}
+
+fn wait(activity: &str, duration: Option<Duration>) -> String {
+    match duration {
+        Some(duration) => format!("{activity} for {duration:?}; Ctrl-C ends it earlier"),
+        None => format!("{activity} until Ctrl-C"),
+    }
 }
 
 /// Prints whole lines as they are.
@@ -91,6 +105,15 @@ impl Write for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_says_how_it_ends() {
+        assert_eq!(
+            wait("watching", Some(Duration::from_secs(10))),
+            "watching for 10s; Ctrl-C ends it earlier"
+        );
+        assert_eq!(wait("recording", None), "recording until Ctrl-C");
+    }
 
     #[test]
     fn a_message_holds_nothing_that_a_terminal_acts_on() {

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     confine::{self, Extras},
-    runtime,
+    messages, runtime,
     session::{Session, Wake},
     snapshot::{closed_row, is_meant, is_wanted, locations_of},
 };
@@ -187,6 +187,7 @@ pub(crate) fn during(
         session.engine.select(request.filter, started);
         session.confine([], false);
         let mut watcher = Observer::begin(request.filter);
+        messages::tell_wait("watching", Some(duration));
         let deadline = Instant::now() + duration;
         loop {
             let wake = session.wait(Some(deadline)).await;

@@ -85,6 +85,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             trigger,
             wanted: None,
         };
+        messages::tell_wait("recording", args.duration);
         let deadline = args.duration.map(|span| Instant::now() + span);
         recording.run(deadline).await?;
         recording.end(report)
