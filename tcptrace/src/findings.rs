@@ -73,7 +73,7 @@ pub enum Subject {
     },
     /// A listening socket.
     Listener {
-        /// Network namespace.
+        /// Inode number of the network namespace.
         #[serde(serialize_with = "serialize_netns")]
         netns: u32,
         /// Where it listens.
@@ -85,7 +85,7 @@ pub enum Subject {
     },
     /// A place that this host connects to.
     Destination {
-        /// Network namespace.
+        /// Inode number of the network namespace.
         #[serde(serialize_with = "serialize_netns")]
         netns: u32,
         /// The remote address.

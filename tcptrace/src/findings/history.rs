@@ -100,7 +100,7 @@ pub struct OfProcess {
 /// A place that is connected to, as the kernel chooses ports for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {
-    /// Network namespace.
+    /// Inode number of the network namespace.
     pub netns: u32,
     /// The local address.
     pub local: IpAddr,
@@ -134,7 +134,7 @@ pub struct OfDestination {
 pub struct Pool {
     /// Who makes them.
     pub process: ProcessKey,
-    /// Network namespace.
+    /// Inode number of the network namespace.
     pub netns: u32,
     /// The remote address.
     pub remote: IpAddr,

@@ -7,7 +7,7 @@ use super::{
     hook::{self, Feature, Hook},
     offsets,
     plan::{self, Abilities, Mechanism, Preference, SocketReader},
-    probe::{self, Facts, Handlers},
+    probe::{self, Facts, LoadFor},
     programs::{Attached, Programs},
     refusal::{self, Refusal},
     stacks::{self, Stacks, Wanted},
@@ -91,7 +91,7 @@ impl Kernel {
     /// Loads and attaches. Fails if the privileges, the kernel or the object do not allow the transitions to be traced.
     /// Everything else that cannot be had is in [`Kernel::attached`].
     pub(crate) fn attach(settings: &Settings) -> Result<(Self, RingBuf<MapData>), Refusal> {
-        let mut loading = Loading::open(settings, Handlers::Wanted)?;
+        let mut loading = Loading::open(settings, LoadFor::Tracing)?;
         let mut abilities = loading.abilities();
         let attached = loading.attach(&mut abilities, settings.preference)?;
         let Loading { programs, facts } = &mut loading;
@@ -114,7 +114,7 @@ impl Kernel {
     /// BTF.
     pub(crate) fn for_snapshots() -> Result<Self, Refusal> {
         let settings = Settings::least(Preference::Auto);
-        let loading = Loading::open(&settings, Handlers::NotNeeded)?;
+        let loading = Loading::open(&settings, LoadFor::Snapshots)?;
         loading.facts.btf.as_ref().map_err(Clone::clone)?;
         Ok(loading.finish(Vec::new(), Abilities::default(), &settings)?.0)
     }
@@ -206,11 +206,11 @@ struct Loading {
 }
 
 impl Loading {
-    fn open(settings: &Settings, handlers: Handlers) -> Result<Self, Refusal> {
-        let facts = probe::facts(handlers)?;
-        let btf = facts.btf.as_ref().ok().and_then(|types| match handlers {
-            Handlers::Wanted => excerpt::for_aya(types, hook::all()),
-            Handlers::NotNeeded => excerpt::for_aya(types, []),
+    fn open(settings: &Settings, load_for: LoadFor) -> Result<Self, Refusal> {
+        let facts = probe::facts(load_for)?;
+        let btf = facts.btf.as_ref().ok().and_then(|types| match load_for {
+            LoadFor::Tracing => excerpt::for_aya(types, hook::all()),
+            LoadFor::Snapshots => excerpt::for_aya(types, []),
         });
         let ebpf = load(settings, &facts, btf.as_ref())?;
         let silent = settings.silent.clone();

@@ -41,14 +41,13 @@ pub(crate) struct Facts {
     pub(crate) missing_capabilities: Vec<&'static str>,
 }
 
-/// Whether the timer handlers' addresses are to be looked up: the kernel takes tens of milliseconds to write down
-/// all of its symbols.
+/// What the kernel side is loaded for. Snapshots attach to no hook, so the addresses of the timer handlers are not looked
+/// up, which takes the kernel tens of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handlers {
-    /// To attach to the timers.
-    Wanted,
-    /// To take snapshots only.
-    NotNeeded,
+pub(crate) enum LoadFor {
+    Tracing,
+    /// Iterators alone.
+    Snapshots,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,8 +59,8 @@ pub(crate) struct TimerHandlers {
 }
 
 /// Looks at the system, and refuses where nothing could be traced. Errors: missing privileges, lockdown, no `bpf(2)`.
-pub(crate) fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
-    let facts = look(handlers);
+pub(crate) fn facts(load_for: LoadFor) -> Result<Facts, Refusal> {
+    let facts = look(load_for);
     if !fs::exists("/proc/self/ns").unwrap_or(false) {
         return Err(Refusal::NoProc);
     }
@@ -81,7 +80,7 @@ pub(crate) fn facts(handlers: Handlers) -> Result<Facts, Refusal> {
 }
 
 /// Looks at the system and refuses nothing.
-pub(crate) fn look(handlers: Handlers) -> Facts {
+pub(crate) fn look(load_for: LoadFor) -> Facts {
     let name = uname().ok();
     let field = |of: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         name.as_ref().map_or_else(
@@ -96,9 +95,9 @@ pub(crate) fn look(handlers: Handlers) -> Facts {
         btf: Btf::of_running_kernel().map_err(|error| Refusal::BadBtf {
             detail: error.to_string(),
         }),
-        handlers: match handlers {
-            Handlers::Wanted => timer_handlers(),
-            Handlers::NotNeeded => TimerHandlers::default(),
+        handlers: match load_for {
+            LoadFor::Tracing => timer_handlers(),
+            LoadFor::Snapshots => TimerHandlers::default(),
         },
         missing_capabilities: missing_capabilities(capabilities::holds),
     }

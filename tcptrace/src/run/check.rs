@@ -28,7 +28,7 @@ use std::fmt::Write as _;
 /// Attaches everything once and says what came of it. Where nothing can be traced, it goes on with what can be seen
 /// without. Fails if nothing can be traced, after all has been said.
 pub(crate) fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
-    let facts = probe::look(probe::Handlers::Wanted);
+    let facts = probe::look(probe::LoadFor::Tracing);
     if !print(&system(&facts), &Inputs::default())? {
         return Ok(());
     }

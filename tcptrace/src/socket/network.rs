@@ -18,7 +18,7 @@ pub struct Network {
     pub send_window: Option<u32>,
     /// The window advertised to the peer, bytes.
     pub receive_window: Option<u32>,
-    /// Segments in flight.
+    /// Segments sent and not acknowledged.
     pub in_flight: Option<u32>,
     /// Segments in flight that have been retransmitted.
     pub retransmitted_in_flight: Option<u32>,

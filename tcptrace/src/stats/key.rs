@@ -52,21 +52,21 @@ pub enum Key {
     Process(Option<ProcessKey>),
     /// A client and the server that it talks to, whatever its own port.
     Client {
-        /// Network namespace.
+        /// Inode number of the network namespace.
         netns: u32,
         /// Both addresses and the remote port; the local one is 0.
         endpoints: Endpoints,
     },
     /// A server's port.
     Server {
-        /// Network namespace.
+        /// Inode number of the network namespace.
         netns: u32,
         /// The local port.
         port: u16,
     },
     /// A pair of endpoints, the four-tuple.
     Tuple {
-        /// Network namespace.
+        /// Inode number of the network namespace.
         netns: u32,
         /// The local and remote endpoint.
         endpoints: Endpoints,
