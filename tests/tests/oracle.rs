@@ -34,6 +34,8 @@ const AT_LEAST: usize = 20_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time until the tracer has printed the events before a moment.
 const A_WHILE: Duration = Duration::from_secs(3);
+/// Maximum number of sockets that a timer of the kernel's, which no workload waits for, may change during the audit.
+const MOST_CHANGING: usize = 200;
 /// Maximum number of differences in a failure.
 const SHOWN: usize = 12;
 
@@ -141,7 +143,8 @@ impl Oracle {
         }
     }
 
-    /// At its end the tracer has compared as many sockets as `ss` lists and found no difference.
+    /// At its end the tracer has compared as many sockets as `ss` lists, but for those that changed meanwhile, and found
+    /// no difference.
     fn the_audit_agrees(&self, tracer: &Tracer) {
         let before = by_cookie(ss::list().expect("ss lists sockets"));
         let ending = tracer.stop();
@@ -152,8 +155,10 @@ impl Oracle {
             assert_eq!(summary[none], 0, "{none}: {summary}");
         }
         assert_eq!(summary["audit"]["differences"], 0, "{summary}");
-        let compared = summary["audit"]["compared"].as_u64().expect("an audit");
-        let compared = usize::try_from(compared).expect("a number of sockets");
+        let [compared, changing] = ["compared", "changing"].map(|count| {
+            let count = summary["audit"][count].as_u64().expect("an audit");
+            usize::try_from(count).expect("a number of sockets")
+        });
         let stayed = before
             .iter()
             .filter(|(cookie, socket)| {
@@ -163,8 +168,8 @@ impl Oracle {
             })
             .count();
         assert!(
-            (stayed..=before.len()).contains(&compared),
-            "{compared} compared; ss listed {} before and {} after: {summary}",
+            (stayed..=before.len()).contains(&(compared + changing)),
+            "{compared} compared, {changing} changing; ss listed {} before and {} after: {summary}",
             before.len(),
             after.len()
         );
@@ -173,7 +178,11 @@ impl Oracle {
             .iter()
             .map(|event| event.cookie)
             .collect();
-        println!("{} sockets reported, {compared} audited", sockets.len());
+        assert!(changing <= MOST_CHANGING, "{changing} changed: {summary}");
+        println!(
+            "{} sockets reported, {compared} audited, {changing} changing",
+            sockets.len()
+        );
         assert!(sockets.len() >= AT_LEAST, "only {} sockets", sockets.len());
     }
 

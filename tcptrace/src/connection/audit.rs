@@ -22,6 +22,8 @@ pub struct Audit {
     pub differences: u64,
     /// The same by the kernel's state; CLOSE for those that it does not have.
     pub by_state: BTreeMap<TcpState, u64>,
+    /// Sockets of the kernel that were not compared, because events about them came meanwhile.
+    pub changing: u64,
     /// Sockets that the kernel has and the table does not, because it was full.
     pub evicted: u64,
     /// Network namespaces that could not be read, so that none of their sockets was compared.
@@ -97,6 +99,7 @@ impl Meanwhile {
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
     compared: u64,
+    changing: u64,
     evicted: u64,
     unread_namespaces: usize,
     started: Nanos,
@@ -118,6 +121,7 @@ impl Comparison {
     pub(crate) fn audit(&self) -> Audit {
         let mut audit = Audit {
             compared: self.compared,
+            changing: self.changing,
             differences: self.differences.len() as u64,
             evicted: self.evicted,
             unread_namespaces: self.unread_namespaces,
@@ -146,6 +150,7 @@ pub(crate) fn compare(table: &Table, snapshot: &Snapshot, meanwhile: &Meanwhile)
         found.extend(slot);
         let name = Name::of_row(row);
         if meanwhile.has(name, row.netns, &row.endpoints) {
+            comparison.changing += 1;
             continue;
         }
         match slot.and_then(|slot| table.row(slot)) {
@@ -156,7 +161,7 @@ pub(crate) fn compare(table: &Table, snapshot: &Snapshot, meanwhile: &Meanwhile)
                     comparison.differences.push((name, row.state));
                 }
             }
-            Some(_) => {}
+            Some(_) => comparison.changing += 1,
         }
     }
     // Which of them were given up because the table was full is not remembered.
@@ -218,7 +223,9 @@ mod tests {
             engine.apply(Input::Events(&events[before..]));
             let meanwhile = Meanwhile::of(&events[before..]);
             let comparison = compare(&engine.table, &snapshot, &meanwhile);
-            prop_assert_eq!(comparison.audit().differences, 0);
+            let audit = comparison.audit();
+            prop_assert_eq!(audit.differences, 0);
+            prop_assert_eq!(audit.compared + audit.changing, snapshot.rows.len() as u64);
         }
     }
 
