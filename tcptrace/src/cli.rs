@@ -2,7 +2,7 @@
 
 use crate::{
     completion::{self, Shell},
-    event::TcpState,
+    event::StateSet,
     findings::Level,
     kernel::{
         plan::{Preference, SocketReader},
@@ -14,6 +14,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
+use ipnet::IpNet;
 use std::{path::PathBuf, time::Duration};
 
 /// Trace TCP states: which process leaks CLOSE_WAIT, how long TIME_WAIT lasts, and who created it.
@@ -89,7 +90,7 @@ pub(crate) struct WatchArgs {
     pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<TcpState>,
+    pub(crate) state: Vec<StateSet>,
     /// Write histograms to this file, as an HdrHistogram log, on SIGUSR1 or D in the live view; by default to a new
     /// tcptrace-HOST-TIME.hlog
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
@@ -111,7 +112,7 @@ pub(crate) struct TraceArgs {
     pub(crate) count: Option<u64>,
     /// Only transitions from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<TcpState>,
+    pub(crate) state: Vec<StateSet>,
     /// Print one line per connection when it ends instead: owner, time in every state, bytes, reason
     #[arg(long)]
     pub(crate) lifetimes: bool,
@@ -131,7 +132,7 @@ pub(crate) struct TraceArgs {
 pub(crate) struct SnapshotArgs {
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<TcpState>,
+    pub(crate) state: Vec<StateSet>,
     /// Print these columns, in this order, as text or with --csv: state,local_port,rtt_ns; an unknown name lists all
     #[arg(long, value_delimiter = ',', value_name = "NAME", conflicts_with = "json")]
     pub columns: Vec<String>,
@@ -191,7 +192,7 @@ pub(crate) struct HistArgs {
     pub(crate) interval: Option<Duration>,
     /// Only these states, without lifetimes of connections
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<TcpState>,
+    pub(crate) state: Vec<StateSet>,
     #[command(flatten)]
     pub(crate) span: SpanArgs,
     #[command(flatten)]
@@ -317,7 +318,7 @@ pub(crate) struct ReportArgs {
     pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<TcpState>,
+    pub(crate) state: Vec<StateSet>,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -356,14 +357,15 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Span of recordings")]
 pub(crate) struct SpanArgs {
-    /// Report this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, or +90s after the start
-    #[arg(long, value_name = "TIME", conflicts_with = "to")]
+    /// Report this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, 17:52 today, -5m from now, +90s after
+    /// the start, or now
+    #[arg(long, value_name = "TIME", conflicts_with = "to", allow_hyphen_values = true)]
     pub(crate) at: Option<String>,
     /// Count transitions and dwell times from this moment on
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) from: Option<String>,
     /// End at this moment
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) to: Option<String>,
 }
 
@@ -412,6 +414,12 @@ pub(crate) struct FilterArgs {
     /// Only these remote ports
     #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT")]
     pub(crate) remoteport: Vec<u16>,
+    /// Only local addresses of these networks: 10.0.0.1, 10.0.0.0/8, fe80::/10
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS", value_parser = quantity::network)]
+    pub(crate) local: Vec<IpNet>,
+    /// Only remote addresses of these networks
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS", value_parser = quantity::network)]
+    pub(crate) remote: Vec<IpNet>,
     /// Only IPv4
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub(crate) ipv4: bool,

@@ -2,7 +2,7 @@
 //! from this host where listing them is cheap.
 
 use crate::{
-    event::TcpState,
+    event::{StateSet, TcpState},
     findings::rules,
     source::{cgroups, namespaces},
 };
@@ -48,12 +48,13 @@ impl Shell {
     }
 }
 
-/// The states, as `ss` spells them.
+/// The states, as `ss` spells them, and their groups.
 pub(crate) fn states() -> Vec<CompletionCandidate> {
-    TcpState::ALL
+    let states = TcpState::ALL
         .iter()
-        .map(|state| CompletionCandidate::new(state.name().to_lowercase().replace('_', "-")))
-        .collect()
+        .map(|state| state.name().to_lowercase().replace('_', "-"));
+    let groups = StateSet::GROUPS.into_iter().map(str::to_owned);
+    states.chain(groups).map(CompletionCandidate::new).collect()
 }
 
 /// The rules of `doctor`.

@@ -11,7 +11,7 @@ mod time;
 pub use data::{Bytes, EventData, EventSubject, OwnerAct, RawData, Unknown};
 pub(crate) use end_reason::EndReason;
 pub use endpoints::{Endpoints, Family};
-pub use state::{TcpState, UnknownState};
+pub use state::{StateSet, TcpState, UnknownState};
 pub use tcptrace_common::{EndCause, EventKind, TimerStep};
 pub use time::{Age, Nanos};
 

@@ -7,6 +7,8 @@ use crate::{
         processes::{Process, comm_text},
     },
 };
+use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Empty lists let everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,10 @@ pub struct Filter {
     pub local_ports: Vec<u16>,
     /// Ports of the other host.
     pub remote_ports: Vec<u16>,
+    /// Networks of this host's addresses; a single address is a network of one.
+    pub local_networks: Vec<IpNet>,
+    /// Networks of the other host's addresses.
+    pub remote_networks: Vec<IpNet>,
     /// Address family.
     pub family: Option<Family>,
     /// States; a change passes where either of its two is listed.
@@ -125,11 +131,20 @@ impl Filter {
     pub(crate) fn accepts_ends(&self, subject: &FilterInput<'_>) -> bool {
         passes(&self.local_ports, |port| *port == subject.endpoints.local_port)
             && passes(&self.remote_ports, |port| *port == subject.endpoints.remote_port)
+            && is_in(&self.local_networks, || subject.endpoints.local())
+            && is_in(&self.remote_networks, || subject.endpoints.remote())
             && self
                 .family
                 .is_none_or(|family| family == subject.endpoints.family())
             && passes(&self.states, |state| subject.states.contains(state))
             && passes(&self.netns, |netns| *netns == subject.netns)
+    }
+}
+
+fn is_in(networks: &[IpNet], address: impl FnOnce() -> IpAddr) -> bool {
+    networks.is_empty() || {
+        let address = address();
+        networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -180,6 +195,23 @@ mod tests {
             comms: vec!["nginx".to_owned()],
             ..both
         }));
+    }
+
+    #[test]
+    fn addresses_are_in_a_network() {
+        let of = |local: &[&str], remote: &[&str]| {
+            let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            Filter {
+                local_networks: networks(local),
+                remote_networks: networks(remote),
+                ..Filter::default()
+            }
+        };
+        assert!(accepts(&of(&["10.0.0.0/8"], &["10.0.0.2/32"])));
+        assert!(accepts(&of(&["192.168.0.0/16", "10.0.0.0/31"], &[])));
+        assert!(!accepts(&of(&["10.0.0.2/32"], &[])));
+        assert!(!accepts(&of(&[], &["10.0.0.0/31"])));
+        assert!(!accepts(&of(&["::/0"], &[])));
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     run::manual::answer_shell();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return run::explain(&error),
+        Err(error) => return run::explain(error),
     };
     let level = match cli.verbose {
         0 => log::LevelFilter::Error,

@@ -5,7 +5,7 @@ pub(crate) mod words;
 
 use crate::{
     cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
-    event::{Family, TcpState},
+    event::{Family, StateSet, TcpState},
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
     kernel::{
@@ -138,7 +138,7 @@ pub(crate) fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
         top: if args.output.wide { usize::MAX } else { args.top },
         form,
         interval: args.interval,
-        states: args.state.clone(),
+        states: StateSet::states(&args.state),
         output,
     })
 }
@@ -194,7 +194,7 @@ fn buffer_size(text: &str) -> Result<u32, UsageError> {
 
 /// Reads the filter flags and looks up what they name. Fails if a process, namespace or cgroup does not exist, or a
 /// container has no name.
-pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
+pub(crate) fn filter(args: &FilterArgs, states: &[StateSet]) -> Result<Filter, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::Ipv4),
         (_, true) => Some(Family::Ipv6),
@@ -210,8 +210,10 @@ pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, U
         comms: comms(&args.comm)?,
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
+        local_networks: args.local.clone(),
+        remote_networks: args.remote.clone(),
         family,
-        states: states.to_vec(),
+        states: StateSet::states(states),
         netns: args
             .netns
             .iter()

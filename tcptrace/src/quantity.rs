@@ -1,6 +1,7 @@
-//! Times and sizes as users write them: `10`, `500ms`, `5m`, `64K`.
+//! Times, sizes and networks as users write them: `10`, `500ms`, `5m`, `64K`, `10.0.0.0/8`.
 
-use std::time::Duration;
+use ipnet::IpNet;
+use std::{net::IpAddr, time::Duration};
 
 /// Longer times are taken to be this long, a hundred years: clocks can add it to the present.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
@@ -70,6 +71,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "give a number of bytes, or a size with its unit such as 64K, 8M or 2G".to_owned())
 }
 
+/// A network as `10.0.0.0/8`, or an address, which is a network of one. Fails with what to give instead.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "give an address or a network such as 10.0.0.1, 10.0.0.0/8, ::1 or fe80::/10".to_owned())
+}
+
 /// The number and the unit, which is the letters at the end.
 fn split(text: &str) -> (&str, &str) {
     let number = text.trim_end_matches(|c: char| c.is_alphabetic());
@@ -110,6 +119,15 @@ mod tests {
         assert_eq!(minutes("10"), Ok(Duration::from_mins(10)));
         assert_eq!(minutes("90s"), Ok(Duration::from_secs(90)));
         assert!(minutes("0").is_err());
+    }
+
+    #[test]
+    fn networks_are_addresses_with_a_length() {
+        assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
+        assert_eq!(network("fe80::/10").unwrap().to_string(), "fe80::/10");
+        for wrong in ["", "10.0.0.0/33", "10.0.0", "localhost", "::1/x"] {
+            assert!(network(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

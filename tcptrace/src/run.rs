@@ -34,6 +34,7 @@ use crate::{
     },
     source::{self, namespaces, sight},
 };
+use clap::error::ContextKind;
 use jiff::tz::TimeZone;
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -160,7 +161,9 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Prints clap's message, which is the help if that was requested, and returns the exit status.
 #[must_use]
-pub fn explain(error: &clap::Error) -> ExitCode {
+pub fn explain(mut error: clap::Error) -> ExitCode {
+    // A mistyped flag is rarely meant as a value, and few commands take any.
+    error.remove(ContextKind::Suggested);
     let is_for_a_program = !error.use_stderr() && !std::io::stdout().is_terminal();
     let printed = if is_for_a_program {
         Sink::open(None, &Inputs::default())

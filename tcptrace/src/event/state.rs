@@ -67,6 +67,24 @@ impl TcpState {
         self as usize - 1
     }
 
+    /// Whether the socket has a peer.
+    const fn is_connected(self) -> bool {
+        !matches!(self, Self::Close | Self::Listen)
+    }
+
+    /// Whether one side at least has sent its FIN.
+    const fn is_ending(self) -> bool {
+        matches!(
+            self,
+            Self::FinWait1
+                | Self::FinWait2
+                | Self::Closing
+                | Self::CloseWait
+                | Self::LastAck
+                | Self::TimeWait
+        )
+    }
+
     /// The kernel's spelling.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -100,14 +118,14 @@ impl Serialize for TcpState {
 /// A word that names no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown TCP state \"{0}\": expected ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING, or their names in ss"
+    "unknown TCP state \"{0}\": expected ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING, their names in ss, or the groups all, connected, synchronized, ending"
 )]
 pub struct UnknownState(String);
 
 impl FromStr for TcpState {
     type Err = UnknownState;
 
-    /// Takes the kernel's spelling and that of `ss`, in any case.
+    /// Takes the kernel's spelling, that of `ss` and short forms (`est`, `cw`, `tw`, `fw1`, `fw2`, `la`), in any case.
     fn from_str(word: &str) -> Result<Self, UnknownState> {
         let plain: String = word
             .chars()
@@ -115,19 +133,59 @@ impl FromStr for TcpState {
             .map(|c| c.to_ascii_uppercase())
             .collect();
         Ok(match plain.as_str() {
-            "ESTABLISHED" | "ESTAB" => Self::Established,
+            "ESTABLISHED" | "ESTAB" | "EST" => Self::Established,
             "SYNSENT" => Self::SynSent,
             "SYNRECV" | "SYNRCV" | "SYNRECEIVED" => Self::SynRecv,
-            "FINWAIT1" => Self::FinWait1,
-            "FINWAIT2" => Self::FinWait2,
-            "TIMEWAIT" => Self::TimeWait,
+            "FINWAIT1" | "FIN1" | "FW1" => Self::FinWait1,
+            "FINWAIT2" | "FIN2" | "FW2" => Self::FinWait2,
+            "TIMEWAIT" | "TW" => Self::TimeWait,
             "CLOSE" | "CLOSED" | "UNCONN" => Self::Close,
-            "CLOSEWAIT" => Self::CloseWait,
-            "LASTACK" => Self::LastAck,
+            "CLOSEWAIT" | "CW" => Self::CloseWait,
+            "LASTACK" | "LA" => Self::LastAck,
             "LISTEN" | "LISTENING" => Self::Listen,
             "CLOSING" => Self::Closing,
             _ => return Err(UnknownState(word.to_owned())),
         })
+    }
+}
+
+/// States that are selected together: a single one, or a group by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSet(Vec<TcpState>);
+
+impl StateSet {
+    /// Names of the groups. The first three are those of `ss`, which has no name for the fourth.
+    pub(crate) const GROUPS: [&str; 4] = ["all", "connected", "synchronized", "ending"];
+
+    /// Every state of several sets, in the order given.
+    pub(crate) fn states(sets: &[Self]) -> Vec<TcpState> {
+        sets.iter().flat_map(|set| &set.0).copied().collect()
+    }
+}
+
+impl FromStr for StateSet {
+    type Err = UnknownState;
+
+    /// Takes what [`TcpState`] takes, and in any case: `all`; `connected`, all but LISTEN and CLOSE; `synchronized`, those
+    /// without SYN_SENT; `ending`, the states after a FIN.
+    fn from_str(word: &str) -> Result<Self, UnknownState> {
+        let of = |wanted: fn(&TcpState) -> bool| TcpState::ALL.into_iter().filter(wanted).collect();
+        let states = match word.to_ascii_lowercase().as_str() {
+            "all" => of(|_| true),
+            "connected" => of(|state| state.is_connected()),
+            "synchronized" | "synchronised" => {
+                of(|state| state.is_connected() && *state != TcpState::SynSent)
+            }
+            "ending" => of(|state| state.is_ending()),
+            _ => vec![word.parse()?],
+        };
+        Ok(Self(states))
+    }
+}
+
+impl From<TcpState> for StateSet {
+    fn from(state: TcpState) -> Self {
+        Self(vec![state])
     }
 }
 
@@ -143,7 +201,19 @@ mod tests {
         }
         assert_eq!("estab".parse(), Ok(TcpState::Established));
         assert_eq!("unconn".parse(), Ok(TcpState::Close));
+        assert_eq!("tw".parse(), Ok(TcpState::TimeWait));
         assert!("TIME".parse::<TcpState>().is_err());
+    }
+
+    #[test]
+    fn groups_select_several_states() {
+        let count = |word: &str| word.parse::<StateSet>().unwrap().0.len();
+        let counts = StateSet::GROUPS.map(count);
+        assert_eq!(counts, [11, 9, 8, 6]);
+        assert_eq!("closing".parse(), Ok(StateSet::from(TcpState::Closing)));
+        assert!("some".parse::<StateSet>().is_err());
+        let sets = ["est", "ending"].map(|word| word.parse().unwrap());
+        assert_eq!(StateSet::states(&sets).len(), 7);
     }
 
     #[test]

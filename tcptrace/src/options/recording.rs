@@ -3,14 +3,17 @@
 use super::{UsageError, wrong};
 use crate::{
     cli::{FilterArgs, RecordArgs, SpanArgs},
-    event::{Family, Nanos, TcpState},
+    event::{Family, Nanos, StateSet},
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
     owner::container::{Location, Tree},
     quantity,
     source::zone,
 };
-use jiff::civil::DateTime;
+use jiff::{
+    Timestamp,
+    civil::{DateTime, Time},
+};
 use std::time::Duration;
 
 /// A ring of the flight recorder has this many complete files in addition to the current one.
@@ -102,10 +105,12 @@ pub(crate) struct Span {
 /// Reads `--at`, `--from` and `--to`. Fails if one is no time, or the end is before the beginning.
 pub(crate) fn span(args: &SpanArgs) -> Result<Span, UsageError> {
     let moment = |flag, text: &Option<String>| text.as_deref().map(|text| moment(flag, text)).transpose();
-    let at = moment("--at", &args.at)?;
+    // A recording that is being written ends a little before now.
+    let end = |flag, text: &Option<String>| moment(flag, &text.clone().filter(|text| text != "now"));
+    let at = end("--at", &args.at)?;
     let span = Span {
         from: moment("--from", &args.from)?,
-        to: at.or(moment("--to", &args.to)?),
+        to: at.or(end("--to", &args.to)?),
         is_moment: at.is_some(),
     };
     let is_empty = match (span.from, span.to) {
@@ -129,19 +134,23 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
         wrong(
             flag,
             format!("invalid time \"{text}\""),
-            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, or +90s or +5m after the start of the recording",
+            "give 2026-11-22T02:30:00Z, \"2026-11-22 02:30\" in local time, 17:52 today, -5m from now, or +90s after the start of the recording",
         )
     };
+    let span = |text| quantity::time_or_zero(text).map_err(|_| explain());
     if let Some(after) = text.strip_prefix('+') {
-        let span = quantity::time_or_zero(after).map_err(|_| explain())?;
-        return u64::try_from(span.as_nanos())
+        return u64::try_from(span(after)?.as_nanos())
             .map(|nanos| Moment::After(Nanos(nanos)))
             .map_err(|_| explain());
     }
-    let timestamp = if let Ok(timestamp) = text.parse() {
+    let timestamp = if text == "now" {
+        Timestamp::now()
+    } else if let Some(before) = text.strip_prefix('-') {
+        let before = Timestamp::now().checked_sub(span(before)?);
+        before.map_err(|_| explain())?
+    } else if let Ok(timestamp) = text.parse() {
         timestamp
     } else {
-        let time: DateTime = text.parse().map_err(|_| explain())?;
         let (zone, problem) = zone::system();
         if let Some(problem) = problem {
             return Err(wrong(
@@ -150,7 +159,12 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
                 "give a time with its zone, such as 2026-11-22T02:30:00Z",
             ));
         }
-        time.to_zoned(zone).map_err(|_| explain())?.timestamp()
+        let time = text.parse::<DateTime>().or_else(|_| {
+            let of_day: Time = text.parse()?;
+            Ok(Timestamp::now().to_zoned(zone.clone()).date().to_datetime(of_day))
+        });
+        let zoned = time.and_then(|time: DateTime| time.to_zoned(zone));
+        zoned.map_err(|_: jiff::Error| explain())?.timestamp()
     };
     u64::try_from(timestamp.as_nanosecond())
         .map(Moment::Wall)
@@ -159,7 +173,7 @@ fn moment(flag: &'static str, text: &str) -> Result<Moment, UsageError> {
 
 /// Parses the filter flags without lookups: processes and namespaces may no longer exist. Fails if a namespace is given
 /// by a name, which only its own machine can look up, or a container by an empty word.
-pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, UsageError> {
+pub(crate) fn filter(args: &FilterArgs, states: &[StateSet]) -> Result<Filter, UsageError> {
     let netns = |word: &String| {
         word.parse().map_err(|_| {
             wrong(
@@ -178,12 +192,14 @@ pub(crate) fn filter(args: &FilterArgs, states: &[TcpState]) -> Result<Filter, U
         comms: super::comms(&args.comm)?,
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
+        local_networks: args.local.clone(),
+        remote_networks: args.remote.clone(),
         family: match (args.ipv4, args.ipv6) {
             (true, _) => Some(Family::Ipv4),
             (_, true) => Some(Family::Ipv6),
             (false, false) => None,
         },
-        states: states.to_vec(),
+        states: StateSet::states(states),
         netns: args.netns.iter().map(netns).collect::<Result<_, _>>()?,
         cgroups: args.cgroup.iter().map(|word| cgroup(word)).collect(),
         containers: args
@@ -241,7 +257,14 @@ mod tests {
         );
         assert_eq!(moment("--at", "+1.5s"), Ok(Moment::After(Nanos(1_500_000_000))));
         assert!(matches!(moment("--at", "2026-11-22 02:30"), Ok(Moment::Wall(_))));
-        for text in ["", "+", "+x", "-5", "soon", "+-1"] {
+        let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap();
+        let Ok(Moment::Wall(before)) = moment("--at", "-5m") else {
+            panic!("a moment before now");
+        };
+        assert!((now..now + 60_000_000_000).contains(&(before + 300_000_000_000)));
+        assert!(matches!(moment("--from", "now"), Ok(Moment::Wall(wall)) if wall >= now));
+        assert!(matches!(moment("--at", "17:52"), Ok(Moment::Wall(_))));
+        for text in ["", "+", "+x", "-", "-x", "soon", "+-1", "25:00", "-1e30"] {
             assert!(moment("--at", text).is_err(), "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! A filter as entered in the live view: flags of the command line.
 
 use super::UsageError;
-use crate::{cli::FilterArgs, event::TcpState, filter::Filter};
+use crate::{cli::FilterArgs, event::StateSet, filter::Filter};
 use clap::Parser;
 use std::fmt::Display;
 
@@ -12,7 +12,7 @@ struct Line {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE")]
-    state: Vec<TcpState>,
+    state: Vec<StateSet>,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -20,7 +20,7 @@ struct Line {
 /// Reads such a line; `look_up` makes a filter of its flags. Errors: what is wrong with it, in a line.
 pub(crate) fn filter(
     text: &str,
-    look_up: impl FnOnce(&FilterArgs, &[TcpState]) -> Result<Filter, UsageError>,
+    look_up: impl FnOnce(&FilterArgs, &[StateSet]) -> Result<Filter, UsageError>,
 ) -> Result<Filter, String> {
     let mut line = Line::try_parse_from(text.split_whitespace()).map_err(|error| first_line(&error))?;
     line.filter.comm.append(&mut line.names);
@@ -28,13 +28,15 @@ pub(crate) fn filter(
 }
 
 /// The line that the flags of the command would have been written as.
-pub(crate) fn of(args: &FilterArgs, states: &[TcpState]) -> String {
+pub(crate) fn of(args: &FilterArgs, states: &[StateSet]) -> String {
     let mut words: Vec<String> = Vec::new();
     push(&mut words, "-p", &args.pid);
     push(&mut words, "-c", &args.comm);
     push(&mut words, "-L", &args.localport);
     push(&mut words, "-D", &args.remoteport);
-    push(&mut words, "--state", states);
+    push(&mut words, "--local", &args.local);
+    push(&mut words, "--remote", &args.remote);
+    push(&mut words, "--state", &StateSet::states(states));
     push(&mut words, "-N", &args.netns);
     push(&mut words, "--container", &args.container);
     for path in &args.cgroup {
@@ -64,7 +66,7 @@ fn first_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::recording;
+    use crate::{event::TcpState, options::recording};
 
     #[test]
     fn a_filter_is_written_in_the_words_of_the_flags() {
@@ -81,12 +83,14 @@ mod tests {
 
     #[test]
     fn what_the_flags_were_can_be_written_again() {
-        let line =
-            Line::try_parse_from("-s estab -p 7,8 -c a -L 80 -6 --cgroup /x --cgroup /y".split(' ')).unwrap();
+        let line = Line::try_parse_from(
+            "-s estab -p 7,8 -c a -L 80 --local fe80::/10 -6 --cgroup /x --cgroup /y".split(' '),
+        )
+        .unwrap();
         let text = of(&line.filter, &line.state);
         assert_eq!(
             text,
-            "-p 7,8 -c a -L 80 --state ESTABLISHED --cgroup /x --cgroup /y -6"
+            "-p 7,8 -c a -L 80 --local fe80::/10 --state ESTABLISHED --cgroup /x --cgroup /y -6"
         );
         assert!(Line::try_parse_from(text.split(' ')).is_ok());
     }
