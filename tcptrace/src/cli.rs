@@ -33,6 +33,9 @@ pub struct Cli {
     /// More detail: the verifier's log, messages of the kernel side (-vv)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+    /// Whether text has colours.
+    #[command(flatten)]
+    pub color: colorchoice_clap::Color,
 }
 
 /// The commands.
@@ -258,6 +261,9 @@ pub(crate) struct DoctorArgs {
     /// Print the documentation of a rule and exit
     #[arg(long, value_name = "RULE", add = ArgValueCandidates::new(completion::rule_names))]
     pub(crate) explain: Option<String>,
+    /// Show all settings, not only those that should be changed
+    #[arg(short, long)]
+    pub(crate) wide: bool,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

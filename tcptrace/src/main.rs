@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return run::explain(error),
     };
+    cli.color.write_global();
     let level = match cli.verbose {
         0 => log::LevelFilter::Error,
         1 => log::LevelFilter::Info,

@@ -74,6 +74,13 @@ pub(crate) struct Output {
     pub(crate) file: Option<PathBuf>,
 }
 
+impl Output {
+    /// Whether it is text for people.
+    pub(crate) const fn is_text(&self) -> bool {
+        matches!(self.format, Format::Text { .. })
+    }
+}
+
 /// Terminals this wide show every column.
 const WIDE_TERMINAL: u16 = 140;
 

@@ -22,5 +22,6 @@ pub(crate) mod sink;
 pub(crate) mod sockets;
 pub(crate) mod stacks;
 pub(crate) mod stream;
+pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod unseen;

@@ -186,10 +186,20 @@ pub fn explain(mut error: clap::Error) -> ExitCode {
 /// has gone.
 fn print(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
     let stream = stream(Sink::open(None, inputs)?, 0)?;
-    match stream.finish(text, signals::patience()) {
+    is_wanted(stream.finish(text, signals::patience()))
+}
+
+fn is_wanted(ending: Result<Ending, SinkError>) -> Result<bool, Failure> {
+    match ending {
         Ok(Ending::Closed) => Ok(false),
         ending => ended(ending).map(|()| true),
     }
+}
+
+/// The same for people, as the terminal needs it.
+fn show(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
+    let stream = stream(Sink::open(None, inputs)?.shown(true), 0)?;
+    is_wanted(stream.finish(text, signals::patience()))
 }
 
 /// A stream to `sink`, with a limit on the bytes that wait for the reader.

@@ -24,12 +24,13 @@ pub struct Output {
     pub err: String,
 }
 
-/// The command with its arguments, which may be changed before it runs.
+/// The command with its arguments, in a locale of UTF-8, which may be changed before it runs.
 #[must_use]
 pub fn tcptrace(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary::path());
     command
         .args(arguments)
+        .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -185,6 +185,7 @@ impl Screen {
             .args(arguments)
             .env_remove("TMUX")
             .env_remove("NO_COLOR")
+            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .output()
             .expect("tmux can be started");

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             sigterm_and_sigint_end_with_the_summary,
             sigusr1_ends_no_command_that_has_nothing_to_write,
             a_full_disk_is_a_failure,
+            colours_are_for_terminals_unless_wanted,
             output_to_a_file_is_the_same_stream,
             filters_select_lines;
     };
@@ -301,4 +302,27 @@ fn summary_of(line: &str) -> Value {
     let mut object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
     assert!(object.get("summary").is_some(), "{line}");
     object["summary"].take()
+}
+
+fn colours_are_for_terminals_unless_wanted() {
+    Netns::run(|_| {
+        let _listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        for (arguments, is_coloured) in [
+            (&["snapshot"][..], false),
+            (&["snapshot", "--color", "always"], true),
+            (&["snapshot", "--color", "always", "--json"], false),
+            (&["snapshot", "--color", "never"], false),
+        ] {
+            let output = command::run(command::tcptrace(arguments));
+            let Output { code, out, err } = &output;
+            assert_eq!(*code, Some(0), "{err}");
+            assert!(out.contains("LISTEN"), "{out}");
+            assert_eq!(
+                out.contains("\u{1b}[34mLISTEN"),
+                is_coloured,
+                "{arguments:?}: {out}"
+            );
+            assert_eq!(out.contains('\u{1b}'), is_coloured, "{arguments:?}: {out}");
+        }
+    });
 }

@@ -17,8 +17,14 @@ use serde::Serialize;
 use std::fmt::Write as _;
 
 /// For people. `remarks` is what of a recording was not read: where there is any, an empty list of findings proves
-/// nothing.
-pub(crate) fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[String]) -> String {
+/// nothing. Settings are those that a finding advises to change, or all.
+pub(crate) fn text(
+    findings: &[Finding],
+    scene: &Scene,
+    lost: u64,
+    remarks: &[String],
+    all_settings: bool,
+) -> String {
     let mut text = String::new();
     if scene.watched == Nanos(0) {
         text.push_str("one snapshot");
@@ -72,7 +78,7 @@ pub(crate) fn text(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[St
         let _ = writeln!(text, "  more: tcptrace doctor --explain {rule}");
     }
     for space in shown(findings, scene) {
-        settings_of(&mut text, space, findings);
+        settings_of(&mut text, space, findings, all_settings);
     }
     text
 }
@@ -103,7 +109,17 @@ const fn netns(subject: &Subject) -> Option<u32> {
     }
 }
 
-fn settings_of(text: &mut String, space: &Netns, findings: &[Finding]) {
+fn settings_of(text: &mut String, space: &Netns, findings: &[Finding], all_settings: bool) {
+    let all = settings::found(space, findings);
+    let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
+    let shown: Vec<&Found> = if all_settings {
+        all.iter().collect()
+    } else {
+        advised.clone()
+    };
+    if shown.is_empty() {
+        return;
+    }
     let name = space
         .name
         .as_deref()
@@ -118,8 +134,7 @@ fn settings_of(text: &mut String, space: &Netns, findings: &[Finding]) {
         "  {:<28} {:<22} {:<14} WHAT IT DOES",
         "SETTING", "HERE", "DEFAULT"
     );
-    let all = settings::found(space, findings);
-    for Found { setting, value, .. } in &all {
+    for Found { setting, value, .. } in shown {
         let value = if value.is_empty() { "-" } else { value };
         let default = setting.default.unwrap_or("by memory");
         let default = if default.is_empty() { "-" } else { default };
@@ -129,7 +144,6 @@ fn settings_of(text: &mut String, space: &Netns, findings: &[Finding]) {
             setting.name, setting.does
         );
     }
-    let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
     if advised.is_empty() {
         text.push_str("no setting needs changing\n");
     }

@@ -1,7 +1,7 @@
 //! Writes output: to a pipe it is flushed line by line, to a terminal or file batch by batch. A reader that has gone
 //! away is a clean end, and is detected even while there is nothing to write.
 
-use super::{descriptor::Descriptor, outbox::Output};
+use super::{descriptor::Descriptor, outbox::Output, terminal::Look};
 use crate::outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts};
 use std::{
     io::{self, BufWriter, Write as _},
@@ -15,6 +15,7 @@ pub(crate) struct Sink {
     /// What the writer writes to, unless that is standard output.
     file: Option<OutFile>,
     flush_lines: bool,
+    look: Look,
     /// When it was last made sure that the file has its name.
     looked: Instant,
     is_displaced: bool,
@@ -28,6 +29,7 @@ impl From<Descriptor> for Sink {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             file: None,
             flush_lines: true,
+            look: Look::default(),
             looked: Instant::now(),
             is_displaced: false,
             notice: None,
@@ -75,11 +77,20 @@ impl Sink {
         Ok(Self {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             flush_lines: file.is_none() && !is_terminal,
+            look: Look::default(),
             file,
             looked: Instant::now(),
             is_displaced: false,
             notice: None,
         })
+    }
+
+    /// The same; `is_text` says whether it is text for people, which standard output shows as the terminal needs it.
+    pub(crate) fn shown(mut self, is_text: bool) -> Self {
+        if is_text && self.file.is_none() {
+            self.look = Look::of_stdout();
+        }
+        self
     }
 
     /// Begins a stream: its file, if it has one, has its name from now on, in place of an older one. Fails if the file
@@ -100,7 +111,7 @@ impl Sink {
     }
 
     pub(crate) fn lines(&mut self, text: &str) -> Result<(), SinkError> {
-        let mut written = self.writer.write_all(text.as_bytes());
+        let mut written = self.writer.write_all(self.look.apply(text).as_bytes());
         if self.flush_lines {
             written = written.and_then(|()| self.writer.flush());
         }
@@ -151,7 +162,13 @@ impl Output for Sink {
     const LOOK_EVERY: Option<Duration> = Some(LOOK_EVERY);
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.writer.write_all(bytes).map_err(|error| self.failed(error))?;
+        let written = if self.look == Look::default() {
+            self.writer.write_all(bytes)
+        } else {
+            let text = String::from_utf8_lossy(bytes);
+            self.writer.write_all(self.look.apply(&text).as_bytes())
+        };
+        written.map_err(|error| self.failed(error))?;
         self.flush()
     }
 

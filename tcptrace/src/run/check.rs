@@ -3,7 +3,7 @@
 use super::{
     Failure,
     confine::{self, Extras},
-    print,
+    show,
 };
 use crate::{
     cli::CheckArgs,
@@ -29,7 +29,7 @@ use std::fmt::Write as _;
 /// without. Fails if nothing can be traced, after all has been said.
 pub(crate) fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     let facts = probe::look(probe::LoadFor::Tracing);
-    if !print(&system(&facts), &Inputs::default())? {
+    if !show(&system(&facts), &Inputs::default())? {
         return Ok(());
     }
     let settings = Settings {
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
     };
     text.push_str(&sockets(args.sockets.sockets, &mut kernel)?);
     text.push_str(&privileges(&held, capabilities::in_user_namespace()));
-    print(&text, &Inputs::default())?;
+    show(&text, &Inputs::default())?;
     kernel.map(drop).map_err(Failure::from)
 }
 

@@ -3,14 +3,14 @@
 use super::{
     Answer, Failure, confine, messages,
     observe::{self, Observed, Request},
-    print, recordings,
+    print, recordings, show,
 };
 use crate::{
     cli::DoctorArgs,
     findings::{self, gather, history::History, scene::Scene, settings},
     options,
     outfile::Inputs,
-    output::doctor as output,
+    output::{doctor as output, terminal},
     plural::counted,
     source::sysctl_files,
 };
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
-        print(&rule.page(), &inputs)?;
+        show(&fitted(rule.page()), &inputs)?;
         return Ok(Answer::Nothing);
     }
     let (mut is_found, mut is_all_seen) = (false, true);
@@ -35,17 +35,27 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
         // Where nothing matched, nothing was judged.
         is_all_seen &= seen.scene.unseen.is_empty() && seen.remarks.is_empty() && seen.scene.has_matched();
         is_found |= findings.iter().any(|finding| finding.level >= args.fail_on);
-        let text = if args.json {
-            output::json(&findings, &seen.scene, seen.lost, &seen.remarks)
+        let is_wanted = if args.json {
+            let lines = output::json(&findings, &seen.scene, seen.lost, &seen.remarks);
+            print(&lines, &inputs)?
         } else {
-            output::text(&findings, &seen.scene, seen.lost, &seen.remarks)
+            let text = output::text(&findings, &seen.scene, seen.lost, &seen.remarks, args.wide);
+            show(&fitted(text), &inputs)?
         };
-        if !print(&text, &inputs)? {
+        if !is_wanted {
             break;
         }
     }
     coverage.end()?;
     Ok(Answer::of(is_found, is_all_seen))
+}
+
+/// Wrapped at the width of the terminal, if there is one.
+fn fitted(text: String) -> String {
+    match options::terminal_size() {
+        Some((columns @ 1.., _)) => terminal::wrapped(&text, columns.into()),
+        Some((0, _)) | None => text,
+    }
 }
 
 fn seen(

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
         let filter = options::filter(&args.filter, &args.state)?;
         name_absent(&filter);
         return runtime()?.block_on(async {
-            let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?;
+            let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?
+                .shown(wanted.form == Form::Text);
             let mut session = Session::start(&settings, args.tracing.max_connections)?;
             session.select(&filter)?;
             session.confine(wanted.output.file.as_deref(), false);

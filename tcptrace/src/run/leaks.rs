@@ -3,7 +3,7 @@
 use super::{
     Answer, Failure, messages,
     observe::{self, Request},
-    print,
+    print, show,
 };
 use crate::{
     cli::LeaksArgs,
@@ -48,12 +48,13 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
         let find = |leak| CallSites::find(leak, &seen.scene, book, names::of);
         leaks.iter().map(find).collect::<Vec<_>>()
     });
-    let text = if args.json {
-        output::json(&leaks, call_sites.as_deref(), &seen.scene, seen.lost)
+    if args.json {
+        let lines = output::json(&leaks, call_sites.as_deref(), &seen.scene, seen.lost);
+        print(&lines, &Inputs::default())?;
     } else {
         let limit = if args.wide { usize::MAX } else { SOCKETS };
-        output::text(&leaks, call_sites.as_deref(), &seen.scene, seen.lost, limit)
-    };
-    print(&text, &Inputs::default())?;
+        let text = output::text(&leaks, call_sites.as_deref(), &seen.scene, seen.lost, limit);
+        show(&text, &Inputs::default())?;
+    }
     Ok(Answer::of(!leaks.is_empty(), seen.scene.unseen.is_empty()))
 }

@@ -5,6 +5,7 @@ use crate::{
     output::{
         descriptor::Descriptor,
         outbox::{Outbox, Refused},
+        terminal,
     },
     printable::printable,
 };
@@ -27,6 +28,9 @@ const ORDER: Duration = Duration::from_millis(20);
 
 static OUTBOX: LazyLock<Option<Outbox<io::Error>>> =
     LazyLock::new(|| Outbox::start("messages", Descriptor::stderr().ok()?, MOST_BYTES).ok());
+
+/// Whether standard error is a terminal that shows nothing else.
+static IS_ASCII: LazyLock<bool> = LazyLock::new(|| io::stderr().is_terminal() && !terminal::is_utf8());
 
 /// Messages that could not be written since the last one that could.
 static MISSED: AtomicU64 = AtomicU64::new(0);
@@ -61,7 +65,13 @@ pub(crate) fn print(text: impl Display) {
         missed => format!("tcptrace: {missed} messages before this one could not be written\n").into_bytes(),
     };
     // Formatting into memory fails where a text's own formatting does, and then there is no text.
-    let _ = write!(bytes, "{}", printable_lines(&text.to_string()));
+    let text = printable_lines(&text.to_string());
+    let text = if *IS_ASCII {
+        terminal::ascii(&text)
+    } else {
+        text.into()
+    };
+    let _ = write!(bytes, "{text}");
     match outbox.offer(&mut bytes) {
         Ok(()) if was_idle => {
             let _ = outbox.wait_until_empty(Some(ORDER));

@@ -1,6 +1,6 @@
 //! `tcptrace report`: the state of recordings at a moment.
 
-use super::{Failure, confine, print, recordings};
+use super::{Failure, confine, print, recordings, show};
 use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_output, report};
 use std::ops::ControlFlow;
 
@@ -33,11 +33,11 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         reports.push(report);
     }
     coverage.begin()?;
-    let text = if args.json {
-        report_output::json(&reports)
+    let inputs = Inputs::of(&args.files);
+    if args.json {
+        print(&report_output::json(&reports), &inputs)?;
     } else {
-        report_output::text(&reports)
-    };
-    print(&text, &Inputs::of(&args.files))?;
+        show(&report_output::text(&reports), &inputs)?;
+    }
     coverage.end()
 }

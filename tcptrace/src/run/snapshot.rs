@@ -49,7 +49,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
         network: format.shows_network(),
         ..Wanted::of(&filter.netns)
     };
-    let sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
+    let sink = Sink::open(output.file.as_deref(), &Inputs::default())?.shown(output.is_text());
     let mut kernel = Kernel::for_snapshots();
     confine::live(output.file.as_deref(), Extras::default());
     let mut listing = Listing::new(filter.clone(), output, format, sink);

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     name_absent(&filter);
     let output = options::output(&args.output);
     runtime()?.block_on(async {
-        let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?;
+        let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?.shown(output.is_text());
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         session.select(&filter)?;
         if args.lifetimes {

@@ -6,6 +6,7 @@ mod restore;
 use super::keys::Key;
 use crate::{
     output::{
+        self,
         descriptor::Descriptor,
         outbox::{Outbox, Refused},
     },
@@ -49,6 +50,16 @@ const MOST_BYTES: usize = 1 << 20;
 /// How long a terminal may take nothing before it is given back without what was drawn last.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Each cell in ASCII; a wide character is two cells, of which the second is blank.
+fn make_ascii(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if !cell.symbol().is_ascii() {
+            let first = output::terminal::ascii(cell.symbol()).chars().next();
+            cell.set_char(first.unwrap_or(' '));
+        }
+    }
+}
+
 /// What the user has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -68,6 +79,8 @@ pub struct Terminal {
     outbox: Arc<Outbox<io::Error>>,
     inputs: Receiver<Input>,
     has_mouse: bool,
+    /// Whether its locale has no other characters.
+    is_ascii: bool,
 }
 
 impl Terminal {
@@ -110,6 +123,7 @@ impl Terminal {
             outbox,
             inputs,
             has_mouse: true,
+            is_ascii: !output::terminal::is_utf8(),
         })
     }
 
@@ -138,7 +152,14 @@ impl Terminal {
     /// # Errors
     /// If the terminal takes nothing.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
-        self.inner.draw(|frame| draw(frame.buffer_mut()))?;
+        let is_ascii = self.is_ascii;
+        self.inner.draw(|frame| {
+            let buffer = frame.buffer_mut();
+            draw(buffer);
+            if is_ascii {
+                make_ascii(buffer);
+            }
+        })?;
         self.inner.backend_mut().flush()
     }
 

@@ -1,6 +1,7 @@
 //! Styles in the sixteen colours that every terminal has, or in none.
 
-use crate::{event::TcpState, findings::Level};
+use crate::{event::TcpState, findings::Level, output::terminal};
+use anstyle::AnsiColor;
 use ratatui::style::{Color, Modifier, Style};
 
 /// The styles of the live view, with or without colours.
@@ -15,13 +16,13 @@ impl Theme {
     /// Without: bold, reversed and underlined do what colours would.
     pub const PLAIN: Self = Self { has_colour: false };
 
-    /// No colour where `NO_COLOR` is set to anything (no-color.org).
+    /// With colours unless `--color` or the environment says otherwise.
     #[must_use]
     pub fn of_environment() -> Self {
-        if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-            Self::PLAIN
-        } else {
+        if terminal::has_colour() {
             Self::COLOUR
+        } else {
+            Self::PLAIN
         }
     }
 
@@ -93,19 +94,24 @@ impl Theme {
         }
     }
 
-    /// A state, by its role: in use, beginning, ending, or typical of incidents.
+    /// A state, in the colour that it has in text.
     #[must_use]
-    pub const fn state(self, state: TcpState) -> Style {
-        let colour = match state {
-            TcpState::Established => Color::Green,
-            TcpState::Listen => Color::Blue,
-            TcpState::SynSent | TcpState::SynRecv => Color::Cyan,
-            TcpState::CloseWait => Color::Red,
-            TcpState::TimeWait => Color::Yellow,
-            TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck => Color::Magenta,
-            TcpState::Close => Color::Reset,
-        };
-        self.colour(colour, Style::new())
+    pub fn state(self, state: TcpState) -> Style {
+        terminal::colour_of(state).map_or(Style::new(), |colour| {
+            self.colour(screen_colour(colour), Style::new())
+        })
+    }
+}
+
+const fn screen_colour(colour: AnsiColor) -> Color {
+    match colour {
+        AnsiColor::Red => Color::Red,
+        AnsiColor::Green => Color::Green,
+        AnsiColor::Yellow => Color::Yellow,
+        AnsiColor::Blue => Color::Blue,
+        AnsiColor::Magenta => Color::Magenta,
+        AnsiColor::Cyan => Color::Cyan,
+        _ => Color::Reset,
     }
 }
 

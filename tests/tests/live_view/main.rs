@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         on_a_pty =>
             terminals::a_terminal_that_goes_away_ends_it,
             terminals::a_signal_gives_the_terminal_back,
+            terminals::a_locale_without_utf_8_gets_ascii,
             terminals::what_kills_it_from_within_gives_the_terminal_back,
             terminals::a_terminal_that_takes_nothing_does_not_keep_it_from_ending;
     };

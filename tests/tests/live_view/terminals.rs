@@ -6,6 +6,7 @@ use nix::{
 };
 use std::{
     fs::{self, OpenOptions},
+    net::TcpListener,
     os::{
         fd::AsRawFd as _,
         unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
@@ -194,6 +195,18 @@ pub(crate) fn no_color_is_obeyed(_netns: Netns) {
             .any(|sequence| sequence.starts_with("38;"));
         assert_eq!(foreground, has_colours, "{:?}", pty.text());
         drop(pty);
+        assert!(ended(&mut child).success());
+    }
+}
+
+pub(crate) fn a_locale_without_utf_8_gets_ascii() {
+    for (locale, arrow) in [("C", "CLOSE>LISTEN"), ("C.UTF-8", "CLOSE→LISTEN")] {
+        let mut command = tcptrace(&["trace", "-n", "1", "--color", "never"]);
+        command.env("TERM", "xterm").env("LC_ALL", locale);
+        let (mut pty, mut child) = Pty::spawn(&mut command, true);
+        pty.read_until("CHANGE");
+        let _listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        pty.read_until(arrow);
         assert!(ended(&mut child).success());
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<Answer, Failu
         return Err(Failure::Usage(several_have_no_intervals()));
     }
     let inputs = Inputs::of(&args.files);
-    let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?;
+    let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?.shown(wanted.form == Form::Text);
     let mut gathered = Vec::new();
     let mut coverage = Coverage::default();
     for mut run in runs {

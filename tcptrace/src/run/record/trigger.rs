@@ -100,7 +100,7 @@ impl Trigger {
         self.left -= 1;
         Ok(Some(Fired {
             reasons,
-            text: doctor::text(&found, &scene, session.lost(), &[]),
+            text: doctor::text(&found, &scene, session.lost(), &[], true),
             left: self.left,
         }))
     }

@@ -40,7 +40,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let frames = if has_live_view(args) {
             view::run(&mut session, args, filter, delay, &mut dumper).await?
         } else {
-            let sink = Sink::open(None, &Inputs::default())?;
+            let sink = Sink::open(None, &Inputs::default())?.shown(true);
             let stream = output.insert(stream(sink, frames::MAX_QUEUED)?);
             if !frames::print(&mut session, args, &filter, delay, &mut dumper, stream).await? {
                 return Ok(());

@@ -23,7 +23,7 @@ pub(super) fn print(
     delay: Duration,
     pause: Duration,
 ) -> Result<(), Failure> {
-    let mut sink = Sink::open(None, &Inputs::of(&args.files))?;
+    let mut sink = Sink::open(None, &Inputs::of(&args.files))?.shown(true);
     let mut frames = 0;
     let mut coverage = recordings::Coverage::default();
     for mut run in recordings::open(&args.files)? {
