@@ -1,20 +1,21 @@
 //! The flags, as clap parses them. `options` validates them together.
 
+mod examples;
+mod groups;
+
+pub(crate) use groups::{FilterArgs, OutputArgs, SocketArgs, SpanArgs, TracingArgs};
+
 use crate::{
     completion::{self, Shell},
     event::StateSet,
     findings::Level,
-    kernel::{
-        plan::{Preference, SocketReader},
-        stacks::Wanted as Stacks,
-    },
+    kernel::{plan::Preference, stacks::Wanted as Stacks},
     quantity,
     stats::key::By,
     view::Sort,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
-use ipnet::IpNet;
 use std::{path::PathBuf, time::Duration};
 
 /// Trace TCP states: which process leaks CLOSE_WAIT, how long TIME_WAIT lasts, and who created it.
@@ -42,27 +43,34 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show processes and their sockets live: interactive on a terminal, periodic frames elsewhere
+    #[command(after_help = examples::MORE, after_long_help = examples::WATCH)]
     Watch(WatchArgs),
     /// Print every state transition as it happens
+    #[command(after_help = examples::MORE, after_long_help = examples::TRACE)]
     Trace(TraceArgs),
     /// List the sockets that exist now, with the age of their state and their owner
+    #[command(after_help = examples::MORE, after_long_help = examples::SNAPSHOT)]
     Snapshot(SnapshotArgs),
     /// Measure the time spent in each state, live or in recordings
+    #[command(after_help = examples::MORE, after_long_help = examples::HIST)]
     Hist(HistArgs),
     /// Find the processes that leak sockets, and why; exits 3 if any is found
+    #[command(after_help = examples::MORE, after_long_help = examples::LEAKS)]
     Leaks(LeaksArgs),
     /// Report findings with evidence and remedies, settings included; exits 3 if there are any
-    #[command(
-        after_help = "Filters select what is judged and counted: sockets, listeners, destinations, processes. Findings on this host or a network namespace as a whole are marked as such. Where nothing matches, nothing is judged, and the exit status is 4."
-    )]
+    #[command(after_help = examples::MORE, after_long_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
     /// Record everything to a file, for report, export and other tools
+    #[command(after_help = examples::MORE, after_long_help = examples::RECORD)]
     Record(RecordArgs),
     /// Report the state of a recording, at its end or at any moment
+    #[command(after_help = examples::MORE, after_long_help = examples::REPORT)]
     Report(ReportArgs),
     /// Convert recordings to a table for other tools
+    #[command(after_long_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Check what the kernel and the privileges of this process support
+    #[command(after_long_help = examples::CHECK)]
     Check(CheckArgs),
     /// Print the manual page of tcptrace or of one of its commands, in roff
     Man(ManArgs),
@@ -185,13 +193,13 @@ pub(crate) struct HistArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
     /// Maximum number of groups in text output
-    #[arg(long, default_value = "10", value_name = "COUNT")]
+    #[arg(long, default_value = "10", value_name = "COUNT", hide_short_help = true)]
     pub(crate) top: usize,
     /// Output format
     #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "csv"])]
     pub(crate) format: Option<HistFormat>,
     /// Interval of --format hlog
-    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    #[arg(long, value_name = "TIME", value_parser = quantity::time, hide_short_help = true)]
     pub(crate) interval: Option<Duration>,
     /// Only these states, without lifetimes of connections
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
@@ -359,22 +367,6 @@ pub(crate) struct ExportArgs {
     pub(crate) span: SpanArgs,
 }
 
-/// The part of a recording to report.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Span of recordings")]
-pub(crate) struct SpanArgs {
-    /// Report this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, 17:52 today, -5m from now, +90s after
-    /// the start, or now
-    #[arg(long, value_name = "TIME", conflicts_with = "to", allow_hyphen_values = true)]
-    pub(crate) at: Option<String>,
-    /// Count transitions and dwell times from this moment on
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) from: Option<String>,
-    /// End at this moment
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) to: Option<String>,
-}
-
 /// `man`
 #[derive(Debug, Args)]
 pub struct ManArgs {
@@ -400,102 +392,6 @@ pub(crate) struct CheckArgs {
     /// Hooks to try
     #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
     pub(crate) hooks: Preference,
-    #[command(flatten)]
-    pub(crate) sockets: SocketArgs,
-}
-
-/// Filters on connections.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Filters")]
-pub(crate) struct FilterArgs {
-    /// Only these processes, by PID or thread ID, ignoring later processes that reuse the PID
-    #[arg(short, long, value_delimiter = ',', value_name = "PID", add = ArgValueCandidates::new(completion::pids))]
-    pub(crate) pid: Vec<u32>,
-    /// Only processes whose name contains this
-    #[arg(short, long, value_delimiter = ',', value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
-    pub(crate) comm: Vec<String>,
-    /// Only these local ports
-    #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
-    pub(crate) localport: Vec<u16>,
-    /// Only these remote ports
-    #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT")]
-    pub(crate) remoteport: Vec<u16>,
-    /// Only local addresses of these networks: 10.0.0.1, 10.0.0.0/8, fe80::/10
-    #[arg(long, value_delimiter = ',', value_name = "ADDRESS", value_parser = quantity::network)]
-    pub(crate) local: Vec<IpNet>,
-    /// Only remote addresses of these networks
-    #[arg(long, value_delimiter = ',', value_name = "ADDRESS", value_parser = quantity::network)]
-    pub(crate) remote: Vec<IpNet>,
-    /// Only IPv4
-    #[arg(short = '4', conflicts_with = "ipv6")]
-    pub(crate) ipv4: bool,
-    /// Only IPv6
-    #[arg(short = '6')]
-    pub(crate) ipv6: bool,
-    /// Only these network namespaces, by inode number, name (ip netns) or path
-    #[arg(short = 'N', long, value_delimiter = ',', value_name = "NETNS", add = ArgValueCandidates::new(completion::network_namespaces))]
-    pub(crate) netns: Vec<String>,
-    /// Only processes in this cgroup or below, by path as in /proc/PID/cgroup or by cgroup v2 ID
-    #[arg(long, value_name = "PATH|ID")]
-    pub(crate) cgroup: Vec<String>,
-    /// Only processes of this container (at least 4 characters of its ID; for LXC its name), pod (UID) or systemd unit
-    #[arg(long, value_delimiter = ',', value_name = "ID|POD|UNIT", add = ArgValueCandidates::new(completion::containers))]
-    pub(crate) container: Vec<String>,
-}
-
-/// Output format.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Output")]
-pub(crate) struct OutputArgs {
-    /// One JSON object per line
-    #[arg(long, conflicts_with = "csv")]
-    pub(crate) json: bool,
-    /// Comma-separated values
-    #[arg(long)]
-    pub(crate) csv: bool,
-    /// Omit the line of column titles
-    #[arg(short = 'H', long)]
-    pub(crate) no_header: bool,
-    /// Write to this file instead of standard output; replaces it unless it is a recording or an input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// All columns and full IPv6 addresses
-    #[arg(short, long)]
-    pub(crate) wide: bool,
-}
-
-/// Reading of sockets.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Tracing")]
-pub(crate) struct SocketArgs {
-    /// How to read existing sockets
-    #[arg(long, value_enum, default_value_t, value_name = "READER")]
-    pub(crate) sockets: SocketReader,
-}
-
-/// Tracing options.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Tracing")]
-pub(crate) struct TracingArgs {
-    /// Hooks for the states that the tracepoint does not report
-    #[arg(long, value_enum, default_value_t, value_name = "MECHANISM")]
-    pub(crate) hooks: Preference,
-    /// Load these programs without attaching them, to test the detection of hooks that never fire
-    #[cfg_attr(
-        feature = "test-hooks",
-        arg(long, hide = true, value_delimiter = ',', value_name = "PROGRAM")
-    )]
-    #[cfg_attr(not(feature = "test-hooks"), arg(skip))]
-    pub(crate) silent_hook: Vec<String>,
-    /// Size of the ring buffer, a power of two: 64K, 8M
-    #[arg(long, default_value = "8M", value_name = "SIZE")]
-    pub(crate) buffer: String,
-    /// Maximum number of live connections; more are dropped and counted
-    #[arg(long, default_value = "1000000", value_name = "COUNT")]
-    pub(crate) max_connections: usize,
-    /// Report the sockets of SCTP and of MPTCP itself too
-    #[arg(long)]
-    pub(crate) all_protocols: bool,
     #[command(flatten)]
     pub(crate) sockets: SocketArgs,
 }

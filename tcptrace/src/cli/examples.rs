@@ -1,0 +1,92 @@
+//! What ends the help of each command: examples.
+
+/// Ends a short help, which leaves flags out.
+pub(crate) const MORE: &str = "More filters and options, and examples: --help";
+
+pub(crate) const WATCH: &str = "\
+Examples:
+  tcptrace watch                            live view; ? shows its keys
+  tcptrace watch -s close-wait -c nginx     one program, most CLOSE_WAITs first
+  tcptrace watch -b -n 1 -d 10 > frame.txt  one frame after ten seconds
+  tcptrace watch --speed 10 incident.arrows a recording, ten times as fast";
+
+pub(crate) const TRACE: &str = "\
+Examples:
+  tcptrace trace -D 443                     connections to port 443
+  tcptrace trace -s cw,tw --json            into and out of these two states
+  tcptrace trace --lifetimes --remote 10.0.0.0/8 --csv -o ended.csv";
+
+pub(crate) const SNAPSHOT: &str = "\
+Examples:
+  tcptrace snapshot -s ending               sockets being closed
+  tcptrace snapshot -w -L 443               with what the network does to each
+  tcptrace snapshot --columns state,remote_addr,rtt_ns --csv";
+
+pub(crate) const HIST: &str = "\
+Examples:
+  tcptrace hist --duration 1m               how long each state lasts
+  tcptrace hist -s syn-sent --by endpoint   handshakes by destination
+  tcptrace hist --from 17:00 --to 17:10 incident.arrows";
+
+pub(crate) const LEAKS: &str = "\
+Examples:
+  tcptrace leaks                            who leaks now, and why
+  tcptrace leaks --once -p 4242             one process, at once
+  tcptrace leaks --stacks --duration 1m     with the code that opened them";
+
+pub(crate) const DOCTOR: &str = "\
+Filters select what is judged and counted: sockets, listeners, destinations, processes. Findings on this host or a network namespace as a whole are marked as such. Where nothing matches, nothing is judged, and the exit status is 4.
+
+Examples:
+  tcptrace doctor                           findings, worst first
+  tcptrace doctor --once --json             for a monitoring system
+  tcptrace doctor --explain ephemeral-ports what a rule means and what to do";
+
+pub(crate) const RECORD: &str = "\
+Examples:
+  tcptrace record -o incident.arrows --duration 10m
+  tcptrace record -o host.arrows --rotate 1h --keep 24
+  tcptrace record -o /var/lib/tcptrace --flight-recorder 10 --fire-on all";
+
+pub(crate) const REPORT: &str = "\
+Examples:
+  tcptrace report incident.arrows           the state at its end
+  tcptrace report --at 17:52 web1.arrows web2.arrows
+  tcptrace report --at -5m host.arrows      five minutes ago";
+
+pub(crate) const EXPORT: &str = "\
+Examples:
+  tcptrace export --format parquet -o changes.parquet incident.arrows
+  tcptrace export --format csv --from +10s --to +20s incident.arrows";
+
+pub(crate) const CHECK: &str = "\
+Examples:
+  tcptrace check                            what can be traced here
+  tcptrace check --hooks tracepoint         the same with the least";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser as _;
+
+    #[test]
+    fn every_example_is_a_command() {
+        let all = [
+            WATCH, TRACE, SNAPSHOT, HIST, LEAKS, DOCTOR, RECORD, REPORT, EXPORT, CHECK,
+        ];
+        for help in all {
+            let examples = help.lines().filter(|line| line.starts_with("  tcptrace"));
+            let mut count = 0;
+            for example in examples {
+                let command = example.trim_start().split("  ").next().unwrap_or_default();
+                let command = command.split(['|', '>']).next().unwrap_or_default();
+                let parsed = Cli::try_parse_from(command.split_whitespace());
+                assert!(parsed.is_ok(), "{command}: {}", parsed.unwrap_err());
+                assert!(example.len() <= 80, "{example}");
+                count += 1;
+            }
+            assert!(count >= 2, "{help}");
+        }
+    }
+}
