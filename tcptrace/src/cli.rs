@@ -78,10 +78,30 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
 }
 
+impl Command {
+    /// The recordings and logs that it reads, if it is a command that does.
+    pub(crate) const fn files(&mut self) -> Option<&mut Vec<PathBuf>> {
+        match self {
+            Self::Watch(args) => Some(&mut args.files),
+            Self::Hist(args) => Some(&mut args.files),
+            Self::Doctor(args) => Some(&mut args.files),
+            Self::Report(args) => Some(&mut args.files),
+            Self::Export(args) => Some(&mut args.files),
+            Self::Trace(_)
+            | Self::Snapshot(_)
+            | Self::Leaks(_)
+            | Self::Record(_)
+            | Self::Check(_)
+            | Self::Man(_)
+            | Self::Completions(_) => None,
+        }
+    }
+}
+
 /// `watch`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Replay these recordings instead of watching this machine
+    /// Replay these recordings, or all in these folders, instead of watching this machine
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Replay speed: 1 is real time, 10 ten times as fast, 0 without waiting
@@ -90,17 +110,23 @@ pub(crate) struct WatchArgs {
     /// Time between frames
     #[arg(short = 'd', long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
     pub(crate) delay: Duration,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = quantity::time, conflicts_with = "files")]
+    pub(crate) duration: Option<Duration>,
     /// Stop after this many frames
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,
     /// Print frames even if standard output is a terminal
     #[arg(short = 'b', long)]
     pub(crate) batch: bool,
+    /// Print frames as JSON, one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Sort processes by this column
-    #[arg(short = 's', long, value_enum, default_value_t)]
+    #[arg(short = 'S', long, value_enum, default_value_t)]
     pub(crate) sort: Sort,
     /// Only sockets in these states
-    #[arg(long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
     pub(crate) state: Vec<StateSet>,
     /// Write histograms to this file, as an HdrHistogram log, on SIGUSR1 or D in the live view; by default to a new
     /// tcptrace-HOST-TIME.hlog
@@ -183,7 +209,7 @@ const LIVE_ONLY: [&str; 6] = [
 /// `hist`
 #[derive(Debug, Args)]
 pub(crate) struct HistArgs {
-    /// Read these recordings and .hlog files, of one or several hosts, instead of tracing
+    /// Read these recordings and .hlog files, or all in these folders, of one or several hosts, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub(crate) files: Vec<PathBuf>,
     /// Stop after this time
@@ -254,7 +280,7 @@ pub(crate) struct LeaksArgs {
 /// `doctor`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Evaluate the end of these recordings instead of this machine
+    /// Evaluate the end of these recordings, or of all in these folders, instead of this machine
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once"])]
     pub(crate) files: Vec<PathBuf>,
     /// Watch for this time
@@ -322,13 +348,13 @@ pub(crate) struct RecordArgs {
 /// `report`
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Recordings of one or several runs and hosts
+    /// Recordings of one or several runs and hosts, or folders of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) span: SpanArgs,
     /// Sort processes by this column
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short = 'S', long, value_enum, default_value_t)]
     pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
@@ -354,7 +380,7 @@ pub(crate) enum ExportFormat {
 /// `export`
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Recordings of one or several runs and hosts
+    /// Recordings of one or several runs and hosts, or folders of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Output format

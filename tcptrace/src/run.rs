@@ -115,8 +115,14 @@ mod code {
 
 /// Runs the command and returns its exit status.
 #[must_use]
-pub fn run(cli: Cli) -> ExitCode {
+pub fn run(mut cli: Cli) -> ExitCode {
     let verbose = cli.verbose;
+    if let Some(files) = cli.command.files()
+        && let Err(error) = options::recording::open_folders(files)
+    {
+        messages::tell(error);
+        return ExitCode::from(code::USAGE);
+    }
     let done = |()| ExitCode::SUCCESS;
     signals::ignore_dump();
     let result = match cli.command {

@@ -6,7 +6,7 @@ pub(crate) const MORE: &str = "More filters and options, and examples: --help";
 pub(crate) const WATCH: &str = "\
 Examples:
   tcptrace watch                            live view; ? shows its keys
-  tcptrace watch -s close-wait -c nginx     one program, most CLOSE_WAITs first
+  tcptrace watch -S time-wait -c nginx      one program, most TIME_WAITs
   tcptrace watch -b -n 1 -d 10 > frame.txt  one frame after ten seconds
   tcptrace watch --speed 10 incident.arrows a recording, ten times as fast";
 

@@ -7,6 +7,7 @@ use crate::{
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
     owner::container::{Location, Tree},
+    printable::printable,
     quantity,
     source::zone,
 };
@@ -14,7 +15,7 @@ use jiff::{
     Timestamp,
     civil::{DateTime, Time},
 };
-use std::time::Duration;
+use std::{fs, io, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
 
 /// A ring of the flight recorder has this many complete files in addition to the current one.
 pub(crate) const RING_FILES: u32 = 4;
@@ -82,6 +83,32 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
         Ok(bytes @ 1..) => Ok(Rotation::Size(bytes)),
         Ok(0) | Err(_) => Err(explain()),
     }
+}
+
+/// Replaces each folder by the recordings and logs in it, in the order of their names. Fails if there are none, or it cannot
+/// be read.
+pub(crate) fn open_folders(files: &mut Vec<PathBuf>) -> Result<(), UsageError> {
+    for path in std::mem::take(files) {
+        if path.is_dir() {
+            let name = printable(path.as_os_str().as_bytes());
+            let remedy = "give a folder of recordings (.arrows) or dumps (.hlog)";
+            let mut found: Vec<PathBuf> = fs::read_dir(&path)
+                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>())
+                .map_err(|error| wrong("FILE", format!("{name}: {error}"), remedy))?;
+            found.retain(|path| {
+                path.extension()
+                    .is_some_and(|end| end == "arrows" || end == "hlog")
+            });
+            found.sort();
+            if found.is_empty() {
+                return Err(wrong("FILE", format!("{name} has no recording"), remedy));
+            }
+            files.append(&mut found);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +260,21 @@ mod tests {
         for text in ["", "M", "0M", "10", "10x", "-1s", "é", "99999999999999G"] {
             assert!(rotation(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_recordings() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut files = vec![folder.path().to_owned()];
+        assert!(open_folders(&mut files.clone()).is_err());
+        for name in ["b.arrows", "a.arrows", "c.hlog", "notes.txt"] {
+            fs::write(at(name), "").unwrap();
+        }
+        files.push(at("notes.txt"));
+        open_folders(&mut files).unwrap();
+        let expected = ["a.arrows", "b.arrows", "c.hlog", "notes.txt"].map(at);
+        assert_eq!(files, expected);
     }
 
     #[test]

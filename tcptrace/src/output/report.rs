@@ -6,13 +6,14 @@ use super::{
     json::{line, rfc3339},
 };
 use crate::{
+    connection::audit::Audit,
     duration::human,
     event::{Age, Nanos, TcpState},
     plural::{counted, was},
     record::{origin::Origin, run_stats::Ending},
     report::Report,
     summary::{Dwells, SCHEMA_VERSION},
-    view::{Counts, ProcessView},
+    view::{Counts, ProcessView, View},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -170,7 +171,8 @@ struct HeaderJson<'a> {
 
 #[derive(Serialize)]
 struct ProcessJson<'a> {
-    host: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     pid: Option<u32>,
     comm: &'a str,
     counts: BTreeMap<&'static str, u64>,
@@ -206,6 +208,40 @@ struct SummaryJson<'a> {
     remarks: &'a [String],
 }
 
+#[derive(Serialize)]
+struct FrameJson<'a> {
+    schema_version: u32,
+    time: String,
+    watched_ns: Nanos,
+    counts: BTreeMap<&'static str, u64>,
+    rate: Option<f64>,
+    lost: u64,
+    evicted: u64,
+    audit: Option<&'a Audit>,
+    limitations: &'a [String],
+    processes: Vec<ProcessJson<'a>>,
+}
+
+/// A frame of `watch` as one object; `wall_ns` is the wall time of its moment, nanoseconds since 1970.
+pub(crate) fn frame_json(view: &View, wall_ns: u64) -> String {
+    line(&FrameJson {
+        schema_version: SCHEMA_VERSION,
+        time: rfc3339(wall_ns),
+        watched_ns: view.watched,
+        counts: by_name(&view.counts),
+        rate: view.rate,
+        lost: view.lost,
+        evicted: view.evicted,
+        audit: view.audit.as_ref(),
+        limitations: &view.limitations,
+        processes: view
+            .processes
+            .iter()
+            .map(|process| process_json(None, process))
+            .collect(),
+    })
+}
+
 /// One object a line: of each run a `header`, each `process`, and a `summary`.
 #[must_use]
 pub fn json(reports: &[Report]) -> String {
@@ -228,7 +264,7 @@ pub fn json(reports: &[Report]) -> String {
             clean_end: report.ending == Ending::Stopped,
         })));
         for process in &report.view.processes {
-            text.push_str(&line(&Line::Process(process_json(host, process))));
+            text.push_str(&line(&Line::Process(process_json(Some(host), process))));
         }
         let tally = &report.tally;
         text.push_str(&line(&Line::Summary(SummaryJson {
@@ -254,7 +290,7 @@ pub fn json(reports: &[Report]) -> String {
     text
 }
 
-fn process_json<'a>(host: &'a str, process: &'a ProcessView) -> ProcessJson<'a> {
+fn process_json<'a>(host: Option<&'a str>, process: &'a ProcessView) -> ProcessJson<'a> {
     ProcessJson {
         host,
         pid: process.pid,

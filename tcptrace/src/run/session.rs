@@ -93,6 +93,8 @@ pub(crate) struct Session {
     empty_drains: u32,
     /// Until the run ends.
     stop: Option<Stop>,
+    /// When it ends by itself.
+    end: Option<Instant>,
     alarm: Alarm,
     losses: Losses,
     upkeep: Upkeep,
@@ -137,6 +139,14 @@ const fn is_given_up(state: TcpState) -> bool {
         | TcpState::Established
         | TcpState::FinWait2
         | TcpState::CloseWait => false,
+    }
+}
+
+/// Resolves at this time, if there is one.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -219,6 +229,7 @@ impl Session {
             drained: Instant::now(),
             empty_drains: 0,
             stop: Some(Stop::catch()?),
+            end: None,
             alarm: Alarm::default(),
             losses: Losses::default(),
             upkeep: Upkeep::new(clock::monotonic()),
@@ -266,14 +277,13 @@ impl Session {
         Ok(())
     }
 
+    /// Ends the run after this time, as a signal would.
+    pub(crate) fn end_after(&mut self, duration: Duration) {
+        self.end = Some(Instant::now() + duration);
+    }
+
     /// Waits for the next tick, an early wake-up by a filling buffer, a signal or the deadline.
     pub(crate) async fn wait(&mut self, deadline: Option<Instant>) -> Wake {
-        let deadline_passes = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         let every = if self.is_quiet() {
             DRAIN_EVERY_IF_QUIET
         } else {
@@ -290,7 +300,8 @@ impl Session {
         tokio::select! {
             biased;
             () = stop_comes => Wake::Stop,
-            () = deadline_passes => Wake::Deadline,
+            () = reached(self.end) => Wake::Stop,
+            () = reached(deadline) => Wake::Deadline,
             () = drain_is_due(&self.ring, &self.live.records, self.drained + DRAIN_EVERY) => Wake::Tick,
             () = sleep_until(next) => Wake::Tick,
         }

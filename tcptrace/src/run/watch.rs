@@ -23,5 +23,5 @@ pub(crate) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
 /// Whether there is a terminal that can be drawn on, and nobody wants the plain form.
 fn has_live_view(args: &WatchArgs) -> bool {
     let is_dumb = env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
-    io::stdout().is_terminal() && !args.batch && !is_dumb
+    io::stdout().is_terminal() && !args.batch && !args.json && !is_dumb
 }

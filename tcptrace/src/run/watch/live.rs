@@ -33,6 +33,9 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         session.select(&filter)?;
+        if let Some(duration) = args.duration {
+            session.end_after(duration);
+        }
         // The live view exports to new files here, and so does SIGUSR1 without --dump.
         session.confine([Path::new(".")].into_iter().chain(args.dump.as_deref()), false);
         let mut dumper = Dumper::new(&session, &filter, args.dump.as_deref())?;
@@ -40,7 +43,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         let frames = if has_live_view(args) {
             view::run(&mut session, args, filter, delay, &mut dumper).await?
         } else {
-            let sink = Sink::open(None, &Inputs::default())?.shown(true);
+            let sink = Sink::open(None, &Inputs::default())?.shown(!args.json);
             let stream = output.insert(stream(sink, frames::MAX_QUEUED)?);
             if !frames::print(&mut session, args, &filter, delay, &mut dumper, stream).await? {
                 return Ok(());

@@ -5,7 +5,7 @@ use crate::{
     cli::WatchArgs,
     filter::Filter,
     kernel::clock,
-    output::{frame, stream::Stream},
+    output::{frame, report, stream::Stream},
     run::{
         Failure,
         cost::Meter,
@@ -78,11 +78,17 @@ pub(super) async fn print(
         if stream.resumes() {
             let dropped = stream.dropped() - noted;
             noted += dropped;
-            ignore_broken_pipe(
-                stream.note(&format!("{dropped} frames dropped: the reader is too slow\n\n")),
-            )?;
+            if !args.json {
+                ignore_broken_pipe(
+                    stream.note(&format!("{dropped} frames dropped: the reader is too slow\n\n")),
+                )?;
+            }
         }
-        let text = format!("{}\n", frame::draw(&picture, frame::NOTHING_YET));
+        let text = if args.json {
+            report::frame_json(&picture, session.anchor().wall(now))
+        } else {
+            format!("{}\n", frame::draw(&picture, frame::NOTHING_YET))
+        };
         if !ignore_broken_pipe(stream.line(&text).and_then(|()| stream.hand_over()))? {
             return Ok(false);
         }

@@ -9,7 +9,7 @@ use crate::{
     event::Nanos,
     filter::Filter,
     outfile::Inputs,
-    output::{frame, sink::Sink},
+    output::{frame, report, sink::Sink},
     record::{entry::Item, replay::Replay},
     run::{Failure, ignore_broken_pipe, recordings},
     view,
@@ -23,7 +23,7 @@ pub(super) fn print(
     delay: Duration,
     pause: Duration,
 ) -> Result<(), Failure> {
-    let mut sink = Sink::open(None, &Inputs::of(&args.files))?.shown(true);
+    let mut sink = Sink::open(None, &Inputs::of(&args.files))?.shown(!args.json);
     let mut frames = 0;
     let mut coverage = recordings::Coverage::default();
     for mut run in recordings::open(&args.files)? {
@@ -43,7 +43,11 @@ pub(super) fn print(
             has_selected |= !picture.processes.is_empty();
             replay.engine.begin_frame(now);
             let note = skipped.map_or_else(String::new, |span| skip_note(span) + "\n");
-            let text = format!("{note}{}\n", frame::draw(&picture, frame::NOTHING_NOW));
+            let text = if args.json {
+                report::frame_json(&picture, replay.run_stats.wall(now))
+            } else {
+                format!("{note}{}\n", frame::draw(&picture, frame::NOTHING_NOW))
+            };
             result = ignore_broken_pipe(sink.lines(&text).and_then(|()| sink.flush()));
             frames += 1;
             if matches!(result, Ok(true)) && args.count.is_none_or(|count| frames < count) {
