@@ -1,7 +1,7 @@
 //! The ring buffer record: one fixed size for every hook, so that the reader never needs a length.
 
 /// Layout version, in every record. Readers count records of another version as unknown.
-pub const RECORD_VERSION: u8 = 3;
+pub const RECORD_VERSION: u8 = 4;
 
 /// One fact reported by one hook. Fields that a kind does not use are zero.
 #[repr(C)]
@@ -43,7 +43,7 @@ pub struct Record {
     pub flags: u8,
     /// The [`TimerStep`](crate::TimerStep) of a timer, the [`EndCause`](crate::EndCause) of an end.
     pub detail: u8,
-    /// The kernel's reason for a reset (`enum sk_rst_reason`) or 0.
+    /// The kernel's reason for sending a reset (`enum sk_rst_reason`, Linux 6.10), or 0: not specified.
     pub reason: u16,
     /// Thread group of the current task, if [`flag::TASK`] is set.
     pub tgid: u32,
@@ -59,9 +59,13 @@ pub struct Record {
     pub bytes_acked: u64,
     /// `tcp_sock.bytes_received` likewise; a FIN counts as one.
     pub bytes_received: u64,
+    /// `tcp_sock.total_retrans` likewise, if [`flag::RETRANSMITS`] is set.
+    pub total_retrans: u32,
+    /// `tcp_sock.srtt_us` likewise, microseconds times 8; 0 if the round-trip time was never measured.
+    pub srtt_us: u32,
 }
 
-const _: () = assert!(size_of::<Record>() == 144 && align_of::<Record>() == 8);
+const _: () = assert!(size_of::<Record>() == 152 && align_of::<Record>() == 8);
 
 /// Bits of [`Record::flags`], and of the column `flags` of recordings.
 pub mod flag {
@@ -75,6 +79,8 @@ pub mod flag {
     pub const RESET: u8 = 1 << 3;
     /// The current task is a kernel thread.
     pub const KERNEL_THREAD: u8 = 1 << 4;
+    /// The retransmitted segments of the socket were read, [`Record::total_retrans`].
+    pub const RETRANSMITS: u8 = 1 << 5;
     /// The record has the current task, which caused the transition itself. Recordings number tasks instead.
     pub const TASK: u8 = 1 << 7;
 }

@@ -49,6 +49,10 @@ static TIMEWAIT_PROCESS_ARGUMENTS: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static ACCEPT_ARGUMENTS: Global<u8> = Global::new(0);
 
+/// 1 if `tcp_send_reset` reports a reason (Linux 6.10).
+#[unsafe(no_mangle)]
+static HAS_RESET_REASON: Global<u8> = Global::new(0);
+
 /// The bit of `sk_kern_sock` in its byte.
 #[unsafe(no_mangle)]
 static KERN_SOCK_MASK: Global<u8> = Global::new(0);
@@ -123,6 +127,10 @@ setting!(
 setting!(
     /// See [`TIMEWAIT_PROCESS_ARGUMENTS`].
     timewait_process_arguments: u8 = TIMEWAIT_PROCESS_ARGUMENTS
+);
+setting!(
+    /// See [`HAS_RESET_REASON`].
+    has_reset_reason: u8 = HAS_RESET_REASON
 );
 setting!(
     /// See [`KERN_SOCK_MASK`].

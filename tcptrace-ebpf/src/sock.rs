@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     generated::{self, bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
 };
 use core::mem::MaybeUninit;
-use tcptrace_common::{Field, Record, state};
+use tcptrace_common::{Field, Record, flag, state};
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
@@ -164,8 +164,8 @@ pub(crate) fn cookie(sock: *const u8) -> u64 {
     }
 }
 
-/// Fills in what a full TCP socket in CLOSE still has: the bytes that it carried, whether an error
-/// belongs to this end, and its local port, which `inet_sport` still has, but not `skc_num`.
+/// Fills in what a full TCP socket in CLOSE still has: the bytes that it carried, its retransmissions and round-trip
+/// time, whether an error belongs to this end, and its local port, which `inet_sport` still has, but not `skc_num`.
 #[inline(always)]
 pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
     // SAFETY: the helper answers null unless `sock` is a full TCP socket, which begins with an `inet_sock`.
@@ -189,6 +189,13 @@ pub(crate) fn fill_remains(record: &mut Record, sock: *const u8) {
         if has(Field::BytesAcked) && has(Field::BytesReceived) {
             record.bytes_acked = Direct::load(tcp, offset(Field::BytesAcked));
             record.bytes_received = Direct::load(tcp, offset(Field::BytesReceived));
+        }
+        if has(Field::TotalRetrans) {
+            record.flags |= flag::RETRANSMITS;
+            record.total_retrans = Direct::load(tcp, offset(Field::TotalRetrans));
+        }
+        if has(Field::SrttUs) {
+            record.srtt_us = Direct::load(tcp, offset(Field::SrttUs));
         }
     }
 }

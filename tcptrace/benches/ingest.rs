@@ -7,7 +7,7 @@ use std::{fs, net::Ipv4Addr};
 use tcptrace::{
     engine::{Engine, Input, collector::Collector},
     event::{
-        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
@@ -243,6 +243,7 @@ impl Traffic {
             fin_received: matches!(new, CloseWait | LastAck),
             is_orphan: new == Close,
             bytes: Bytes::default(),
+            path: PathStats::default(),
         };
         self.report(number, sock, what);
         false
@@ -272,6 +273,7 @@ impl Traffic {
                 fin_received: false,
                 is_orphan: false,
                 bytes: Bytes::default(),
+                path: PathStats::default(),
             };
             self.report(number, sock, what);
         }

@@ -6,7 +6,7 @@ use ratatui::{Terminal, backend::TestBackend};
 use std::{net::Ipv4Addr, time::Duration};
 use tcptrace::{
     engine::{Engine, Input},
-    event::{Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState},
+    event::{Bytes, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task, TcpState},
     filter::Filter,
     tui::{app::App, content::Content, draw, gather::Gather, keys::Key, theme::Theme},
     view::{Context, Sort},
@@ -102,6 +102,7 @@ fn change(engine: &mut Engine, number: u32, old: TcpState, new: TcpState) {
             fin_received: new == TcpState::CloseWait,
             is_orphan: false,
             bytes: Bytes::default(),
+            path: PathStats::default(),
         },
         task: (new == TcpState::SynSent).then_some(Task {
             process: ProcessKey::new(1_000 + number % 100, 1),

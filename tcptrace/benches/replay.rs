@@ -17,14 +17,14 @@ use std::{
 };
 use tcptrace::{
     event::{
-        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task,
         TcpState::{
             self, Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
             TimeWait,
         },
         TimerStep,
     },
-    kernel::clock::ClockPair,
+    kernel::{clock::ClockPair, reset_reasons::ResetReasons},
     record::{
         entry::{Entry, Item},
         origin::Origin,
@@ -204,6 +204,7 @@ fn synthetic(rate: u64) -> Vec<u8> {
         run: "bench".to_owned(),
         segment: 0,
         max_connections: 10_000_000,
+        reset_reasons: ResetReasons::default(),
     };
     let mut encoder = Encoder::new(&origin).expect("the options are constants");
     let mut bytes = encoder.header();
@@ -327,6 +328,7 @@ fn state(old: TcpState, new: TcpState) -> EventData {
         fin_received: matches!(new, CloseWait | LastAck),
         is_orphan: new == Close,
         bytes: Bytes::default(),
+        path: PathStats::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod blindspots;
 pub(crate) mod change;
+mod end_evidence;
 mod endpoint_index;
 pub(crate) mod holders;
 pub(crate) mod kernel_age;

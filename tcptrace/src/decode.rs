@@ -147,6 +147,9 @@ fn data(record: &Record) -> Result<EventData, DecodeError> {
             acked: record.bytes_acked,
             received: record.bytes_received,
         },
+        retransmits: record.total_retrans,
+        srtt: record.srtt_us,
+        reset_reason: record.reason,
     })
     .map_err(|Unknown { what, value }| DecodeError::Tag {
         what,

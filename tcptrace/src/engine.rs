@@ -7,8 +7,9 @@ mod selected;
 use crate::{
     connection::{blindspots::Blindspots, change::Change, holders::Holders, table::Table},
     engine::selected::Selected,
-    event::{Event, Nanos, SockRef, Task},
+    event::{Event, Nanos, ResetReason, SockRef, Task},
     filter::Filter,
+    kernel::reset_reasons::ResetReasons,
     owner::{container::Location, policy::Owner, processes::ProcessId},
     socket::{Row, scan::Scan, snapshot::Snapshot},
     stats::Stats,
@@ -73,6 +74,8 @@ pub struct Engine {
     selected: Option<Box<Selected>>,
     /// Who holds which socket, by the latest scan.
     pub holders: Holders,
+    /// What the kernel that the events come from calls its reasons for a reset.
+    pub reset_reasons: ResetReasons,
     is_finished: bool,
     /// How many changes of the batch [`Self::count_selected`] has counted.
     counted: usize,
@@ -90,6 +93,7 @@ impl Engine {
             stats: Box::default(),
             selected: None,
             holders: Holders::default(),
+            reset_reasons: ResetReasons::default(),
             is_finished: false,
             counted: 0,
         }
@@ -261,6 +265,11 @@ impl Engine {
         if let Some(selected) = &mut self.selected {
             selected.begin_span(begin);
         }
+    }
+
+    /// The name of a reason for a reset; `None` if there is none, or the kernel has no name for it.
+    pub(crate) fn reset_reason(&self, reason: Option<ResetReason>) -> Option<&str> {
+        self.reset_reasons.name(reason?)
     }
 
     /// The process that a socket counts for: its owner, or else another that has it open and that `filter` accepts. `None`

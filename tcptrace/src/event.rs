@@ -5,12 +5,14 @@ mod end_reason;
 mod endpoints;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod reset_reason;
 mod state;
 mod time;
 
-pub use data::{Bytes, EventData, EventSubject, OwnerAct, RawData, Unknown};
+pub use data::{Bytes, EventData, EventSubject, OwnerAct, PathStats, RawData, Unknown};
 pub(crate) use end_reason::EndReason;
 pub use endpoints::{Endpoints, Family};
+pub use reset_reason::ResetReason;
 pub use state::{StateSet, TcpState, UnknownState};
 pub use tcptrace_common::{EndCause, EventKind, TimerStep};
 pub use time::{Age, Nanos};

@@ -13,4 +13,5 @@ pub(crate) mod probe;
 pub(crate) mod programs;
 pub(crate) mod prototype;
 pub(crate) mod refusal;
+pub mod reset_reasons;
 pub(crate) mod stacks;

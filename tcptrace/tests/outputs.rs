@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-const RECORDING: &[u8] = include_bytes!("../src/record/fixtures/format-2.arrows");
+const RECORDING: &[u8] = include_bytes!("../src/record/fixtures/format-3.arrows");
 
 struct Said {
     code: Option<i32>,

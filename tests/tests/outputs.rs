@@ -29,7 +29,7 @@ const NOBODY: u32 = 65_534;
 /// Maximum time until an expected event.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-const RECORDING: &[u8] = include_bytes!("../../tcptrace/src/record/fixtures/format-2.arrows");
+const RECORDING: &[u8] = include_bytes!("../../tcptrace/src/record/fixtures/format-3.arrows");
 
 fn main() -> ExitCode {
     let hostile = |name: &str, body: fn()| LiveTest::new(name, &[Requirement::Root], body);

@@ -2,7 +2,7 @@
 
 use super::{lifetime::Role, since::Since};
 use crate::{
-    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, TcpState},
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, ResetReason, TcpState},
     owner::policy::Owner,
 };
 
@@ -31,6 +31,10 @@ pub struct Change {
     pub dwell: Option<Age>,
     /// The reason for the end, if there is evidence for one.
     pub reason: Option<EndReason>,
+    /// Why this host sent the RST that ended it, if `reason` is [`EndReason::ResetSent`].
+    pub reset_reason: Option<ResetReason>,
+    /// What the network did to it until its full socket closed, where `new` is CLOSE.
+    pub path: PathStats,
     /// The owner and its evidence; `None` if unknown.
     pub owner: Option<Owner>,
     /// Whether the handshake was done by a SYN cookie, without SYN_RECV.
@@ -43,7 +47,7 @@ pub struct Change {
 pub(crate) mod fixture {
     //! Changes for tests.
 
-    use super::{Age, Change, ConnectionId, Endpoints, Nanos, Role, Since, TcpState};
+    use super::{Age, Change, ConnectionId, Endpoints, Nanos, PathStats, Role, Since, TcpState};
 
     /// The peer of a client has closed, which it had been connected to for `dwell`.
     pub(crate) fn change_of(endpoints: Endpoints, dwell: Age) -> Change {
@@ -59,6 +63,8 @@ pub(crate) mod fixture {
             new: TcpState::CloseWait,
             dwell: Some(dwell),
             reason: None,
+            reset_reason: None,
+            path: PathStats::default(),
             owner: None,
             by_syn_cookie: false,
             is_kernel_socket: false,

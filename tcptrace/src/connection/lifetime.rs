@@ -3,7 +3,7 @@
 
 use super::change::Change;
 use crate::{
-    event::{Age, Bytes, ConnectionId, EndReason, Endpoints, Nanos, TcpState},
+    event::{Age, Bytes, ConnectionId, EndReason, Endpoints, Nanos, PathStats, ResetReason, TcpState},
     owner::policy::Owner,
 };
 use serde::Serialize;
@@ -48,6 +48,10 @@ pub(crate) struct Lifetime {
     pub(crate) received: Option<u64>,
     /// Why it ended, as far as the kernel's evidence shows.
     pub(crate) reason: Option<EndReason>,
+    /// Why this host sent the RST that ended it.
+    pub(crate) reset_reason: Option<ResetReason>,
+    /// What the network did to it.
+    pub(crate) path: PathStats,
     /// The owner at the end; `None` if unknown.
     pub(crate) owner: Option<Owner>,
     /// Whether the kernel made the socket for itself.
@@ -149,6 +153,8 @@ impl LifetimeTracker {
                 .bytes
                 .map(|bytes| bytes.received.saturating_sub(u64::from(gathered.fin_received))),
             reason: change.reason,
+            reset_reason: change.reset_reason,
+            path: change.path,
             owner: change.owner,
             is_kernel_socket: change.is_kernel_socket,
         });

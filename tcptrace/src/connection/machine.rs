@@ -153,7 +153,7 @@ fn advance(
             }
         }
         EventData::ResetReceived => reset(state, EndReason::ResetReceived, time),
-        EventData::ResetSent => reset(state, EndReason::ResetSent, time),
+        EventData::ResetSent(_) => reset(state, EndReason::ResetSent, time),
         EventData::TimewaitStart(substate) => timewait_start(state, substate, true, time),
         EventData::TimewaitFull => {
             // The socket's CLOSE follows on the same CPU; this explains it.

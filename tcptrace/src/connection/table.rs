@@ -16,6 +16,7 @@ use self::{handshakes::Handshakes, listeners::Listeners, timewait_reuse::RecentC
 use super::{
     blindspots::Blindspots,
     change::Change,
+    end_evidence::EndEvidences,
     endpoint_index::{EndpointHasher, EndpointIndex},
     lifetime::{LifetimeTracker, Role},
     losses::Losses,
@@ -70,6 +71,7 @@ pub struct Table {
     connects: RecentConnects,
     reopenable: Reopenable,
     losses: Losses,
+    evidence: EndEvidences,
     /// The network namespaces that the latest snapshot has read; `None` before the first one.
     covered: Option<HashSet<u32>>,
     wants_scan: bool,
@@ -101,6 +103,7 @@ impl Table {
             connects: RecentConnects::default(),
             reopenable: Reopenable::default(),
             losses: Losses::default(),
+            evidence: EndEvidences::default(),
             covered: None,
             wants_scan: false,
             lifetimes: None,
@@ -213,6 +216,7 @@ impl Table {
             fin_received,
             is_orphan,
             bytes,
+            path,
         } = event.data
         else {
             return;
@@ -240,6 +244,7 @@ impl Table {
             fin_received,
             is_orphan,
             bytes,
+            path,
         };
         let outcome = machine::step(state, data.into(), event.time, sight);
         self.carry_out(slot, outcome);
@@ -372,6 +377,7 @@ impl Table {
         if event.is_kernel_socket {
             self.note_kernel_socket(slot);
         }
+        self.evidence.note(slot, &event.data);
         if let (
             Some(lifetimes),
             EventData::State {
@@ -453,6 +459,7 @@ impl Table {
             is_cancelled: false,
         };
         let slot = self.rows.add(sock, row);
+        self.evidence.begin(slot);
         if let Some(lifetimes) = &mut self.lifetimes {
             lifetimes.begin(slot);
         }

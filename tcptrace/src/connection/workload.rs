@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep,
-        fixture,
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task, TcpState,
+        TimerStep, fixture,
     },
     socket::{Row, SockKind, snapshot::Snapshot},
 };
@@ -133,6 +133,7 @@ impl Lifecycle {
             fin_received: matches!(new, CloseWait | LastAck | Closing),
             is_orphan: matches!(old, FinWait1 | FinWait2 | Closing | LastAck),
             bytes: Bytes::default(),
+            path: PathStats::default(),
         };
         self.report(self.sock, what, by_owner.then(task));
     }
@@ -305,7 +306,7 @@ impl Lifecycle {
                 self.connect(gaps[0]);
                 self.wait(gaps[1]);
                 self.state(Established, Close);
-                self.report(self.sock, EventData::ResetSent, None);
+                self.report(self.sock, EventData::ResetSent(None), None);
                 self.wait(gaps[2]);
                 self.connect(gaps[3]);
                 self.wait(gaps[4]);

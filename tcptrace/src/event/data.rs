@@ -1,6 +1,7 @@
 //! What a hook reported, as a value and as the numbers in records and recordings.
 
-use super::TcpState;
+use super::{ResetReason, TcpState};
+use std::num::NonZeroU32;
 use tcptrace_common::{EndCause, EventKind, TimerStep, flag};
 
 /// What a hook reported.
@@ -20,11 +21,13 @@ pub enum EventData {
         is_orphan: bool,
         /// What it has carried, where `new` is CLOSE; else nothing.
         bytes: Bytes,
+        /// What the network did to it until then, where `new` is CLOSE; else nothing.
+        path: PathStats,
     },
     /// The peer reset the socket.
     ResetReceived,
-    /// A reset was sent for it.
-    ResetSent,
+    /// A reset was sent for it, for this reason if the kernel specifies one.
+    ResetSent(Option<ResetReason>),
     /// A timewait sock was made, in this substate.
     TimewaitStart(TcpState),
     /// No timewait sock could be made: the table is full.
@@ -108,6 +111,27 @@ pub struct Bytes {
     pub received: u64,
 }
 
+/// What the network did to a connection (RFC 4898, tcpEStatsPath).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathStats {
+    /// Segments retransmitted since the connection was made; `None` if the kernel does not report it.
+    pub retransmits: Option<u32>,
+    /// Smoothed round-trip time, microseconds times 8; `None` if it was never measured.
+    pub srtt: Option<NonZeroU32>,
+}
+
+impl PathStats {
+    /// Smoothed round-trip time, microseconds, as `tcp_info` has it.
+    pub(crate) fn rtt_us(self) -> Option<u32> {
+        self.srtt.map(|srtt| srtt.get() >> 3)
+    }
+
+    /// The same in nanoseconds, as outputs have it.
+    pub(crate) fn rtt_ns(self) -> Option<u64> {
+        self.rtt_us().map(|us| u64::from(us) * 1_000)
+    }
+}
+
 /// The numbers of an event's data: a record has them from the kernel side, a recording as columns. What a kind does not
 /// use is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +152,12 @@ pub struct RawData {
     pub listener: u64,
     /// What the socket has carried.
     pub bytes: Bytes,
+    /// `total_retrans`, if [`flag::RETRANSMITS`] is set.
+    pub retransmits: u32,
+    /// `srtt_us`, or 0.
+    pub srtt: u32,
+    /// The reason for a reset, or 0.
+    pub reset_reason: u16,
 }
 
 /// A number that means nothing to this version.
@@ -156,7 +186,7 @@ impl EventData {
             | Self::TimewaitEnd { .. }
             | Self::TimewaitFull
             | Self::ResetReceived
-            | Self::ResetSent
+            | Self::ResetSent(_)
             | Self::Accept => EventSubject::Connection,
             Self::TaskRename => EventSubject::Task,
         }
@@ -220,9 +250,13 @@ impl EventData {
                 fin_received: has(flag::FIN_RECEIVED),
                 is_orphan: has(flag::ORPHAN),
                 bytes: raw.bytes,
+                path: PathStats {
+                    retransmits: has(flag::RETRANSMITS).then_some(raw.retransmits),
+                    srtt: NonZeroU32::new(raw.srtt),
+                },
             },
             EventKind::ResetReceived => Self::ResetReceived,
-            EventKind::ResetSent => Self::ResetSent,
+            EventKind::ResetSent => Self::ResetSent(ResetReason::from_kernel(raw.reset_reason)),
             EventKind::TimewaitStart => Self::TimewaitStart(state(raw.new)?),
             EventKind::TimewaitFull => Self::TimewaitFull,
             EventKind::TimewaitSegment => Self::TimewaitSegment {
@@ -263,16 +297,24 @@ impl EventData {
                 fin_received,
                 is_orphan,
                 bytes,
+                path: PathStats { retransmits, srtt },
             } => RawData {
                 old: old as u8,
                 new: new as u8,
                 error,
-                flags: set(fin_received, flag::FIN_RECEIVED) | set(is_orphan, flag::ORPHAN),
+                flags: set(fin_received, flag::FIN_RECEIVED)
+                    | set(is_orphan, flag::ORPHAN)
+                    | set(retransmits.is_some(), flag::RETRANSMITS),
                 bytes,
+                retransmits: retransmits.unwrap_or_default(),
+                srtt: srtt.map_or(0, NonZeroU32::get),
                 ..of(EventKind::State)
             },
             Self::ResetReceived => of(EventKind::ResetReceived),
-            Self::ResetSent => of(EventKind::ResetSent),
+            Self::ResetSent(reason) => RawData {
+                reset_reason: ResetReason::number(reason),
+                ..of(EventKind::ResetSent)
+            },
             Self::TimewaitStart(substate) => RawData {
                 new: substate as u8,
                 ..of(EventKind::TimewaitStart)

@@ -1,6 +1,6 @@
 //! Events for tests.
 
-use super::{Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState};
+use super::{Bytes, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task, TcpState};
 use std::net::SocketAddr;
 
 /// The transition of a socket that is open and has no error, before the peer's FIN.
@@ -12,6 +12,7 @@ pub(crate) fn transition(old: TcpState, new: TcpState) -> EventData {
         fin_received: false,
         is_orphan: false,
         bytes: Bytes::default(),
+        path: PathStats::default(),
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn of_client(
             fin_received: new == TcpState::CloseWait,
             is_orphan: new == TcpState::FinWait1,
             bytes: Bytes::default(),
+            path: PathStats::default(),
         },
         task: (new == TcpState::SynSent).then_some(task(process, comm)),
         ..Event::default()

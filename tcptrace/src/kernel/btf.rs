@@ -214,7 +214,10 @@ impl Btf {
             let size = record_size(&found).ok_or(BtfError::Malformed(at))?;
             let offset = u32::try_from(at).map_err(|_| BtfError::Malformed(at))?;
             btf.types.push(offset);
-            if matches!(found.kind(), kind::STRUCT | kind::FUNC | kind::TYPEDEF) {
+            if matches!(
+                found.kind(),
+                kind::STRUCT | kind::ENUM | kind::FUNC | kind::TYPEDEF
+            ) {
                 btf.index(found, offset);
             }
             at += size;
@@ -267,6 +270,18 @@ impl Btf {
             current = self.strip(member)?;
         }
         Some((current, bits))
+    }
+
+    /// The enumerators of `enum name` with their values; none if this kernel has no such enum.
+    pub(crate) fn enumerators(&self, name: &str) -> impl Iterator<Item = (&str, u32)> {
+        let found = self.find(kind::ENUM, name);
+        found.into_iter().flat_map(move |found| {
+            (0..found.entries()).map_while(move |index| {
+                let at = found.at + 12 + index * 8;
+                let name = str::from_utf8(self.string(read_u32(&self.data, at)?)).ok()?;
+                Some((name, read_u32(&self.data, at + 4)?))
+            })
+        })
     }
 
     pub(crate) fn function(&self, name: &str) -> Option<Prototype> {
@@ -400,9 +415,9 @@ fn string_at(data: &[u8], strings: usize, offset: u32) -> &[u8] {
 }
 
 impl Type {
-    /// A struct that is only declared has no members; the definition is the one to find.
+    /// A struct or an enum that is only declared has no members; the definition is the one to find.
     const fn entries_fit(self, wanted: u32) -> bool {
-        wanted != kind::STRUCT || self.entries() > 0
+        !matches!(wanted, kind::STRUCT | kind::ENUM) || self.entries() > 0
     }
 }
 
@@ -439,6 +454,7 @@ mod tests {
             if let Ok(btf) = Btf::parse(Data::Copied(bytes)) {
                 let _ = btf.field("sock_common", "skc_family");
                 let _ = btf.function("inet_twsk_kill");
+                let _ = btf.enumerators("sk_rst_reason").count();
             }
         }
     }

@@ -10,6 +10,7 @@ use super::{
     probe::{self, Facts, LoadFor},
     programs::{Attached, Programs},
     refusal::{self, Refusal},
+    reset_reasons::ResetReasons,
     stacks::{self, Stacks, Wanted},
 };
 use aya::{
@@ -81,6 +82,8 @@ pub(crate) struct Kernel {
     pub(crate) names: (String, String, String),
     /// The source of stacks, if requested; taken by their reader.
     pub(crate) stacks: Option<Stacks>,
+    /// What this kernel calls its reasons for sending a reset.
+    pub(crate) reset_reasons: ResetReasons,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     skipped_before: u64,
     abilities: Abilities,
@@ -270,6 +273,7 @@ impl Loading {
         } else {
             None
         };
+        let reset_reasons = self.facts.btf.as_ref().map(reset_reasons).unwrap_or_default();
         let Facts {
             release,
             machine,
@@ -282,6 +286,7 @@ impl Loading {
             attached,
             names: (release, machine, host),
             stacks: None,
+            reset_reasons,
             logger,
             skipped_before: 0,
             abilities,
@@ -319,6 +324,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
     let wake_bytes = u64::from(settings.wake_bytes());
     let timewait_process_arguments = count("tcp_timewait_state_process");
     let accept_arguments = count("inet_csk_accept");
+    let has_reset_reason = u8::from(facts.btf.as_ref().is_ok_and(has_reset_reason));
     let kern_sock_mask = facts
         .btf
         .as_ref()
@@ -347,6 +353,7 @@ fn load(settings: &Settings, facts: &Facts, btf: Option<&aya::Btf>) -> Result<Eb
         .override_global("REQSK_TIMER_HANDLER", &facts.handlers.request, true)
         .override_global("TIMEWAIT_PROCESS_ARGUMENTS", &timewait_process_arguments, true)
         .override_global("ACCEPT_ARGUMENTS", &accept_arguments, true)
+        .override_global("HAS_RESET_REASON", &has_reset_reason, true)
         .override_global("KERN_SOCK_MASK", &kern_sock_mask, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RECORDS", settings.buffer_bytes)
@@ -379,6 +386,23 @@ fn names_receiver(btf: &Btf) -> bool {
         .as_ref()
         .and_then(|found| found.parameters.get(RECEIVER));
     receiver.is_some_and(|found| *found == Parameter::PointerTo("sock".to_owned()))
+}
+
+/// Whether `tcp_send_reset` reports why.
+fn has_reset_reason(btf: &Btf) -> bool {
+    const REASON: usize = 2;
+    let prototype = btf.tracepoint("tcp_send_reset");
+    let reason = prototype.as_ref().and_then(|found| found.parameters.get(REASON));
+    reason.is_some_and(|found| *found == Parameter::Number { bytes: 4 })
+}
+
+/// The names of the reasons, by their numbers on this kernel: empty if it reports none.
+fn reset_reasons(btf: &Btf) -> ResetReasons {
+    if has_reset_reason(btf) {
+        ResetReasons::new(btf.enumerators("sk_rst_reason"))
+    } else {
+        ResetReasons::default()
+    }
 }
 
 fn has_ring_buffer() -> bool {

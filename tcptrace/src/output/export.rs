@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     connection::{change::Change, row::Connection},
-    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, TcpState, known_netns},
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, TcpState, known_netns},
     owner::{container::Location, policy::Owner, processes::Process},
     record::replay::Replay,
 };
@@ -26,6 +26,8 @@ pub(crate) struct ExportRow<'a> {
     new: Option<TcpState>,
     dwell: Option<Age>,
     reason: Option<EndReason>,
+    reset_reason: Option<&'a str>,
+    path: PathStats,
     by_syn_cookie: bool,
     is_kernel_socket: bool,
     process: Option<&'a Process>,
@@ -47,6 +49,8 @@ impl<'a> ExportRow<'a> {
             new: Some(change.new),
             dwell: change.dwell,
             reason: change.reason,
+            reset_reason: replay.engine.reset_reason(change.reset_reason),
+            path: change.path,
             by_syn_cookie: change.by_syn_cookie,
             is_kernel_socket: change.is_kernel_socket,
             process: None,
@@ -69,6 +73,8 @@ impl<'a> ExportRow<'a> {
             new: None,
             dwell: Some(connection.state.since.age(end)),
             reason: None,
+            reset_reason: None,
+            path: PathStats::default(),
             by_syn_cookie: false,
             is_kernel_socket: connection.is_kernel_socket,
             process: None,
@@ -137,7 +143,7 @@ const fn maybe(
     }
 }
 
-pub(super) static COLUMNS: [ExportColumn; 30] = [
+pub(super) static COLUMNS: [ExportColumn; 33] = [
     known("host", Kind::Text, |row| row.host.into()),
     known("time", Kind::Time, |row| Value::Time(row.wall_ns)),
     known("mono_ns", Kind::Nanos, |row| row.time.0.into()),
@@ -159,6 +165,9 @@ pub(super) static COLUMNS: [ExportColumn; 30] = [
         row.dwell.is_some_and(Age::is_exact).into()
     }),
     maybe("reason", Kind::Text, |row| row.reason.map(EndReason::name).into()),
+    maybe("reset_reason", Kind::Text, |row| row.reset_reason.into()),
+    maybe("retransmits_total", Kind::U32, |row| row.path.retransmits.into()),
+    maybe("rtt_ns", Kind::Nanos, |row| row.path.rtt_ns().into()),
     known("syn_cookie", Kind::Flag, |row| row.by_syn_cookie.into()),
     known("kernel", Kind::Flag, |row| row.is_kernel_socket.into()),
     maybe("pid", Kind::U32, |row| {
@@ -228,6 +237,8 @@ mod tests {
             new: None,
             dwell: Some(Since::before(Nanos(1_500_000_000)).age(Nanos(2_000_000_000))),
             reason: None,
+            reset_reason: None,
+            path: PathStats::default(),
             by_syn_cookie: false,
             is_kernel_socket: false,
             process: None,
@@ -240,7 +251,7 @@ mod tests {
         assert!(names.eq(titles.iter().copied()));
         assert_eq!(
             csv(&row),
-            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,false,false,,,,,,,,,,,\n"
+            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,,,,false,false,,,,,,,,,,,\n"
         );
         assert_eq!(
             line(&row),
@@ -248,7 +259,8 @@ mod tests {
                 r#"{"host":"a,b","time":"2026-11-21T22:26:41.000000000Z","mono_ns":2000000000,"cookie":0,"#,
                 r#""incarnation":0,"family":"ipv4","local_addr":"10.0.0.1","local_port":80,"#,
                 r#""remote_addr":"10.0.0.2","remote_port":4242,"netns":null,"protocol":0,"old":"CLOSE_WAIT","#,
-                r#""new":null,"dwell_ns":500000000,"dwell_exact":false,"reason":null,"syn_cookie":false,"#,
+                r#""new":null,"dwell_ns":500000000,"dwell_exact":false,"reason":null,"reset_reason":null,"#,
+                r#""retransmits_total":null,"rtt_ns":null,"syn_cookie":false,"#,
                 r#""kernel":false,"pid":null,"start_ns":null,"comm":null,"cgroup":null,"cgroup_path":null,"#,
                 r#""runtime":null,"container":null,"pod":null,"unit":null,"evidence":null,"since_ns":null}"#,
                 "\n"

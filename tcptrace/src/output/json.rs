@@ -116,6 +116,12 @@ struct ChangeJson<'a> {
     dwell_ns: Option<Nanos>,
     dwell_exact: bool,
     reason: Option<EndReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reset_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits_total: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_ns: Option<u64>,
     #[serde(skip_serializing_if = "is_false")]
     syn_cookie: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -208,6 +214,9 @@ pub(crate) fn change(
         dwell_ns: change.dwell.map(crate::event::Age::span),
         dwell_exact: change.dwell.is_some_and(crate::event::Age::is_exact),
         reason: change.reason,
+        reset_reason: engine.reset_reason(change.reset_reason),
+        retransmits_total: change.path.retransmits,
+        rtt_ns: change.path.rtt_ns(),
         syn_cookie: change.by_syn_cookie,
         kernel: change.is_kernel_socket,
         owner: owner(change.owner, processes),

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     connection::lifetime::{Lifetime, Role},
-    duration::human_age,
+    duration::{human, human_age},
+    engine::Engine,
     event::{Age, EndReason, Family, Nanos, TcpState},
     kernel::clock::ClockPair,
-    owner::processes::Processes,
 };
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -21,8 +21,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub(crate) fn titles(wide: bool) -> String {
     let local = if wide { 47 } else { 21 };
     format!(
-        "{:<8} {:>7} {:<15} {:<6} {:<local$} {:<local$} {:>7} {:>7} {:>7} {}\n",
-        "TIME", "PID", "COMMAND", "ROLE", "LOCAL", "REMOTE", "SENT", "RECVD", "LIFE", "STATES"
+        "{:<8} {:>7} {:<15} {:<6} {:<local$} {:<local$} {:>7} {:>7} {:>5} {:>7} {:>7} {}\n",
+        "TIME", "PID", "COMMAND", "ROLE", "LOCAL", "REMOTE", "SENT", "RECVD", "RETR", "RTT", "LIFE", "STATES"
     )
 }
 
@@ -30,14 +30,17 @@ pub(crate) fn titles(wide: bool) -> String {
 /// it ended. A `?` after the process marks a guess.
 pub(crate) fn line(
     lifetime: &Lifetime,
-    processes: &Processes,
+    engine: &Engine,
     anchor: &ClockPair,
     zone: &TimeZone,
     wide: bool,
 ) -> String {
-    let owner = lifetime
-        .owner
-        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence.is_provisional())));
+    let owner = lifetime.owner.and_then(|owner| {
+        Some((
+            engine.table.processes.get(owner.process)?,
+            owner.evidence.is_provisional(),
+        ))
+    });
     let (pid, comm) = owner.map_or_else(
         || ("-".to_owned(), "-".to_owned()),
         |(process, is_guess)| {
@@ -48,12 +51,20 @@ pub(crate) fn line(
     let width = if wide { 47 } else { 21 };
     let (local, remote) = text::both(&lifetime.endpoints);
     let mut out = format!(
-        "{} {pid:>7} {} {:<6} {local:<width$} {remote:<width$} {:>7} {:>7} {:>7}",
+        "{} {pid:>7} {} {:<6} {local:<width$} {remote:<width$} {:>7} {:>7} {:>5} {:>7} {:>7}",
         text::wall(lifetime.ended, anchor, zone).strftime("%H:%M:%S"),
         Padded(&comm, 15),
         lifetime.role.name(),
         lifetime.sent.map_or_else(|| "-".to_owned(), human_bytes),
         lifetime.received.map_or_else(|| "-".to_owned(), human_bytes),
+        lifetime
+            .path
+            .retransmits
+            .map_or_else(|| "-".to_owned(), |count| count.to_string()),
+        lifetime
+            .path
+            .rtt_ns()
+            .map_or_else(|| "-".to_owned(), |rtt| human(Nanos(rtt))),
         human_age(lifetime.total),
     );
     for state in TcpState::IN_ORDER {
@@ -62,7 +73,8 @@ pub(crate) fn line(
         }
     }
     if let Some(reason) = lifetime.reason {
-        let _ = write!(out, " {}", reason.name());
+        let reset_reason = engine.reset_reason(lifetime.reset_reason);
+        let _ = write!(out, " {}", text::end_reason(reason, reset_reason));
     }
     out.push('\n');
     out
@@ -101,7 +113,11 @@ struct LifetimeJson<'a> {
     states: BTreeMap<TcpState, SpanJson>,
     bytes_sent: Option<u64>,
     bytes_received: Option<u64>,
+    retransmits_total: Option<u32>,
+    rtt_ns: Option<u64>,
     reason: Option<EndReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reset_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     kernel: bool,
     owner: Option<OwnerJson<'a>>,
@@ -109,7 +125,7 @@ struct LifetimeJson<'a> {
 
 pub(crate) fn json(
     lifetime: &Lifetime,
-    processes: &Processes,
+    engine: &Engine,
     netns_name: Option<&str>,
     anchor: &ClockPair,
 ) -> String {
@@ -133,9 +149,12 @@ pub(crate) fn json(
             .collect(),
         bytes_sent: lifetime.sent,
         bytes_received: lifetime.received,
+        retransmits_total: lifetime.path.retransmits,
+        rtt_ns: lifetime.path.rtt_ns(),
         reason: lifetime.reason,
+        reset_reason: engine.reset_reason(lifetime.reset_reason),
         kernel: lifetime.is_kernel_socket,
-        owner: json::owner(lifetime.owner, processes),
+        owner: json::owner(lifetime.owner, &engine.table.processes),
     })
 }
 
@@ -163,6 +182,8 @@ impl TableRow for Line<'_, Lifetime> {
                 ("lifetime_exact", |line| line.of.total.is_exact().into()),
                 ("bytes_sent", |line| line.of.sent.into()),
                 ("bytes_received", |line| line.of.received.into()),
+                ("retransmits_total", |line| line.of.path.retransmits.into()),
+                ("rtt_ns", |line| line.of.path.rtt_ns().into()),
             ],
             [
                 span_ns!("syn_sent_ns", SynSent),
@@ -187,14 +208,18 @@ impl TableRow for Line<'_, Lifetime> {
 mod tests {
     use super::*;
     use crate::{
-        engine::Engine,
         event::{
-            ConnectionId, ProcessKey,
+            ConnectionId, PathStats, ProcessKey, ResetReason,
             fixture::{comm, endpoints, task},
         },
+        kernel::reset_reasons::ResetReasons,
         output::csv,
-        owner::policy::{Evidence, Owner},
+        owner::{
+            policy::{Evidence, Owner},
+            processes::Processes,
+        },
     };
+    use std::num::NonZeroU32;
 
     const ANCHOR: ClockPair = ClockPair {
         mono_ns: 0,
@@ -219,7 +244,12 @@ mod tests {
             spans,
             sent: Some(1_250_000),
             received: Some(312),
-            reason: None,
+            reason: Some(EndReason::ResetSent),
+            reset_reason: ResetReason::from_kernel(11),
+            path: PathStats {
+                retransmits: Some(3),
+                srtt: NonZeroU32::new(361),
+            },
             owner: Some(Owner {
                 process,
                 evidence: Evidence::Close,
@@ -235,11 +265,11 @@ mod tests {
         let (lifetime, processes) = example();
         let mut engine = Engine::new(1);
         engine.table.processes = processes;
-        let processes = &engine.table.processes;
+        engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
         let text = [
             titles(false),
-            line(&lifetime, processes, &ANCHOR, &TimeZone::UTC, false),
-            json(&lifetime, processes, Some("blue"), &ANCHOR),
+            line(&lifetime, &engine, &ANCHOR, &TimeZone::UTC, false),
+            json(&lifetime, &engine, Some("blue"), &ANCHOR),
             csv::line(csv::titles::<Line<'_, Lifetime>>()),
             csv::row(&Line {
                 of: &lifetime,

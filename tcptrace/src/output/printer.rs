@@ -68,10 +68,9 @@ impl Printer for Text {
     }
 
     fn change(&self, line: &Line<'_, Change>) -> String {
-        let processes = &line.engine.table.processes;
         text::change(
             line.of,
-            processes,
+            line.engine,
             line.netns_name,
             line.anchor,
             &self.zone,
@@ -80,8 +79,7 @@ impl Printer for Text {
     }
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
-        let processes = &line.engine.table.processes;
-        lifetimes::line(line.of, processes, line.anchor, &self.zone, self.wide)
+        lifetimes::line(line.of, line.engine, line.anchor, &self.zone, self.wide)
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
@@ -101,8 +99,7 @@ impl Printer for Json {
     }
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
-        let processes = &line.engine.table.processes;
-        lifetimes::json(line.of, processes, line.netns_name, line.anchor)
+        lifetimes::json(line.of, line.engine, line.netns_name, line.anchor)
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {

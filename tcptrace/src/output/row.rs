@@ -149,6 +149,7 @@ macro_rules! line_columns {
             ("netns", |line| $crate::event::known_netns(line.of.netns).into()),
             $($what,)*
             ("reason", |line| line.of.reason.map($crate::event::EndReason::name).into()),
+            ("reset_reason", |line| line.engine.reset_reason(line.of.reset_reason).into()),
             ("pid", |line| {
                 line.process().map(|(process, _)| process.key.pid).into()
             }),

@@ -4,9 +4,9 @@ use super::field::{Padded, clip};
 use crate::{
     connection::change::Change,
     duration::human_age,
+    engine::Engine,
     event::{EndReason, Endpoints, Nanos},
     kernel::clock::ClockPair,
-    owner::processes::Processes,
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
@@ -37,7 +37,7 @@ pub(crate) fn titles(wide: bool) -> String {
 /// One change, with its newline. Narrow lines leave out the local address, and shorten a remote end of IPv6.
 pub(crate) fn change(
     change: &Change,
-    processes: &Processes,
+    engine: &Engine,
     netns_name: Option<&str>,
     anchor: &ClockPair,
     zone: &TimeZone,
@@ -46,7 +46,7 @@ pub(crate) fn change(
     let wall = wall(change.time, anchor, zone);
     let owner = change
         .owner
-        .and_then(|owner| Some((processes.get(owner.process)?, owner.evidence)));
+        .and_then(|owner| Some((engine.table.processes.get(owner.process)?, owner.evidence)));
     let dwell = change.dwell.map_or_else(|| "-".to_owned(), human_age);
     let states = format!("{}→{}", change.old, change.new);
     if !wide {
@@ -80,8 +80,11 @@ pub(crate) fn change(
     let location = clip(location.unwrap_or("-"), 20);
     let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.endpoints);
-    let reason = match (change.reason.map(EndReason::name), change.by_syn_cookie) {
-        (Some(reason), _) => format!(" {reason}"),
+    let reason = match (change.reason, change.by_syn_cookie) {
+        (Some(reason), _) => format!(
+            " {}",
+            end_reason(reason, engine.reset_reason(change.reset_reason))
+        ),
         (None, true) => " by SYN cookie".to_owned(),
         (None, false) => String::new(),
     };
@@ -92,6 +95,14 @@ pub(crate) fn change(
         Padded(&location, 20),
         Padded(&netns, 15),
     )
+}
+
+/// Why a connection ended, and why the kernel sent the RST if it did: `reset-sent (tcp-abort-on-close)`.
+pub(crate) fn end_reason(reason: EndReason, reset_reason: Option<&str>) -> String {
+    match reset_reason {
+        Some(why) => format!("{} ({why})", reason.name()),
+        None => reason.name().to_owned(),
+    }
 }
 
 pub(crate) fn wall(time: Nanos, anchor: &ClockPair, zone: &TimeZone) -> Zoned {
@@ -136,17 +147,19 @@ mod tests {
     use crate::{
         connection::{change::fixture::change_of, lifetime::Role, since::Since},
         event::{
-            Age, ProcessKey,
+            Age, ProcessKey, ResetReason,
             fixture::{comm, endpoints, task},
         },
+        kernel::reset_reasons::ResetReasons,
         owner::{
             container::Location,
             policy::{Evidence, Owner},
         },
     };
 
-    fn example(remote: &str) -> (Change, Processes) {
-        let mut processes = Processes::default();
+    fn example(remote: &str) -> (Change, Engine) {
+        let mut engine = Engine::new(1);
+        let processes = &mut engine.table.processes;
         let process = processes.intern(&task(ProcessKey::new(4_194_304, 1), comm("leaky-server")));
         processes.location(process, Nanos(0), &mut |_| {
             Some(Location::of_path(b"/system.slice/nginx.service").into())
@@ -167,7 +180,7 @@ mod tests {
             }),
             ..change_of(endpoints(local, remote), Age::AtLeast(Nanos(59_900_000_000)))
         };
-        (change, processes)
+        (change, engine)
     }
 
     const ANCHOR: ClockPair = ClockPair {
@@ -177,15 +190,15 @@ mod tests {
 
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
-        let (longest, processes) = example("255.255.255.255:65535");
-        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
+        let (longest, engine) = example("255.255.255.255:65535");
+        let line = change(&longest, &engine, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
             line.chars().count()
         );
-        let (longest, processes) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
-        let line = change(&longest, &processes, None, &ANCHOR, &TimeZone::UTC, false);
+        let (longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
+        let line = change(&longest, &engine, None, &ANCHOR, &TimeZone::UTC, false);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
@@ -194,9 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_of_a_reset_is_beside_the_end() {
+        let (mut change, mut engine) = example("10.0.0.1:1");
+        engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
+        change.reason = Some(EndReason::ResetSent);
+        let line = |change: &Change| super::change(change, &engine, None, &ANCHOR, &TimeZone::UTC, true);
+        assert!(line(&change).ends_with(" reset-sent\n"));
+        change.reset_reason = ResetReason::from_kernel(11);
+        assert!(line(&change).ends_with(" reset-sent (tcp-abort-on-close)\n"));
+        // A number without a name is no reason that anybody could read.
+        change.reset_reason = ResetReason::from_kernel(12);
+        assert!(line(&change).ends_with(" reset-sent\n"));
+    }
+
+    #[test]
     fn wide_lines_show_all_of_ipv6() {
-        let (longest, processes) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
-        let line = change(&longest, &processes, Some("web"), &ANCHOR, &TimeZone::UTC, true);
+        let (longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
+        let line = change(&longest, &engine, Some("web"), &ANCHOR, &TimeZone::UTC, true);
         assert!(line.contains(" nginx.service        web             [2001:db8::1]:65535 "));
         assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
         assert!(line.contains("leaky-server"));

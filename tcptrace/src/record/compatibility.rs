@@ -75,6 +75,7 @@ fn is_absent(format: u32, column: &str) -> bool {
     match column {
         "mono_ns" => format > 1,
         "mono_sec" | "mono_nsec" => format == 1,
+        "retransmits_total" | "srtt_us" | "reset_reason" => format < 3,
         _ => false,
     }
 }

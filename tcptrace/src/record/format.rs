@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, Metadata, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// The version that this program writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Kinds of rows that are no events, column `kind`, of which events have the numbers of [`EventKind`] below. Numbers keep
 /// their meaning.
@@ -124,6 +124,9 @@ columns! {
         listener: UInt64Type, Patterns;
         bytes_acked: UInt64Type, Patterns;
         bytes_received: UInt64Type, Patterns;
+        retransmits_total: UInt32Type, Patterns;
+        srtt_us: UInt32Type, Patterns;
+        reset_reason: UInt16Type, Patterns;
         lost: UInt32Type, Patterns;
         uid: UInt32Type, Patterns;
         unread: UInt32Type, Patterns;

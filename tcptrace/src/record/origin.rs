@@ -3,7 +3,7 @@
 
 use super::bounds::{LONGEST_COMMAND, clipped};
 use crate::{
-    kernel::clock::ClockPair,
+    kernel::{clock::ClockPair, reset_reasons::ResetReasons},
     printable::{self, made_printable},
     summary::Header,
     unseen::{Unseen, What},
@@ -54,6 +54,9 @@ pub struct Origin {
     pub segment: u64,
     /// How many live connections the run kept at most.
     pub max_connections: usize,
+    /// What the kernel calls its reasons for a reset; empty before format 3, and if it reports none.
+    #[serde(default)]
+    pub reset_reasons: ResetReasons,
 }
 
 impl Origin {
@@ -69,6 +72,7 @@ impl Origin {
         limitations: Vec<String>,
         command: &str,
         max_connections: usize,
+        reset_reasons: ResetReasons,
     ) -> Self {
         Self {
             version: header.version.to_owned(),
@@ -86,6 +90,7 @@ impl Origin {
             run: format!("{}-{}-{}", header.host, header.clock.wall_ns, std::process::id()),
             segment: 0,
             max_connections,
+            reset_reasons,
         }
     }
 
@@ -143,6 +148,7 @@ pub(crate) mod tests {
             run: "web-1-1-1".to_owned(),
             segment: 0,
             max_connections: 1_000,
+            reset_reasons: ResetReasons::default(),
         }
     }
 

@@ -50,6 +50,7 @@ impl Replay {
     pub fn new(origin: &Origin) -> Self {
         let run_stats = RunStats::new(origin.clock);
         let mut engine = Engine::new(origin.max_connections.min(MOST_CONNECTIONS));
+        engine.reset_reasons = origin.reset_reasons.clone();
         engine.begin_frame(run_stats.began);
         Self {
             engine,

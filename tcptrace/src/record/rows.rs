@@ -116,6 +116,9 @@ impl Rows {
                 acked: numbers.bytes_acked[at],
                 received: numbers.bytes_received[at],
             },
+            retransmits: numbers.retransmits_total[at],
+            srtt: numbers.srtt_us[at],
+            reset_reason: numbers.reset_reason[at],
         })
         .ok()?;
         let task = match numbers.process[at] {

@@ -20,11 +20,12 @@ use crate::{
     },
     engine::{Engine, Input},
     event::{
-        Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState, TimerStep,
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, ResetReason, SockRef,
+        Task, TcpState, TimerStep,
         fixture::{comm, endpoints},
     },
     filter::Filter,
-    kernel::clock::ClockPair,
+    kernel::{clock::ClockPair, reset_reasons::ResetReasons},
     output::report as output,
     record::{
         format::{FORMAT, needs_object},
@@ -42,6 +43,7 @@ use proptest::prelude::*;
 use std::{
     io::Cursor,
     iter,
+    num::NonZeroU32,
     ops::ControlFlow,
     sync::mpsc,
     time::{Duration, Instant},
@@ -479,7 +481,7 @@ fn what_follows_a_gap_is_judged_as_after_a_loss() {
         endpoints: Endpoints::default(),
         netns: 1,
         protocol: 6,
-        data: EventData::ResetSent,
+        data: EventData::ResetSent(None),
         task: None,
         is_kernel_socket: false,
         lost: 0,

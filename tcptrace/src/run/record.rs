@@ -68,6 +68,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             unseen::texts(&unseen),
             &command_line(),
             args.tracing.max_connections,
+            session.engine.reset_reasons.clone(),
         );
         // Who sees the file may send the signal.
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;

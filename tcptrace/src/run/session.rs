@@ -241,6 +241,7 @@ impl Session {
             held: None,
             watchdog: Watchdog::default(),
         };
+        session.engine.reset_reasons = session.live.kernel.reset_reasons.clone();
         session.engine.begin_frame(Nanos(session.live.anchor.mono_ns));
         session.note_blindspots();
         session.take_snapshot();

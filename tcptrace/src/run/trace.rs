@@ -70,7 +70,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     })
 }
 
-/// Limit of the output queue, as a multiple of the kernel's buffer: a record of 152 bytes is a line of some
+/// Limit of the output queue, as a multiple of the kernel's buffer: a record of 160 bytes is a line of some
 /// 550 in JSON, so that all of a full buffer's have room, and as many again.
 const TIMES_BUFFER: usize = 8;
 

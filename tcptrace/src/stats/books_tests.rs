@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::{Engine, Input, collector::Collector},
     event::{
-        Bytes, EndCause, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task, TcpState,
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task, TcpState,
         fixture::{comm, task},
     },
     filter::Filter,
@@ -49,6 +49,7 @@ fn state(old: TcpState, new: TcpState) -> EventData {
         fin_received: matches!(new, CloseWait | LastAck),
         is_orphan: new == Close,
         bytes: Bytes::default(),
+        path: PathStats::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     connection::{audit::Audit, lifetime::Role, since::Since},
-    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, ProcessKey, TcpState, fixture::comm},
+    event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, ProcessKey, TcpState, fixture::comm},
     findings::{
         Evidence as Figure, Finding, Level, Subject,
         scene::{Descriptors, Netns},
@@ -23,7 +23,7 @@ use crate::{
         history::{History, Step},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 /// What there is to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,7 +336,12 @@ fn history(identity: Identity, moment: Moment) -> History {
         total: age(Nanos(29_600_038_200), moment),
         steps,
         ended: has_ended.then_some(NOW),
-        reason: has_ended.then_some(EndReason::ResetReceived),
+        reason: has_ended.then_some(EndReason::ResetSent),
+        reset_reason: has_ended.then(|| "tcp-abort-on-close".into()),
+        path: PathStats {
+            retransmits: has_ended.then_some(3),
+            srtt: NonZeroU32::new(361).filter(|_| has_ended),
+        },
         bytes: if has_ended {
             (Some(4_096), Some(312))
         } else {

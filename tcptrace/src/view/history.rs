@@ -4,7 +4,7 @@ use super::connections::{Identity, OwnerView, sharers};
 use crate::{
     connection::lifetime::{Lifetime, Role},
     engine::Engine,
-    event::{Age, EndReason, Nanos, TcpState},
+    event::{Age, EndReason, Nanos, PathStats, TcpState},
 };
 
 /// A stay in one state.
@@ -33,6 +33,10 @@ pub(crate) struct History {
     pub(crate) ended: Option<Nanos>,
     /// Why it ended, where that is known.
     pub(crate) reason: Option<EndReason>,
+    /// Why this host sent the RST that ended it, as its kernel calls it.
+    pub(crate) reset_reason: Option<Box<str>>,
+    /// What the network did to it; known once its socket has ended.
+    pub(crate) path: PathStats,
     /// Bytes that the peer acknowledged, and that came from it in order; known once its socket has ended.
     pub(crate) bytes: (Option<u64>, Option<u64>),
 }
@@ -69,6 +73,8 @@ pub(crate) fn of_living(engine: &Engine, identity: &Identity, now: Nanos) -> Opt
         steps: steps(&stays, now),
         ended: None,
         reason: None,
+        reset_reason: None,
+        path: PathStats::default(),
         bytes: (None, None),
     })
 }
@@ -88,6 +94,8 @@ pub(crate) fn of_ended(engine: &Engine, lifetime: &Lifetime) -> History {
         steps: steps(&in_order(&lifetime.spans), lifetime.ended),
         ended: Some(lifetime.ended),
         reason: lifetime.reason,
+        reset_reason: engine.reset_reason(lifetime.reset_reason).map(Into::into),
+        path: lifetime.path,
         bytes: (lifetime.sent, lifetime.received),
     }
 }

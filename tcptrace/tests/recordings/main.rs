@@ -13,10 +13,10 @@ use std::{
 };
 use tcptrace::{
     event::{
-        Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, SockRef, Task,
+        Bytes, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task,
         TcpState::{self, Close, CloseWait, Established, LastAck, Listen, SynSent},
     },
-    kernel::clock::ClockPair,
+    kernel::{clock::ClockPair, reset_reasons::ResetReasons},
     record::{entry::Entry, origin::Origin, write::Writer},
 };
 use tempfile::TempDir;
@@ -74,6 +74,7 @@ fn origin(host: u32) -> Origin {
         run: format!("run of {host}"),
         segment: 0,
         max_connections: 1_000,
+        reset_reasons: ResetReasons::default(),
     }
 }
 
@@ -159,6 +160,7 @@ fn event(id: u64, time: u64, old: TcpState, new: TcpState, task: Task) -> Event 
             fin_received: new == CloseWait,
             is_orphan: false,
             bytes: Bytes::default(),
+            path: PathStats::default(),
         },
         task: (new == SynSent).then_some(task),
         is_kernel_socket: false,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Bytes, fixture::transition};
+use crate::event::{Bytes, PathStats, fixture::transition};
 use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent, TimeWait};
 use proptest::prelude::*;
 
@@ -29,6 +29,7 @@ fn state_event(old: TcpState, new: TcpState, error: u32, fin_received: bool, is_
         fin_received,
         is_orphan,
         bytes: Bytes::default(),
+        path: PathStats::default(),
     })
 }
 
@@ -196,7 +197,7 @@ fn a_reset_that_is_sent_after_the_close_explains_it() {
         &mut open(),
         &[
             (4, event_of(Established, TcpState::Close)),
-            (4, Input::from(EventData::ResetSent)),
+            (4, Input::from(EventData::ResetSent(None))),
             (7, Input::Release),
         ],
     );
@@ -213,7 +214,7 @@ fn data_after_the_close_is_answered_by_a_reset_of_ours() {
         &[
             (4, Input::from(EventData::ResetReceived)),
             (4, event_of(FinWait1, TcpState::Close)),
-            (4, Input::from(EventData::ResetSent)),
+            (4, Input::from(EventData::ResetSent(None))),
             (7, Input::Release),
         ],
     );
@@ -377,7 +378,7 @@ fn a_reset_from_long_before_explains_no_end() {
         ]
     };
     for reset in [
-        Input::from(EventData::ResetSent),
+        Input::from(EventData::ResetSent(None)),
         Input::from(EventData::ResetReceived),
         Input::from(EventData::TimewaitFull),
     ] {
@@ -386,7 +387,7 @@ fn a_reset_from_long_before_explains_no_end() {
     }
     // The answer to a SYN-ACK that fits no SYN, and then the handshake.
     let handshake = [
-        (5, Input::from(EventData::ResetSent)),
+        (5, Input::from(EventData::ResetSent(None))),
         (5, event_of(SynSent, Established)),
         (5, failed(Established, 0)),
         (8, Input::Release),
@@ -395,7 +396,10 @@ fn a_reset_from_long_before_explains_no_end() {
     assert_eq!(
         why(
             SynSent,
-            &[(5, Input::from(EventData::ResetSent)), (5, failed(SynSent, 0))]
+            &[
+                (5, Input::from(EventData::ResetSent(None))),
+                (5, failed(SynSent, 0))
+            ]
         ),
         None
     );
@@ -422,7 +426,7 @@ fn an_error_explains_the_end_that_it_makes_and_no_orderly_one() {
         // Or it closed without reading everything.
         let aborted = [
             (5, failed(Established, error)),
-            (5, Input::from(EventData::ResetSent)),
+            (5, Input::from(EventData::ResetSent(None))),
         ];
         assert_eq!(why(Established, &aborted), Some(EndReason::ResetSent));
     }
@@ -449,7 +453,7 @@ fn a_socket_that_was_destroyed_is_not_one_that_was_reset() {
         LastAck,
     ] {
         let inputs = [
-            (5, Input::from(EventData::ResetSent)),
+            (5, Input::from(EventData::ResetSent(None))),
             (5, failed(state, ABORTED)),
         ];
         assert_eq!(why(state, &inputs), Some(EndReason::Destroyed));
@@ -488,7 +492,7 @@ fn any_input() -> impl Strategy<Value = Input> {
             |(old, new, fin_received, is_orphan)| state_event(old, new, 0, fin_received, is_orphan)
         ),
         Just(Input::from(EventData::ResetReceived)),
-        Just(Input::from(EventData::ResetSent)),
+        Just(Input::from(EventData::ResetSent(None))),
         Just(Input::from(EventData::TimewaitFull)),
         Just(Input::Superseded),
         Just(Input::from(EventData::RequestEnd)),

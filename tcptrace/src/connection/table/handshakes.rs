@@ -212,7 +212,7 @@ impl Table {
     /// A RST came for a child that is only known by its address: Fast Open's, since others have none before they are
     /// ESTABLISHED.
     pub(super) fn child_reset(&mut self, event: &Event) -> Option<u32> {
-        let is_reset = matches!(event.data, EventData::ResetReceived | EventData::ResetSent);
+        let is_reset = matches!(event.data, EventData::ResetReceived | EventData::ResetSent(_));
         (is_reset && self.handshakes.children.contains_key(&event.sock.address)).then(|| self.promote(event))
     }
 

@@ -3,7 +3,7 @@
 use super::Table;
 use crate::{
     connection::{change::Change, lifetime::Role, machine::Outcome, since::Since, state::PendingEnd},
-    event::{Age, Nanos, TcpState},
+    event::{Age, EndReason, Nanos, PathStats, TcpState},
 };
 
 impl Table {
@@ -61,6 +61,11 @@ impl Table {
                 }
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
+                let evidence = self.evidence.of(slot);
+                change.path = evidence.path;
+                if reason == Some(EndReason::ResetSent) {
+                    change.reset_reason = evidence.reset_reason;
+                }
                 self.report(slot, &change);
                 // It may be held for as long as its process likes, and `ss` does not show it.
                 self.wants_scan |= self.rows[slot].may_be_held();
@@ -101,6 +106,8 @@ impl Table {
             new,
             dwell,
             reason: None,
+            reset_reason: None,
+            path: PathStats::default(),
             owner: row.owner,
             by_syn_cookie: false,
             is_kernel_socket: row.is_kernel_socket,

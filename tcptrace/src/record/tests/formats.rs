@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// Every kind of entry, fixed for good: what the file of each format holds.
+/// Every kind of entry of a format, fixed for good: what its file holds.
 #[expect(clippy::too_many_lines, reason = "a list of values")]
-fn one_of_each() -> Vec<Entry> {
+fn one_of_each(format: u32) -> Vec<Entry> {
+    let has_evidence = format >= 3;
     let at = |ms: u64| Nanos::from_millis(1_000 + ms);
     let endpoints = endpoints("10.0.0.1:443", "[2001:db8::2]:50000");
     let event = |ms, what| {
@@ -34,6 +35,10 @@ fn one_of_each() -> Vec<Entry> {
         bytes: Bytes {
             acked: 5,
             received: 6,
+        },
+        path: PathStats {
+            retransmits: has_evidence.then_some(3),
+            srtt: NonZeroU32::new(361).filter(|_| has_evidence),
         },
     };
     let substate = TcpState::FinWait2;
@@ -65,7 +70,10 @@ fn one_of_each() -> Vec<Entry> {
         }),
         event(1, state),
         event(2, EventData::ResetReceived),
-        event(3, EventData::ResetSent),
+        event(
+            3,
+            EventData::ResetSent(ResetReason::from_kernel(11).filter(|_| has_evidence)),
+        ),
         event(4, EventData::TimewaitStart(substate)),
         event(5, EventData::TimewaitFull),
         event(
@@ -134,16 +142,29 @@ fn one_of_each() -> Vec<Entry> {
     ]
 }
 
+/// The same for the origin.
+fn origin_of(format: u32) -> Origin {
+    let names = [
+        ("SK_RST_REASON_NOT_SPECIFIED", 0),
+        ("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11),
+    ];
+    Origin {
+        reset_reasons: ResetReasons::new(names.into_iter().filter(|_| format >= 3)),
+        ..example()
+    }
+}
+
 #[test]
 fn a_file_of_each_format_is_read_by_every_later_version() {
-    let files: [&[u8]; 2] = [
+    let files: [&[u8]; 3] = [
         include_bytes!("../fixtures/format-1.arrows"),
         include_bytes!("../fixtures/format-2.arrows"),
+        include_bytes!("../fixtures/format-3.arrows"),
     ];
     for (format, file) in (1..=FORMAT).zip(files) {
         let (entries, reader) = read(file.to_vec()).unwrap();
-        assert_eq!(entries, one_of_each(), "format {format}");
-        assert_eq!(reader.origin, example());
+        assert_eq!(entries, one_of_each(format), "format {format}");
+        assert_eq!(reader.origin, origin_of(format));
         assert!(reader.is_whole);
     }
     assert_eq!(files.len(), FORMAT as usize, "each format has a file");

@@ -4,7 +4,7 @@ use super::View;
 use crate::{
     connection::lifetime::{Lifetime, Role},
     duration::{human, human_age},
-    event::{Age, ProcessKey, TcpState, known_netns},
+    event::{Age, Nanos, ProcessKey, TcpState, known_netns},
     output::{patience, sockets, text},
     plural::counted,
     tui::{
@@ -186,15 +186,21 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
         }
         return lines;
     }
-    let reason = history
-        .reason
-        .map_or_else(String::new, |reason| format!(", {}", reason.name()));
+    let reason = history.reason.map_or_else(String::new, |reason| {
+        format!(", {}", text::end_reason(reason, history.reset_reason.as_deref()))
+    });
     let carried = match history.bytes {
         (Some(sent), Some(received)) => format!(" {sent} bytes sent, {received} received."),
         _ => String::new(),
     };
+    let retransmitted = history.path.retransmits.map_or_else(String::new, |count| {
+        format!(" {} retransmitted.", counted(count, "segment"))
+    });
+    let rtt = history.path.rtt_ns().map_or_else(String::new, |rtt| {
+        format!(" Round-trip time {}.", human(Nanos(rtt)))
+    });
     paragraph(
-        &format!("Ended after {lifetime}{reason}.{carried}"),
+        &format!("Ended after {lifetime}{reason}.{carried}{retransmitted}{rtt}"),
         theme.plain(),
     )
 }
