@@ -87,12 +87,42 @@ fn measure(bytes: Vec<u8>) {
     );
     println!(
         "on disk       {} bytes a transition, hundredths: {}",
-        bytes.len() as u64 / changes,
-        bytes.len() as u64 * 100 / changes
+        bytes.len() as u64 / changes.max(1),
+        bytes.len() as u64 * 100 / changes.max(1)
     );
+    let (connections, evidence) = evidence(&bytes);
+    println!("evidence      {evidence} bytes for {connections} connections of snapshots");
     println!("read          {}", speed(read, entries, changes));
     println!("read, replay  {}", speed(replayed, entries, changes));
     println!("pyarrow       {}", by_pyarrow(&bytes));
+}
+
+/// How many connections of snapshots have network evidence, and how many bytes it takes in the file.
+fn evidence(bytes: &Arc<[u8]>) -> (u64, usize) {
+    let size = |is_kept: fn(&Entry) -> bool| {
+        let mut written = 0;
+        let mut left_out = 0;
+        let reader = Reader::new(Box::new(Cursor::new(Arc::clone(bytes)))).expect("it is a recording");
+        let mut encoder = Encoder::new(&reader.origin).expect("the options are constants");
+        visit(bytes, |item| {
+            let Item::Entry(entry) = item else { return };
+            if !is_kept(entry) {
+                left_out += 1;
+                return;
+            }
+            encoder.push(entry);
+            if encoder.is_full() {
+                written += encoder.batch().expect("memory takes it").len();
+            }
+        });
+        (
+            left_out,
+            written + encoder.batch().expect("memory takes it").len(),
+        )
+    };
+    let (connections, without) = size(|entry| !matches!(entry, Entry::Network(_)));
+    let (_, with) = size(|_| true);
+    (connections, with.saturating_sub(without))
 }
 
 fn by_pyarrow(bytes: &[u8]) -> String {

@@ -2,11 +2,12 @@
 //! keeps the table and the statistics, and collects changes into batches.
 
 pub mod collector;
+mod latest_network;
 mod selected;
 
 use crate::{
     connection::{blindspots::Blindspots, change::Change, holders::Holders, table::Table},
-    engine::selected::Selected,
+    engine::{latest_network::LatestNetwork, selected::Selected},
     event::{Event, Nanos, ResetReason, SockRef, Task},
     filter::Filter,
     kernel::reset_reasons::ResetReasons,
@@ -74,6 +75,8 @@ pub struct Engine {
     selected: Option<Box<Selected>>,
     /// Who holds which socket, by the latest scan.
     pub holders: Holders,
+    /// What the network did to connections, by the latest snapshot of a run that is recorded.
+    pub(crate) network: LatestNetwork,
     /// What the kernel that the events come from calls its reasons for a reset.
     pub reset_reasons: ResetReasons,
     is_finished: bool,
@@ -93,6 +96,7 @@ impl Engine {
             stats: Box::default(),
             selected: None,
             holders: Holders::default(),
+            network: LatestNetwork::default(),
             reset_reasons: ResetReasons::default(),
             is_finished: false,
             counted: 0,
@@ -142,7 +146,10 @@ impl Engine {
                 self.observe(rows, events);
                 self.table.polled_before = begun;
             }
-            Input::Holders { scan, .. } => self.holders.take_in(scan, &mut self.table),
+            Input::Holders { scan, .. } => {
+                self.network.replace_options(&scan);
+                self.holders.take_in(scan, &mut self.table);
+            }
             Input::Blindspots(blindspots) => self.table.blindspots = blindspots,
             Input::Lost { time, .. } => self.table.note_loss(time),
             Input::Container { task, location } => {
@@ -170,6 +177,7 @@ impl Engine {
             .first()
             .map_or(snapshot.started, |event| event.time.min(snapshot.started));
         self.stats.watched_from.get_or_insert(first);
+        self.network.replace(snapshot);
         self.observe(&snapshot.rows, events);
         let table = &mut self.table;
         table.retire_missing(snapshot.started, &snapshot.covered, &snapshot.rows);

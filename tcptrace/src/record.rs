@@ -6,6 +6,7 @@ pub mod bounds;
 pub(crate) mod columns;
 pub(crate) mod compatibility;
 pub mod entry;
+mod evidence;
 pub(crate) mod file_writer;
 pub mod format;
 pub mod frame;

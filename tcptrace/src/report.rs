@@ -11,7 +11,10 @@ use crate::{
         run_stats::{Ending, RunStats},
     },
     summary::Dwells,
-    view::{self, Context, Share, Sort, View},
+    view::{
+        self, Context, Share, Sort, View,
+        unanswered::{self, UnansweredList},
+    },
 };
 
 /// One run, or a span of it.
@@ -23,6 +26,8 @@ pub struct Report {
     pub from_ns: u64,
     /// Of its end: the moment of the picture.
     pub to_ns: u64,
+    /// The same, `CLOCK_MONOTONIC`.
+    pub(crate) to: Nanos,
     /// Whether the span goes to the end of what was recorded.
     pub is_whole: bool,
     /// How the recording ends.
@@ -31,6 +36,8 @@ pub struct Report {
     pub is_ended: bool,
     /// Sockets at the end of the span, by process.
     pub view: View,
+    /// Connections whose peers did not answer, by the latest snapshot.
+    pub(crate) unanswered: UnansweredList,
     /// Finished dwells within the span of which both ends were seen.
     pub dwells: Vec<(TcpState, Dwells)>,
     /// Events within the span, whatever the filter.
@@ -99,10 +106,12 @@ pub fn build(
         origin: origin.clone(),
         from_ns: run_stats.wall(beginning.time),
         to_ns: run_stats.wall(end),
+        to: end,
         is_whole: end == run_stats.latest,
         ending: run_stats.ending,
         is_ended: run_stats.ending == Ending::Stopped,
         view: view::build(engine, end, context, filter, sort),
+        unanswered: unanswered::gather(engine, end, filter),
         dwells: Dwells::by_state(engine.shown()).into_iter().collect(),
         events: run_stats.events - beginning.events,
         is_filtered: *filter != Filter::default(),

@@ -29,6 +29,15 @@ pub struct Event {
     pub dwell_exact: bool,
     /// The cause of the connection's end.
     pub reason: Option<String>,
+    /// The kernel's reason for a RST that it sent at the end; absent if it gives none.
+    #[serde(default)]
+    pub reset_reason: Option<String>,
+    /// Segments retransmitted until the full socket closed; absent before the end.
+    #[serde(default)]
+    pub retransmits_total: Option<u32>,
+    /// Smoothed round-trip time likewise; absent also if it was never measured.
+    #[serde(default)]
+    pub rtt_ns: Option<u64>,
     pub owner: Option<Owner>,
     /// All holders, if several processes have the socket open.
     #[serde(default)]

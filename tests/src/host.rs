@@ -73,6 +73,29 @@ pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) 
     Ok(())
 }
 
+/// What `TCP_INFO` reports of a socket.
+///
+/// # Errors
+/// If it is no TCP socket.
+pub fn tcp_info(socket: &Socket) -> io::Result<libc::tcp_info> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length =
+        libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("a struct of some hundred bytes");
+    // SAFETY: the kernel writes at most `length` bytes to a live struct.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    // SAFETY: numbers, zeroed before.
+    Ok(unsafe { info.assume_init() })
+}
+
 /// Dissolves the connection and keeps the socket: `connect` to `AF_UNSPEC`.
 pub fn disconnect(socket: &Socket) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid `sockaddr`, and `AF_UNSPEC` is 0.

@@ -325,6 +325,9 @@ mod tests {
             holders: Vec::new(),
             kernel: false,
             syn_cookie: false,
+            reset_reason: None,
+            retransmits_total: None,
+            rtt_ns: None,
         }
     }
 

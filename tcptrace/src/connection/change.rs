@@ -31,7 +31,7 @@ pub struct Change {
     pub dwell: Option<Age>,
     /// The reason for the end, if there is evidence for one.
     pub reason: Option<EndReason>,
-    /// Why this host sent the RST that ended it, if `reason` is [`EndReason::ResetSent`].
+    /// Why this host sent a RST at its end, if it did and the kernel gives a reason.
     pub reset_reason: Option<ResetReason>,
     /// What the network did to it until its full socket closed, where `new` is CLOSE.
     pub path: PathStats,

@@ -1,15 +1,27 @@
 //! What the kernel reports of a connection's socket before the connection ends: kept separately from the table's rows,
 //! since only sockets that close have it.
 
-use crate::event::{EventData, PathStats, ResetReason, TcpState};
+use super::state::RESOLVE_WINDOW;
+use crate::event::{EndReason, Event, EventData, Nanos, PathStats, ResetReason, TcpState};
 
 /// The evidence of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct EndEvidence {
     /// What the network did to the full socket until its CLOSE.
     pub(super) path: PathStats,
-    /// Why the latest reset was sent.
-    pub(super) reset_reason: Option<ResetReason>,
+    /// When the latest reset was sent, and why.
+    reset: Option<(Nanos, ResetReason)>,
+}
+
+impl EndEvidence {
+    /// Why a reset was sent with an end at `at`: because of it, or before giving up or destroying the socket in the same
+    /// call (`tcp_keepalive_timer`, `tcp_abort`).
+    pub(super) fn reset_reason(&self, at: Nanos, reason: Option<EndReason>) -> Option<ResetReason> {
+        let (sent, why) = self.reset?;
+        let is_part_of_it = matches!(reason, Some(EndReason::Timeout | EndReason::Destroyed))
+            && at.since(sent) <= RESOLVE_WINDOW;
+        (reason == Some(EndReason::ResetSent) || is_part_of_it).then_some(why)
+    }
 }
 
 /// The evidence of all rows by their slots; shorter than the table while no later one has any.
@@ -27,15 +39,17 @@ impl EndEvidences {
 
     /// Keeps what the event shows of the row in `slot`.
     #[inline(always)]
-    pub(super) fn note(&mut self, slot: u32, data: &EventData) {
-        match data {
+    pub(super) fn note(&mut self, slot: u32, event: &Event) {
+        match &event.data {
             EventData::State {
                 new: TcpState::Close,
                 old,
                 path,
                 ..
             } if *old != TcpState::Listen => self.entry(slot).path = *path,
-            EventData::ResetSent(reason) => self.entry(slot).reset_reason = *reason,
+            EventData::ResetSent(reason) => {
+                self.entry(slot).reset = reason.map(|reason| (event.time, reason));
+            }
             // No other event has any.
             _ => {}
         }

@@ -48,7 +48,7 @@ pub(crate) struct Lifetime {
     pub(crate) received: Option<u64>,
     /// Why it ended, as far as the kernel's evidence shows.
     pub(crate) reason: Option<EndReason>,
-    /// Why this host sent the RST that ended it.
+    /// Why this host sent a RST at its end.
     pub(crate) reset_reason: Option<ResetReason>,
     /// What the network did to it.
     pub(crate) path: PathStats,

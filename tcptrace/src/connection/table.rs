@@ -377,7 +377,7 @@ impl Table {
         if event.is_kernel_socket {
             self.note_kernel_socket(slot);
         }
-        self.evidence.note(slot, &event.data);
+        self.evidence.note(slot, event);
         if let (
             Some(lifetimes),
             EventData::State {

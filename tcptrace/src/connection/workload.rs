@@ -2,17 +2,21 @@
 
 use crate::{
     event::{
-        Bytes, EndCause, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, SockRef, Task, TcpState,
-        TimerStep, fixture,
+        Bytes, EndCause, Endpoints, Event, EventData, Nanos, PathStats, ProcessKey, ResetReason, SockRef,
+        Task, TcpState, TimerStep, fixture,
     },
-    socket::{Row, SockKind, snapshot::Snapshot},
+    socket::{
+        Row, SockKind,
+        network::{Network, SocketNetwork},
+        snapshot::Snapshot,
+    },
 };
 use TcpState::{
     Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent, TimeWait,
 };
 use hashbrown::{HashMap, HashSet};
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, num::NonZeroU32};
 
 pub(super) const NETNS: u32 = 4_026_531_840;
 pub(super) const MILLI: u64 = 1_000_000;
@@ -133,7 +137,10 @@ impl Lifecycle {
             fin_received: matches!(new, CloseWait | LastAck | Closing),
             is_orphan: matches!(old, FinWait1 | FinWait2 | Closing | LastAck),
             bytes: Bytes::default(),
-            path: PathStats::default(),
+            path: PathStats {
+                retransmits: (new == Close).then_some(2),
+                srtt: NonZeroU32::new(361).filter(|_| new == Close),
+            },
         };
         self.report(self.sock, what, by_owner.then(task));
     }
@@ -306,7 +313,11 @@ impl Lifecycle {
                 self.connect(gaps[0]);
                 self.wait(gaps[1]);
                 self.state(Established, Close);
-                self.report(self.sock, EventData::ResetSent(None), None);
+                self.report(
+                    self.sock,
+                    EventData::ResetSent(ResetReason::from_kernel(11)),
+                    None,
+                );
                 self.wait(gaps[2]);
                 self.connect(gaps[3]);
                 self.wait(gaps[4]);
@@ -379,8 +390,18 @@ impl Workload {
 
     pub(crate) fn snapshot(&self, time: Nanos) -> Snapshot {
         let rows = self.truth(time);
+        let full = rows.iter().filter(|row| row.kind == SockKind::Full);
+        let network = full.map(|row| SocketNetwork {
+            cookie: row.sock.cookie,
+            network: Network {
+                rtt_us: Some(45),
+                retransmits: row.sock.cookie.try_into().ok(),
+                ..Network::default()
+            },
+        });
         Snapshot {
             started: time.plus(Nanos(1)),
+            network: network.collect(),
             rows: rows
                 .into_iter()
                 .map(|row| Row {

@@ -2,14 +2,16 @@
 //! end. Every format has the columns listed here; docs/recording.md describes them.
 
 use super::{
-    csv,
+    csv, json,
     row::{Value, location},
+    sockets::NetworkJson,
 };
 use crate::{
     connection::{change::Change, row::Connection},
     event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, TcpState, known_netns},
     owner::{container::Location, policy::Owner, processes::Process},
     record::replay::Replay,
+    socket::network::Network,
 };
 use serde::{Serialize, Serializer};
 
@@ -28,6 +30,8 @@ pub(crate) struct ExportRow<'a> {
     reason: Option<EndReason>,
     reset_reason: Option<&'a str>,
     path: PathStats,
+    /// What the network did to it by the recording's latest snapshot, and how long ago that was read.
+    network: Option<(Nanos, Network)>,
     by_syn_cookie: bool,
     is_kernel_socket: bool,
     process: Option<&'a Process>,
@@ -51,6 +55,7 @@ impl<'a> ExportRow<'a> {
             reason: change.reason,
             reset_reason: replay.engine.reset_reason(change.reset_reason),
             path: change.path,
+            network: None,
             by_syn_cookie: change.by_syn_cookie,
             is_kernel_socket: change.is_kernel_socket,
             process: None,
@@ -75,6 +80,11 @@ impl<'a> ExportRow<'a> {
             reason: None,
             reset_reason: None,
             path: PathStats::default(),
+            network: replay
+                .engine
+                .network
+                .of(connection)
+                .map(|(read, network)| (end.since(read), network)),
             by_syn_cookie: false,
             is_kernel_socket: connection.is_kernel_socket,
             process: None,
@@ -143,7 +153,7 @@ const fn maybe(
     }
 }
 
-pub(super) static COLUMNS: [ExportColumn; 33] = [
+pub(super) static COLUMNS: [ExportColumn; 35] = [
     known("host", Kind::Text, |row| row.host.into()),
     known("time", Kind::Time, |row| Value::Time(row.wall_ns)),
     known("mono_ns", Kind::Nanos, |row| row.time.0.into()),
@@ -198,6 +208,14 @@ pub(super) static COLUMNS: [ExportColumn; 33] = [
     maybe("since_ns", Kind::Nanos, |row| {
         row.owner.map(|owner| owner.since.0).into()
     }),
+    maybe("network", Kind::Text, |row| {
+        row.network
+            .map(|(_, network)| json::text(&NetworkJson(&network)))
+            .into()
+    }),
+    maybe("network_age_ns", Kind::Nanos, |row| {
+        row.network.map(|(age, _)| age.0).into()
+    }),
 ];
 
 /// An object with a field for each column.
@@ -239,6 +257,13 @@ mod tests {
             reason: None,
             reset_reason: None,
             path: PathStats::default(),
+            network: Some((
+                Nanos(5),
+                Network {
+                    rtt_us: Some(45),
+                    ..Network::default()
+                },
+            )),
             by_syn_cookie: false,
             is_kernel_socket: false,
             process: None,
@@ -251,7 +276,7 @@ mod tests {
         assert!(names.eq(titles.iter().copied()));
         assert_eq!(
             csv(&row),
-            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,,,,false,false,,,,,,,,,,,\n"
+            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,,,,false,false,,,,,,,,,,,,\"{\"\"rtt_ns\"\":45000}\",5\n"
         );
         assert_eq!(
             line(&row),
@@ -262,7 +287,8 @@ mod tests {
                 r#""new":null,"dwell_ns":500000000,"dwell_exact":false,"reason":null,"reset_reason":null,"#,
                 r#""retransmits_total":null,"rtt_ns":null,"syn_cookie":false,"#,
                 r#""kernel":false,"pid":null,"start_ns":null,"comm":null,"cgroup":null,"cgroup_path":null,"#,
-                r#""runtime":null,"container":null,"pod":null,"unit":null,"evidence":null,"since_ns":null}"#,
+                r#""runtime":null,"container":null,"pod":null,"unit":null,"evidence":null,"since_ns":null,"#,
+                r#""network":"{\"rtt_ns\":45000}","network_age_ns":5}"#,
                 "\n"
             )
         );

@@ -250,8 +250,12 @@ pub(crate) fn summary(summary: &Summary) -> String {
 }
 
 pub(crate) fn line(value: &impl Serialize) -> String {
-    let mut text =
-        serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise");
-    text.push('\n');
-    text
+    let mut line = text(value);
+    line.push('\n');
+    line
+}
+
+/// A value as JSON text.
+pub(crate) fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("maps have text keys, and no value fails to serialise")
 }

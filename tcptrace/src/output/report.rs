@@ -3,7 +3,9 @@
 
 use super::{
     frame,
-    json::{line, rfc3339},
+    json::{EndJson, endpoints, line, rfc3339},
+    sockets::{NetworkJson, network_text},
+    text,
 };
 use crate::{
     connection::audit::Audit,
@@ -13,10 +15,10 @@ use crate::{
     record::{origin::Origin, run_stats::Ending},
     report::Report,
     summary::{Dwells, SCHEMA_VERSION},
-    view::{Counts, ProcessView, View},
+    view::{Counts, ProcessView, View, connections::OwnerView, unanswered::Unanswered},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 /// The reports as text, one after another, and the processes of all in one table if there are several.
 #[must_use]
@@ -35,6 +37,7 @@ pub fn text(reports: &[Report]) -> String {
                 report.view.lost
             );
         }
+        unanswered(&mut text, report);
         dwells(&mut text, &report.dwells);
         missing(&mut text, report);
     }
@@ -76,6 +79,33 @@ fn heading(text: &mut String, report: &Report) {
             "{} of these changes match the filter: rates and dwell times cover those",
             report.changes
         );
+    }
+}
+
+/// Connections whose peers did not answer, with what the network did to them.
+fn unanswered(text: &mut String, report: &Report) {
+    let list = &report.unanswered;
+    let Some(first) = list.worst.first() else { return };
+    let age = report.to.since(first.read);
+    let _ = writeln!(
+        text,
+        "by the snapshot {} before, the {} of {} did not answer:",
+        human(age),
+        if list.count == 1 { "peer" } else { "peers" },
+        counted(list.count, "connection"),
+    );
+    for Unanswered { row, network, .. } in &list.worst {
+        let (local, remote) = text::both(&row.identity.endpoints);
+        let owner = row.owner.map_or_else(
+            || "-".to_owned(),
+            |owner| format!("{}/{}", owner.key.pid, owner.name()),
+        );
+        let evidence = network_text(network);
+        let _ = writeln!(text, "  {local} {remote} {} {owner}: {evidence}", row.state);
+    }
+    let rest = list.count - list.worst.len() as u64;
+    if rest > 0 {
+        let _ = writeln!(text, "  and {}", counted(rest, "other connection"));
     }
 }
 
@@ -187,6 +217,23 @@ struct OldestJson {
     age_exact: bool,
 }
 
+/// A connection whose peer did not answer.
+#[derive(Serialize)]
+struct ConnectionJson<'a> {
+    host: &'a str,
+    cookie: u64,
+    incarnation: u32,
+    local: EndJson,
+    remote: EndJson,
+    #[serde(serialize_with = "crate::event::serialize_netns")]
+    netns: u32,
+    state: TcpState,
+    pid: Option<u32>,
+    comm: Option<Cow<'a, str>>,
+    network: NetworkJson<'a>,
+    network_age_ns: Nanos,
+}
+
 #[derive(Serialize)]
 struct SummaryJson<'a> {
     host: &'a str,
@@ -195,6 +242,7 @@ struct SummaryJson<'a> {
     changes: u64,
     selected_changes: u64,
     counts: BTreeMap<&'static str, u64>,
+    unanswered: u64,
     lost: u64,
     evicted: u64,
     unknown: u64,
@@ -250,6 +298,7 @@ pub fn json(reports: &[Report]) -> String {
     enum Line<'a> {
         Header(HeaderJson<'a>),
         Process(ProcessJson<'a>),
+        Connection(Box<ConnectionJson<'a>>),
         Summary(SummaryJson<'a>),
     }
     let mut text = String::new();
@@ -266,6 +315,10 @@ pub fn json(reports: &[Report]) -> String {
         for process in &report.view.processes {
             text.push_str(&line(&Line::Process(process_json(Some(host), process))));
         }
+        for unanswered in &report.unanswered.worst {
+            let connection = connection_json(host, unanswered, report.to);
+            text.push_str(&line(&Line::Connection(Box::new(connection))));
+        }
         let tally = &report.tally;
         text.push_str(&line(&Line::Summary(SummaryJson {
             host,
@@ -274,6 +327,7 @@ pub fn json(reports: &[Report]) -> String {
             changes: tally.changes,
             selected_changes: report.changes,
             counts: by_name(&report.view.counts),
+            unanswered: report.unanswered.count,
             lost: report.view.lost,
             evicted: tally.evicted,
             unknown: tally.unknown,
@@ -302,6 +356,24 @@ fn process_json<'a>(host: Option<&'a str>, process: &'a ProcessView) -> ProcessJ
             age_ns: age.span(),
             age_exact: age.is_exact(),
         }),
+    }
+}
+
+fn connection_json<'a>(host: &'a str, unanswered: &'a Unanswered, now: Nanos) -> ConnectionJson<'a> {
+    let Unanswered { row, read, network } = unanswered;
+    let (local, remote) = endpoints(&row.identity.endpoints);
+    ConnectionJson {
+        host,
+        cookie: row.identity.id.cookie,
+        incarnation: row.identity.id.incarnation,
+        local,
+        remote,
+        netns: row.identity.netns,
+        state: row.state,
+        pid: row.owner.map(|owner| owner.key.pid),
+        comm: row.owner.as_ref().map(OwnerView::name),
+        network: NetworkJson(network),
+        network_age_ns: now.since(*read),
     }
 }
 

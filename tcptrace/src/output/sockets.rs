@@ -18,7 +18,7 @@ use crate::{
     socket::{Holder, Row, SockKind, network::Network},
 };
 use hashbrown::HashMap;
-use network::NetworkJson;
+pub(crate) use network::NetworkJson;
 use serde::Serialize;
 use std::{fmt::Write as _, sync::Arc};
 

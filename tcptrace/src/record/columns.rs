@@ -3,6 +3,7 @@
 use super::{
     bounds::{LONGEST_TEXT, clipped},
     entry::Entry,
+    evidence,
     format::{ADDRESS_BYTES, NANOS_A_SECOND, Numbers, kind, needs_object, row_flag, scan_mechanism_number},
     message::{MessageEncoder, Storage},
 };
@@ -64,6 +65,11 @@ impl BatchBuilder {
             Entry::Note { time, text } => {
                 self.text(clipped(text, LONGEST_TEXT).as_bytes());
                 self.mark(kind::NOTE, time.0, 0);
+            }
+            Entry::Network(socket) => {
+                put(&mut self.numbers.cookie, self.rows, socket.cookie);
+                self.text(&evidence::encode(&socket.network));
+                self.mark(kind::NETWORK, 0, 0);
             }
             Entry::SnapshotDone => self.mark(kind::SNAPSHOT_DONE, 0, 0),
             Entry::ScanBegun { started, mechanism } => {
@@ -226,6 +232,13 @@ impl BatchBuilder {
         put(&mut numbers.new, at, holder.state as u8);
         put(&mut numbers.netns, at, holder.netns);
         put(&mut numbers.error, at, holder.error);
+        if let Some(options) = &holder.options {
+            put(&mut numbers.flags, at, row_flag::HAS_OPTIONS);
+            let bytes = evidence::encode_options(options);
+            if !bytes.is_empty() {
+                self.text(&bytes);
+            }
+        }
         self.mark(kind::HOLDER, 0, 0);
     }
 

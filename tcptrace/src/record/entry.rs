@@ -5,7 +5,7 @@ use crate::{
     connection::blindspots::Blindspots,
     event::{Event, Nanos, SockRef, Task},
     kernel::clock::ClockPair,
-    socket::{Holder, Row, scan::ScanMechanism},
+    socket::{Holder, Row, network::SocketNetwork, scan::ScanMechanism},
 };
 
 /// One line of a recording.
@@ -21,6 +21,8 @@ pub enum Entry {
     Covered(u32),
     /// One socket of the snapshot.
     Row(Row),
+    /// What the network does to one of its sockets.
+    Network(Box<SocketNetwork>),
     /// The snapshot is whole, and was merged.
     SnapshotDone,
     /// What no hook shows, from now on.
@@ -124,6 +126,7 @@ impl Entry {
             Self::Clock(anchor) => Some(Nanos(anchor.mono_ns)),
             Self::Event(_)
             | Self::Covered(_)
+            | Self::Network(_)
             | Self::SnapshotDone
             | Self::Blindspots(_)
             | Self::Holder(_)

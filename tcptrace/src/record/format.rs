@@ -39,15 +39,18 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT_DONE: u8 = 51;
     pub(crate) const POLL_BEGUN: u8 = 52;
     pub(crate) const POLLED: u8 = 53;
+    pub(crate) const NETWORK: u8 = 54;
     pub(crate) const SCAN_BEGUN: u8 = 64;
     pub(crate) const HOLDER: u8 = 65;
     pub(crate) const SCAN_DONE: u8 = 66;
 }
 
-/// Bits of the column `flags` in rows of snapshots, in addition to those of [`tcptrace_common::flag`].
+/// Bits of the column `flags` in rows of snapshots and scans, in addition to those of [`tcptrace_common::flag`].
 pub(crate) mod row_flag {
     pub(crate) const HAS_TIMER: u8 = 1 << 5;
     pub(crate) const HAS_IDLE: u8 = 1 << 6;
+    /// Of a scan: the options are known.
+    pub(crate) const HAS_OPTIONS: u8 = 1 << 5;
 }
 
 /// Columns of one batch while it is filled, and the same read. One list, so that schema, writer and reader agree; the

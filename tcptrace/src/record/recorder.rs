@@ -2,7 +2,7 @@
 //! are dropped and counted, and a snapshot repairs the state.
 
 use super::{entry::Entry, origin::Origin, run_stats::RunStats};
-use crate::{engine::Input, kernel::clock::ClockPair};
+use crate::{engine::Input, kernel::clock::ClockPair, plural::counted};
 use std::{
     path::PathBuf,
     sync::mpsc::{SyncSender, TrySendError},
@@ -75,6 +75,11 @@ impl Recorder {
         self.0.as_ref().map(|open| &open.run_stats)
     }
 
+    /// Whether anything is recorded.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether the writer thread has failed.
     pub(crate) fn is_broken(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.is_broken)
@@ -141,8 +146,17 @@ impl Open {
                 self.push(Entry::SnapshotBegun(snapshot.started));
                 self.push_all(snapshot.covered.iter().copied().map(Entry::Covered));
                 self.push_all(snapshot.rows.iter().copied().map(Entry::Row));
+                let network = snapshot.network.iter();
+                self.push_all(network.map(|socket| Entry::Network(Box::new(*socket))));
                 self.push_all(events.iter().copied().map(Entry::Event));
                 self.push(Entry::SnapshotDone);
+                if snapshot.network_omitted > 0 {
+                    let sockets = counted(snapshot.network_omitted, "socket");
+                    self.push(Entry::Note {
+                        time: snapshot.started,
+                        text: format!("what the network did to {sockets} was not recorded").into(),
+                    });
+                }
             }
             Input::Poll { begun, rows, events } => {
                 if !rows.is_empty() || !events.is_empty() {

@@ -12,7 +12,11 @@ use crate::{
         origin::Origin,
         run_stats::RunStats,
     },
-    socket::{Row, scan::Scan, snapshot::Snapshot},
+    socket::{
+        Row,
+        scan::Scan,
+        snapshot::{MOST_NETWORK, Snapshot},
+    },
 };
 use std::{slice, sync::Arc};
 
@@ -139,6 +143,14 @@ impl Replay {
                 }
                 Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
             },
+            Entry::Network(socket) => match &mut self.gathering {
+                Gathering::Snapshot(Snapshot { network, .. }, _) if network.len() < MOST_NETWORK => {
+                    network.push(**socket);
+                }
+                Gathering::Snapshot(..) | Gathering::Nothing | Gathering::Poll(..) | Gathering::Scan(_) => {
+                    self.orphans += 1
+                }
+            },
             Entry::SnapshotDone => match self.take_gathered() {
                 Gathering::Snapshot(snapshot, events) => {
                     self.give(Input::Snapshot(&snapshot, &events));
@@ -174,7 +186,9 @@ impl Replay {
                 Gathering::Nothing | Gathering::Poll(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
             Entry::ScanDone { cost } => match self.take_gathered() {
-                Gathering::Scan(scan) => self.give(Input::Holders { scan, cost: *cost }),
+                Gathering::Scan(scan) => {
+                    self.give(Input::Holders { scan, cost: *cost });
+                }
                 Gathering::Nothing | Gathering::Poll(..) | Gathering::Snapshot(..) => self.orphans += 1,
             },
             Entry::Location { task, path } => {
@@ -259,7 +273,7 @@ impl Replay {
                 self.give(Input::Events(&events));
             }
             Gathering::Snapshot(snapshot, events) => {
-                self.orphans += 1 + snapshot.rows.len() as u64;
+                self.orphans += 1 + (snapshot.rows.len() + snapshot.network.len()) as u64;
                 self.give(Input::Events(&events));
             }
         }

@@ -4,6 +4,7 @@ use super::{
     batch::Columns,
     bounds::LONGEST_TEXT,
     entry::Entry,
+    evidence,
     format::{NANOS_A_SECOND, kind, row_flag},
     source::Part,
 };
@@ -12,7 +13,7 @@ use crate::{
     event::{Bytes, Endpoints, Event, EventData, Nanos, ProcessKey, RawData, SockRef, Task, TcpState},
     kernel::clock::ClockPair,
     printable::printable,
-    socket::{Holder, Row, SockKind, scan::ScanMechanism},
+    socket::{Holder, Row, SockKind, network::SocketNetwork, scan::ScanMechanism},
 };
 use tcptrace_common::flag;
 
@@ -84,6 +85,10 @@ impl Rows {
             kind::SNAPSHOT_BEGUN => Entry::SnapshotBegun(time),
             kind::COVERED => Entry::Covered(numbers.netns[at]),
             kind::ROW => Entry::Row(row(&self.columns, at)?),
+            kind::NETWORK => Entry::Network(Box::new(SocketNetwork {
+                cookie: possible_sock(&self.columns, at)?.cookie,
+                network: evidence::decode(self.columns.text(at))?,
+            })),
             kind::SNAPSHOT_DONE => Entry::SnapshotDone,
             kind::SCAN_BEGUN => Entry::ScanBegun {
                 started: time,
@@ -152,7 +157,11 @@ impl Rows {
             netns: numbers.netns[at],
             endpoints: endpoints(&self.columns, at),
             error: numbers.error[at],
-            options: None,
+            options: if numbers.flags[at] & row_flag::HAS_OPTIONS == 0 {
+                None
+            } else {
+                Some(evidence::decode_options(self.columns.text(at))?)
+            },
         })
     }
 

@@ -101,6 +101,7 @@ impl RunStats {
             | Entry::SnapshotBegun(_)
             | Entry::Covered(_)
             | Entry::Row(_)
+            | Entry::Network(_)
             | Entry::SnapshotDone
             | Entry::Blindspots(_)
             | Entry::PollBegun(_)

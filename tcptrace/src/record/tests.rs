@@ -34,6 +34,7 @@ use crate::{
     report::{self, Beginning},
     socket::{
         Holder, Row, SockKind,
+        network::{Congestion, Network, SocketNetwork, SocketOptions, Timer, TimerPurpose},
         scan::{Scan, ScanMechanism},
     },
     view::Sort,

@@ -54,6 +54,21 @@ impl Network {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether the peer does not answer: what was sent to it timed out, or probes are unanswered.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.retransmits > Some(0) || self.probes > Some(0)
+    }
+}
+
+/// The evidence of one socket of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketNetwork {
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// What is known of it.
+    pub network: Network,
 }
 
 /// The timer of a socket, as `inet_sk_diag_fill` chooses among them: what was sent and not acknowledged comes before

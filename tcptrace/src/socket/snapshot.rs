@@ -1,9 +1,12 @@
 //! A snapshot of the kernel's sockets: what was read, and what could not be.
 
-use super::{Row, SockKind, scan::Keeper};
+use super::{Row, SockKind, network::SocketNetwork, scan::Keeper};
 use crate::event::{Endpoints, Event, Nanos, TcpState};
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Ordering;
+
+/// The most connections whose network evidence is kept of one snapshot: 57 MB.
+pub(crate) const MOST_NETWORK: usize = 1 << 18;
 
 /// Every socket of the namespaces read.
 #[derive(Debug, Default)]
@@ -12,6 +15,10 @@ pub struct Snapshot {
     pub started: Nanos,
     /// Rows in order of time.
     pub rows: Vec<Row>,
+    /// What the network does to its connections, if that was wanted: to [`MOST_NETWORK`] of them at most.
+    pub network: Vec<SocketNetwork>,
+    /// The number of further connections, of which that is not kept.
+    pub network_omitted: u64,
     /// Namespaces that were read to the end.
     pub covered: HashSet<u32>,
     /// Rows that could not be understood.

@@ -77,14 +77,24 @@ pub struct Content {
     pub(crate) descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
     pub(crate) queues: HashMap<u64, Queue>,
-    /// What the network does to the connection whose time line is open, by its cookie, when it was last read.
-    pub(crate) network: Option<(u64, Network)>,
+    /// What the network does to the connection whose time line is open.
+    pub(crate) network: Option<ShownNetwork>,
     /// `net.ipv4.tcp_retries2` by network namespace, where it is known.
     pub(crate) retries: HashMap<u32, u32>,
     /// Local ports that `connect` may choose, by network namespace, where its settings are known.
     pub(crate) ports: HashMap<u32, u64>,
     /// Where a recording is; `None` where this machine is watched.
     pub(crate) play: Option<Play>,
+}
+
+/// What the network does to a connection, when it was last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShownNetwork {
+    /// Cookie of the connection.
+    pub(crate) cookie: u64,
+    pub(crate) network: Network,
+    /// When a snapshot of the recording read it; `None` where this machine is watched.
+    pub(crate) recorded: Option<Nanos>,
 }
 
 impl Content {

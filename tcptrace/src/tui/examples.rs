@@ -2,7 +2,7 @@
 
 use super::{
     app::App,
-    content::{self, Content, Queue},
+    content::{self, Content, Queue, ShownNetwork},
     theme::Theme,
 };
 use crate::{
@@ -89,7 +89,11 @@ pub(crate) fn content(moment: Moment) -> Content {
             mono_ns: NOW.0,
             wall_ns: 1_795_300_000_000_000_000,
         },
-        network: connections.first().map(|row| (row.identity.id.cookie, network())),
+        network: connections.first().map(|row| ShownNetwork {
+            cookie: row.identity.id.cookie,
+            network: network(),
+            recorded: None,
+        }),
         retries: content::retries(&[space()]),
         history: connections.first().map(|row| history(row.identity, moment)),
         queues: connections

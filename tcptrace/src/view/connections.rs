@@ -205,7 +205,12 @@ pub(super) fn wanted(engine: &Engine, connection: &Connection, filter: &Filter) 
     engine.accepted_process(connection.owner, connection.id().cookie, filter)
 }
 
-fn row(engine: &Engine, connection: &Connection, process: Option<ProcessId>, now: Nanos) -> ConnectionView {
+pub(super) fn row(
+    engine: &Engine,
+    connection: &Connection,
+    process: Option<ProcessId>,
+    now: Nanos,
+) -> ConnectionView {
     let owner = process.and_then(|id| {
         let process = engine.table.processes.get(id)?;
         let evidence = connection

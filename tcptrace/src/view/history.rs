@@ -33,7 +33,7 @@ pub(crate) struct History {
     pub(crate) ended: Option<Nanos>,
     /// Why it ended, where that is known.
     pub(crate) reason: Option<EndReason>,
-    /// Why this host sent the RST that ended it, as its kernel calls it.
+    /// Why this host sent a RST at its end, as its kernel calls it.
     pub(crate) reset_reason: Option<Box<str>>,
     /// What the network did to it; known once its socket has ended.
     pub(crate) path: PathStats,

@@ -3,7 +3,7 @@
 use super::Table;
 use crate::{
     connection::{change::Change, lifetime::Role, machine::Outcome, since::Since, state::PendingEnd},
-    event::{Age, EndReason, Nanos, PathStats, TcpState},
+    event::{Age, Nanos, PathStats, TcpState},
 };
 
 impl Table {
@@ -63,9 +63,7 @@ impl Table {
                 change.reason = reason;
                 let evidence = self.evidence.of(slot);
                 change.path = evidence.path;
-                if reason == Some(EndReason::ResetSent) {
-                    change.reset_reason = evidence.reset_reason;
-                }
+                change.reset_reason = evidence.reset_reason(at, reason);
                 self.report(slot, &change);
                 // It may be held for as long as its process likes, and `ss` does not show it.
                 self.wants_scan |= self.rows[slot].may_be_held();

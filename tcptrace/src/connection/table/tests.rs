@@ -1,5 +1,6 @@
 //! Properties of the table under traffic as the kernel reports it, with events that are lost, doubled and out of order.
 
+mod ends;
 mod handshakes;
 mod timewaits;
 

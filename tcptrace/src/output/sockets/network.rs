@@ -81,7 +81,7 @@ const fn timer_name(timer: Timer) -> &'static str {
 }
 
 /// A JSON object of what is known.
-pub(super) struct NetworkJson<'a>(pub(super) &'a Network);
+pub(crate) struct NetworkJson<'a>(pub(crate) &'a Network);
 
 impl Serialize for NetworkJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

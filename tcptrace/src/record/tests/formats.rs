@@ -62,7 +62,26 @@ fn one_of_each(format: u32) -> Vec<Entry> {
         flow: crate::socket::Flow::default(),
         inode: 8,
     };
-    vec![
+    let network = Network {
+        rtt_us: Some(300),
+        rto: Some(Nanos(204_000_000)),
+        retransmits: Some(0),
+        timer: Some(Timer::Running {
+            purpose: TimerPurpose::KeepAlive,
+            expires_in: Nanos(7_200_000_000_000),
+        }),
+        congestion: Some(Congestion::Recovery),
+        ..Network::default()
+    };
+    let network = Entry::Network(Box::new(SocketNetwork { cookie: 77, network }));
+    let options = SocketOptions {
+        user_timeout_ms: 30_000,
+        has_keepalive: true,
+        keepalive_time_ms: 0,
+        keepalive_interval_ms: 0,
+        keepalive_probes: 3,
+    };
+    let entries = vec![
         Entry::Blindspots(Blindspots {
             segments: true,
             requests: false,
@@ -124,6 +143,7 @@ fn one_of_each(format: u32) -> Vec<Entry> {
         Entry::SnapshotBegun(at(20)),
         Entry::Covered(7),
         Entry::Row(row),
+        network,
         Entry::SnapshotDone,
         Entry::PollBegun(at(21)),
         Entry::Polled(at(21)),
@@ -135,11 +155,16 @@ fn one_of_each(format: u32) -> Vec<Entry> {
             started: at(23),
             mechanism: ScanMechanism::Proc,
         },
-        Entry::Holder(holder(77)),
+        Entry::Holder(Holder {
+            options: Some(options).filter(|_| has_evidence),
+            ..holder(77)
+        }),
         Entry::ScanDone { cost: Nanos(24) },
         Entry::Stopped(at(25)),
         Entry::Summary("{\"events\":1}".into()),
-    ]
+    ];
+    let is_of_format = |entry: &Entry| has_evidence || !matches!(entry, Entry::Network(_));
+    entries.into_iter().filter(is_of_format).collect()
 }
 
 /// The same for the origin.

@@ -7,8 +7,9 @@ use crate::{
     run::Failure,
     socket::{
         Listed,
+        network::SocketNetwork,
         scan::{Scan, ScanMechanism},
-        snapshot::{Snapshot, leave_first_paths},
+        snapshot::{MOST_NETWORK, Snapshot, leave_first_paths},
     },
     source::{
         live::Live,
@@ -84,9 +85,29 @@ impl Session {
 
     pub(super) fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
         let mut rows = Vec::new();
-        let snapshot = self.read_sockets(wanted, |socket| rows.push(socket.row))?;
+        let mut network = Vec::new();
+        let mut network_omitted = 0;
+        let snapshot = self.read_sockets(wanted, |socket| {
+            rows.push(socket.row);
+            if !wanted.network || socket.row.state == TcpState::Listen || socket.network.is_empty() {
+                return;
+            }
+            if network.len() < MOST_NETWORK {
+                network.push(SocketNetwork {
+                    cookie: socket.row.sock.cookie,
+                    network: socket.network,
+                });
+            } else {
+                network_omitted += 1;
+            }
+        })?;
         leave_first_paths(&mut rows, &snapshot.mptcp);
-        Ok(Snapshot { rows, ..snapshot })
+        Ok(Snapshot {
+            rows,
+            network,
+            network_omitted,
+            ..snapshot
+        })
     }
 
     /// The sockets, each placed among the events that came meanwhile, and those events.

@@ -67,7 +67,11 @@ impl Session {
     /// kernel refuses an iterator, the tracing goes on without what it would tell.
     pub(crate) fn take_snapshot(&mut self) {
         for _ in 0..2 {
-            let (mut snapshot, events) = match self.snapshot_and_events(Wanted::default()) {
+            let wanted = Wanted {
+                network: self.recorder.is_open(),
+                ..Wanted::default()
+            };
+            let (mut snapshot, events) = match self.snapshot_and_events(wanted) {
                 Ok(read) => read,
                 Err(refusal) => {
                     self.snapshots_refused = Some(refusal);

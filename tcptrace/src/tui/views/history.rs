@@ -9,7 +9,7 @@ use crate::{
     plural::counted,
     tui::{
         app::App,
-        content::Content,
+        content::{Content, ShownNetwork},
         draw::{Line, wrapped},
         gather::Sources,
     },
@@ -208,19 +208,39 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
 /// What the network does to it: what that means, and whether the peer is to be waited for; then the evidence.
 fn network(app: &App, history: &history::History) -> Vec<(String, bool)> {
     let Identity { id, netns, .. } = history.identity;
-    let state = history.steps.last().map(|step| step.state);
-    let Some((state, (_, network))) = state.zip(app.content.network.filter(|(of, _)| *of == id.cookie))
+    let shown = app.content.network.filter(|shown| shown.cookie == id.cookie);
+    let Some((
+        step,
+        ShownNetwork {
+            network, recorded, ..
+        },
+    )) = history.steps.last().zip(shown)
     else {
         return Vec::new();
     };
+    // What a snapshot shows of a state that is over explains nothing of this one.
+    let is_current = recorded.is_none_or(|read| step.entered <= read);
+    let recorded = recorded.map(|read| (as_of(app, read), false));
     let retries = app.content.retries.get(&netns).copied();
-    let verdict = patience::sentence(&network, state, retries).map(|text| {
-        let is_trouble = network.retransmits > Some(0) || network.probes > Some(0);
-        (text, is_trouble)
-    });
+    let verdict = patience::sentence(&network, step.state, retries)
+        .filter(|_| is_current)
+        .map(|text| (text, network.is_stuck()));
     let evidence = sockets::network_text(&network);
     let evidence = (!evidence.is_empty()).then_some((evidence, false));
-    verdict.into_iter().chain(evidence).collect()
+    // Without anything to date, a date says nothing.
+    let recorded = recorded.filter(|_| verdict.is_some() || evidence.is_some());
+    recorded.into_iter().chain(verdict).chain(evidence).collect()
+}
+
+/// When a snapshot of the recording read what follows.
+fn as_of(app: &App, read: Nanos) -> String {
+    let zone = app.content.zone.clone().unwrap_or(TimeZone::UTC);
+    let time = text::wall(read, &app.content.anchor, &zone);
+    format!(
+        "By the recording's snapshot at {}, {} before:",
+        time.strftime("%H:%M:%S"),
+        human(app.content.now.since(read))
+    )
 }
 
 /// What its state means.

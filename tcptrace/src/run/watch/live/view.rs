@@ -20,7 +20,7 @@ use crate::{
     source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Effect},
-        content::Queue,
+        content::{Queue, ShownNetwork},
         gather::Gather,
         route::Route,
         theme::Theme,
@@ -267,7 +267,11 @@ impl LiveView {
             let row = &socket.row;
             let cookie = row.sock.cookie;
             if shown == Some(cookie) {
-                network = Some((cookie, socket.network));
+                network = Some(ShownNetwork {
+                    cookie,
+                    network: socket.network,
+                    recorded: None,
+                });
             }
             let is_wanted = match row.state {
                 TcpState::CloseWait | TcpState::Listen => true,

@@ -13,7 +13,7 @@ use crate::{
     run::{Failure, recordings, runtime, signals::Stop, watch::screen::Screen},
     tui::{
         app::{App, Effect},
-        content::Play,
+        content::{Play, ShownNetwork},
         gather::Gather,
         theme::Theme,
     },
@@ -195,8 +195,19 @@ impl ReplayView<'_> {
     }
 
     fn rows(&mut self, stage: &Stage, now: Nanos) {
-        self.screen
-            .gather_rows(&stage.gather, &stage.replay.engine, now, &self.filter);
+        let engine = &stage.replay.engine;
+        self.screen.gather_rows(&stage.gather, engine, now, &self.filter);
+        let app = &mut self.screen.app;
+        let shown = app.shown_connection().and_then(|cookie| {
+            let row = engine.table.row(engine.table.slot_of_cookie(cookie)?)?;
+            let (read, network) = engine.network.of(row)?;
+            Some(ShownNetwork {
+                cookie,
+                network,
+                recorded: Some(read),
+            })
+        });
+        app.content.network = shown;
     }
 
     /// Listens to the user until the frame's time is over.
