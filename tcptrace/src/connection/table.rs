@@ -27,7 +27,10 @@ use super::{
 };
 use crate::{
     connection::state::{ConnectionState, PendingEnd, RESOLVE_WINDOW},
-    event::{Age, EndReason, Endpoints, Event, EventData, EventSubject, Nanos, SockRef, TcpState, TimerStep},
+    event::{
+        Age, ConnectionId, EndReason, Endpoints, Event, EventData, EventSubject, Nanos, SockRef, TcpState,
+        TimerStep,
+    },
     owner::{
         policy::{self, Evidence, Owner},
         processes::Processes,
@@ -122,6 +125,12 @@ impl Table {
 
     pub(crate) fn row(&self, slot: u32) -> Option<&Connection> {
         self.rows.get(slot)
+    }
+
+    /// The ends of a live connection as they are now.
+    pub(crate) fn endpoints_of(&self, id: ConnectionId) -> Option<Endpoints> {
+        let row = self.rows.get(self.rows.slot_of(SockRef::new(id.cookie, 0))?)?;
+        (id.cookie != 0 && row.id() == id).then_some(row.endpoints)
     }
 
     /// Live connections with their slots.
