@@ -34,7 +34,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Network> {
             *value = Some(take(&mut bytes)?);
         }
     }
-    of_values(values)
+    of_values(&values)
 }
 
 /// Encodes options; nothing if none is set.
@@ -48,7 +48,9 @@ pub(super) fn encode_options(options: &SocketOptions) -> Vec<u8> {
     ];
     let mut bytes = Vec::new();
     if values != [0; 5] {
-        values.into_iter().for_each(|value| push(&mut bytes, value));
+        for value in values {
+            push(&mut bytes, value);
+        }
     }
     bytes
 }
@@ -111,7 +113,7 @@ fn values(network: &Network) -> [Option<u64>; VALUES] {
     ]
 }
 
-fn of_values(values: [Option<u64>; VALUES]) -> Option<Network> {
+fn of_values(values: &[Option<u64>; VALUES]) -> Option<Network> {
     let [
         rtt,
         rtt_var,
@@ -133,7 +135,7 @@ fn of_values(values: [Option<u64>; VALUES]) -> Option<Network> {
         send_memory,
         receive_memory,
         drops,
-    ] = values;
+    ] = *values;
     let purpose = match timer {
         None | Some(0) => None,
         Some(1) => Some(TimerPurpose::Retransmit),

@@ -148,7 +148,7 @@ impl Replay {
                     network.push(**socket);
                 }
                 Gathering::Snapshot(..) | Gathering::Nothing | Gathering::Poll(..) | Gathering::Scan(_) => {
-                    self.orphans += 1
+                    self.orphans += 1;
                 }
             },
             Entry::SnapshotDone => match self.take_gathered() {
