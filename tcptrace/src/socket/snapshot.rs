@@ -15,7 +15,7 @@ pub struct Snapshot {
     pub started: Nanos,
     /// Rows in order of time.
     pub rows: Vec<Row>,
-    /// What the network does to its connections, if that was wanted: to [`MOST_NETWORK`] of them at most.
+    /// What the network does to its connections, if that was wanted: to 262,144 of them at most.
     pub network: Vec<SocketNetwork>,
     /// The number of further connections, of which that is not kept.
     pub network_omitted: u64,
