@@ -5,6 +5,7 @@ pub(crate) mod blindspots;
 pub(crate) mod change;
 mod end_evidence;
 mod endpoint_index;
+pub(crate) mod handshake;
 pub(crate) mod holders;
 pub(crate) mod kernel_age;
 mod key_index;

@@ -10,7 +10,7 @@ mod state;
 mod time;
 
 pub use data::{Bytes, EventData, EventSubject, OwnerAct, PathStats, RawData, Unknown};
-pub(crate) use end_reason::EndReason;
+pub(crate) use end_reason::{EndReason, NetworkError};
 pub use endpoints::{Endpoints, Family};
 pub use reset_reason::ResetReason;
 pub use state::{StateSet, TcpState, UnknownState};

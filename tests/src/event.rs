@@ -38,6 +38,9 @@ pub struct Event {
     /// Smoothed round-trip time likewise; absent also if it was never measured.
     #[serde(default)]
     pub rtt_ns: Option<u64>,
+    /// The kernel's error, if it says more than the reason.
+    #[serde(default)]
+    pub error: Option<String>,
     pub owner: Option<Owner>,
     /// All holders, if several processes have the socket open.
     #[serde(default)]
@@ -71,6 +74,16 @@ pub struct Owner {
 }
 
 impl Event {
+    /// The reason as in text, with the error in parentheses.
+    #[must_use]
+    pub fn reason_and_error(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(match &self.error {
+            Some(error) => format!("{reason} ({error})"),
+            None => reason.clone(),
+        })
+    }
+
     /// Both endpoints, local first.
     #[must_use]
     pub fn endpoints(&self) -> (SocketAddr, SocketAddr) {

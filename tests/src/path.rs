@@ -30,7 +30,7 @@ pub struct Path {
 pub struct Step {
     pub state: State,
     pub moment: Moment,
-    /// The reason, if it ended the connection.
+    /// The reason, if it ended the connection, and the error in parentheses, if there is one.
     pub reason: Option<&'static str>,
     /// The kernel passes through the state without stopping, so that its event is optional.
     pub fleeting: bool,
@@ -243,10 +243,11 @@ impl Step {
                 Some(_) => {}
             }
         }
-        if event.reason.as_deref() != self.reason {
+        let reason = event.reason_and_error();
+        if reason.as_deref() != self.reason {
             faults.push(format!(
-                "{transition} because {:?}, played {:?}",
-                event.reason, self.reason
+                "{transition} because {reason:?}, played {:?}",
+                self.reason
             ));
         }
         faults
@@ -315,6 +316,7 @@ mod tests {
             dwell_ns: Some(dwell_ms * MILLISECOND),
             dwell_exact: true,
             reason: None,
+            error: None,
             owner: Some(Owner {
                 pid: 1,
                 start_ns: 0,

@@ -5,16 +5,13 @@ use super::{
     since::Since,
     state::{ConnectionState, PendingEnd},
 };
-use crate::event::{Age, EndCause, EndReason, EventData, Nanos, TcpState, TimerStep};
+use crate::event::{Age, EndCause, EndReason, EventData, Nanos, NetworkError, TcpState, TimerStep};
 
 /// `errno`s that `sk_err` holds when a connection ends, asm-generic/errno.h.
 mod errno {
     pub(super) const CONNECTION_ABORTED: u32 = 103;
     pub(super) const TIMED_OUT: u32 = 110;
     pub(super) const CONNECTION_REFUSED: u32 = 111;
-    /// What ICMP errors are converted to (`icmp_err_convert`, `icmpv6_err_convert`), and what a missing route is:
-    /// EACCES, ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETUNREACH, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH.
-    pub(super) const UNREACHABLE: [u32; 9] = [13, 64, 71, 92, 95, 101, CONNECTION_REFUSED, 112, 113];
 }
 
 /// What can be known about a connection from its events.
@@ -39,7 +36,7 @@ pub(crate) enum Input {
     /// A hook's report.
     Event {
         data: EventData,
-        /// Why a timewait sock ended, where the report is of an end that nothing explains.
+        /// Why a timewait sock or a `connect` ended, where the report is of an end that nothing else explains.
         otherwise: Option<EndReason>,
         /// Where no hook reports the segments of timewait socks: when these were polled last.
         polled: Option<Nanos>,
@@ -146,6 +143,7 @@ fn advance(
                     old,
                     error,
                     fin_received,
+                    otherwise,
                 };
                 close(state, closed, has_lost, sees_timewaits, time)
             } else {
@@ -220,6 +218,7 @@ struct Closed {
     old: TcpState,
     error: u32,
     fin_received: bool,
+    otherwise: Option<EndReason>,
 }
 
 #[inline(always)]
@@ -234,6 +233,7 @@ fn close(
         old,
         error,
         fin_received,
+        otherwise,
     } = closed;
     if state.is_timewait {
         // The full socket is gone, its timewait socket continues.
@@ -259,9 +259,7 @@ fn close(
     if reason.is_some() {
         return ended(state, time, reason);
     }
-    let is_unreachable = errno::UNREACHABLE
-        .contains(&error)
-        .then_some(EndReason::Unreachable);
+    let unreachable = NetworkError::from_errno(error).map(EndReason::Unreachable);
     // `tcp_close` and `tcp_disconnect` set the state first and send the reset after. From FIN_WAIT2 and CLOSING a
     // socket that got its FIN, or that nobody holds, goes to a timewait sock unless their table is full.
     match old {
@@ -294,12 +292,12 @@ fn close(
         // Nothing else ends these with an error of the network: they have given up, or an ICMP error ended the
         // handshake. Where the error is an old one (IP_RECVERR), the owner's close ends them, with a RST of ours.
         TcpState::Established | TcpState::CloseWait | TcpState::FinWait1 | TcpState::SynRecv => {
-            hold_close(state, is_unreachable, time)
+            hold_close(state, unreachable, time)
         }
         // A RST would have come with the same error, and may be among what was lost.
         TcpState::SynSent if error == errno::CONNECTION_REFUSED && has_lost => ended(state, time, None),
         // The kernel side reports no error of a LAST_ACK whose FIN was acknowledged.
-        TcpState::SynSent | TcpState::LastAck => ended(state, time, is_unreachable),
+        TcpState::SynSent | TcpState::LastAck => ended(state, time, unreachable.or(otherwise)),
         TcpState::Listen | TcpState::TimeWait | TcpState::Close => ended(state, time, None),
     }
 }

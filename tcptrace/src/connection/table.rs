@@ -18,6 +18,7 @@ use super::{
     change::Change,
     end_evidence::EndEvidences,
     endpoint_index::{EndpointHasher, EndpointIndex},
+    handshake,
     lifetime::{LifetimeTracker, Role},
     losses::Losses,
     machine::{self, Input, Sight},
@@ -245,6 +246,10 @@ impl Table {
         }
         let sight = self.sight();
         let state = &mut self.rows[slot].state;
+        let otherwise = match (old, new) {
+            (TcpState::SynSent, TcpState::Close) => handshake::given_up(event, error, state.since),
+            _ => None,
+        };
         let is_child = state.tcp == TcpState::Listen && old == TcpState::SynRecv;
         let data = EventData::State {
             old: if is_child { TcpState::Listen } else { old },
@@ -255,7 +260,12 @@ impl Table {
             bytes,
             path,
         };
-        let outcome = machine::step(state, data.into(), event.time, sight);
+        let input = Input::Event {
+            data,
+            otherwise,
+            polled: None,
+        };
+        let outcome = machine::step(state, input, event.time, sight);
         self.carry_out(slot, outcome);
     }
 

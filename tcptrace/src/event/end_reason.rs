@@ -1,10 +1,10 @@
 //! Why connections end.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Why a connection ended, as far as the kernel's evidence shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
     /// The peer sent a RST.
     ResetReceived,
@@ -21,7 +21,11 @@ pub enum EndReason {
     /// Retransmission or keep-alive gave up.
     Timeout,
     /// No route, or an ICMP error.
-    Unreachable,
+    Unreachable(NetworkError),
+    /// The owner of a `connect` gave it up before there was an answer.
+    Cancelled,
+    /// There was no local port for a `connect`.
+    NoPort,
     /// Somebody had the kernel destroy the socket, as `ss -K` does.
     Destroyed,
     /// An orphaned FIN_WAIT2 ran out of `tcp_fin_timeout`.
@@ -46,13 +50,92 @@ impl EndReason {
             Self::TimewaitReset => "timewait-reset",
             Self::TimewaitOverflow => "timewait-overflow",
             Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
+            Self::Unreachable(_) => "unreachable",
+            Self::Cancelled => "cancelled",
+            Self::NoPort => "no-port",
             Self::Destroyed => "destroyed",
             Self::FinTimeout => "fin-timeout",
             Self::HandshakeAbandoned => "handshake-abandoned",
             Self::HandshakeReset => "handshake-reset",
             Self::Purged => "purged",
             Self::Unseen => "unseen",
+        }
+    }
+    /// The kernel's error, where it says more than the reason: its name in errno(3).
+    pub(crate) const fn error(self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(error) => Some(error.name()),
+            _ => None,
+        }
+    }
+}
+
+/// The reason, and the error in parentheses.
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.error().map_or(Ok(()), |error| write!(f, " ({error})"))
+    }
+}
+
+impl Serialize for EndReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// What the kernel converts ICMP errors to (`icmp_err_convert`, `icmpv6_err_convert`), and what a missing route is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkError {
+    /// `EACCES`: ICMPv6 administratively prohibited, policy, reject route.
+    Access,
+    /// `ENONET`: source host isolated.
+    HostIsolated,
+    /// `EPROTO`: parameter problem.
+    Parameter,
+    /// `ENOPROTOOPT`: protocol unreachable.
+    Protocol,
+    /// `EOPNOTSUPP`: source route failed.
+    SourceRoute,
+    /// `ENETUNREACH`: network unreachable, unknown or prohibited; ICMPv6 no route.
+    Network,
+    /// `ECONNREFUSED`: port unreachable.
+    Port,
+    /// `EHOSTDOWN`: host unknown.
+    HostUnknown,
+    /// `EHOSTUNREACH`: host unreachable or prohibited, communication administratively prohibited, time exceeded.
+    Host,
+}
+
+impl NetworkError {
+    /// Of an errno of asm-generic/errno.h; `None` where the network does not cause it.
+    pub(crate) const fn from_errno(errno: u32) -> Option<Self> {
+        Some(match errno {
+            13 => Self::Access,
+            64 => Self::HostIsolated,
+            71 => Self::Parameter,
+            92 => Self::Protocol,
+            95 => Self::SourceRoute,
+            101 => Self::Network,
+            111 => Self::Port,
+            112 => Self::HostUnknown,
+            113 => Self::Host,
+            _ => return None,
+        })
+    }
+
+    /// Its name in errno(3).
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Access => "EACCES",
+            Self::HostIsolated => "ENONET",
+            Self::Parameter => "EPROTO",
+            Self::Protocol => "ENOPROTOOPT",
+            Self::SourceRoute => "EOPNOTSUPP",
+            Self::Network => "ENETUNREACH",
+            Self::Port => "ECONNREFUSED",
+            Self::HostUnknown => "EHOSTDOWN",
+            Self::Host => "EHOSTUNREACH",
         }
     }
 }

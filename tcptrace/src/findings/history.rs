@@ -2,9 +2,9 @@
 //! second to second. Bounded. Receives changes, the engine and the time; reads no clock.
 
 use crate::{
-    connection::{change::Change, lifetime::Role, row::Connection, since::Since},
+    connection::{change::Change, handshake::HandshakeEnd, lifetime::Role, row::Connection, since::Since},
     engine::Engine,
-    event::{Age, EndReason, Endpoints, Nanos, ProcessKey, TcpState},
+    event::{Age, EndReason, Endpoints, Nanos, NetworkError, ProcessKey, TcpState},
     filter::{Filter, FilterInput},
     findings::slope::Slope,
     owner::policy::Owner,
@@ -26,8 +26,9 @@ const KEYS: usize = 8_192;
 /// A CLOSE_WAIT younger than this is normal for any service, and not counted as growth.
 pub const SETTLED: Nanos = Nanos::from_secs(2);
 
-/// A `connect` that fails within this time had no answer: no segment was sent.
-const AT_ONCE: Nanos = Nanos::from_millis(1);
+/// A `connect` that its program gives up earlier may have had an answer on the way, or been one of several attempts of
+/// which the first wins. At this time the SYN is sent again (`TCP_TIMEOUT_INIT`).
+pub const RESENT: Nanos = Nanos::from_secs(1);
 
 /// How many there were, at successive times.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,18 +116,37 @@ pub struct Destination {
 pub struct OfDestination {
     /// Calls of `connect`.
     pub connects: u64,
+    /// Those that became ESTABLISHED.
+    pub connected: u64,
     /// Those that ended without an answer.
     pub timeouts: u64,
     /// Those that ended with an error from the network.
     pub unreachable: u64,
+    /// The latest error from the network.
+    pub error: Option<NetworkError>,
     /// Those that were refused.
     pub refused: u64,
+    /// Those that their program gave up after [`RESENT`] or later.
+    pub cancelled: u64,
+    /// The shortest and the longest time after which it did.
+    pub cancelled_after: Option<(Nanos, Nanos)>,
     /// Those for which there was no port: `EADDRNOTAVAIL`.
     pub without_port: u64,
     /// Whose they were, latest.
     pub process: Option<ProcessKey>,
     /// Ports in use for it, from second to second.
     pub in_use: Series,
+}
+
+impl OfDestination {
+    fn count_cancelled(&mut self, waited: Option<Age>) {
+        let Some(waited) = waited.map(Age::span).filter(|waited| *waited >= RESENT) else {
+            return;
+        };
+        self.cancelled += 1;
+        let (shortest, longest) = self.cancelled_after.unwrap_or((waited, waited));
+        self.cancelled_after = Some((shortest.min(waited), longest.max(waited)));
+    }
 }
 
 /// The connections that one process makes to one place.
@@ -164,6 +184,8 @@ pub struct OfListener {
     pub by_cookie: u64,
     /// Given up: the final ACK never came.
     pub abandoned: u64,
+    /// Ended by a RST.
+    pub reset: u64,
 }
 
 /// A socket that is CLOSE and still open.
@@ -310,8 +332,8 @@ impl History {
 
     fn count_connect(&mut self, change: &Change, process: Option<ProcessKey>) {
         let begins = change.new == TcpState::SynSent;
-        let fails = change.old == TcpState::SynSent && change.new == TcpState::Close;
-        if !begins && !fails {
+        let end = HandshakeEnd::of(change).filter(|end| end.state() == TcpState::SynSent);
+        if !begins && end.is_none() {
             return;
         }
         let destination = Destination {
@@ -326,18 +348,20 @@ impl History {
         if begins {
             of.connects += 1;
             of.process = process;
-            return;
         }
-        match change.reason {
-            Some(EndReason::Timeout) => of.timeouts += 1,
-            Some(EndReason::Unreachable) => of.unreachable += 1,
-            Some(EndReason::ResetReceived) => of.refused += 1,
-            // `tcp_v4_connect` goes back to CLOSE before it has sent anything where `inet_hash_connect` finds no port
-            // (net/ipv4/tcp_ipv4.c, Linux 6.18).
-            Some(_) | None => {
-                let at_once = change.dwell.is_some_and(|dwell| dwell.span() < AT_ONCE);
-                of.without_port += u64::from(at_once && change.endpoints.local_port == 0);
+        match end {
+            Some(HandshakeEnd::Connected) => of.connected += 1,
+            Some(HandshakeEnd::TimedOut) => of.timeouts += 1,
+            Some(HandshakeEnd::Unreachable) => {
+                of.unreachable += 1;
+                if let Some(EndReason::Unreachable(error)) = change.reason {
+                    of.error = Some(error);
+                }
             }
+            Some(HandshakeEnd::Refused) => of.refused += 1,
+            Some(HandshakeEnd::Cancelled) => of.count_cancelled(change.dwell),
+            Some(HandshakeEnd::NoPort) => of.without_port += 1,
+            Some(HandshakeEnd::Completed | HandshakeEnd::Abandoned | HandshakeEnd::Reset) | None => {}
         }
     }
 
@@ -377,9 +401,11 @@ impl History {
         };
         of.begun += u64::from(begins);
         of.by_cookie += u64::from(by_cookie);
-        if is_end {
-            of.done += u64::from(change.new == TcpState::Established);
-            of.abandoned += u64::from(change.reason == Some(EndReason::HandshakeAbandoned));
+        match HandshakeEnd::of(change) {
+            Some(HandshakeEnd::Completed) => of.done += 1,
+            Some(HandshakeEnd::Abandoned) => of.abandoned += 1,
+            Some(HandshakeEnd::Reset) => of.reset += 1,
+            _ => {}
         }
     }
 

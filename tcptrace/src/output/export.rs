@@ -153,7 +153,7 @@ const fn maybe(
     }
 }
 
-pub(super) static COLUMNS: [ExportColumn; 35] = [
+pub(super) static COLUMNS: [ExportColumn; 36] = [
     known("host", Kind::Text, |row| row.host.into()),
     known("time", Kind::Time, |row| Value::Time(row.wall_ns)),
     known("mono_ns", Kind::Nanos, |row| row.time.0.into()),
@@ -178,6 +178,9 @@ pub(super) static COLUMNS: [ExportColumn; 35] = [
     maybe("reset_reason", Kind::Text, |row| row.reset_reason.into()),
     maybe("retransmits_total", Kind::U32, |row| row.path.retransmits.into()),
     maybe("rtt_ns", Kind::Nanos, |row| row.path.rtt_ns().into()),
+    maybe("error", Kind::Text, |row| {
+        row.reason.and_then(EndReason::error).into()
+    }),
     known("syn_cookie", Kind::Flag, |row| row.by_syn_cookie.into()),
     known("kernel", Kind::Flag, |row| row.is_kernel_socket.into()),
     maybe("pid", Kind::U32, |row| {
@@ -276,7 +279,7 @@ mod tests {
         assert!(names.eq(titles.iter().copied()));
         assert_eq!(
             csv(&row),
-            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,,,,false,false,,,,,,,,,,,,\"{\"\"rtt_ns\"\":45000}\",5\n"
+            "\"a,b\",2026-11-21T22:26:41.000000000Z,2000000000,0,0,ipv4,10.0.0.1,80,10.0.0.2,4242,,0,CLOSE_WAIT,,500000000,false,,,,,,false,false,,,,,,,,,,,,\"{\"\"rtt_ns\"\":45000}\",5\n"
         );
         assert_eq!(
             line(&row),
@@ -285,7 +288,7 @@ mod tests {
                 r#""incarnation":0,"family":"ipv4","local_addr":"10.0.0.1","local_port":80,"#,
                 r#""remote_addr":"10.0.0.2","remote_port":4242,"netns":null,"protocol":0,"old":"CLOSE_WAIT","#,
                 r#""new":null,"dwell_ns":500000000,"dwell_exact":false,"reason":null,"reset_reason":null,"#,
-                r#""retransmits_total":null,"rtt_ns":null,"syn_cookie":false,"#,
+                r#""retransmits_total":null,"rtt_ns":null,"error":null,"syn_cookie":false,"#,
                 r#""kernel":false,"pid":null,"start_ns":null,"comm":null,"cgroup":null,"cgroup_path":null,"#,
                 r#""runtime":null,"container":null,"pod":null,"unit":null,"evidence":null,"since_ns":null,"#,
                 r#""network":"{\"rtt_ns\":45000}","network_age_ns":5}"#,

@@ -29,15 +29,22 @@ pub struct Picture<'a> {
     pub top: usize,
 }
 
-/// The measures that a list of states selects: all and the lifetime where it is empty.
+/// The measures that a list of states selects: all and the lifetime where it is empty. How handshakes ended follows the
+/// state that they were in.
 #[must_use]
 pub fn measures(states: &[TcpState]) -> Vec<Measure> {
-    Measure::all()
+    let mut selected: Vec<Measure> = Measure::all()
         .filter(|measure| match measure {
             Measure::Dwell(state) => states.is_empty() || states.contains(state),
             Measure::Lifetime => states.is_empty(),
+            Measure::Handshake(end) => states.is_empty() || states.contains(&end.state()),
         })
-        .collect()
+        .collect();
+    selected.sort_by_key(|measure| match measure {
+        Measure::Handshake(end) => (Measure::Dwell(end.state()).index(), true),
+        Measure::Dwell(_) | Measure::Lifetime => (measure.index(), false),
+    });
+    selected
 }
 
 impl Picture<'_> {

@@ -122,6 +122,8 @@ struct ChangeJson<'a> {
     retransmits_total: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
     #[serde(skip_serializing_if = "is_false")]
     syn_cookie: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -217,6 +219,7 @@ pub(crate) fn change(
         reset_reason: engine.reset_reason(change.reset_reason),
         retransmits_total: change.path.retransmits,
         rtt_ns: change.path.rtt_ns(),
+        error: change.reason.and_then(EndReason::error),
         syn_cookie: change.by_syn_cookie,
         kernel: change.is_kernel_socket,
         owner: owner(change.owner, processes),

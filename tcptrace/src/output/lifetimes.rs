@@ -118,6 +118,8 @@ struct LifetimeJson<'a> {
     reason: Option<EndReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reset_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     kernel: bool,
     owner: Option<OwnerJson<'a>>,
@@ -153,6 +155,7 @@ pub(crate) fn json(
         rtt_ns: lifetime.path.rtt_ns(),
         reason: lifetime.reason,
         reset_reason: engine.reset_reason(lifetime.reset_reason),
+        error: lifetime.reason.and_then(EndReason::error),
         kernel: lifetime.is_kernel_socket,
         owner: json::owner(lifetime.owner, &engine.table.processes),
     })

@@ -150,6 +150,7 @@ macro_rules! line_columns {
             $($what,)*
             ("reason", |line| line.of.reason.map($crate::event::EndReason::name).into()),
             ("reset_reason", |line| line.engine.reset_reason(line.of.reset_reason).into()),
+            ("error", |line| line.of.reason.and_then($crate::event::EndReason::error).into()),
             ("pid", |line| {
                 line.process().map(|(process, _)| process.key.pid).into()
             }),

@@ -100,8 +100,8 @@ pub(crate) fn change(
 /// Why a connection ended, and why the kernel sent the RST if it did: `reset-sent (tcp-abort-on-close)`.
 pub(crate) fn end_reason(reason: EndReason, reset_reason: Option<&str>) -> String {
     match reset_reason {
-        Some(why) => format!("{} ({why})", reason.name()),
-        None => reason.name().to_owned(),
+        Some(why) => format!("{reason} ({why})"),
+        None => reason.to_string(),
     }
 }
 

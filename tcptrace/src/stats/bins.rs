@@ -9,7 +9,7 @@ use crate::event::Nanos;
 use hdrhistogram::Histogram;
 use std::cmp::Ordering;
 
-const COUNT_BITS: u32 = 45;
+const COUNT_BITS: u32 = 44;
 const BUCKET_BITS: u32 = 13;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const _: () = assert!(buckets::COUNT <= 1 << BUCKET_BITS, "every bucket has a number");

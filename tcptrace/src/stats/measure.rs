@@ -1,7 +1,7 @@
 //! What is measured: dwell times and lifetimes, and whether start and end were seen. Splits a change into durations.
 
 use crate::{
-    connection::{change::Change, since::Since},
+    connection::{change::Change, handshake::HandshakeEnd, since::Since},
     event::{Age, EndReason, Nanos, TcpState},
 };
 use serde::{Serialize, Serializer};
@@ -13,14 +13,18 @@ pub enum Measure {
     Dwell(TcpState),
     /// A connection, from its first SYN to its end, TIME_WAIT included.
     Lifetime,
+    /// A handshake that ended so: its stay in SYN_SENT or SYN_RECV, which [`Self::Dwell`] counts too.
+    Handshake(HandshakeEnd),
 }
 
 impl Measure {
-    pub(crate) const COUNT: usize = TcpState::COUNT + 1;
+    pub(crate) const COUNT: usize = TcpState::COUNT + 1 + HandshakeEnd::COUNT;
 
     /// Every one, dwells in the kernel's order of states first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        TcpState::ALL.into_iter().map(Self::Dwell).chain([Self::Lifetime])
+        let dwells = TcpState::ALL.into_iter().map(Self::Dwell);
+        let handshakes = HandshakeEnd::ALL.into_iter().map(Self::Handshake);
+        dwells.chain([Self::Lifetime]).chain(handshakes)
     }
 
     /// Its place in [`Self::all`].
@@ -28,14 +32,16 @@ impl Measure {
         match self {
             Self::Dwell(state) => state.index(),
             Self::Lifetime => TcpState::COUNT,
+            Self::Handshake(end) => TcpState::COUNT + 1 + end as usize,
         }
     }
 
-    /// The state's name, or `CONNECTION`.
+    /// The state's name, `CONNECTION`, or the end of a handshake.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dwell(state) => state.name(),
             Self::Lifetime => "CONNECTION",
+            Self::Handshake(end) => end.name(),
         }
     }
 
@@ -98,6 +104,10 @@ pub(crate) fn ended_by(change: &Change, watched_from: Nanos, mut tell: impl FnMu
     let measure = Measure::Dwell(change.old);
     let begin = change.time.since(dwell.span());
     tell_one(measure, dwell, begin, watched_from, &mut tell, false);
+    if let Some(end) = HandshakeEnd::of(change) {
+        let measure = Measure::Handshake(end);
+        tell_one(measure, dwell, begin, watched_from, &mut tell, false);
+    }
     if change.new != TcpState::Close || change.old == TcpState::Listen {
         return;
     }

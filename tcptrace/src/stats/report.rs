@@ -233,6 +233,7 @@ impl Group {
     /// Durations that ended or go on.
     pub(crate) fn activity(&self) -> u64 {
         Measure::all()
+            .filter(|measure| !matches!(measure, Measure::Handshake(_)))
             .flat_map(|measure| {
                 [Kind::Finished, Kind::LowerBound, Kind::Open, Kind::OpenLowerBound]
                     .map(|kind| self.cells.count(measure, kind))

@@ -1,7 +1,7 @@
 //! The peer's side of one connection: the sequence numbers sent and received, and the next segment. It acknowledges
 //! exactly the segments that the script has waited for with `expect`.
 
-use super::{Flags, Options, Peer, Segment};
+use super::{Flags, Options, Peer, Segment, Unreachable};
 use crate::clock::{Moment, monotonic_ns};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -99,9 +99,9 @@ impl Conversation {
         self.peer.transmit(segment)
     }
 
-    /// Responds to a segment of the host with an ICMP error: host unreachable.
-    pub fn refuse(&mut self, segment: &Segment) -> Moment {
-        self.peer.refuse(segment)
+    /// Responds to a segment of the host with an ICMP error.
+    pub fn refuse(&mut self, segment: &Segment, what: Unreachable) -> Moment {
+        self.peer.refuse(segment, what)
     }
 
     /// Waits for a segment with exactly these bits; from now on it is acknowledged.

@@ -5,7 +5,7 @@ mod segment;
 mod tun;
 
 pub use conversation::Conversation;
-pub use segment::{Flags, Options, Segment};
+pub use segment::{Flags, Options, Segment, Unreachable};
 
 use crate::{
     clock::{Moment, monotonic_ns, nanoseconds, poll_until},
@@ -110,8 +110,8 @@ impl Peer {
     }
 
     /// Responds to a segment with the ICMP error that its receiver is unreachable.
-    pub fn refuse(&self, segment: &Segment) -> Moment {
-        self.put(&segment.unreachable())
+    pub fn refuse(&self, segment: &Segment, what: Unreachable) -> Moment {
+        self.put(&segment.unreachable(what))
     }
 
     fn put(&self, packet: &[u8]) -> Moment {

@@ -9,6 +9,19 @@ use std::{
     ops::BitOr,
 };
 
+/// What an ICMP error calls unreachable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The network; ICMPv6: no route.
+    Network,
+    /// The host; ICMPv6: the address.
+    Host,
+    /// The port.
+    Port,
+    /// Communication is administratively prohibited.
+    Prohibited,
+}
+
 /// The control bits that scripts use, without PSH and the ECN bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u8);
@@ -73,16 +86,24 @@ impl Segment {
 
     /// The IP packet of the ICMP error that the segment's receiver is unreachable, checksums included.
     #[must_use]
-    pub fn unreachable(&self) -> Vec<u8> {
+    pub fn unreachable(&self, what: Unreachable) -> Vec<u8> {
+        use icmpv4::DestUnreachableHeader as V4;
+        use icmpv6::DestUnreachableCode as V6;
+        let (code_v4, code_v6) = match what {
+            Unreachable::Network => (V4::Network, V6::NoRoute),
+            Unreachable::Host => (V4::Host, V6::Address),
+            Unreachable::Port => (V4::Port, V6::Port),
+            Unreachable::Prohibited => (V4::FilterProhibited, V6::Prohibited),
+        };
         let quoted = self.to_packet();
         match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                let error = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
+                let error = Icmpv4Type::DestinationUnreachable(code_v4);
                 let packet = PacketBuilder::ipv4(to.octets(), from.octets(), HOPS).icmpv4(error);
                 whole(packet.size(quoted.len()), |bytes| packet.write(bytes, &quoted))
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                let error = Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Address);
+                let error = Icmpv6Type::DestinationUnreachable(code_v6);
                 let packet = PacketBuilder::ipv6(to.octets(), from.octets(), HOPS).icmpv6(error);
                 whole(packet.size(quoted.len()), |bytes| packet.write(bytes, &quoted))
             }

@@ -15,7 +15,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 18] = [
+const TESTS: [(&str, &[Requirement], Test); 19] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -86,6 +86,11 @@ const TESTS: [(&str, &[Requirement], Test); 18] = [
         "a_peer_that_never_acknowledges",
         &[Requirement::Tun],
         sick::a_peer_never_acknowledges,
+    ),
+    (
+        "clients_that_give_up_before_the_kernel",
+        &[Requirement::Tun],
+        sick::clients_give_up_before_the_kernel,
     ),
     (
         "defaults_are_the_kernel_s",

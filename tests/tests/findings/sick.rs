@@ -5,9 +5,9 @@ use nix::errno::Errno;
 use serde_json::Value;
 use socket2::{SockRef, Socket};
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    process,
+    process::{self, Command},
     rc::Rc,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -222,5 +222,41 @@ pub(crate) fn a_peer_never_acknowledges(netns: Netns) {
         "{stuck:#}"
     );
     assert!(figure(stuck, "unanswered_seconds") >= 30.0, "{stuck:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+/// A firewall drops the SYNs, and the clients' own timeouts are shorter than the kernel's: one closes its socket, another
+/// is killed.
+pub(crate) fn clients_give_up_before_the_kernel(netns: Netns) {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let _peer = Peer::attach(Family::V4).expect("a device");
+    let filtered = SocketAddr::new(Family::V4.peer(), 5432);
+    let diagnosis = thread::scope(|scope| {
+        scope.spawn(|| {
+            linger(Duration::from_secs(1));
+            let program = format!("exec 3<>/dev/tcp/{}/{}", filtered.ip(), filtered.port());
+            let mut killed = Command::new("timeout")
+                .args([
+                    "--signal=KILL",
+                    &TIMEOUT.as_secs().to_string(),
+                    "bash",
+                    "-c",
+                    &program,
+                ])
+                .spawn()
+                .expect("timeout(1) can be started");
+            let error = TcpStream::connect_timeout(&filtered, TIMEOUT).expect_err("nobody answers");
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            killed.wait().expect("it is our child");
+        });
+        Diagnosis::of(netns, &["--duration", "5"])
+    });
+    let failed = diagnosis.finding("connect-unanswered");
+    assert_eq!(failed["level"], "note", "{failed:#}");
+    assert_eq!(failed["subject"]["addr"], filtered.ip().to_string(), "{failed:#}");
+    assert_eq!(failed["subject"]["port"], filtered.port(), "{failed:#}");
+    assert!((figure(failed, "cancelled") - 2.0).abs() < 0.1, "{failed:#}");
+    let waited = figure(failed, "cancelled_after_seconds");
+    assert!((1.9..2.5).contains(&waited), "{failed:#}");
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }

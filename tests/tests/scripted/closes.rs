@@ -6,7 +6,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use std::time::Duration;
 use tcptrace_tests::{
     clock::linger,
-    peer::{Family, Flags},
+    peer::{Family, Flags, Unreachable},
     state::State,
 };
 
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
         linger(HOLD);
         connection.write(b"request");
         let request = connection.expect_data();
-        connection.refuse(&request);
+        connection.refuse(&request, Unreachable::Host);
         vec![closed_second(connection)]
     }),
     Case::new("both_close_at_once", both_close_at_once),

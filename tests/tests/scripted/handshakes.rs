@@ -39,20 +39,6 @@ pub(crate) const CASES: &[Case] = &[
         connection.now(State::Established);
         vec![connection]
     }),
-    Case::new("a_refused_connect", |script| {
-        let mut connection = script.connecting(|_| ());
-        linger(HOLD);
-        connection.send(Flags::RST_ACK);
-        connection.ended(Some("reset-received"));
-        vec![connection]
-    }),
-    Case::new("a_connect_that_the_program_gives_up", |script| {
-        let mut connection = script.connecting(|_| ());
-        linger(HOLD);
-        connection.close();
-        connection.ended(None);
-        vec![connection]
-    }),
     Case::new(
         "a_connect_that_is_given_up_long_after_it_sent_a_reset",
         |script| {
@@ -60,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
             answered_wrongly(script, &mut connection);
             linger(Duration::from_millis(700));
             connection.close();
-            connection.ended(None);
+            connection.ended(Some("cancelled"));
             vec![connection]
         },
     ),

@@ -3,6 +3,7 @@
 //! of its own; all run at the same time, because most of their time is the kernel's timers.
 
 mod closes;
+mod connects;
 mod destroyed;
 mod handshakes;
 mod reconnects;
@@ -23,8 +24,9 @@ use tcptrace_tests::{
 fn main() -> ExitCode {
     let mut requirements = live::TRACING.to_vec();
     requirements.push(Requirement::Tun);
-    let themes: [(&str, &[Case]); 7] = [
+    let themes: [(&str, &[Case]); 8] = [
         ("closes", closes::CASES),
+        ("connects", connects::CASES),
         ("destroyed", destroyed::CASES),
         ("handshakes", handshakes::CASES),
         ("reconnects", reconnects::CASES),

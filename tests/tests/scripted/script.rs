@@ -15,7 +15,7 @@ use tcptrace_tests::{
     host, kernel_table,
     netns::Netns,
     path::{self, Maker, Path, Step},
-    peer::{Conversation, Family, Flags, Peer, Segment},
+    peer::{Conversation, Family, Flags, Peer, Segment, Unreachable},
     shared,
     state::State,
     tracer::Tracer,
@@ -74,7 +74,8 @@ pub(crate) struct Script {
     /// The remote host.
     pub(crate) peer: Rc<Peer>,
     listener: Option<Listener>,
-    reported: Vec<Path>,
+    /// Other sockets' states.
+    pub(crate) reported: Vec<Path>,
 }
 
 struct Listener {
@@ -314,8 +315,8 @@ impl Session {
     }
 
     /// A router responds to a segment of the program with an ICMP error.
-    pub(crate) fn refuse(&mut self, segment: &Segment) {
-        self.last = self.wire.refuse(segment);
+    pub(crate) fn refuse(&mut self, segment: &Segment, what: Unreachable) {
+        self.last = self.wire.refuse(segment, what);
     }
 
     /// The peer waits for data.
@@ -473,7 +474,7 @@ impl Session {
     }
 }
 
-fn step(state: State, moment: Moment, reason: Option<&'static str>) -> Step {
+pub(crate) fn step(state: State, moment: Moment, reason: Option<&'static str>) -> Step {
     Step {
         state,
         moment,
@@ -501,6 +502,6 @@ fn compare(paths: &[Path], netns: Netns, tracer: &Tracer) {
 }
 
 /// This process owns all sockets of all cases.
-fn this_process() -> Maker {
+pub(crate) fn this_process() -> Maker {
     Maker::of(process::id()).expect("a process has a name")
 }

@@ -6,7 +6,12 @@ use crate::{
 };
 use socket2::TcpKeepalive;
 use std::time::Duration;
-use tcptrace_tests::{clock::linger, host, peer::Flags, state::State};
+use tcptrace_tests::{
+    clock::linger,
+    host,
+    peer::{Flags, Unreachable},
+    state::State,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("connect_times_out", |script| {
@@ -93,8 +98,12 @@ pub(crate) const CASES: &[Case] = &[
 /// The FIN gets an ICMP error in response, and is retransmitted nevertheless.
 fn orphan_is_unreachable(mut connection: Session) -> Session {
     let fin = connection.expect(Flags::FIN_ACK);
-    connection.refuse(&fin);
-    connection.runs_out(Duration::from_millis(200), Duration::from_secs(5), "unreachable");
+    connection.refuse(&fin, Unreachable::Host);
+    connection.runs_out(
+        Duration::from_millis(200),
+        Duration::from_secs(5),
+        "unreachable (EHOSTUNREACH)",
+    );
     connection
 }
 

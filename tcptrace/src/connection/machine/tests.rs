@@ -410,8 +410,12 @@ fn an_error_explains_the_end_that_it_makes_and_no_orderly_one() {
     const REFUSED: u32 = 111;
     const NO_PROTOCOL: u32 = 92;
     const HOST_UNREACHABLE: u32 = 113;
-    let unreachable = Some(EndReason::Unreachable);
-    for error in [REFUSED, NO_PROTOCOL, HOST_UNREACHABLE] {
+    for (error, kind) in [
+        (REFUSED, NetworkError::Port),
+        (NO_PROTOCOL, NetworkError::Protocol),
+        (HOST_UNREACHABLE, NetworkError::Host),
+    ] {
+        let unreachable = Some(EndReason::Unreachable(kind));
         assert_eq!(why(SynSent, &[(5, failed(SynSent, error))]), unreachable);
         // An ICMP error, and then nobody answered.
         for state in [Established, FinWait1, CloseWait, SynRecv] {
@@ -438,6 +442,46 @@ fn an_error_explains_the_end_that_it_makes_and_no_orderly_one() {
     let mut state = ConnectionState::new(SynSent, Since::at(at(0)));
     let outcome = step(&mut state, failed(SynSent, REFUSED), at(5), lossy(at(4)));
     assert_eq!(reason(&[outcome]), None, "the RST may have been lost");
+}
+
+#[test]
+fn a_connect_ends_as_the_kernel_s_evidence_shows() {
+    const TIMED_OUT: u32 = 110;
+    let given_up = |error| Input::Event {
+        data: EventData::State {
+            old: SynSent,
+            new: TcpState::Close,
+            error,
+            fin_received: false,
+            is_orphan: false,
+            bytes: Bytes::default(),
+            path: PathStats::default(),
+        },
+        otherwise: Some(EndReason::Cancelled),
+        polled: None,
+    };
+    let why = |inputs: &[(u64, Input)]| why(SynSent, inputs);
+    assert_eq!(why(&[(2_000, given_up(0))]), Some(EndReason::Cancelled));
+    assert_eq!(why(&[(2_000, given_up(TIMED_OUT))]), Some(EndReason::Timeout));
+    for (error, kind) in [
+        (13, NetworkError::Access),
+        (64, NetworkError::HostIsolated),
+        (71, NetworkError::Parameter),
+        (92, NetworkError::Protocol),
+        (95, NetworkError::SourceRoute),
+        (101, NetworkError::Network),
+        (111, NetworkError::Port),
+        (112, NetworkError::HostUnknown),
+        (113, NetworkError::Host),
+    ] {
+        let reason = why(&[(2_000, given_up(error))]);
+        assert_eq!(reason, Some(EndReason::Unreachable(kind)));
+    }
+    let reset = [(5, Input::from(EventData::ResetReceived)), (5, given_up(111))];
+    assert_eq!(why(&reset), Some(EndReason::ResetReceived));
+    // A RST of ours, long before or in the same moment, is no answer to the program.
+    let after_a_reset = [(5, Input::from(EventData::ResetSent(None))), (900, given_up(0))];
+    assert_eq!(why(&after_a_reset), Some(EndReason::Cancelled));
 }
 
 #[test]

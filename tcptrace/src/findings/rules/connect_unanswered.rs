@@ -1,14 +1,15 @@
-//! Destinations that do not answer `connect`.
+//! Destinations to which `connect` fails.
 
 use super::{Rule, accept_queue_full};
 use crate::{
     duration::human,
-    event::{Nanos, TcpState},
+    event::{Nanos, NetworkError, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
+        history::OfDestination,
         scene::{Scene, Socket},
     },
-    plural::{counted, verb},
+    plural::{counted, verb, was},
 };
 use hashbrown::HashMap;
 use std::{net::IpAddr, time::Duration};
@@ -16,16 +17,24 @@ use std::{net::IpAddr, time::Duration};
 /// `connect-unanswered`
 pub static RULE: Rule = Rule {
     id: "connect-unanswered",
-    title: "a destination does not answer connect",
+    title: "connects to a destination fail",
     fires: "A socket is in SYN_SENT for three seconds or longer, so that its SYN was sent three times; or during the watch a `connect`
-timed out or failed as unreachable. A note; a warning from five on. If the destination is a listener on this host whose
-accept queue is full, that is the cause, and it stays a note next to `accept-queue-full`.",
+timed out, failed as unreachable, or was cancelled: the program itself closed the socket after a second or longer, when the
+SYN had been sent again. A note; a warning from five on. Five or more connects were refused and none succeeded (a note). If
+the destination is a listener on this host whose accept queue is full, that is the cause, and it stays a note next to
+`accept-queue-full`.",
     means: "Neither a SYN-ACK nor a RST arrives: the destination is down, a firewall drops the SYN or the answer, the route is
 wrong, or its accept queue is full. `connect` blocks its caller for `tcp_syn_retries` (6: about two
-minutes). A port without a listener is refused at once, and is not reported here.",
-    remedy: "Look at the path: `traceroute -T -p PORT`, the firewalls' counters, the other host. Give `connect` a timeout in the
-program. `net.ipv4.tcp_syn_retries` affects the whole host: 2 gives up after 7 s, on slow destinations too.",
-    spares: "A SYN_SENT of less than three seconds, as after a single loss; refused connections.",
+minutes), or until a timeout of the program's own, which the kernel does not count: that is a cancelled connect.
+
+The error of an unreachable destination is the ICMP error's: `EHOSTUNREACH` a host that does not answer ARP or neighbour
+discovery, or a firewall that rejects; `ENETUNREACH` no route; `ECONNREFUSED` a port that a firewall rejects; `EACCES` an
+ICMPv6 error of a firewall. A RST is a refusal: the host is up, and nothing listens on the port.",
+    remedy: "Look at the path: `traceroute -T -p PORT`, the firewalls' counters, the other host; of refused connects, at the
+service. Give `connect` a timeout in the program; one shorter than a second fails at the first lost segment.
+`net.ipv4.tcp_syn_retries` affects the whole host: 2 gives up after 7 s, on slow destinations too.",
+    spares: "A SYN_SENT of less than three seconds, as after a single loss; connects that their program cancels within a second, as
+after another address answered first; a few refused connects, and those to a destination that also accepts some.",
     check,
 };
 
@@ -38,6 +47,36 @@ struct Of {
     longest: Nanos,
     timeouts: u64,
     unreachable: u64,
+    error: Option<NetworkError>,
+    cancelled: u64,
+    cancelled_after: Option<(Nanos, Nanos)>,
+    connected: u64,
+    refused: u64,
+}
+
+impl Of {
+    fn add(&mut self, counts: &OfDestination) {
+        self.timeouts += counts.timeouts;
+        self.unreachable += counts.unreachable;
+        self.error = counts.error.or(self.error);
+        self.cancelled += counts.cancelled;
+        self.cancelled_after = match (self.cancelled_after, counts.cancelled_after) {
+            (Some((shortest, longest)), Some((short, long))) => {
+                Some((shortest.min(short), longest.max(long)))
+            }
+            (one, other) => one.or(other),
+        };
+        self.connected += counts.connected;
+        self.refused += counts.refused;
+    }
+
+    const fn unanswered(&self) -> u64 {
+        self.waiting + self.timeouts + self.unreachable + self.cancelled
+    }
+
+    const fn is_refused(&self) -> bool {
+        self.refused >= MANY && self.connected == 0
+    }
 }
 
 fn check(scene: &Scene) -> Vec<Finding> {
@@ -56,21 +95,18 @@ fn check(scene: &Scene) -> Vec<Finding> {
         of.longest = of.longest.max(socket.span());
     }
     for (destination, counts) in &scene.history.by_destination {
-        if counts.timeouts + counts.unreachable > 0 {
-            let key = (destination.netns, destination.remote, destination.port);
-            let of = by_destination.entry(key).or_default();
-            of.timeouts += counts.timeouts;
-            of.unreachable += counts.unreachable;
-        }
+        let key = (destination.netns, destination.remote, destination.port);
+        by_destination.entry(key).or_default().add(counts);
     }
     by_destination
         .into_iter()
+        .filter(|(_, of)| of.unanswered() > 0 || of.is_refused())
         .map(|((netns, addr, port), of)| finding(scene, netns, addr, port, &of))
         .collect()
 }
 
 fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Finding {
-    let count = of.waiting + of.timeouts + of.unreachable;
+    let unanswered = of.unanswered();
     let mut evidence = Vec::new();
     if of.waiting > 0 {
         evidence.push(Evidence::new(
@@ -83,15 +119,52 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             ),
         ));
     }
-    for (name, number, words) in [
-        ("timeouts", of.timeouts, "timed out"),
-        ("unreachable", of.unreachable, "failed as unreachable"),
+    let error = of
+        .error
+        .map_or_else(String::new, |error| format!(", the last with {}", error.name()));
+    let none = if of.connected == 0 {
+        ", and none succeeded"
+    } else {
+        ""
+    };
+    for (name, number, words, more) in [
+        ("timeouts", of.timeouts, "timed out".to_owned(), ""),
+        (
+            "unreachable",
+            of.unreachable,
+            "failed as unreachable".to_owned(),
+            &*error,
+        ),
+        (
+            "cancelled",
+            of.cancelled,
+            format!("{} cancelled by the program", was(of.cancelled)),
+            "",
+        ),
+        (
+            "refused",
+            of.refused,
+            format!("{} refused", was(of.refused)),
+            none,
+        ),
     ] {
         if number > 0 {
-            let text = format!("{number} {words} in {}", human(scene.watched));
+            let text = format!("{number} {words} in {}{more}", human(scene.watched));
             evidence.push(Evidence::new(name, number, text));
         }
     }
+    if let Some((shortest, longest)) = of.cancelled_after {
+        evidence.push(Evidence::new(
+            "cancelled_after_seconds",
+            Duration::from_nanos(longest.0).as_secs_f64(),
+            waited(shortest, longest),
+        ));
+    }
+    let (count, how) = if unanswered > 0 {
+        (unanswered, "unanswered")
+    } else {
+        (of.refused, "refused")
+    };
     let noun = if count == 1 { "connect" } else { "connects" };
     if let Some(listener) = full_listener(scene, netns, addr, port) {
         return by_full_queue(
@@ -103,21 +176,44 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             count,
         );
     }
+    let (meaning, remedy) = if unanswered > 0 {
+        (
+            "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once",
+            "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes",
+        )
+    } else {
+        (
+            "the destination is up, and nothing listens on this port, or a firewall resets what it does not let pass",
+            "look whether the service runs there, and on which port and address it listens",
+        )
+    };
     Finding {
         rule: RULE.id,
-        level: if count >= MANY { Level::Warning } else { Level::Note },
+        level: if unanswered >= MANY {
+            Level::Warning
+        } else {
+            Level::Note
+        },
         subject: Subject::Destination {
             netns,
             addr,
             port: Some(port),
         },
-        title: format!("{count} unanswered {noun}"),
+        title: format!("{count} {how} {noun}"),
         evidence,
-        meaning: "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once"
-            .to_owned(),
-        remedy: "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes"
-            .to_owned(),
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
         weight: count.figure(),
+    }
+}
+
+/// `the program waited 2.00s`, or `the program waited 1.50s to 2.00s`.
+fn waited(shortest: Nanos, longest: Nanos) -> String {
+    let (shortest, longest) = (human(shortest), human(longest));
+    if shortest == longest {
+        format!("the program waited {longest}")
+    } else {
+        format!("the program waited {shortest} to {longest}")
     }
 }
 
@@ -189,7 +285,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         fixture::{NETNS, scene, socket, told},
-        history::{Destination, OfDestination},
+        history::Destination,
         judge_by,
     };
 
@@ -219,6 +315,7 @@ mod tests {
             connects: 9,
             timeouts: 2,
             unreachable: 1,
+            error: Some(NetworkError::Host),
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
@@ -262,16 +359,46 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_handshake_and_a_refusal_are_no_trouble() {
+    fn a_timeout_of_the_program_s_own_is_reported_with_its_length() {
         let mut scene = scene();
-        let slow = socket(TcpState::SynSent, "10.0.0.1:40000", "192.0.2.1:5432", 2, None);
-        scene.add(30, &slow);
+        let waited = (Nanos::from_millis(1_500), Nanos::from_secs(2));
         let of = OfDestination {
-            connects: 900,
-            refused: 900,
+            connects: 6,
+            cancelled: 6,
+            cancelled_after: Some(waited),
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
+        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+    }
+
+    #[test]
+    fn a_service_that_refuses_every_connect_is_a_note() {
+        let refused = |refused, connected| {
+            let mut scene = scene();
+            let of = OfDestination {
+                connects: refused + connected,
+                connected,
+                refused,
+                ..OfDestination::default()
+            };
+            scene.history.by_destination.insert(destination(), of);
+            judge_by(&[&RULE], &scene)
+        };
+        insta::assert_snapshot!(told(&refused(900, 0)[0]));
+        assert_eq!(refused(900, 1), [], "it accepts some");
+        assert_eq!(
+            refused(4, 0),
+            [],
+            "a few, as of a client that tries two addresses"
+        );
+    }
+
+    #[test]
+    fn a_slow_handshake_is_no_trouble() {
+        let mut scene = scene();
+        let slow = socket(TcpState::SynSent, "10.0.0.1:40000", "192.0.2.1:5432", 2, None);
+        scene.add(30, &slow);
         assert_eq!(judge_by(&[&RULE], &scene), []);
     }
 }

@@ -286,8 +286,8 @@ mod tests {
         OfListener {
             begun,
             done,
-            by_cookie: 0,
             abandoned,
+            ..OfListener::default()
         }
     }
 

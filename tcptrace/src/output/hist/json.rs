@@ -2,6 +2,7 @@
 
 use super::{Picture, Point, group_word, points};
 use crate::{
+    connection::handshake::HandshakeEnd,
     event::{Nanos, TcpState},
     output::json::{self, EndJson, LocationJson, line},
     owner::{container::Location, processes::comm_text},
@@ -73,6 +74,7 @@ struct RowJson<'a> {
     key: Option<KeyJson<'a>>,
     measure: &'static str,
     state: Option<TcpState>,
+    end: Option<HandshakeEnd>,
     count: u64,
     min_ns: Option<u64>,
     p50_ns: Option<u64>,
@@ -106,9 +108,10 @@ pub fn rows(picture: &Picture<'_>) -> String {
 fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
     let finished = &spans.finished;
     let value = |ns: u64| (!finished.is_empty()).then_some(ns);
-    let (measure, state) = match spans.measure {
-        Measure::Dwell(state) => ("dwell", Some(state)),
-        Measure::Lifetime => ("lifetime", None),
+    let (measure, state, end) = match spans.measure {
+        Measure::Dwell(state) => ("dwell", Some(state), None),
+        Measure::Lifetime => ("lifetime", None, None),
+        Measure::Handshake(end) => ("handshake", Some(end.state()), Some(end)),
     };
     RowJson {
         host: group.host.as_deref(),
@@ -120,6 +123,7 @@ fn row<'a>(by: By, group: &'a Group, spans: &Spans) -> RowJson<'a> {
         },
         measure,
         state,
+        end,
         count: finished.len(),
         min_ns: value(finished.min()),
         p50_ns: value(finished.value_at_quantile(0.5)),

@@ -154,8 +154,11 @@ fn oldest(spans: &Spans) -> String {
 }
 
 fn push_detail(text: &mut String, spans: &Spans) {
-    // Listeners are meant to stay.
-    if spans.measure == Measure::Dwell(TcpState::Listen) {
+    // Listeners are meant to stay, and handshakes are parts of their states.
+    if matches!(
+        spans.measure,
+        Measure::Dwell(TcpState::Listen) | Measure::Handshake(_)
+    ) {
         return;
     }
     let _ = writeln!(text, "\n{}", spans.measure.name());
@@ -205,7 +208,7 @@ const FEW: u64 = 5;
 fn push_survival(text: &mut String, spans: &Spans, indent: &str) {
     let subject = match spans.measure {
         Measure::Dwell(state) => format!("in {state}"),
-        Measure::Lifetime => "there".to_owned(),
+        Measure::Lifetime | Measure::Handshake(_) => "there".to_owned(),
     };
     let points = points(spans);
     let watched_by = |many: u64| points.iter().rfind(|point| point.at_risk >= many);
