@@ -51,6 +51,9 @@ pub struct Event {
     /// Whether the connection was established by a SYN cookie, without a request sock.
     #[serde(default)]
     pub syn_cookie: bool,
+    /// Whether Fast Open began the handshake.
+    #[serde(default)]
+    pub fast_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]

@@ -330,6 +330,7 @@ mod tests {
             reset_reason: None,
             retransmits_total: None,
             rtt_ns: None,
+            fast_open: false,
         }
     }
 

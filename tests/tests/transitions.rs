@@ -91,6 +91,7 @@ fn fast_open_is_no_syn_cookie_however_quick(netns: Netns) {
         let (mut accepted, _) = listener.accept().expect("a client connects");
         accepted.read_exact(&mut [0; 7]).expect("the request comes");
     };
+    let has_begun_fast = |event: &&Event| event.fast_open && event.new == State::SynRecv;
     let children = |count: usize| {
         let reported = tracer.wait_until(netns, TIMEOUT, |events| {
             let is_child = |event: &&Event| {
@@ -119,6 +120,8 @@ fn fast_open_is_no_syn_cookie_however_quick(netns: Netns) {
     for child in children(CONNECTIONS) {
         assert_eq!((child.old, child.syn_cookie), (State::SynRecv, false), "{child}");
     }
+    let begun_fast = tracer.events(netns).iter().filter(has_begun_fast).count();
+    assert_eq!(begun_fast, 3, "as many as the kernel has opened");
     netns
         .set("ipv4/tcp_syncookies", "2")
         .expect("a namespace takes its sysctls");

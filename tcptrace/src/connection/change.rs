@@ -39,6 +39,8 @@ pub struct Change {
     pub owner: Option<Owner>,
     /// Whether the handshake was done by a SYN cookie, without SYN_RECV.
     pub by_syn_cookie: bool,
+    /// Whether the handshake begins by Fast Open: the SYN itself made the socket.
+    pub by_fast_open: bool,
     /// Whether the kernel made the socket for itself.
     pub is_kernel_socket: bool,
 }
@@ -67,6 +69,7 @@ pub(crate) mod fixture {
             path: PathStats::default(),
             owner: None,
             by_syn_cookie: false,
+            by_fast_open: false,
             is_kernel_socket: false,
         }
     }

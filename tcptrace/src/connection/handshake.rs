@@ -89,6 +89,11 @@ impl HandshakeEnd {
         }
     }
 
+    /// Whether there is no connection.
+    pub(crate) const fn is_failure(self) -> bool {
+        !matches!(self, Self::Connected | Self::Completed)
+    }
+
     /// The state that it was in before.
     pub(crate) const fn state(self) -> TcpState {
         match self {

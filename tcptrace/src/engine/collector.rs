@@ -102,6 +102,11 @@ impl Collector {
         self.keyed.get(key)
     }
 
+    /// The keys, with their ended durations, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (Key, &Bins)> {
+        self.keyed.iter().map(|kept| (kept.named.key, kept.cells))
+    }
+
     /// Forgets what has ended.
     pub(crate) fn begin_interval(&mut self) {
         self.totals.clear();

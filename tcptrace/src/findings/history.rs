@@ -1,24 +1,25 @@
 //! What changed during a watch, by process, destination and listener: counts of changes, and numbers of sockets from
 //! second to second. Bounded. Receives changes, the engine and the time; reads no clock.
 
+mod series;
+
+pub use series::Series;
+
+use self::series::SAMPLES;
 use crate::{
     connection::{change::Change, handshake::HandshakeEnd, lifetime::Role, row::Connection, since::Since},
     engine::Engine,
     event::{Age, EndReason, Endpoints, Nanos, NetworkError, ProcessKey, TcpState},
     filter::{Filter, FilterInput},
-    findings::slope::Slope,
     owner::policy::Owner,
     stats::totals,
 };
 use hashbrown::HashMap;
 use hdrhistogram::Histogram;
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 /// Samples are this far apart, at least.
 const SAMPLE_EVERY: Nanos = Nanos::from_secs(1);
-
-/// Number of samples kept: growth is that of the last four minutes.
-const SAMPLES: usize = 256;
 
 /// Processes, destinations, pools and listeners kept, each; later ones are not distinguished.
 const KEYS: usize = 8_192;
@@ -29,59 +30,6 @@ pub const SETTLED: Nanos = Nanos::from_secs(2);
 /// A `connect` that its program gives up earlier may have had an answer on the way, or been one of several attempts of
 /// which the first wins. At this time the SYN is sent again (`TCP_TIMEOUT_INIT`).
 pub const RESENT: Nanos = Nanos::from_secs(1);
-
-/// How many there were, at successive times.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
-    samples: VecDeque<(Nanos, u64)>,
-}
-
-impl Series {
-    /// Adds a sample; beyond the limit, the oldest is dropped.
-    pub fn push(&mut self, now: Nanos, count: u64) {
-        if self.samples.len() == SAMPLES {
-            self.samples.pop_front();
-        }
-        self.samples.push_back((now, count));
-    }
-
-    /// The greatest value; 0 if there is none.
-    #[must_use]
-    pub fn most(&self) -> u64 {
-        self.samples.iter().map(|(_, count)| *count).max().unwrap_or(0)
-    }
-
-    /// The latest value; 0 if there is none.
-    #[must_use]
-    pub fn latest(&self) -> u64 {
-        self.samples.back().map_or(0, |(_, count)| *count)
-    }
-
-    /// The same with one more from each of these times on.
-    #[must_use]
-    pub fn with(&self, times: &[Nanos]) -> Self {
-        let more = |sample: Nanos| times.iter().filter(|time| **time <= sample).count() as u64;
-        let add = |(time, count): &(Nanos, u64)| (*time, count + more(*time));
-        Self {
-            samples: self.samples.iter().map(add).collect(),
-        }
-    }
-
-    /// Growth per minute up to the latest sample; `None` where the samples are too few.
-    #[must_use]
-    pub fn per_minute(&self) -> Option<Slope> {
-        let (first, _) = self.samples.front()?;
-        let points: Vec<(f64, f64)> = self
-            .samples
-            .iter()
-            .map(|(time, count)| {
-                let seconds = Duration::from_nanos(time.since(*first).0).as_secs_f64();
-                (seconds / 60.0, super::Figure::figure(*count))
-            })
-            .collect();
-        Slope::of_counts(&points)
-    }
-}
 
 /// What changed in one process during the watch.
 #[derive(Clone, Debug, Default)]
@@ -186,6 +134,8 @@ pub struct OfListener {
     pub abandoned: u64,
     /// Ended by a RST.
     pub reset: u64,
+    /// Begun by a SYN with data and a Fast Open cookie, where that is known.
+    pub by_fast_open: u64,
 }
 
 /// A socket that is CLOSE and still open.
@@ -209,6 +159,9 @@ pub struct History {
     pub by_pool: HashMap<Pool, OfPool>,
     /// By namespace and port.
     pub by_listener: HashMap<(u32, u16), OfListener>,
+    /// How many SYNs and last ACKs the kernel dropped at a listener while it was watched, by its cookie. Recordings do not
+    /// have it.
+    pub drops: HashMap<u64, u32>,
     /// How TIME_WAITs ended.
     pub time_wait_ends: HashMap<EndReason, u64>,
     /// By cookie: sockets that left CLOSE_WAIT otherwise than by a close, and when; and those that were CLOSE before the
@@ -236,6 +189,19 @@ impl History {
             states,
             owner: None,
         })
+    }
+
+    /// Notes what the kernel dropped at each listener, from its counters at the beginning and at the end. Of one that was
+    /// not read at the beginning it is not known.
+    pub fn note_drops(&mut self, before: &HashMap<u64, u32>, now: &HashMap<u64, u32>) {
+        let grown = |(cookie, now): (&u64, &u32)| Some((*cookie, now.wrapping_sub(*before.get(cookie)?)));
+        self.drops = now.iter().filter_map(grown).collect();
+    }
+
+    /// How many SYNs and last ACKs the kernel dropped at a listener while it was watched; 0 where that is not known.
+    #[must_use]
+    pub fn drops_at(&self, cookie: u64) -> u64 {
+        self.drops.get(&cookie).copied().map_or(0, u64::from)
     }
 
     /// Counts the changes of the engine's present batch.
@@ -401,6 +367,7 @@ impl History {
         };
         of.begun += u64::from(begins);
         of.by_cookie += u64::from(by_cookie);
+        of.by_fast_open += u64::from(change.by_fast_open);
         match HandshakeEnd::of(change) {
             Some(HandshakeEnd::Completed) => of.done += 1,
             Some(HandshakeEnd::Abandoned) => of.abandoned += 1,

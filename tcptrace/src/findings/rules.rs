@@ -11,6 +11,7 @@ pub mod fin_wait1_stuck;
 pub mod fin_wait2_peers;
 pub mod harmful_settings;
 pub mod last_ack_stuck;
+pub mod listener_drops;
 pub mod orphans;
 pub mod reset_not_closed;
 pub mod reset_unread;
@@ -42,12 +43,13 @@ pub struct Rule {
 }
 
 /// Every rule, in the order in which they are listed.
-pub static ALL: [&Rule; 16] = [
+pub static ALL: [&Rule; 17] = [
     &close_wait_leak::RULE,
     &reset_not_closed::RULE,
     &connections_only_grow::RULE,
     &accept_queue_full::RULE,
     &syn_backlog::RULE,
+    &listener_drops::RULE,
     &ephemeral_ports::RULE,
     &connect_unanswered::RULE,
     &time_wait_overflow::RULE,

@@ -127,6 +127,8 @@ struct ChangeJson<'a> {
     #[serde(skip_serializing_if = "is_false")]
     syn_cookie: bool,
     #[serde(skip_serializing_if = "is_false")]
+    fast_open: bool,
+    #[serde(skip_serializing_if = "is_false")]
     kernel: bool,
     owner: Option<OwnerJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -221,6 +223,7 @@ pub(crate) fn change(
         rtt_ns: change.path.rtt_ns(),
         error: change.reason.and_then(EndReason::error),
         syn_cookie: change.by_syn_cookie,
+        fast_open: change.by_fast_open,
         kernel: change.is_kernel_socket,
         owner: owner(change.owner, processes),
         holders: holders(engine.holders.of(change.id.cookie), processes),

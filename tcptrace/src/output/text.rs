@@ -80,13 +80,14 @@ pub(crate) fn change(
     let location = clip(location.unwrap_or("-"), 20);
     let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.endpoints);
-    let reason = match (change.reason, change.by_syn_cookie) {
-        (Some(reason), _) => format!(
+    let reason = match change.reason {
+        Some(reason) => format!(
             " {}",
             end_reason(reason, engine.reset_reason(change.reset_reason))
         ),
-        (None, true) => " by SYN cookie".to_owned(),
-        (None, false) => String::new(),
+        None if change.by_syn_cookie => " by SYN cookie".to_owned(),
+        None if change.by_fast_open => " by Fast Open".to_owned(),
+        None => String::new(),
     };
     format!(
         "{} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",

@@ -39,7 +39,7 @@ use crate::{
     stacks::book::Book,
     unseen::Unseen,
 };
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -124,11 +124,13 @@ pub(crate) struct Observer {
     history: History,
     began: Nanos,
     spaces: Watched,
+    /// What the kernel had dropped at each listener, by cookie.
+    drops: HashMap<u64, u32>,
 }
 
 impl Observer {
     /// Begins now, with what `filter` selects and the counters of the namespaces that it asks for.
-    pub(crate) fn begin(filter: &Filter) -> Self {
+    pub(crate) fn begin(session: &mut Session, filter: &Filter) -> Self {
         let began = clock::monotonic();
         let mut spaces = Watched::default();
         // For the counters as they are now; settings are wanted as they are at the end.
@@ -137,6 +139,7 @@ impl Observer {
             history: History::of(filter),
             began,
             spaces,
+            drops: session.listener_drops(&filter.netns),
         }
     }
 
@@ -152,6 +155,8 @@ impl Observer {
         let (mut snapshot, scan) = session.look(&request.filter.netns)?;
         session.pump()?;
         self.count(session);
+        let drops = session.listener_drops(&request.filter.netns);
+        self.history.note_drops(&self.drops, &drops);
         let now = clock::monotonic();
         let mut unseen = sight::of_sockets(&snapshot, netns(request.filter));
         unseen.extend(sight::of_holders(&scan));
@@ -186,7 +191,7 @@ pub(crate) fn during(
         let started = session.started;
         session.engine.select(request.filter, started);
         session.confine([], false);
-        let mut watcher = Observer::begin(request.filter);
+        let mut watcher = Observer::begin(&mut session, request.filter);
         messages::tell_wait("watching", Some(duration));
         let deadline = Instant::now() + duration;
         loop {

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
         let writer = FileWriter::start(&files.begin(), &origin, args.sync, &mut session.recorder)
             .map_err(|error| not_begun(&error.path, error.cause))?;
-        let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &session));
+        let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &mut session));
         let mut recording = Recording {
             session,
             writer,

@@ -112,6 +112,22 @@ impl Bins {
         })
     }
 
+    /// The highest duration of the bucket that has the median of these measures' finished ones; `None` if there are none.
+    pub(crate) fn median(&self, measures: &[Measure]) -> Option<Nanos> {
+        let mut buckets: Vec<Bucket> = measures
+            .iter()
+            .flat_map(|measure| self.buckets(*measure, Kind::Finished))
+            .collect();
+        buckets.sort_unstable_by_key(|bucket| bucket.highest);
+        let half = buckets.iter().map(|bucket| bucket.count).sum::<u64>().div_ceil(2);
+        let mut below = 0;
+        let of_half = buckets.iter().find(|bucket| {
+            below += bucket.count;
+            below >= half
+        });
+        of_half.map(|bucket| bucket.highest)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -189,6 +205,17 @@ mod tests {
                 assert_eq!(cells.count(measure, kind), number as u64 + 1);
             }
         }
+    }
+
+    #[test]
+    fn the_median_is_that_of_all_measures_together() {
+        let mut cells = of(&[1, 5, 9]);
+        assert_eq!(cells.median(&[DWELL]), Some(Nanos(5)));
+        cells.record(Measure::Lifetime, Kind::Finished, Nanos(100));
+        cells.record(Measure::Lifetime, Kind::Finished, Nanos(101));
+        cells.record(Measure::Lifetime, Kind::Open, Nanos(102));
+        assert_eq!(cells.median(&[DWELL, Measure::Lifetime]), Some(Nanos(9)));
+        assert_eq!(cells.median(&[Measure::Dwell(TcpState::Listen)]), None);
     }
 
     /// Durations of every magnitude.

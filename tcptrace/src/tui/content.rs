@@ -25,6 +25,9 @@ pub(crate) struct Queue {
     pub(crate) unread: u32,
     /// Bytes that the peer has not acknowledged; of a listener, the limit of its queue.
     pub(crate) unsent: u32,
+    /// Segments that the kernel dropped at the socket since it was made, of a listener SYNs and last ACKs; `None` where
+    /// that is not known.
+    pub(crate) drops: Option<u32>,
 }
 
 /// Where in a recording the picture is.

@@ -6,7 +6,7 @@ use super::{
     theme::Theme,
 };
 use crate::{
-    connection::{audit::Audit, lifetime::Role, since::Since},
+    connection::{audit::Audit, handshake::HandshakeEnd, lifetime::Role, since::Since},
     event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, ProcessKey, TcpState, fixture::comm},
     findings::{
         Evidence as Figure, Finding, Level, Subject,
@@ -15,11 +15,15 @@ use crate::{
     kernel::clock::ClockPair,
     owner::{container::Location, policy::Evidence},
     socket::network::{Congestion, Network, Timer, TimerPurpose},
-    stats::key::{By, Facts, Key},
+    stats::{
+        bins::Bins,
+        key::{By, Facts, Key},
+        measure::{Kind, Measure},
+    },
     view::{
         ProcessView, Sort, View,
         connections::{ConnectionView, Identity, OwnerView},
-        endpoints::EndpointView,
+        endpoints::{EndpointView, Handshakes},
         history::{History, Step},
     },
 };
@@ -99,8 +103,8 @@ pub(crate) fn content(moment: Moment) -> Content {
         queues: connections
             .iter()
             .filter(|row| row.state == TcpState::CloseWait)
-            .map(|row| (row.identity.id.cookie, Queue { unread: 1, unsent: 0 }))
-            .chain([(9_999, Queue { unread: 3, unsent: 4 })])
+            .map(|row| (row.identity.id.cookie, queue(1, 0)))
+            .chain([(9_999, queue(3, 4))])
             .collect(),
         endpoints: endpoints(&connections),
         connections,
@@ -253,6 +257,14 @@ pub(crate) fn connection(number: u32, moment: Moment) -> ConnectionView {
     }
 }
 
+fn queue(unread: u32, unsent: u32) -> Queue {
+    Queue {
+        unread,
+        unsent,
+        drops: Some(unsent),
+    }
+}
+
 fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
     let mut rows: Vec<EndpointView> = Vec::new();
     for row in connections {
@@ -265,11 +277,10 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
         let key = Key::of(By::Endpoint, &facts).unwrap();
         let at = rows.iter().position(|known| known.key == key).unwrap_or_else(|| {
             rows.push(EndpointView {
-                key,
-                counts: [0; TcpState::COUNT],
-                ports_used: 0,
                 oldest: row.age.map(|age| (row.state, age)),
                 listener: (row.role == Role::Server).then_some(9_999),
+                handshakes: handshakes(row.role),
+                ..EndpointView::new(key)
             });
             rows.len() - 1
         });
@@ -277,6 +288,27 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
         rows[at].ports_used += u64::from(row.role == Role::Client);
     }
     rows
+}
+
+fn handshakes(role: Role) -> Handshakes {
+    let ends = match role {
+        Role::Client => vec![
+            (HandshakeEnd::Connected, 40, Nanos::from_millis(20)),
+            (HandshakeEnd::Cancelled, 12, Nanos::from_secs(2)),
+            (HandshakeEnd::Refused, 3, Nanos::from_millis(20)),
+        ],
+        Role::Server => vec![
+            (HandshakeEnd::Completed, 900, Nanos::from_millis(31)),
+            (HandshakeEnd::Abandoned, 7, Nanos::from_secs(63)),
+        ],
+    };
+    let mut cells = Bins::default();
+    for (end, count, after) in ends {
+        for _ in 0..count {
+            cells.record(Measure::Handshake(end), Kind::Finished, after);
+        }
+    }
+    Handshakes::of(&cells)
 }
 
 fn space() -> Netns {

@@ -6,10 +6,15 @@ use super::{
     connections::{endpoint_of, wanted},
 };
 use crate::{
-    engine::Engine,
+    connection::handshake::HandshakeEnd,
+    engine::{Engine, collector::Collector},
     event::{Age, Nanos, TcpState},
-    filter::Filter,
-    stats::key::Key,
+    filter::{Filter, FilterInput},
+    stats::{
+        bins::Bins,
+        key::Key,
+        measure::{Kind, Measure},
+    },
 };
 use hashbrown::HashMap;
 
@@ -25,10 +30,22 @@ pub(crate) struct EndpointView {
     pub(crate) oldest: Option<(TcpState, Age)>,
     /// Cookie of a listener of the port; of several any.
     pub(crate) listener: Option<u64>,
+    /// How its handshakes have ended.
+    pub(crate) handshakes: Handshakes,
 }
 
-/// All endpoints of the connections that `filter` lets pass, in no order.
-pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter) -> Vec<EndpointView> {
+/// The handshakes of one endpoint that have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handshakes {
+    /// By how they ended, in the order of [`HandshakeEnd::ALL`].
+    ends: [u64; HandshakeEnd::COUNT],
+    /// The median time of those that were established, exact to one part in 128; `None` without one.
+    pub(crate) median: Option<Nanos>,
+}
+
+/// All endpoints of the connections that `filter` lets pass, in no order. `ended` has what has ended by endpoint: one to
+/// which connects failed is there without a socket.
+pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter, ended: &Collector) -> Vec<EndpointView> {
     let mut by_key: HashMap<Key, EndpointView> = HashMap::new();
     for connection in engine.table.iter() {
         if wanted(engine, connection, filter).is_none() {
@@ -39,13 +56,7 @@ pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter) -> Vec<Endpoin
             continue;
         };
         let state = connection.state.tcp;
-        let row = by_key.entry(key).or_insert(EndpointView {
-            key,
-            counts: [0; TcpState::COUNT],
-            ports_used: 0,
-            oldest: None,
-            listener: None,
-        });
+        let row = by_key.entry(key).or_insert_with(|| EndpointView::new(key));
         row.counts[state.index()] += 1;
         row.ports_used +=
             u64::from(matches!(key, Key::Client { .. }) && connection.endpoints.local_port != 0);
@@ -55,11 +66,123 @@ pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter) -> Vec<Endpoin
         let age = connection.state.since.age(now);
         row.oldest = super::oldest(row.oldest, Some((state, age)));
     }
+    for (key, cells) in ended.keys() {
+        let handshakes = Handshakes::of(cells);
+        let failed = handshakes.failures().next().is_some();
+        if failed && is_wanted(&key, filter) {
+            by_key.entry(key).or_insert_with(|| EndpointView::new(key));
+        }
+        if let Some(row) = by_key.get_mut(&key) {
+            row.handshakes = handshakes;
+        }
+    }
     by_key.into_values().collect()
 }
 
+/// Whether a destination without sockets is one that a filter asks for: none of its connections is in a state, or a
+/// process's.
+fn is_wanted(key: &Key, filter: &Filter) -> bool {
+    let Key::Client { netns, endpoints } = key else {
+        return false;
+    };
+    let subject = FilterInput {
+        endpoints,
+        netns: *netns,
+        states: &[],
+        owner: None,
+    };
+    filter.accepts(&subject)
+}
+
 impl EndpointView {
+    /// One without sockets.
+    pub(crate) const fn new(key: Key) -> Self {
+        Self {
+            key,
+            counts: [0; TcpState::COUNT],
+            ports_used: 0,
+            oldest: None,
+            listener: None,
+            handshakes: Handshakes {
+                ends: [0; HandshakeEnd::COUNT],
+                median: None,
+            },
+        }
+    }
+
     pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
+    }
+}
+
+impl Handshakes {
+    /// From the durations of one endpoint.
+    pub(crate) fn of(cells: &Bins) -> Self {
+        let established = [HandshakeEnd::Connected, HandshakeEnd::Completed].map(Measure::Handshake);
+        Self {
+            ends: HandshakeEnd::ALL.map(|end| {
+                let measure = Measure::Handshake(end);
+                cells.count(measure, Kind::Finished) + cells.count(measure, Kind::LowerBound)
+            }),
+            median: cells.median(&established),
+        }
+    }
+
+    /// How many ended so.
+    pub(crate) const fn count(&self, end: HandshakeEnd) -> u64 {
+        self.ends[end as usize]
+    }
+
+    /// How those that failed have ended, and how many.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (HandshakeEnd, u64)> {
+        let ends = HandshakeEnd::ALL.into_iter().zip(self.ends);
+        ends.filter(|(end, count)| *count > 0 && end.is_failure())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::Input,
+        event::{
+            ProcessKey,
+            fixture::{comm, of_client},
+        },
+        stats::key::By,
+    };
+    use TcpState::{Close, Established, SynSent};
+
+    #[test]
+    fn a_destination_to_which_connects_failed_is_there_without_a_socket() {
+        let mut engine = Engine::new(16);
+        let mut ended = Collector::new(&Filter::default(), By::Endpoint, Nanos(0));
+        let second = Nanos::from_secs;
+        for (cookie, at, step) in [
+            (1, second(1), (Close, SynSent)),
+            (1, second(3), (SynSent, Close)),
+            (2, second(4), (Close, SynSent)),
+            (2, second(4).plus(Nanos::from_millis(5)), (SynSent, Established)),
+            (2, second(5), (Established, Close)),
+        ] {
+            let event = of_client(ProcessKey::new(7, 1), comm("client"), cookie, at, step);
+            engine.apply(Input::Events(&[event]));
+        }
+        engine.apply(Input::Settle(second(6)));
+        ended.count(&engine);
+        let rows = build(&engine, second(6), &Filter::default(), &ended);
+        assert_eq!(rows.len(), 1);
+        let handshakes = rows[0].handshakes;
+        assert_eq!(rows[0].total(), 0);
+        assert_eq!(handshakes.count(HandshakeEnd::Connected), 1);
+        assert!(handshakes.failures().eq([(HandshakeEnd::Cancelled, 1)]));
+        let median = handshakes.median.expect("one was established");
+        assert!((5_000_000..5_050_000).contains(&median.0), "{median:?}");
+        // Of which process or state it is, is known of its sockets alone.
+        let of_pid = Filter {
+            comms: vec!["client".to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(build(&engine, second(6), &of_pid, &ended), []);
     }
 }

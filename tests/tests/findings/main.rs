@@ -15,7 +15,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 19] = [
+const TESTS: [(&str, &[Requirement], Test); 21] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -91,6 +91,16 @@ const TESTS: [(&str, &[Requirement], Test); 19] = [
         "clients_that_give_up_before_the_kernel",
         &[Requirement::Tun],
         sick::clients_give_up_before_the_kernel,
+    ),
+    (
+        "a_listener_that_drops_without_a_full_queue",
+        &[Requirement::Tun],
+        sick::a_listener_drops_without_a_full_queue,
+    ),
+    (
+        "a_connection_that_waits_for_accept",
+        &[],
+        sick::a_connection_waits_for_accept,
     ),
     (
         "defaults_are_the_kernel_s",

@@ -260,3 +260,37 @@ pub(crate) fn clients_give_up_before_the_kernel(netns: Netns) {
     assert!((1.9..2.5).contains(&waited), "{failed:#}");
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }
+
+/// Without SYN cookies the kernel keeps a quarter of the backlog for clients that it knows, and drops the SYNs of others.
+pub(crate) fn a_listener_drops_without_a_full_queue(netns: Netns) {
+    for (name, value) in [("ipv4/tcp_syncookies", "0"), ("ipv4/tcp_max_syn_backlog", "8")] {
+        netns.set(name, value).expect("a namespace takes its sysctls");
+    }
+    let (peer, _listener, address) = towards_peer();
+    let diagnosis = thread::scope(|scope| {
+        let doctor = scope.spawn(|| Diagnosis::of(netns, &["--duration", "5"]));
+        linger(Duration::from_secs(2));
+        for port in 1..=12 {
+            Conversation::new(&peer, 10_000 + port, address).send(Flags::SYN);
+        }
+        doctor.join().expect("it has a result")
+    });
+    let drops = diagnosis.finding("listener-drops");
+    assert_eq!(drops["level"], "warning", "{drops:#}");
+    assert_eq!(drops["subject"]["port"], address.port(), "{drops:#}");
+    // The quarter of 8 is 2: 7 requests are held.
+    assert!((figure(drops, "drops") - 5.0).abs() < 0.1, "{drops:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}
+
+/// The client has connected, and the program does not call `accept`.
+pub(crate) fn a_connection_waits_for_accept(netns: Netns) {
+    let (_listener, address) = bind();
+    let _client = TcpStream::connect(address).expect("the listener takes a connection");
+    let diagnosis = Diagnosis::of(netns, &["--duration", "12"]);
+    let late = diagnosis.finding("accept-queue-full");
+    assert_eq!(late["level"], "warning", "{late:#}");
+    assert_eq!(late["subject"]["port"], address.port(), "{late:#}");
+    assert!(figure(late, "longest_wait_seconds") >= 10.0, "{late:#}");
+    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+}

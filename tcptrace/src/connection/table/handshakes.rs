@@ -204,7 +204,8 @@ impl Table {
         let owner = self.child_owner(event.netns, &event.endpoints, 0, event.time);
         self.set_owner(slot, owner);
         self.rows[slot].role = Some(Role::Server);
-        let change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
+        let mut change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
+        change.by_fast_open = !self.blindspots.requests && !self.has_losses();
         self.report(slot, &change);
         slot
     }

@@ -108,6 +108,7 @@ impl Table {
             path: PathStats::default(),
             owner: row.owner,
             by_syn_cookie: false,
+            by_fast_open: false,
             is_kernel_socket: row.is_kernel_socket,
         }
     }

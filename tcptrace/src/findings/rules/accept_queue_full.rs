@@ -3,20 +3,23 @@
 use super::Rule;
 use crate::{
     duration::human,
-    event::TcpState,
+    event::{Nanos, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level,
         scene::{Netns, Scene, Socket},
     },
-    plural::counted,
+    plural::{counted, verb},
 };
+use hashbrown::HashMap;
+use std::time::Duration;
 
 /// `accept-queue-full`
 pub static RULE: Rule = Rule {
     id: "accept-queue-full",
     title: "a listener's accept queue is full",
-    fires: "More connections wait for `accept` than the queue holds (critical), or `ListenOverflows` grew during the watch
-(warning), which names the listener with the fullest queue.",
+    fires: "More connections wait for `accept` than the queue holds (critical); or `ListenOverflows` grew during the watch
+(warning), which names the listener at which the kernel dropped most, or, where that is not known, the one with the fullest
+queue; or a connection has been established for ten seconds and waits for `accept` (warning).",
     means: "A connection whose handshake is complete waits in the listener's queue until the program calls `accept`. The queue holds
 as many as `listen` requested, at most `net.core.somaxconn` (`ss -ltn`: Recv-Q of Send-Q). Beyond it the kernel drops
 the client's last ACK, and its SYNs: clients see connections that take 1, 3, 7 s, or time out, while the server's
@@ -25,26 +28,73 @@ CPU may be idle.",
 exhausted (see `close-wait-leak`). A longer queue helps with bursts only: raise the program's own backlog, and
 `net.core.somaxconn` where it is the smaller of the two; the program must call `listen` again for it to take effect. Each waiting
 connection uses the memory of a socket, and waits longer.",
-    spares: "Queues that fill and drain without an overflow.",
+    spares: "Queues that fill and drain without an overflow, and connections that wait for less than ten seconds.",
     check,
 };
 
+/// A connection that waits for `accept` for so long is noticed by its client.
+const LATE: Nanos = Nanos::from_secs(10);
+
+/// The connections that wait in a listener's queue, by port: how many, and for how long at least the oldest of them.
+type Waiting = HashMap<(u32, u16), (u64, Nanos)>;
+
+fn waiting(scene: &Scene) -> Waiting {
+    let mut waiting = Waiting::new();
+    let in_queue = scene
+        .in_state(TcpState::Established)
+        .filter(|socket| socket.accepted() == Some(false));
+    for socket in in_queue {
+        let (count, longest) = waiting
+            .entry((socket.netns, socket.endpoints.local_port))
+            .or_default();
+        *count += 1;
+        *longest = (*longest).max(socket.span());
+    }
+    waiting
+}
+
 fn check(scene: &Scene) -> Vec<Finding> {
+    let waiting = waiting(scene);
     let mut findings: Vec<Finding> = scene
         .in_state(TcpState::Listen)
         .filter(|listener| is_full(listener))
-        .map(|listener| finding(scene, listener, Level::Critical))
+        .map(|listener| finding(scene, listener, Level::Critical, &waiting))
         .collect();
+    let is_named = |findings: &[Finding], listener: &Socket| {
+        let subject = scene.listener_subject(listener);
+        findings.iter().any(|finding| finding.subject == subject)
+    };
     for space in &scene.spaces {
         let overflows = space.grown("ListenOverflows");
         let is_explained = scene
             .in_state(TcpState::Listen)
             .any(|listener| listener.netns == space.netns && is_full(listener));
         if overflows > 0 && !is_explained {
-            findings.push(overflowed(scene, space, overflows));
+            findings.push(overflowed(scene, space, overflows, &waiting));
+        }
+    }
+    for (&(netns, port), &(_, longest)) in &waiting {
+        if longest >= LATE
+            && let Some(listener) = scene.listener(netns, port)
+            && !is_named(&findings, listener)
+        {
+            findings.push(finding(scene, listener, Level::Warning, &waiting));
         }
     }
     findings
+}
+
+/// What the kernel dropped at a listener (`tcp_listendrop`).
+pub(super) fn drops_evidence(scene: &Scene, drops: u64) -> Evidence {
+    Evidence::new(
+        "drops",
+        drops,
+        format!(
+            "the kernel dropped {} at this listener in {}",
+            counted(drops, "segment"),
+            human(scene.watched)
+        ),
+    )
 }
 
 /// `sk_acceptq_is_full` of include/net/sock.h: more than the limit.
@@ -52,13 +102,15 @@ pub(super) fn is_full(listener: &Socket) -> bool {
     matches!((listener.unread, listener.unsent), (Some(queue), Some(limit)) if queue > limit)
 }
 
-fn overflowed(scene: &Scene, space: &Netns, overflows: u64) -> Finding {
-    let fullest = scene
+fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
+    let drops = |listener: &Socket| scene.history.drops_at(listener.cookie);
+    let worst = scene
         .in_state(TcpState::Listen)
-        .filter(|listener| listener.netns == space.netns && listener.unread > Some(0))
-        .max_by_key(|listener| listener.unread);
-    match fullest {
-        Some(listener) => finding(scene, listener, Level::Warning),
+        .filter(|listener| listener.netns == space.netns)
+        .filter(|listener| drops(listener) > 0 || listener.unread > Some(0))
+        .max_by_key(|listener| (drops(listener), listener.unread));
+    match worst {
+        Some(listener) => finding(scene, listener, Level::Warning, waiting),
         None => Finding {
             rule: RULE.id,
             level: Level::Warning,
@@ -88,7 +140,7 @@ fn meaning() -> String {
         .to_owned()
 }
 
-fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
+fn finding(scene: &Scene, listener: &Socket, level: Level, waiting: &Waiting) -> Finding {
     let queue = u64::from(listener.unread.unwrap_or(0));
     let limit = u64::from(listener.unsent.unwrap_or(0));
     let space = scene.space(listener.netns);
@@ -99,7 +151,7 @@ fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
         format!(
             "{} {} for accept, and the queue holds {limit}",
             counted(queue, "connection"),
-            if queue == 1 { "waits" } else { "wait" }
+            verb(queue, "wait")
         ),
     )];
     if let Some(somaxconn) = somaxconn {
@@ -113,6 +165,19 @@ fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
     if overflows > 0 {
         evidence.push(overflow_evidence(scene, overflows));
     }
+    let drops = scene.history.drops_at(listener.cookie);
+    if drops > 0 {
+        evidence.push(drops_evidence(scene, drops));
+    }
+    let waits = waiting.get(&(listener.netns, listener.endpoints.local_port));
+    let longest = waits.map_or(Nanos(0), |(_, longest)| *longest);
+    if longest > Nanos(0) {
+        evidence.push(Evidence::new(
+            "longest_wait_seconds",
+            Duration::from_nanos(longest.0).as_secs_f64(),
+            format!("the oldest connection has waited for {}", human(longest)),
+        ));
+    }
     let limited_by = if somaxconn == Some(limit) {
         "a longer queue would need a higher net.core.somaxconn, and a backlog as high in the program"
     } else {
@@ -124,11 +189,22 @@ fn finding(scene: &Scene, listener: &Socket, level: Level) -> Finding {
         subject: scene.listener_subject(listener),
         title: if level == Level::Critical {
             format!("the accept queue is full: {queue} wait, and it holds {limit}")
-        } else {
+        } else if overflows > 0 {
             format!("the accept queue overflowed; now {queue} wait, and it holds {limit}")
+        } else {
+            format!(
+                "{} {} for accept, the oldest for {}",
+                counted(queue, "connection"),
+                verb(queue, "wait"),
+                human(longest)
+            )
         },
         evidence,
-        meaning: meaning(),
+        meaning: if level == Level::Critical || overflows > 0 {
+            meaning()
+        } else {
+            "their handshakes are complete, and their clients wait for an answer of the program".to_owned()
+        },
         remedy: format!(
             "find out why the program does not call accept: a blocked thread, all workers busy, no descriptors left; \
              {limited_by}, and helps with bursts only"
@@ -171,6 +247,51 @@ mod tests {
         scene.add(1, &listening(128, 128, None));
         scene.counted("ListenOverflows", 9, 9);
         assert_eq!(judge_by(&[&RULE], &scene), []);
+    }
+
+    #[test]
+    fn an_overflow_is_that_of_the_listener_at_which_the_kernel_dropped() {
+        let mut scene = scene();
+        scene.counted("ListenOverflows", 9, 12);
+        scene.add(1, &listening(4, 128, None));
+        let other = socket(TcpState::Listen, "10.0.0.1:9090", "0.0.0.0:0", 0, None);
+        scene.add(
+            1,
+            &Socket {
+                unread: Some(0),
+                unsent: Some(16),
+                ..other
+            },
+        );
+        scene.history.drops.extend([(1, 0), (2, 3)]);
+        let findings = judge_by(&[&RULE], &scene);
+        assert_eq!(findings.len(), 1);
+        insta::assert_snapshot!(told(&findings[0]));
+    }
+
+    #[test]
+    fn a_connection_that_is_not_accepted_in_time_is_a_warning() {
+        let with = |seconds, is_orphan| {
+            let mut scene = scene();
+            scene.add(1, &listening(2, 128, None));
+            let waiting = Socket {
+                is_orphan: Some(is_orphan),
+                ..socket(
+                    TcpState::Established,
+                    "10.0.0.1:8080",
+                    "10.0.0.2:4000",
+                    seconds,
+                    None,
+                )
+            };
+            scene.add(2, &waiting);
+            judge_by(&[&RULE], &scene)
+        };
+        let findings = with(12, true);
+        assert_eq!(findings.len(), 1);
+        insta::assert_snapshot!(told(&findings[0]));
+        assert_eq!(with(9, true), []);
+        assert_eq!(with(12, false), [], "they are accepted");
     }
 
     #[test]

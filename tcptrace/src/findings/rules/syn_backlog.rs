@@ -176,12 +176,14 @@ fn evidence(scene: &Scene, waiting: &Waiting, of: &OfListener, listener: Option<
             "handshakes_abandoned",
             of.abandoned,
             format!(
-                "in {} {} begun, {} completed, {} abandoned, {} by SYN cookie",
+                "in {} {} begun, {} completed, {} abandoned, {} reset, {} by SYN cookie, {} by Fast Open",
                 human(scene.watched),
                 of.begun,
                 of.done,
                 of.abandoned,
-                of.by_cookie
+                of.reset,
+                of.by_cookie,
+                of.by_fast_open
             ),
         ),
     ];

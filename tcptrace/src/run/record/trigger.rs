@@ -51,11 +51,11 @@ pub(super) struct Fired {
 
 impl Trigger {
     /// Waits for findings of these rules; `ring` is the time that the ring keeps.
-    pub(super) fn new(rules: Vec<&'static Rule>, ring: Nanos, session: &Session) -> Self {
+    pub(super) fn new(rules: Vec<&'static Rule>, ring: Nanos, session: &mut Session) -> Self {
         let filter = Filter::default();
         Self {
             rules,
-            watcher: Observer::begin(&filter),
+            watcher: Observer::begin(session, &filter),
             filter,
             pace: DutyCycle::new(WINDOW, PAUSE).not_before(session.started.plus(WINDOW)),
             silent_until: Nanos(0),
@@ -80,7 +80,7 @@ impl Trigger {
             sysctls: &names,
             older_than: None,
         };
-        let watcher = std::mem::replace(&mut self.watcher, Observer::begin(&self.filter));
+        let watcher = std::mem::replace(&mut self.watcher, Observer::begin(session, &self.filter));
         let mut scene = watcher.scene(session, &request)?;
         scene.configured = sysctl_files::read();
         self.pace.finished(now, clock::thread_cpu().since(cpu));

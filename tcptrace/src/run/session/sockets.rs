@@ -16,6 +16,7 @@ use crate::{
         snapshot::{self, Missing, Reader, Wanted},
     },
 };
+use hashbrown::HashMap;
 
 /// Number of rows of a snapshot after which the buffer is drained: about 5 ms by netlink.
 const DRAIN_ROWS: usize = 4_096;
@@ -25,19 +26,31 @@ const LOOK_FOR: usize = 2_048;
 
 impl Session {
     /// Passes the sockets of the namespaces `netns`, or of all where there are none, to `each`, as the kernel has them now,
-    /// and with all of what the network does to them if `network` is set.
-    pub(crate) fn visit_sockets(
-        &mut self,
-        netns: &[u32],
-        network: bool,
-        each: impl FnMut(&Listed),
-    ) -> Result<(), Failure> {
+    /// and with all of what the network does to them.
+    pub(crate) fn visit_sockets(&mut self, netns: &[u32], each: impl FnMut(&Listed)) -> Result<(), Failure> {
         let wanted = Wanted {
-            network,
+            network: true,
             ..Wanted::of(netns)
         };
         self.read_sockets(wanted, each)?;
         Ok(())
+    }
+
+    /// How many SYNs and last ACKs the kernel has dropped at each listener of the same namespaces since it listens, by
+    /// cookie; empty where they cannot be read.
+    pub(crate) fn listener_drops(&mut self, netns: &[u32]) -> HashMap<u64, u32> {
+        let wanted = Wanted {
+            network: true,
+            state: Some(TcpState::Listen),
+            ..Wanted::of(netns)
+        };
+        let mut drops = HashMap::new();
+        let read = self.read_sockets(wanted, |listener| {
+            if let Some(count) = listener.network.drops {
+                drops.insert(listener.row.sock.cookie, count);
+            }
+        });
+        if read.is_err() { HashMap::new() } else { drops }
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,

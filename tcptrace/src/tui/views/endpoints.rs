@@ -2,6 +2,8 @@
 
 use super::{View, counted, no_sockets};
 use crate::{
+    connection::handshake::HandshakeEnd,
+    duration::human,
     event::TcpState,
     stats::key::{Key, NamedKey},
     tui::{
@@ -37,7 +39,13 @@ impl View for Endpoints {
     }
 
     fn gather(&self, content: &mut Content, sources: &Sources<'_>) {
-        content.endpoints = endpoints::build(sources.engine, sources.now, sources.filter);
+        let Sources {
+            gather,
+            engine,
+            now,
+            filter,
+        } = *sources;
+        content.endpoints = endpoints::build(engine, now, filter, &gather.by_endpoint);
     }
 
     fn table(&self) -> Option<&dyn AnyTable> {
@@ -73,7 +81,16 @@ impl Table for Endpoints {
     }
 }
 
-static COLUMNS: [Column<EndpointView>; 12] = [
+/// The field of how many handshakes ended in one way.
+macro_rules! ended {
+    ($title:literal, $end:ident) => {
+        ($title, |row, _| {
+            row.handshakes.count(HandshakeEnd::$end).to_string()
+        })
+    };
+}
+
+static COLUMNS: [Column<EndpointView>; 15] = [
     Column {
         grows: true,
         key: Some(by_address),
@@ -114,6 +131,50 @@ static COLUMNS: [Column<EndpointView>; 12] = [
                 Some((state, oldest)) => Cell::new(
                     format!("{state} {}", format::age(Some(oldest))),
                     context.theme.state(state),
+                ),
+            }
+        })
+    },
+    Column {
+        key: Some(|row, _| {
+            row.handshakes
+                .median
+                .map_or((1, 0), |median| greatest_first(median.0))
+        }),
+        fields: &[("handshake_p50_ns", |row, _| {
+            format::field(row.handshakes.median.map(|median| median.0))
+        })],
+        ..Column::right(ColumnId::Handshake, "HANDSHAKE", 9, 2, |row, context| {
+            match row.handshakes.median {
+                None => Cell::unknown(context.theme),
+                Some(median) => Cell::plain(human(median)),
+            }
+        })
+    },
+    Column {
+        key: Some(|row, _| greatest_first(failed(row))),
+        fields: &[
+            ended!("connected", Connected),
+            ended!("refused", Refused),
+            ended!("timed_out", TimedOut),
+            ended!("unreachable", Unreachable),
+            ended!("cancelled", Cancelled),
+            ended!("no_port", NoPort),
+            ended!("completed", Completed),
+            ended!("abandoned", Abandoned),
+            ended!("reset", Reset),
+        ],
+        ..Column::right(ColumnId::Failed, "FAILED", 16, 1, |row, context| {
+            let worst = row.handshakes.failures().max_by_key(|(_, count)| *count);
+            match worst {
+                None => Cell::count(0, context.theme, context.theme.plain()),
+                Some((end, count)) if count == failed(row) => Cell::new(
+                    format!("{} {}", format::count(count), end.name()),
+                    context.theme.bad(),
+                ),
+                Some((end, _)) => Cell::new(
+                    format!("{} {}…", format::count(failed(row)), end.name()),
+                    context.theme.bad(),
                 ),
             }
         })
@@ -168,7 +229,27 @@ static COLUMNS: [Column<EndpointView>; 12] = [
             },
         )
     },
+    Column {
+        key: Some(|row, context| drops(row, context).map_or((1, 0), greatest_first)),
+        fields: &[("drops", |row, context| format::field(drops(row, context)))],
+        ..Column::right(ColumnId::Drops, "DROPS", 5, 3, |row, context| {
+            match drops(row, context) {
+                None => Cell::unknown(context.theme),
+                Some(drops) => Cell::count(drops, context.theme, context.theme.bad()),
+            }
+        })
+    },
 ];
+
+/// SYNs and last ACKs that the kernel dropped at a port's listener since it listens.
+fn drops(row: &EndpointView, context: &CellContext<'_>) -> Option<u64> {
+    context.content.listener_queue(row)?.drops.map(u64::from)
+}
+
+/// Handshakes that ended without a connection.
+fn failed(row: &EndpointView) -> u64 {
+    row.handshakes.failures().map(|(_, count)| count).sum()
+}
 
 /// `port 80`, or `10.0.0.1 → 10.0.0.2:443`.
 fn name(row: &EndpointView) -> String {

@@ -263,7 +263,7 @@ impl LiveView {
         let mut queues = HashMap::new();
         let shown = app.shown_connection();
         let mut network = None;
-        let read = session.visit_sockets(&self.filter.netns, shown.is_some(), |socket| {
+        let read = session.visit_sockets(&self.filter.netns, |socket| {
             let row = &socket.row;
             let cookie = row.sock.cookie;
             if shown == Some(cookie) {
@@ -282,6 +282,7 @@ impl LiveView {
                 let queue = Queue {
                     unread: row.unread,
                     unsent: row.unsent,
+                    drops: socket.network.drops,
                 };
                 queues.insert(cookie, queue);
             }
