@@ -18,6 +18,7 @@ use tcptrace_tests::{
     host,
     netns::Netns,
     peer::{Conversation, Family, Flags, Peer},
+    recording::{self, Recording},
 };
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -230,6 +231,9 @@ pub(crate) fn a_peer_never_acknowledges(netns: Netns) {
 pub(crate) fn clients_give_up_before_the_kernel(netns: Netns) {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let _peer = Peer::attach(Family::V4).expect("a device");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.arrows");
+    let recording = Recording::start(&file, &file, &[]);
     let filtered = SocketAddr::new(Family::V4.peer(), 5432);
     let diagnosis = thread::scope(|scope| {
         scope.spawn(|| {
@@ -251,14 +255,42 @@ pub(crate) fn clients_give_up_before_the_kernel(netns: Netns) {
         });
         Diagnosis::of(netns, &["--duration", "5"])
     });
-    let failed = diagnosis.finding("connect-unanswered");
-    assert_eq!(failed["level"], "note", "{failed:#}");
-    assert_eq!(failed["subject"]["addr"], filtered.ip().to_string(), "{failed:#}");
-    assert_eq!(failed["subject"]["port"], filtered.port(), "{failed:#}");
-    assert!((figure(failed, "cancelled") - 2.0).abs() < 0.1, "{failed:#}");
-    let waited = figure(failed, "cancelled_after_seconds");
-    assert!((1.9..2.5).contains(&waited), "{failed:#}");
-    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+    recording.stop();
+    let recorded = Diagnosis::of(netns, &[file.to_str().expect("a temporary path is text")]);
+    for diagnosis in [diagnosis, recorded] {
+        let failed = diagnosis.finding("connect-unanswered");
+        assert_eq!(failed["level"], "note", "{failed:#}");
+        assert_eq!(failed["subject"]["addr"], filtered.ip().to_string(), "{failed:#}");
+        assert_eq!(failed["subject"]["port"], filtered.port(), "{failed:#}");
+        assert!((figure(failed, "cancelled") - 2.0).abs() < 0.1, "{failed:#}");
+        let waited = figure(failed, "cancelled_after_seconds");
+        assert!((1.9..2.5).contains(&waited), "{failed:#}");
+        assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
+    }
+    let inode = netns.inode.to_string();
+    let hist = recording::read(
+        &["hist", "--json", "--by", "endpoint", "--netns", &inode],
+        &[&file],
+    );
+    let rows: Vec<Value> = hist
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|row: &Value| row["group"] == "key" && row["end"] == "cancelled")
+        .collect();
+    let [cancelled] = rows.as_slice() else {
+        panic!("not one destination: {}", hist.out);
+    };
+    assert_eq!(
+        cancelled["key"]["remote"]["port"],
+        filtered.port(),
+        "{cancelled:#}"
+    );
+    assert_eq!(cancelled["count"], 2, "{cancelled:#}");
+    assert!(
+        cancelled["min_ns"].as_u64() >= Some(1_900_000_000),
+        "{cancelled:#}"
+    );
 }
 
 /// Without SYN cookies the kernel keeps a quarter of the backlog for clients that it knows, and drops the SYNs of others.
