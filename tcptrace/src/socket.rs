@@ -61,6 +61,15 @@ pub struct Listed {
 }
 
 impl Row {
+    /// Whether a listener made it, and no program has accepted it yet.
+    #[must_use]
+    pub const fn waits_for_accept(&self) -> bool {
+        matches!(self.kind, SockKind::Full)
+            && matches!(self.state, TcpState::Established | TcpState::CloseWait)
+            && self.is_orphan
+            && !self.is_kernel_socket
+    }
+
     /// A socket that was read at this time; all else is unknown.
     #[must_use]
     pub fn bare(

@@ -134,7 +134,7 @@ pub static ALL: [Setting; 21] = [
         default: Some("1"),
         does: "whether SYNs are answered without storing a request: 1 if a listener's queue is full, 2 always, 0 never",
         advice: Some(Advice {
-            rules: &["syn-backlog"],
+            rules: &["syn-backlog", "listener-drops"],
             is_done: is_one,
             change: "set 1",
             cost: "while the queue is full, connections without timestamps lose window scaling and SACK",

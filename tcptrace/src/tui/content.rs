@@ -11,7 +11,7 @@ use crate::{
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 
 /// Counts or rates by old and new state.
@@ -80,6 +80,8 @@ pub struct Content {
     pub(crate) descriptors: HashMap<ProcessKey, Descriptors>,
     /// What waits in sockets, by cookie, as far as anybody has looked.
     pub(crate) queues: HashMap<u64, Queue>,
+    /// Cookies of the connections that wait for `accept`, as far as anybody has looked.
+    pub(crate) unaccepted: HashSet<u64>,
     /// What the network does to the connection whose time line is open.
     pub(crate) network: Option<ShownNetwork>,
     /// `net.ipv4.tcp_retries2` by network namespace, where it is known.

@@ -16,7 +16,7 @@ use crate::{
         measure::{Kind, Measure},
     },
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndpointView {
@@ -30,6 +30,9 @@ pub(crate) struct EndpointView {
     pub(crate) oldest: Option<(TcpState, Age)>,
     /// Cookie of a listener of the port; of several any.
     pub(crate) listener: Option<u64>,
+    /// How long the oldest of its established connections that wait for `accept` has been established; `None` if none
+    /// waits, or that is not known.
+    pub(crate) waits: Option<Age>,
     /// How its handshakes have ended.
     pub(crate) handshakes: Handshakes,
 }
@@ -44,8 +47,14 @@ pub(crate) struct Handshakes {
 }
 
 /// All endpoints of the connections that `filter` lets pass, in no order. `ended` has what has ended by endpoint: one to
-/// which connects failed is there without a socket.
-pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter, ended: &Collector) -> Vec<EndpointView> {
+/// which connects failed is there without a socket. `unaccepted` are the cookies of connections that wait for `accept`.
+pub(crate) fn build(
+    engine: &Engine,
+    now: Nanos,
+    filter: &Filter,
+    ended: &Collector,
+    unaccepted: &HashSet<u64>,
+) -> Vec<EndpointView> {
     let mut by_key: HashMap<Key, EndpointView> = HashMap::new();
     for connection in engine.table.iter() {
         if wanted(engine, connection, filter).is_none() {
@@ -65,6 +74,9 @@ pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter, ended: &Collec
         }
         let age = connection.state.since.age(now);
         row.oldest = super::oldest(row.oldest, Some((state, age)));
+        if state == TcpState::Established && unaccepted.contains(&connection.id().cookie) {
+            row.waits = Some(row.waits.map_or(age, |other| older(other, age)));
+        }
     }
     for (key, cells) in ended.keys() {
         let handshakes = Handshakes::of(cells);
@@ -77,6 +89,16 @@ pub(crate) fn build(engine: &Engine, now: Nanos, filter: &Filter, ended: &Collec
         }
     }
     by_key.into_values().collect()
+}
+
+/// The older of two, a lower bound where either is.
+fn older(one: Age, other: Age) -> Age {
+    let span = one.span().max(other.span());
+    if one.is_exact() && other.is_exact() {
+        Age::Exact(span)
+    } else {
+        Age::AtLeast(span)
+    }
 }
 
 /// Whether a destination without sockets is one that a filter asks for: none of its connections is in a state, or a
@@ -103,6 +125,7 @@ impl EndpointView {
             ports_used: 0,
             oldest: None,
             listener: None,
+            waits: None,
             handshakes: Handshakes {
                 ends: [0; HandshakeEnd::COUNT],
                 median: None,
@@ -170,7 +193,7 @@ mod tests {
         }
         engine.apply(Input::Settle(second(6)));
         ended.count(&engine);
-        let rows = build(&engine, second(6), &Filter::default(), &ended);
+        let rows = build(&engine, second(6), &Filter::default(), &ended, &HashSet::new());
         assert_eq!(rows.len(), 1);
         let handshakes = rows[0].handshakes;
         assert_eq!(rows[0].total(), 0);
@@ -183,6 +206,25 @@ mod tests {
             comms: vec!["client".to_owned()],
             ..Filter::default()
         };
-        assert_eq!(build(&engine, second(6), &of_pid, &ended), []);
+        assert_eq!(build(&engine, second(6), &of_pid, &ended, &HashSet::new()), []);
+    }
+
+    #[test]
+    fn the_oldest_of_those_that_wait_for_accept_is_shown() {
+        let mut engine = Engine::new(16);
+        let ended = Collector::new(&Filter::default(), By::Endpoint, Nanos(0));
+        let second = Nanos::from_secs;
+        for (cookie, at) in [(1, 1), (2, 3), (3, 4)] {
+            let step = (SynSent, Established);
+            let event = of_client(ProcessKey::new(7, 1), comm("x"), cookie, second(at), step);
+            engine.apply(Input::Events(&[event]));
+        }
+        let waits = |unaccepted: &[u64]| {
+            let unaccepted = unaccepted.iter().copied().collect();
+            build(&engine, second(9), &Filter::default(), &ended, &unaccepted)[0].waits
+        };
+        assert_eq!(waits(&[2, 3]), Some(Age::Exact(second(6))));
+        assert_eq!(waits(&[3]), Some(Age::Exact(second(5))));
+        assert_eq!(waits(&[]), None);
     }
 }

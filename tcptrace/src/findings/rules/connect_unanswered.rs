@@ -179,7 +179,11 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
     let (meaning, remedy) = if unanswered > 0 {
         (
             "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once",
-            "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes",
+            if of.cancelled == unanswered {
+                "look at the path and its firewalls, which traceroute -T shows; the timeout is the program's own, and no setting changes it"
+            } else {
+                "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes"
+            },
         )
     } else {
         (

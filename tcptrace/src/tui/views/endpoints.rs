@@ -3,7 +3,7 @@
 use super::{View, counted, no_sockets};
 use crate::{
     connection::handshake::HandshakeEnd,
-    duration::human,
+    duration::{human, human_age},
     event::TcpState,
     stats::key::{Key, NamedKey},
     tui::{
@@ -45,7 +45,7 @@ impl View for Endpoints {
             now,
             filter,
         } = *sources;
-        content.endpoints = endpoints::build(engine, now, filter, &gather.by_endpoint);
+        content.endpoints = endpoints::build(engine, now, filter, &gather.by_endpoint, &content.unaccepted);
     }
 
     fn table(&self) -> Option<&dyn AnyTable> {
@@ -210,11 +210,13 @@ static COLUMNS: [Column<EndpointView>; 15] = [
             ("backlog", |row, context| {
                 format::field(context.content.listener_queue(row).map(|queue| queue.unsent))
             }),
+            ("accept_wait_ns", |row, _| format::age_ns(row.waits)),
+            ("accept_wait_exact", |row, _| format::age_exact(row.waits)),
         ],
         ..Column::right(
             ColumnId::AcceptQueue,
             "ACCEPT QUEUE",
-            12,
+            16,
             0,
             |row, context| match context.content.listener_queue(row) {
                 None => Cell::unknown(context.theme),
@@ -224,7 +226,10 @@ static COLUMNS: [Column<EndpointView>; 15] = [
                     } else {
                         context.theme.plain()
                     };
-                    Cell::new(format!("{}/{}", queue.unread, queue.unsent), style)
+                    let waits = row
+                        .waits
+                        .map_or_else(String::new, |age| format!(" {}", human_age(age)));
+                    Cell::new(format!("{}/{}{waits}", queue.unread, queue.unsent), style)
                 }
             },
         )

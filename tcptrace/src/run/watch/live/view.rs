@@ -261,6 +261,7 @@ impl LiveView {
         let app = &mut self.screen.app;
         let seen: HashSet<u64> = app.cookies_in_sight().collect();
         let mut queues = HashMap::new();
+        let mut unaccepted = HashSet::new();
         let shown = app.shown_connection();
         let mut network = None;
         let read = session.visit_sockets(&self.filter.netns, |socket| {
@@ -272,6 +273,9 @@ impl LiveView {
                     network: socket.network,
                     recorded: None,
                 });
+            }
+            if row.waits_for_accept() {
+                unaccepted.insert(cookie);
             }
             let is_wanted = match row.state {
                 TcpState::CloseWait | TcpState::Listen => true,
@@ -290,6 +294,7 @@ impl LiveView {
         // What cannot be read now is shown as it was.
         if read.is_ok() {
             app.content.queues = queues;
+            app.content.unaccepted = unaccepted;
             app.content.network = network;
         }
         self.looks.finished(now, clock::thread_cpu().since(cpu));
