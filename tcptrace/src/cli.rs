@@ -156,12 +156,33 @@ pub(crate) struct TraceArgs {
     /// Compare the table with the kernel's at the end, and show the differences
     #[arg(long)]
     pub(crate) audit: bool,
+    /// Times of text
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORM",
+        hide_short_help = true
+    )]
+    pub(crate) time: TimeForm,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
+}
+
+/// How text shows wall times. JSON and CSV have UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TimeForm {
+    /// Time of day in the time zone of this host
+    #[default]
+    Local,
+    /// Time of day in UTC
+    Utc,
+    /// Seconds since 1970
+    Epoch,
 }
 
 /// `snapshot`

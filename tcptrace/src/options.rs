@@ -23,7 +23,7 @@ use crate::{
     },
     stats::key::By,
 };
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// A flag that cannot be obeyed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct Output {
     pub(crate) format: Format,
     /// Whether column titles are printed.
     pub(crate) header: bool,
+    /// Columns of the terminal that shows it, if there is one.
+    pub(crate) columns: Option<u16>,
     /// A file instead of standard output.
     pub(crate) file: Option<PathBuf>,
 }
@@ -81,23 +83,18 @@ impl Output {
     }
 }
 
-/// Terminals this wide show every column.
-const WIDE_TERMINAL: u16 = 140;
-
 pub(crate) fn output(args: &OutputArgs) -> Output {
-    let roomy = args.output.is_none()
-        && std::io::stdout().is_terminal()
-        && terminal_size().is_some_and(|(columns, _)| columns >= WIDE_TERMINAL);
     let format = match (args.json, args.csv) {
         (true, _) => Format::Json,
         (_, true) => Format::Csv,
-        (false, false) => Format::Text {
-            wide: args.wide || roomy,
-        },
+        (false, false) => Format::Text { wide: args.wide },
     };
     Output {
         format,
         header: !args.no_header,
+        columns: terminal_size()
+            .map(|(columns, _)| columns)
+            .filter(|columns| *columns > 0 && args.output.is_none()),
         file: args.output.clone(),
     }
 }

@@ -24,4 +24,5 @@ pub(crate) mod stacks;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 pub(crate) mod text;
+pub(crate) mod times;
 pub(crate) mod unseen;

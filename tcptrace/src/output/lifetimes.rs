@@ -6,6 +6,7 @@ use super::{
     json::{self, EndJson, OwnerJson, rfc3339},
     row::{Column, Line, TableRow, line_columns},
     text,
+    times::Times,
 };
 use crate::{
     connection::lifetime::{Lifetime, Role},
@@ -14,7 +15,6 @@ use crate::{
     event::{Age, EndReason, Family, Nanos, TcpState},
     kernel::clock::ClockPair,
 };
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -32,7 +32,7 @@ pub(crate) fn line(
     lifetime: &Lifetime,
     engine: &Engine,
     anchor: &ClockPair,
-    zone: &TimeZone,
+    times: &Times,
     wide: bool,
 ) -> String {
     let owner = lifetime.owner.and_then(|owner| {
@@ -52,7 +52,7 @@ pub(crate) fn line(
     let (local, remote) = text::both(&lifetime.endpoints);
     let mut out = format!(
         "{} {pid:>7} {} {:<6} {local:<width$} {remote:<width$} {:>7} {:>7} {:>5} {:>7} {:>7}",
-        text::wall(lifetime.ended, anchor, zone).strftime("%H:%M:%S"),
+        times.seconds(lifetime.ended, anchor),
         Padded(&comm, 15),
         lifetime.role.name(),
         lifetime.sent.map_or_else(|| "-".to_owned(), human_bytes),
@@ -222,6 +222,7 @@ mod tests {
             processes::Processes,
         },
     };
+    use jiff::tz::TimeZone;
     use std::num::NonZeroU32;
 
     const ANCHOR: ClockPair = ClockPair {
@@ -271,7 +272,7 @@ mod tests {
         engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
         let text = [
             titles(false),
-            line(&lifetime, &engine, &ANCHOR, &TimeZone::UTC, false),
+            line(&lifetime, &engine, &ANCHOR, &Times::Zone(TimeZone::UTC), false),
             json(&lifetime, &engine, Some("blue"), &ANCHOR),
             csv::line(csv::titles::<Line<'_, Lifetime>>()),
             csv::row(&Line {

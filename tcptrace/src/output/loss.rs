@@ -1,12 +1,11 @@
 //! Losses, reported at the place in a stream where they happened.
 
-use super::{csv, json, text};
+use super::{csv, json, times::Times};
 use crate::{
     event::Nanos,
     kernel::clock::ClockPair,
     plural::{counted, was},
 };
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 /// What went missing since the loss before.
@@ -54,10 +53,8 @@ pub(crate) fn csv(loss: &Loss, titles: &[&str], anchor: &ClockPair) -> String {
 }
 
 /// As a line for people.
-pub(crate) fn line(loss: &Loss, anchor: &ClockPair, zone: &TimeZone) -> String {
-    let time = text::wall(loss.time, anchor, zone)
-        .strftime("%H:%M:%S")
-        .to_string();
+pub(crate) fn line(loss: &Loss, anchor: &ClockPair, times: &Times) -> String {
+    let time = times.seconds(loss.time, anchor);
     let records = (loss.lost > 0).then(|| {
         let records = counted(loss.lost, "record");
         format!("{records} {} lost in the kernel", was(loss.lost))
@@ -77,6 +74,7 @@ pub(crate) fn line(loss: &Loss, anchor: &ClockPair, zone: &TimeZone) -> String {
 mod tests {
     use super::*;
     use crate::{connection::change::Change, output::row::Line};
+    use jiff::tz::TimeZone;
 
     const LOSS: Loss = Loss {
         time: Nanos::from_secs(1),
@@ -95,12 +93,12 @@ mod tests {
             "{\"loss\":{\"time\":\"2026-11-21T22:26:41.000000000Z\",\"mono_ns\":1000000000,\"lost\":7,\"dropped\":3}}\n"
         );
         assert_eq!(
-            line(&LOSS, &ANCHOR, &TimeZone::UTC),
+            line(&LOSS, &ANCHOR, &Times::Zone(TimeZone::UTC)),
             "22:26:41 # 7 records were lost in the kernel, and 3 lines were dropped because the reader is too slow\n"
         );
         let only = Loss { lost: 0, ..LOSS };
         assert_eq!(
-            line(&only, &ANCHOR, &TimeZone::UTC),
+            line(&only, &ANCHOR, &Times::Zone(TimeZone::UTC)),
             "22:26:41 # 3 lines were dropped because the reader is too slow\n"
         );
     }

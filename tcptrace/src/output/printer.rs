@@ -4,16 +4,19 @@ use super::{
     csv, json, lifetimes,
     loss::{self, Loss},
     row::Line,
-    text,
+    text::Layout,
+    times::Times,
 };
 use crate::{
     connection::{change::Change, lifetime::Lifetime},
+    event::Nanos,
     kernel::clock::ClockPair,
     options::Format,
     summary::{Header, Summary},
     unseen::Unseen,
 };
-use jiff::tz::TimeZone;
+use jiff::civil::Date;
+use std::cell::Cell;
 
 /// What a list has a line of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,11 @@ pub(crate) enum Rows {
 
 /// Writes the lines of a list, each with its newline.
 pub(crate) trait Printer {
+    /// Whether lines show where processes run, and the names of network namespaces.
+    fn shows_places(&self) -> bool {
+        true
+    }
+
     /// Empty in a form without titles.
     fn titles(&self, rows: Rows) -> String;
 
@@ -45,45 +53,77 @@ pub(crate) trait Printer {
     }
 }
 
-/// The printer of a form; `zone` is that of the times for people.
-pub(crate) fn printer(format: Format, zone: TimeZone) -> Box<dyn Printer> {
+/// Terminals of this many columns have room for all of a lifetime's addresses.
+const LIFETIME_COLUMNS: u16 = 140;
+
+/// The printer of a form; text is written for a terminal of `columns`, if there is one, with its times as `times`.
+pub(crate) fn printer(format: Format, columns: Option<u16>, times: Times) -> Box<dyn Printer> {
     match format {
-        Format::Text { wide } => Box::new(Text { wide, zone }),
+        Format::Text { wide } => Box::new(Text {
+            layout: Layout::new(wide, columns),
+            has_wide_addresses: wide || columns >= Some(LIFETIME_COLUMNS),
+            times,
+            date: Cell::new(None),
+        }),
         Format::Json => Box::new(Json),
         Format::Csv => Box::new(Csv),
     }
 }
 
 struct Text {
-    wide: bool,
-    zone: TimeZone,
+    layout: Layout,
+    /// Of lifetimes.
+    has_wide_addresses: bool,
+    times: Times,
+    /// The day of the line before.
+    date: Cell<Option<Date>>,
+}
+
+impl Text {
+    /// The line, after one with the date if it is another day than that of the line before.
+    fn dated(&self, time: Nanos, anchor: &ClockPair, line: String) -> String {
+        let date = self.times.date(time, anchor);
+        match (self.date.replace(date), date) {
+            (Some(before), Some(date)) if before < date => format!("{date}\n{line}"),
+            _ => line,
+        }
+    }
 }
 
 impl Printer for Text {
+    fn shows_places(&self) -> bool {
+        self.layout == Layout::All
+    }
+
     fn titles(&self, rows: Rows) -> String {
         match rows {
-            Rows::Changes => text::titles(self.wide),
-            Rows::Lifetimes => lifetimes::titles(self.wide),
+            Rows::Changes => self.layout.titles(),
+            Rows::Lifetimes => lifetimes::titles(self.has_wide_addresses),
         }
     }
 
     fn change(&self, line: &Line<'_, Change>) -> String {
-        text::change(
-            line.of,
-            line.engine,
-            line.netns_name,
-            line.anchor,
-            &self.zone,
-            self.wide,
-        )
+        let Line {
+            of,
+            engine,
+            netns_name,
+            anchor,
+            ..
+        } = *line;
+        let text = self.layout.line(of, engine, netns_name, anchor, &self.times);
+        self.dated(of.time, anchor, text)
     }
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
-        lifetimes::line(line.of, line.engine, line.anchor, &self.zone, self.wide)
+        let Line {
+            of, engine, anchor, ..
+        } = *line;
+        let text = lifetimes::line(of, engine, anchor, &self.times, self.has_wide_addresses);
+        self.dated(of.ended, anchor, text)
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
-        loss::line(loss, anchor, &self.zone)
+        loss::line(loss, anchor, &self.times)
     }
 }
 

@@ -1,71 +1,153 @@
-//! Text lines: one per change, aligned; within 80 columns for IPv4, everything with `-w`.
+//! Text lines: one per change, aligned; within 80 columns for IPv4 or as many as the terminal has, everything with `-w`.
 
-use super::field::{Padded, clip};
+use super::{
+    field::{Padded, clip},
+    times::Times,
+};
 use crate::{
     connection::change::Change,
     duration::human_age,
     engine::Engine,
-    event::{EndReason, Endpoints, Nanos},
+    event::{EndReason, Endpoints},
     kernel::clock::ClockPair,
+    owner::{policy::Evidence, processes::Process},
 };
-use jiff::{Timestamp, Zoned, tz::TimeZone};
 use std::{fmt::Write as _, net::IpAddr};
 
-pub(crate) fn titles(wide: bool) -> String {
-    if wide {
-        format!(
-            "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
-            "TIME",
-            "PID",
-            "COMMAND",
-            "EVIDENCE",
-            "CONTAINER/UNIT",
-            "NETNS",
-            "LOCAL",
-            "REMOTE",
-            "DWELL",
-            "CHANGE"
-        )
-    } else {
-        format!(
-            "{:<8} {:<11} {:>5} {:<21} {:>7} {}\n",
-            "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE"
-        )
+/// What a line of changes has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// All columns, at full width.
+    All,
+    /// Process and remote address in this many columns, and the reason of an end where the line is no longer than `most`.
+    Fitted {
+        process: usize,
+        remote: usize,
+        most: usize,
+    },
+}
+
+/// The longest line of [`Layout::All`] without the reason of an end.
+const ALL_COLUMNS: usize = 209;
+/// The longest line for IPv4 of the narrowest layout.
+const NARROW: usize = 80;
+
+impl Layout {
+    const NARROWEST: Self = Self::Fitted {
+        process: 11,
+        remote: 21,
+        most: usize::MAX,
+    };
+
+    /// That of a terminal with this many columns; without one nothing limits a line.
+    pub(crate) fn new(wide: bool, columns: Option<u16>) -> Self {
+        let Some(columns) = columns.map(usize::from) else {
+            return if wide { Self::All } else { Self::NARROWEST };
+        };
+        if wide || columns >= ALL_COLUMNS {
+            return Self::All;
+        }
+        let spare = columns.saturating_sub(NARROW);
+        // `4194304?/` and the longest name.
+        let for_process = spare.min(13);
+        Self::Fitted {
+            process: 11 + for_process,
+            // `[`, `]:` and a port beside the longest address.
+            remote: 21 + (spare - for_process).min(26),
+            most: columns,
+        }
+    }
+
+    pub(crate) fn titles(self) -> String {
+        match self {
+            Self::All => format!(
+                "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
+                "TIME",
+                "PID",
+                "COMMAND",
+                "EVIDENCE",
+                "CONTAINER/UNIT",
+                "NETNS",
+                "LOCAL",
+                "REMOTE",
+                "DWELL",
+                "CHANGE"
+            ),
+            Self::Fitted { process, remote, .. } => format!(
+                "{:<8} {:<process$} {:>5} {:<remote$} {:>7} {}\n",
+                "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE"
+            ),
+        }
+    }
+
+    /// One change, with its newline. Fitted lines leave out the local address, and shorten a remote end of IPv6.
+    pub(crate) fn line(
+        self,
+        change: &Change,
+        engine: &Engine,
+        netns_name: Option<&str>,
+        anchor: &ClockPair,
+        times: &Times,
+    ) -> String {
+        let owner = change
+            .owner
+            .and_then(|owner| Some((engine.table.processes.get(owner.process)?, owner.evidence)));
+        let reason = reason(change, engine);
+        match self {
+            Self::All => all(change, owner, netns_name, anchor, times) + &reason + "\n",
+            Self::Fitted {
+                process,
+                remote,
+                most,
+            } => {
+                let mut line = fitted(change, owner, anchor, times, (process, remote));
+                if line.chars().count() + reason.len() <= most {
+                    line.push_str(&reason);
+                }
+                line + "\n"
+            }
+        }
     }
 }
 
-/// One change, with its newline. Narrow lines leave out the local address, and shorten a remote end of IPv6.
-pub(crate) fn change(
+type Owner<'a> = Option<(&'a Process, Evidence)>;
+
+fn fitted(
     change: &Change,
-    engine: &Engine,
+    owner: Owner<'_>,
+    anchor: &ClockPair,
+    times: &Times,
+    (process, remote): (usize, usize),
+) -> String {
+    let who = owner.map_or_else(
+        || "-".to_owned(),
+        |(process, evidence)| {
+            let guess = if evidence.is_provisional() { "?" } else { "" };
+            format!("{}{guess}/{}", process.key.pid, process.name())
+        },
+    );
+    format!(
+        "{:<8} {} {:>5} {:<remote$} {:>7} {}→{}",
+        times.seconds(change.time, anchor),
+        Padded(&clip(&who, process), process),
+        change.endpoints.local_port,
+        clip(
+            &end(change.endpoints.remote(), change.endpoints.remote_port),
+            remote
+        ),
+        dwell(change),
+        change.old,
+        change.new,
+    )
+}
+
+fn all(
+    change: &Change,
+    owner: Owner<'_>,
     netns_name: Option<&str>,
     anchor: &ClockPair,
-    zone: &TimeZone,
-    wide: bool,
+    times: &Times,
 ) -> String {
-    let wall = wall(change.time, anchor, zone);
-    let owner = change
-        .owner
-        .and_then(|owner| Some((engine.table.processes.get(owner.process)?, owner.evidence)));
-    let dwell = change.dwell.map_or_else(|| "-".to_owned(), human_age);
-    let states = format!("{}→{}", change.old, change.new);
-    if !wide {
-        let who = owner.map_or_else(
-            || "-".to_owned(),
-            |(process, evidence)| {
-                let guess = if evidence.is_provisional() { "?" } else { "" };
-                format!("{}{guess}/{}", process.key.pid, process.name())
-            },
-        );
-        return format!(
-            "{} {} {:>5} {:<21} {:>7} {states}\n",
-            wall.strftime("%H:%M:%S"),
-            Padded(&clip(&who, 11), 11),
-            change.endpoints.local_port,
-            clip(&end(change.endpoints.remote(), change.endpoints.remote_port), 21),
-            dwell,
-        );
-    }
     let (pid, comm, evidence) = owner.map_or_else(
         || ("-".to_owned(), "-".to_owned(), "-"),
         |(process, evidence)| {
@@ -80,22 +162,32 @@ pub(crate) fn change(
     let location = clip(location.unwrap_or("-"), 20);
     let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.endpoints);
-    let reason = match change.reason {
-        Some(reason) => format!(
-            " {}",
-            end_reason(reason, engine.reset_reason(change.reset_reason))
-        ),
-        None if change.by_syn_cookie => " by SYN cookie".to_owned(),
-        None if change.by_fast_open => " by Fast Open".to_owned(),
-        None => String::new(),
-    };
     format!(
-        "{} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {dwell:>8} {states}{reason}\n",
-        wall.strftime("%H:%M:%S%.6f"),
+        "{:<15} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {:>8} {}→{}",
+        times.micros(change.time, anchor),
         Padded(&comm, 15),
         Padded(&location, 20),
         Padded(&netns, 15),
+        dwell(change),
+        change.old,
+        change.new,
     )
+}
+
+fn dwell(change: &Change) -> String {
+    change.dwell.map_or_else(|| "-".to_owned(), human_age)
+}
+
+/// What follows the states, after a blank; empty where nothing does.
+fn reason(change: &Change, engine: &Engine) -> String {
+    match (change.reason, change.by_syn_cookie) {
+        (Some(reason), _) => format!(
+            " {}",
+            end_reason(reason, engine.reset_reason(change.reset_reason))
+        ),
+        (None, true) => " by SYN cookie".to_owned(),
+        (None, false) => String::new(),
+    }
 }
 
 /// Why a connection ended, and why the kernel sent the RST if it did: `reset-sent (tcp-abort-on-close)`.
@@ -104,12 +196,6 @@ pub(crate) fn end_reason(reason: EndReason, reset_reason: Option<&str>) -> Strin
         Some(why) => format!("{reason} ({why})"),
         None => reason.to_string(),
     }
-}
-
-pub(crate) fn wall(time: Nanos, anchor: &ClockPair, zone: &TimeZone) -> Zoned {
-    Timestamp::from_nanosecond(i128::from(anchor.wall(time)))
-        .unwrap_or_default()
-        .to_zoned(zone.clone())
 }
 
 /// Both ends as `address:port`.
@@ -148,7 +234,7 @@ mod tests {
     use crate::{
         connection::{change::fixture::change_of, lifetime::Role, since::Since},
         event::{
-            Age, ProcessKey, ResetReason,
+            Age, Nanos, ProcessKey, ResetReason,
             fixture::{comm, endpoints, task},
         },
         kernel::reset_reasons::ResetReasons,
@@ -157,6 +243,7 @@ mod tests {
             policy::{Evidence, Owner},
         },
     };
+    use jiff::tz::TimeZone;
 
     fn example(remote: &str) -> (Change, Engine) {
         let mut engine = Engine::new(1);
@@ -189,17 +276,42 @@ mod tests {
         wall_ns: 1_795_300_000_000_000_000,
     };
 
+    fn line_of(layout: Layout, change: &Change, engine: &Engine, netns: Option<&str>) -> String {
+        layout.line(change, engine, netns, &ANCHOR, &Times::Zone(TimeZone::UTC))
+    }
+
+    #[test]
+    fn a_terminal_s_columns_are_used_and_not_exceeded() {
+        let (mut longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
+        longest.reason = Some(EndReason::TimewaitOverflow);
+        for columns in [80, 81, 100, 132, 160, 208, 209] {
+            let layout = Layout::new(false, Some(columns));
+            let line = line_of(layout, &longest, &engine, None);
+            let length = line.trim_end().chars().count();
+            let is_all = layout == Layout::All;
+            assert_eq!(is_all, columns == 209);
+            // What is appended to a whole line may wrap.
+            assert!(is_all || length <= columns.into(), "{columns}: {length} {line}");
+            assert_eq!(
+                line.contains("timewait-overflow"),
+                columns >= 160,
+                "{columns}: {line}"
+            );
+            assert!(columns < 100 || line.contains("leaky-server"), "{line}");
+        }
+    }
+
     #[test]
     fn the_longest_ipv4_line_fits_80_columns() {
         let (longest, engine) = example("255.255.255.255:65535");
-        let line = change(&longest, &engine, None, &ANCHOR, &TimeZone::UTC, false);
+        let line = line_of(Layout::NARROWEST, &longest, &engine, None);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
             line.chars().count()
         );
         let (longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
-        let line = change(&longest, &engine, None, &ANCHOR, &TimeZone::UTC, false);
+        let line = line_of(Layout::NARROWEST, &longest, &engine, None);
         assert!(
             line.trim_end().chars().count() <= 80,
             "{} {line}",
@@ -212,7 +324,7 @@ mod tests {
         let (mut change, mut engine) = example("10.0.0.1:1");
         engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
         change.reason = Some(EndReason::ResetSent);
-        let line = |change: &Change| super::change(change, &engine, None, &ANCHOR, &TimeZone::UTC, true);
+        let line = |change: &Change| line_of(Layout::All, change, &engine, None);
         assert!(line(&change).ends_with(" reset-sent\n"));
         change.reset_reason = ResetReason::from_kernel(11);
         assert!(line(&change).ends_with(" reset-sent (tcp-abort-on-close)\n"));
@@ -224,7 +336,7 @@ mod tests {
     #[test]
     fn wide_lines_show_all_of_ipv6() {
         let (longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
-        let line = change(&longest, &engine, Some("web"), &ANCHOR, &TimeZone::UTC, true);
+        let line = line_of(Layout::All, &longest, &engine, Some("web"));
         assert!(line.contains(" nginx.service        web             [2001:db8::1]:65535 "));
         assert!(line.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
         assert!(line.contains("leaky-server"));

@@ -8,7 +8,7 @@ use super::{
     signals, stream, zone,
 };
 use crate::{
-    cli::TraceArgs,
+    cli::{TimeForm, TraceArgs},
     connection::lifetime::{Lifetime, LifetimeTracker},
     duration::human,
     engine::Engine,
@@ -23,6 +23,7 @@ use crate::{
         row::Line,
         sink::Sink,
         stream::{Ending, Stream},
+        times::Times,
     },
     owner::policy::Owner,
     plural::{counted, was},
@@ -31,6 +32,7 @@ use crate::{
     summary::{Dwells, Summary},
     unseen::Unseen,
 };
+use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 use tokio::time::Instant;
 
@@ -58,7 +60,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             stream,
             losses: Losses::default(),
             filter,
-            printer: printer(output.format, zone()),
+            printer: printer(output.format, output.columns, times(args.time)),
             output,
             cgroups: Cgroups::of_this_host(),
             names: Names::default(),
@@ -68,6 +70,15 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         };
         tracing.run(deadline, args.audit).await
     })
+}
+
+/// How the times of text are written.
+fn times(form: TimeForm) -> Times {
+    match form {
+        TimeForm::Local => Times::Zone(zone()),
+        TimeForm::Utc => Times::Zone(TimeZone::UTC),
+        TimeForm::Epoch => Times::Epoch,
+    }
 }
 
 /// Limit of the output queue, as a multiple of the kernel's buffer: a record of 160 bytes is a line of some
@@ -276,7 +287,7 @@ impl Tracing {
         if is_full || !self.filter.accepts_ends(&told.subject) {
             return false;
         }
-        let shows_places = !self.is_narrow() || self.filter.asks_for_locations();
+        let shows_places = self.printer.shows_places() || self.filter.asks_for_locations();
         let Self { session, cgroups, .. } = self;
         let Engine { table, holders, .. } = &mut session.engine;
         if shows_places {
@@ -294,11 +305,6 @@ impl Tracing {
             .is_some()
     }
 
-    /// Whether places and names of namespaces are not shown.
-    fn is_narrow(&self) -> bool {
-        self.output.format == Format::Text { wide: false }
-    }
-
     /// One line, with its namespace's name where that is shown; empty while lines are dropped.
     fn line<T>(
         &mut self,
@@ -310,10 +316,10 @@ impl Tracing {
         if self.stream.is_dropping() {
             return String::new();
         }
-        let netns_name = if self.is_narrow() {
-            None
-        } else {
+        let netns_name = if self.printer.shows_places() {
             self.names.of(told.subject.netns, now)
+        } else {
+            None
         };
         let line = Line {
             of,

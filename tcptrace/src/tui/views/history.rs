@@ -5,7 +5,7 @@ use crate::{
     connection::lifetime::{Lifetime, Role},
     duration::{human, human_age},
     event::{Age, Nanos, ProcessKey, TcpState, known_netns},
-    output::{patience, sockets, text},
+    output::{patience, sockets, text, times},
     plural::counted,
     tui::{
         app::App,
@@ -142,7 +142,7 @@ fn who(app: &App, history: &history::History) -> Line {
 fn stay(app: &App, step: &Step, goes_on: bool, cells: usize) -> Line {
     let theme = app.theme;
     let zone = app.content.zone.clone().unwrap_or(TimeZone::UTC);
-    let time = text::wall(step.entered, &app.content.anchor, &zone);
+    let time = times::wall(step.entered, &app.content.anchor, &zone);
     let before = if step.stay.is_exact() { ' ' } else { '<' };
     let mark = if goes_on { "░" } else { "█" };
     vec![
@@ -235,7 +235,7 @@ fn network(app: &App, history: &history::History) -> Vec<(String, bool)> {
 /// When a snapshot of the recording read what follows.
 fn as_of(app: &App, read: Nanos) -> String {
     let zone = app.content.zone.clone().unwrap_or(TimeZone::UTC);
-    let time = text::wall(read, &app.content.anchor, &zone);
+    let time = times::wall(read, &app.content.anchor, &zone);
     format!(
         "By the recording's snapshot at {}, {} before:",
         time.strftime("%H:%M:%S"),
