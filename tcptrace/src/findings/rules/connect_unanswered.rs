@@ -107,6 +107,60 @@ fn check(scene: &Scene) -> Vec<Finding> {
 
 fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Finding {
     let unanswered = of.unanswered();
+    let evidence = evidence(scene, of);
+    let (count, how) = if unanswered > 0 {
+        (unanswered, "unanswered")
+    } else {
+        (of.refused, "refused")
+    };
+    let noun = if count == 1 { "connect" } else { "connects" };
+    if let Some(listener) = full_listener(scene, netns, addr, port) {
+        return by_full_queue(
+            scene,
+            (netns, addr, port),
+            &format!("{count} {noun}"),
+            evidence,
+            listener,
+            count,
+        );
+    }
+    let (meaning, remedy) = if unanswered > 0 {
+        (
+            "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once",
+            if of.cancelled == unanswered {
+                "look at the path and its firewalls, which traceroute -T shows; the timeout is the program's own, and no setting changes it"
+            } else {
+                "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes"
+            },
+        )
+    } else {
+        (
+            "the destination is up, and nothing listens on this port, or a firewall resets what it does not let pass",
+            "look whether the service runs there, and on which port and address it listens",
+        )
+    };
+    Finding {
+        rule: RULE.id,
+        level: if unanswered >= MANY {
+            Level::Warning
+        } else {
+            Level::Note
+        },
+        subject: Subject::Destination {
+            netns,
+            addr,
+            port: Some(port),
+        },
+        title: format!("{count} {how} {noun}"),
+        evidence,
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
+        weight: count.figure(),
+    }
+}
+
+/// How its connects ended, or still wait.
+fn evidence(scene: &Scene, of: &Of) -> Vec<Evidence> {
     let mut evidence = Vec::new();
     if of.waiting > 0 {
         evidence.push(Evidence::new(
@@ -160,55 +214,7 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             waited(shortest, longest),
         ));
     }
-    let (count, how) = if unanswered > 0 {
-        (unanswered, "unanswered")
-    } else {
-        (of.refused, "refused")
-    };
-    let noun = if count == 1 { "connect" } else { "connects" };
-    if let Some(listener) = full_listener(scene, netns, addr, port) {
-        return by_full_queue(
-            scene,
-            (netns, addr, port),
-            &format!("{count} {noun}"),
-            evidence,
-            listener,
-            count,
-        );
-    }
-    let (meaning, remedy) = if unanswered > 0 {
-        (
-            "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once",
-            if of.cancelled == unanswered {
-                "look at the path and its firewalls, which traceroute -T shows; the timeout is the program's own, and no setting changes it"
-            } else {
-                "look at the path and its firewalls; give connect a timeout in the program, else it blocks for about two minutes"
-            },
-        )
-    } else {
-        (
-            "the destination is up, and nothing listens on this port, or a firewall resets what it does not let pass",
-            "look whether the service runs there, and on which port and address it listens",
-        )
-    };
-    Finding {
-        rule: RULE.id,
-        level: if unanswered >= MANY {
-            Level::Warning
-        } else {
-            Level::Note
-        },
-        subject: Subject::Destination {
-            netns,
-            addr,
-            port: Some(port),
-        },
-        title: format!("{count} {how} {noun}"),
-        evidence,
-        meaning: meaning.to_owned(),
-        remedy: remedy.to_owned(),
-        weight: count.figure(),
-    }
+    evidence
 }
 
 /// `the program waited 2.00s`, or `the program waited 1.50s to 2.00s`.
