@@ -95,6 +95,6 @@ impl ConnectionState {
     clippy::cast_possible_truncation,
     reason = "it wraps, and spans of 2 ms are compared"
 )]
-const fn ticks(time: Nanos) -> u32 {
+pub(super) const fn ticks(time: Nanos) -> u32 {
     (time.0 >> 10) as u32
 }

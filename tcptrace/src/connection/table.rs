@@ -138,6 +138,7 @@ impl Table {
                 let row = &self.rows[slot];
                 // Fields that are cache lines apart.
                 black_box((row.endpoints.local_port, row.state.tcp, row.listener, row.netns));
+                self.evidence.prefetch(slot);
             }
         }
     }
@@ -458,7 +459,6 @@ impl Table {
             is_cancelled: false,
         };
         let slot = self.rows.add(sock, row);
-        self.evidence.begin(slot);
         if let Some(lifetimes) = &mut self.lifetimes {
             lifetimes.begin(slot);
         }
@@ -477,6 +477,8 @@ impl Table {
     fn remove(&mut self, slot: u32) {
         if self.rows[slot].is_request {
             self.unindex_request(slot);
+        } else {
+            self.evidence.clear(slot);
         }
         self.forget_cancelled(slot);
         self.listeners.remove(slot, &self.rows[slot]);

@@ -62,7 +62,7 @@ impl Table {
                 let mut change = self.change(slot, at, old, TcpState::Close, Some(dwell));
                 change.reason = reason;
                 let evidence = self.evidence.of(slot);
-                change.path = evidence.path;
+                change.path = evidence.path();
                 change.reset_reason = evidence.reset_reason(at, reason);
                 self.report(slot, &change);
                 // It may be held for as long as its process likes, and `ss` does not show it.
