@@ -268,3 +268,33 @@ fn stands(app: &App, history: &history::History) -> Option<String> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::examples::{self, Moment};
+
+    #[test]
+    fn evidence_of_a_recording_has_its_time_and_explains_no_later_state() {
+        let mut app = examples::app(Moment::Ordinary);
+        let mut said = |seconds_ago| {
+            let now = app.content.now.0;
+            let shown = app.content.network.as_mut().expect("the example has evidence");
+            shown.recorded = Some(Nanos(now - Nanos::from_secs(seconds_ago).0));
+            let history = app.content.history.clone().expect("the example has a history");
+            network(&app, &history)
+        };
+        let current = said(3);
+        let date = &current[0].0;
+        assert!(
+            date.starts_with("By the recording's snapshot at ") && date.ends_with(", 3.00s before:"),
+            "{date}"
+        );
+        assert!(current[1].0.contains("has not acknowledged"), "{current:?}");
+        assert!(current[2].0.contains("7 timeouts"), "{current:?}");
+        // The peer had not closed yet.
+        let earlier = said(25);
+        assert_eq!(earlier.len(), 2, "{earlier:?}");
+        assert_eq!(earlier[1], current[2]);
+    }
+}
