@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tcptrace_tests::{
-    clock::poll_until,
+    clock::{linger, poll_until},
     event::Event,
     host, kernel_table,
     live::{self, LiveTest, Parallelism, Requirement},
@@ -27,6 +27,9 @@ use tcptrace_tests::{
 
 /// Maximum time for the kernel to reach a state, and for the tracer to print it.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection stays ESTABLISHED: mechanisms without segments of timewait sockets take a `connect` of the last
+/// milliseconds for one that took the endpoints.
+const HOLD: Duration = Duration::from_millis(20);
 const PEER_PORT: u16 = 5_000;
 
 /// The body of a test in its namespace.
@@ -83,6 +86,7 @@ impl Connection {
         wire.expect(Flags::SYN);
         wire.send(Flags::SYN_ACK);
         wire.expect(Flags::ACK);
+        linger(HOLD);
         Self {
             socket: Some(socket),
             wire,
