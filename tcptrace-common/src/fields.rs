@@ -153,6 +153,8 @@ fields! {
     KeepaliveIntvl = "tcp_sock"."keepalive_intvl", optional;
     /// `TCP_KEEPCNT`, or 0.
     KeepaliveProbes = "tcp_sock"."keepalive_probes", optional;
+    /// `IP_LOCAL_PORT_RANGE`, the upper end in the high 16 bits, or 0. Since Linux 6.3.
+    LocalPortRange = "inet_sock"."local_port_range", optional;
     /// Namespace's inode number.
     NetInum = "net"."ns.inum", required;
     /// Leader of the thread group.

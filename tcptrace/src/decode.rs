@@ -238,7 +238,7 @@ pub fn holder(bytes: &[u8], tick: Nanos) -> Result<Holder, DecodeError> {
             row.remote_port,
         ),
         error: row.error,
-        options: network::options(&row.options, tick),
+        options: network::holder_options(&row, tick),
     })
 }
 

@@ -15,6 +15,7 @@ pub mod slope;
 pub mod spared;
 pub mod unknown_ages;
 pub mod verdict;
+pub mod waiting;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,11 +1,13 @@
 //! Sockets as the kernel lists them: one row per socket, one per open file that is a socket. Plain data.
 
 pub mod network;
+pub mod patience;
 pub mod scan;
 pub mod snapshot;
 
 use self::network::{Network, SocketOptions};
 use crate::event::{Endpoints, Nanos, ProcessKey, SockRef, TcpState};
+use hashbrown::HashMap;
 pub use tcptrace_common::SockKind;
 
 /// One socket of a snapshot.
@@ -60,6 +62,9 @@ pub struct Listed {
     pub network: Network,
 }
 
+/// What the network does to sockets, by cookie, of those of which it is worth keeping ([`Network::is_telling`]).
+pub type Networks = HashMap<u64, Network>;
+
 impl Row {
     /// Whether a listener made it, and no program has accepted it yet.
     #[must_use]
@@ -103,7 +108,7 @@ impl Row {
     }
 }
 
-/// Traffic of a connected full socket, as netlink reports it; by the iterator, and in recordings, it is not known.
+/// Traffic of a connected full socket, and options that netlink reports with it; by the iterator, and in recordings, it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Milliseconds since data was last sent, again or for the first time; of none, since the connection was made.
@@ -115,6 +120,9 @@ pub struct Flow {
     pub held_up: HeldUp,
     /// Whether keep-alive probes the peer while the connection is idle.
     pub has_keepalive: bool,
+    /// Whether `connect` chooses the port of a socket that was bound to an address: `IP_BIND_ADDRESS_NO_PORT`. `None`
+    /// before Linux 5.9.
+    pub binds_late: Option<bool>,
 }
 
 /// What keeps data that waits in a socket from being sent.

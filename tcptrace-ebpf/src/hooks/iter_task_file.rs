@@ -98,6 +98,10 @@ unsafe fn report<L: Load>(
             let tcp = tcp(sk);
             if !tcp.is_null() {
                 network::fill_options::<L>(&mut row.options, tcp);
+                if has(Field::LocalPortRange) {
+                    // A structure before Linux 6.8, which the verifier does not let a program load whole.
+                    row.port_range = Probe::load(tcp, offset(Field::LocalPortRange));
+                }
             }
         }
         let seq = *(*ctx).meta;

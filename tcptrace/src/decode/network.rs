@@ -2,9 +2,9 @@
 
 use crate::{
     event::Nanos,
-    socket::network::{Congestion, Network, SocketOptions, Timer, TimerPurpose},
+    socket::network::{Congestion, Network, PortRange, SocketOptions, Timer, TimerPurpose},
 };
-use tcptrace_common::{NetworkRow, OptionsRow, SockRow, known, option};
+use tcptrace_common::{HolderRow, NetworkRow, OptionsRow, SockRow, known, option};
 
 /// `ICSK_TIME_RETRANS`, `ICSK_TIME_PROBE0`, `ICSK_TIME_LOSS_PROBE` and `ICSK_TIME_REO_TIMEOUT` of
 /// include/net/inet_connection_sock.h: what the retransmission timer is set for.
@@ -69,6 +69,18 @@ fn timer(row: &NetworkRow, jiffies: u64, tick: Nanos) -> Option<Timer> {
     })
 }
 
+/// The options of an open file's socket, if the kernel side could read them.
+pub(super) fn holder_options(row: &HolderRow, tick: Nanos) -> Option<SocketOptions> {
+    let [low, high] =
+        [row.port_range & 0xffff, row.port_range >> 16].map(|end| u16::try_from(end).unwrap_or(0));
+    let port_range = (row.port_range != 0).then_some(PortRange { low, high });
+    let options = options(&row.options, tick)?;
+    Some(SocketOptions {
+        port_range,
+        ..options
+    })
+}
+
 /// The options, if the kernel side could read them.
 pub(super) fn options(row: &OptionsRow, tick: Nanos) -> Option<SocketOptions> {
     let millis = |jiffies: u32| {
@@ -81,6 +93,7 @@ pub(super) fn options(row: &OptionsRow, tick: Nanos) -> Option<SocketOptions> {
         keepalive_time_ms: millis(row.keepalive_time),
         keepalive_interval_ms: millis(row.keepalive_interval),
         keepalive_probes: row.keepalive_probes,
+        port_range: None,
     })
 }
 

@@ -27,6 +27,7 @@ impl LatestNetwork {
         self.read = times.max().unwrap_or(snapshot.started);
         self.by_cookie = snapshot
             .network
+            .sockets
             .iter()
             .map(|socket| (socket.cookie, socket.network))
             .collect();
@@ -76,6 +77,7 @@ mod tests {
         keepalive_time_ms: 0,
         keepalive_interval_ms: 0,
         keepalive_probes: 0,
+        port_range: None,
     };
 
     fn row(cookie: u64, kind: SockKind, state: TcpState) -> Row {

@@ -3,7 +3,10 @@
 use super::scene::{Descriptors, Netns, Owner, Process, Scene, Socket};
 use crate::{
     event::{Age, Endpoints, Nanos, ProcessKey, TcpState},
-    socket::{Flow, SockKind},
+    socket::{
+        Flow, SockKind,
+        network::{Network, Timer, TimerPurpose},
+    },
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,6 +66,12 @@ impl Scene {
         }
     }
 
+    /// Adds a socket with what the network does to it.
+    pub(crate) fn add_with(&mut self, socket: &Socket, network: Network) {
+        self.add(1, socket);
+        self.networks.insert(self.sockets.len() as u64, network);
+    }
+
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.spaces[0].sysctls.insert(name.to_owned(), value.to_owned());
     }
@@ -111,6 +120,34 @@ pub(crate) fn socket(
         is_unheld: false,
         left_close_wait: false,
         error: 0,
+    }
+}
+
+/// A segment whose timeout of `first_ms` was doubled so many times, the next one in `expires_ms`.
+pub(crate) fn retransmitting(first_ms: u64, doublings: u8, expires_ms: u64) -> Network {
+    Network {
+        rto: Some(Nanos::from_millis(first_ms << doublings)),
+        backoff: Some(doublings),
+        retransmits: Some(doublings),
+        timer: Some(Timer::Running {
+            purpose: TimerPurpose::Retransmit,
+            expires_in: Nanos::from_millis(expires_ms),
+        }),
+        ..Network::default()
+    }
+}
+
+/// A closed window that was probed `doublings` times, the latest `unanswered` of them without an answer.
+pub(crate) fn probing(doublings: u8, unanswered: u8, expires_ms: u64) -> Network {
+    Network {
+        rto: Some(Nanos::from_millis(200)),
+        backoff: Some(doublings),
+        probes: Some(unanswered),
+        timer: Some(Timer::Running {
+            purpose: TimerPurpose::WindowProbe,
+            expires_in: Nanos::from_millis(expires_ms),
+        }),
+        ..Network::default()
     }
 }
 

@@ -11,7 +11,10 @@ use crate::{
     event::{Age, Nanos, ProcessKey, TcpState},
     filter::{Filter, FilterInput},
     owner::{opened::Opened, policy::Evidence, processes::comm_text},
-    socket::{Flow, Holder, Row, SockKind},
+    socket::{
+        Flow, Holder, Networks, Row, SockKind,
+        network::{Network, PortRange},
+    },
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -22,6 +25,10 @@ pub struct GatheredSockets {
     pub sockets: Vec<Socket>,
     /// Those who own them.
     pub processes: Vec<Process>,
+    /// What the network does to the sockets; empty without a look.
+    pub networks: Networks,
+    /// Port ranges that programs have set; empty without a look.
+    pub port_ranges: HashMap<u64, PortRange>,
     locations: HashMap<ProcessKey, usize>,
 }
 
@@ -30,6 +37,8 @@ pub struct GatheredSockets {
 pub struct Look {
     /// The selected sockets.
     pub rows: Vec<Row>,
+    /// What the network does to all sockets.
+    pub networks: Networks,
     /// All other listeners, as context.
     pub listeners: Vec<Row>,
     /// Who has them open, of a scan that has noticed the listeners.
@@ -94,6 +103,16 @@ pub fn of_look(look: &Look, engine: Option<&Engine>, history: &History, now: Nan
             }
         });
         let is_kernel_socket = opened.is_kernel_s(row);
+        if let Some(network) = look.networks.get(&row.sock.cookie) {
+            // Netlink does not report the options, the scan of open files does.
+            let options = network.options.or_else(|| holders.first()?.options);
+            let network = Network { options, ..*network };
+            gathered.networks.insert(row.sock.cookie, network);
+        }
+        let options = holders.first().and_then(|holder| holder.options);
+        if let Some(range) = options.and_then(|options| options.port_range) {
+            gathered.port_ranges.insert(row.sock.cookie, range);
+        }
         let socket = Socket {
             is_asked_for,
             cookie: row.sock.cookie,

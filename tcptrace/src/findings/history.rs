@@ -42,6 +42,10 @@ pub struct OfProcess {
     pub close_wait_dwells: Option<Histogram<u64>>,
     /// Timewait socks that it left.
     pub time_waits: u64,
+    /// Connections that became ESTABLISHED.
+    pub opened: u64,
+    /// Those that left it.
+    pub closed: u64,
     /// Resets that its sockets sent with data unread, or after the program had given them up.
     pub resets_sent: u64,
 }
@@ -80,6 +84,8 @@ pub struct OfDestination {
     pub cancelled_after: Option<(Nanos, Nanos)>,
     /// Those for which there was no port: `EADDRNOTAVAIL`.
     pub without_port: u64,
+    /// TIME_WAITs that a later `connect` reused.
+    pub reused: u64,
     /// Whose they were, latest.
     pub process: Option<ProcessKey>,
     /// Ports in use for it, from second to second.
@@ -254,6 +260,14 @@ impl History {
             && let Some(reason) = change.reason
         {
             *self.time_wait_ends.entry(reason).or_default() += 1;
+            // A destination is known before: `connect` enters SYN_SENT before it chooses a port.
+            if reason == EndReason::TimewaitReused
+                && let Some(of) = self
+                    .by_destination
+                    .get_mut(&destination(change.netns, &change.endpoints))
+            {
+                of.reused += 1;
+            }
         }
         // Only the program's own closes count: a reset ends a leaked socket too.
         if change.old == TcpState::CloseWait
@@ -279,6 +293,17 @@ impl History {
             };
             self.ended.insert(change.id.cookie, (since, Some(change.time)));
         }
+        let (opens, closes) = (
+            change.new == TcpState::Established,
+            change.old == TcpState::Established,
+        );
+        if process.is_some()
+            && (opens || closes)
+            && let Some(of) = entry(&mut self.by_process, process)
+        {
+            of.opened += u64::from(opens);
+            of.closed += u64::from(closes);
+        }
         if change.new == TcpState::TimeWait
             && let Some(of) = entry(&mut self.by_process, process)
         {
@@ -302,12 +327,7 @@ impl History {
         if !begins && end.is_none() {
             return;
         }
-        let destination = Destination {
-            netns: change.netns,
-            local: change.endpoints.local(),
-            remote: change.endpoints.remote(),
-            port: change.endpoints.remote_port,
-        };
+        let destination = destination(change.netns, &change.endpoints);
         let Some(of) = entry(&mut self.by_destination, destination) else {
             return;
         };
@@ -398,12 +418,7 @@ impl History {
                     *open.entry(pool).or_default() += 1;
                 }
             }
-            let destination = Destination {
-                netns: row.netns,
-                local: row.endpoints.local(),
-                remote: row.endpoints.remote(),
-                port: row.endpoints.remote_port,
-            };
+            let destination = destination(row.netns, &row.endpoints);
             if self.by_destination.contains_key(&destination) {
                 *in_use.entry(destination).or_default() += 1;
             }
@@ -438,6 +453,16 @@ fn entry<K: std::hash::Hash + Eq, V: Default>(map: &mut HashMap<K, V>, key: K) -
         return None;
     }
     Some(map.entry(key).or_default())
+}
+
+/// What a connection takes a port for.
+pub(super) fn destination(netns: u32, endpoints: &Endpoints) -> Destination {
+    Destination {
+        netns,
+        local: endpoints.local(),
+        remote: endpoints.remote(),
+        port: endpoints.remote_port,
+    }
 }
 
 fn process(owner: Option<Owner>, engine: &Engine) -> Option<ProcessKey> {

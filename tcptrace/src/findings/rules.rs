@@ -6,6 +6,7 @@ pub mod close_wait_leak;
 pub mod closing_stuck;
 pub mod connect_unanswered;
 pub mod connections_only_grow;
+pub mod dead_peer;
 pub mod ephemeral_ports;
 pub mod fin_wait1_stuck;
 pub mod fin_wait2_peers;
@@ -13,12 +14,15 @@ pub mod harmful_settings;
 pub mod last_ack_stuck;
 pub mod listener_drops;
 pub mod orphans;
+pub mod peer_not_reading;
 pub mod reset_not_closed;
 pub mod reset_unread;
 pub mod syn_backlog;
+pub mod tcp_memory;
 pub mod time_wait_makers;
 pub mod time_wait_overflow;
 mod unacknowledged;
+pub mod unnoticed_death;
 
 use super::{Finding, scene::Scene};
 use std::fmt::Write as _;
@@ -43,10 +47,13 @@ pub struct Rule {
 }
 
 /// Every rule, in the order in which they are listed.
-pub static ALL: [&Rule; 17] = [
+pub static ALL: [&Rule; 21] = [
     &close_wait_leak::RULE,
     &reset_not_closed::RULE,
     &connections_only_grow::RULE,
+    &dead_peer::RULE,
+    &peer_not_reading::RULE,
+    &unnoticed_death::RULE,
     &accept_queue_full::RULE,
     &syn_backlog::RULE,
     &listener_drops::RULE,
@@ -54,6 +61,7 @@ pub static ALL: [&Rule; 17] = [
     &connect_unanswered::RULE,
     &time_wait_overflow::RULE,
     &time_wait_makers::RULE,
+    &tcp_memory::RULE,
     &orphans::RULE,
     &fin_wait1_stuck::RULE,
     &last_ack_stuck::RULE,

@@ -4,7 +4,11 @@
 use super::{Figure as _, history::History};
 use crate::{
     event::{Age, Endpoints, Nanos, ProcessKey, TcpState},
-    socket::{Flow, SockKind},
+    socket::{
+        Flow, Networks, SockKind,
+        network::{Network, PortRange},
+        patience::{self, End, Limits},
+    },
     unseen::Unseen,
 };
 use hashbrown::{HashMap, HashSet};
@@ -17,6 +21,10 @@ pub struct Scene {
     pub watched: Nanos,
     /// The selected sockets, and all listeners.
     pub sockets: Vec<Socket>,
+    /// What the network does to those of which it is known and worth keeping; empty of a recording.
+    pub networks: Networks,
+    /// `IP_LOCAL_PORT_RANGE` by cookie, of sockets on which it is known to be set.
+    pub port_ranges: HashMap<u64, PortRange>,
     /// Those who own them.
     pub processes: Vec<Process>,
     /// The network namespaces, in order of their inode numbers.
@@ -272,6 +280,19 @@ impl Netns {
         self.sysctls.get(name)?.trim().parse().ok()
     }
 
+    /// The settings that decide how long sockets wait for their peers.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let number = |name| u32::try_from(self.number(name)?).ok();
+        Limits {
+            retries: number("ipv4.tcp_retries2"),
+            orphan_retries: number("ipv4.tcp_orphan_retries"),
+            keepalive_time_s: number("ipv4.tcp_keepalive_time"),
+            keepalive_interval_s: number("ipv4.tcp_keepalive_intvl"),
+            keepalive_probes: number("ipv4.tcp_keepalive_probes"),
+        }
+    }
+
     /// How much a counter grew while it was watched; zero for one look.
     #[must_use]
     pub fn grown(&self, name: &str) -> u64 {
@@ -330,6 +351,19 @@ impl Scene {
             .binary_search_by_key(&netns, |space| space.netns)
             .ok()?;
         self.spaces.get(at)
+    }
+
+    /// What the network does to a socket, where that is known and worth keeping.
+    #[must_use]
+    pub fn network(&self, socket: &Socket) -> Option<&Network> {
+        self.networks.get(&socket.cookie)
+    }
+
+    /// When the kernel gives up the peer of a socket, if it stays silent and what decides is known.
+    #[must_use]
+    pub fn end(&self, socket: &Socket) -> Option<End> {
+        let limits = self.space(socket.netns)?.limits();
+        patience::end(self.network(socket)?, socket.state, socket.is_orphan, &limits)
     }
 
     /// What a namespace is called.

@@ -195,7 +195,12 @@ pub static ALL: [Setting; 21] = [
         name: "ipv4.tcp_retries2",
         default: Some("15"),
         does: "how long an open connection retransmits without an answer before it fails: 15 is at least 924 s",
-        advice: None,
+        advice: Some(Advice {
+            rules: &["dead-peer"],
+            is_done: |value| value.parse().is_ok_and(|retries: u32| retries <= 8),
+            change: "prefer TCP_USER_TIMEOUT in the program; 8 gives up after about 100 s, for the whole host",
+            cost: "connections do not survive outages that are longer",
+        }),
     },
     Setting {
         name: "ipv4.tcp_orphan_retries",
@@ -223,7 +228,12 @@ pub static ALL: [Setting; 21] = [
         name: "ipv4.tcp_keepalive_time",
         default: Some("7200"),
         does: "idle seconds after which a socket with SO_KEEPALIVE is probed; detects dead peers, does not end CLOSE_WAIT",
-        advice: None,
+        advice: Some(Advice {
+            rules: &["unnoticed-death"],
+            is_done: |value| value.parse().is_ok_and(|seconds: u32| seconds <= 600),
+            change: "600, and SO_KEEPALIVE in the program, without which it does nothing",
+            cost: "a probe for each idle connection every ten minutes",
+        }),
     },
     Setting {
         name: "ipv4.tcp_keepalive_intvl",
@@ -247,7 +257,12 @@ pub static ALL: [Setting; 21] = [
         name: "ipv4.tcp_mem",
         default: None,
         does: "pages of memory for all TCP sockets: no memory pressure below the first, pressure above the second, hard limit at the third",
-        advice: None,
+        advice: Some(Advice {
+            rules: &["tcp-memory"],
+            is_done: never,
+            change: "raise it, if so many connections are meant to be there",
+            cost: "memory that cannot be swapped",
+        }),
     },
 ];
 

@@ -50,6 +50,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::UserTimeout
         | Field::KeepaliveTime
         | Field::KeepaliveIntvl
+        | Field::LocalPortRange
         | Field::NetInum
         | Field::TaskFlags
         | Field::Tgid

@@ -3,11 +3,14 @@
 
 use crate::{
     event::Nanos,
-    socket::network::{Congestion, Network, SocketOptions, Timer, TimerPurpose},
+    socket::network::{Congestion, Network, PortRange, Recoveries, SocketOptions, Timer, TimerPurpose},
 };
 
 /// Number of values; the bit of each in the first number is its index in [`values`].
-const VALUES: usize = 20;
+const VALUES: usize = 22;
+
+/// Number of values of options.
+const OPTIONS: usize = 7;
 
 /// Encodes what is known: a number with a bit for each value that follows, then those values in order. Numbers are
 /// unsigned LEB128.
@@ -45,9 +48,11 @@ pub(super) fn encode_options(options: &SocketOptions) -> Vec<u8> {
         options.keepalive_time_ms.into(),
         options.keepalive_interval_ms.into(),
         options.keepalive_probes.into(),
+        options.port_range.map_or(0, |range| range.low.into()),
+        options.port_range.map_or(0, |range| range.high.into()),
     ];
     let mut bytes = Vec::new();
-    if values != [0; 5] {
+    if values != [0; OPTIONS] {
         for value in values {
             push(&mut bytes, value);
         }
@@ -55,21 +60,27 @@ pub(super) fn encode_options(options: &SocketOptions) -> Vec<u8> {
     bytes
 }
 
-/// The inverse; `None` if the bytes are no options.
+/// The inverse; `None` if the bytes are no options. Values of a later version are ignored, and those that this version has
+/// added are not set where they are missing.
 pub(super) fn decode_options(mut bytes: &[u8]) -> Option<SocketOptions> {
-    let mut values = [0; 5];
-    if !bytes.is_empty() {
-        for value in &mut values {
+    let mut values = [0; OPTIONS];
+    for value in &mut values {
+        if !bytes.is_empty() {
             *value = take(&mut bytes)?;
         }
     }
-    let [keepalive, user_timeout, time, interval, probes] = values;
+    let [keepalive, user_timeout, time, interval, probes, low, high] = values;
+    let range = PortRange {
+        low: low.try_into().ok()?,
+        high: high.try_into().ok()?,
+    };
     Some(SocketOptions {
         user_timeout_ms: user_timeout.try_into().ok()?,
         has_keepalive: keepalive != 0,
         keepalive_time_ms: time.try_into().ok()?,
         keepalive_interval_ms: interval.try_into().ok()?,
         keepalive_probes: probes.try_into().ok()?,
+        port_range: (range != PortRange { low: 0, high: 0 }).then_some(range),
     })
 }
 
@@ -110,6 +121,8 @@ fn values(network: &Network) -> [Option<u64>; VALUES] {
         wide(network.send_memory),
         wide(network.receive_memory),
         wide(network.drops),
+        network.recoveries.map(|recoveries| recoveries.count.into()),
+        network.recoveries.map(|recoveries| recoveries.total.0),
     ]
 }
 
@@ -135,6 +148,8 @@ fn of_values(values: &[Option<u64>; VALUES]) -> Option<Network> {
         send_memory,
         receive_memory,
         drops,
+        recoveries,
+        recovery_time,
     ] = *values;
     let purpose = match timer {
         None | Some(0) => None,
@@ -169,6 +184,13 @@ fn of_values(values: &[Option<u64>; VALUES]) -> Option<Network> {
         send_memory: narrow(send_memory)?,
         receive_memory: narrow(receive_memory)?,
         drops: narrow(drops)?,
+        recoveries: match (narrow(recoveries)?, recovery_time) {
+            (Some(count), Some(total)) => Some(Recoveries {
+                count,
+                total: Nanos(total),
+            }),
+            _ => None,
+        },
         options: None,
     })
 }
@@ -223,6 +245,7 @@ mod tests {
             rto in proptest::option::of(any::<u64>()),
             timer in proptest::option::of((0..4u8, any::<u64>())),
             congestion in proptest::option::of(0..5u8),
+            recoveries in proptest::option::of((any::<u16>(), any::<u64>())),
         ) -> Network {
             Network {
                 rtt_us: words[0],
@@ -252,6 +275,7 @@ mod tests {
                 send_memory: words[10],
                 receive_memory: words[11],
                 drops: words[12],
+                recoveries: recoveries.map(|(count, total)| Recoveries { count, total: Nanos(total) }),
                 options: None,
             }
         }
@@ -314,7 +338,15 @@ mod tests {
             keepalive_time_ms: 60_000,
             keepalive_interval_ms: 10_000,
             keepalive_probes: 6,
+            port_range: Some(PortRange { low: 40_000, high: 0 }),
         };
         assert_eq!(decode_options(&encode_options(&some)), Some(some));
+        // Without what was added since.
+        let bytes = &encode_options(&some)[..10];
+        let before = SocketOptions {
+            port_range: None,
+            ..some
+        };
+        assert_eq!(decode_options(bytes), Some(before));
     }
 }

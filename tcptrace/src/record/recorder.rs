@@ -146,12 +146,12 @@ impl Open {
                 self.push(Entry::SnapshotBegun(snapshot.started));
                 self.push_all(snapshot.covered.iter().copied().map(Entry::Covered));
                 self.push_all(snapshot.rows.iter().copied().map(Entry::Row));
-                let network = snapshot.network.iter();
+                let network = snapshot.network.sockets.iter();
                 self.push_all(network.map(|socket| Entry::Network(Box::new(*socket))));
                 self.push_all(events.iter().copied().map(Entry::Event));
                 self.push(Entry::SnapshotDone);
-                if snapshot.network_omitted > 0 {
-                    let sockets = counted(snapshot.network_omitted, "socket");
+                if snapshot.network.omitted > 0 {
+                    let sockets = counted(snapshot.network.omitted, "socket");
                     self.push(Entry::Note {
                         time: snapshot.started,
                         text: format!("what the network did to {sockets} was not recorded").into(),

@@ -144,8 +144,8 @@ impl Replay {
                 Gathering::Nothing | Gathering::Scan(_) => self.orphans += 1,
             },
             Entry::Network(socket) => match &mut self.gathering {
-                Gathering::Snapshot(Snapshot { network, .. }, _) if network.len() < MOST_NETWORK => {
-                    network.push(**socket);
+                Gathering::Snapshot(Snapshot { network, .. }, _) if network.sockets.len() < MOST_NETWORK => {
+                    network.sockets.push(**socket);
                 }
                 Gathering::Snapshot(..) | Gathering::Nothing | Gathering::Poll(..) | Gathering::Scan(_) => {
                     self.orphans += 1;
@@ -273,7 +273,7 @@ impl Replay {
                 self.give(Input::Events(&events));
             }
             Gathering::Snapshot(snapshot, events) => {
-                self.orphans += 1 + (snapshot.rows.len() + snapshot.network.len()) as u64;
+                self.orphans += 1 + (snapshot.rows.len() + snapshot.network.sockets.len()) as u64;
                 self.give(Input::Events(&events));
             }
         }

@@ -28,7 +28,7 @@ use crate::{
     owner::opened::Opened,
     privileges::capabilities,
     socket::{
-        Holder, Row,
+        Holder, Networks, Row,
         scan::{Scan, ScanMechanism},
     },
     source::{
@@ -70,7 +70,10 @@ pub(crate) struct Observed {
 /// Looks once, without tracing.
 pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Observed, Failure> {
     let mut limitations = Vec::new();
-    let wanted = Wanted::of(&request.filter.netns);
+    let wanted = Wanted {
+        network: true,
+        ..Wanted::of(&request.filter.netns)
+    };
     let mut kernel = Kernel::for_snapshots();
     confine::live([], Extras::default());
     let files = snapshot::open_holder_iterator(&mut kernel);
@@ -90,8 +93,9 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
     let missed = snapshot.missed(&keepers, wanted.netns);
     if !missed.is_empty() {
         let wanted = Wanted {
+            netns: Some(&missed),
             keepers: &keepers,
-            ..Wanted::of(&missed)
+            ..wanted
         };
         snapshot.add(snapshot::sockets(
             Reader::without_session(sockets, &mut kernel)?,
@@ -106,7 +110,7 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
     unseen.extend(sight::of_mptcp(&snapshot));
     snapshot.see_mptcp();
     let now = clock::monotonic();
-    let look = selected(snapshot.rows, scan, request.filter);
+    let look = selected(snapshot.rows, snapshot.network.telling(), scan, request.filter);
     let history = History::default();
     let gathered = gather::of_look(&look, None, &history, now);
     let spaces = spaces::read(wanted.netns, &keepers, request.sysctls, now);
@@ -164,7 +168,7 @@ impl Observer {
         unseen.extend(session.untraced());
         snapshot.see_mptcp();
         let keepers = scan.keepers();
-        let look = selected(snapshot.rows, scan, request.filter);
+        let look = selected(snapshot.rows, snapshot.network.telling(), scan, request.filter);
         let gathered = gather::of_look(&look, Some(&session.engine), &self.history, now);
         let spaces = self
             .spaces
@@ -224,7 +228,7 @@ fn netns(filter: &Filter) -> Option<&[u32]> {
 }
 
 /// The rows that the filter selects, and other listeners as context.
-fn selected(mut rows: Vec<Row>, mut scan: Scan, filter: &Filter) -> Look {
+fn selected(mut rows: Vec<Row>, networks: Networks, mut scan: Scan, filter: &Filter) -> Look {
     let peers = Peers::of_rows(&rows);
     let sees_all = scan.hidden == 0 && !capabilities::in_pid_namespace();
     let locations = if filter.asks_for_locations() {
@@ -257,6 +261,7 @@ fn selected(mut rows: Vec<Row>, mut scan: Scan, filter: &Filter) -> Look {
     });
     Look {
         rows,
+        networks,
         listeners,
         opened,
         peers,
@@ -277,6 +282,8 @@ fn scene(
     let GatheredSockets {
         sockets,
         mut processes,
+        networks,
+        port_ranges,
         ..
     } = gathered;
     count_descriptors(&mut processes);
@@ -292,6 +299,8 @@ fn scene(
         in_flight: in_flight(request, &look.rows, &sockets),
         asked: gather::asked(request.filter, look.processes, engine),
         sockets,
+        networks,
+        port_ranges,
     };
     scope::keep_spaces(&mut spaces, &scene);
     scene.spaces = spaces;

@@ -28,6 +28,8 @@ pub struct Network {
     pub not_sent: Option<u32>,
     /// Timeouts of the first unacknowledged segment (`icsk_retransmits`).
     pub retransmits: Option<u8>,
+    /// Recoveries from timeouts, the present one included (`tcpi_total_rto_*`). Netlink reports them since Linux 6.7.
+    pub recoveries: Option<Recoveries>,
     /// Segments retransmitted since the connection was made.
     pub retransmits_total: Option<u32>,
     /// How often the timeout has been doubled.
@@ -60,6 +62,61 @@ impl Network {
     pub fn is_stuck(&self) -> bool {
         self.retransmits > Some(0) || self.probes > Some(0)
     }
+
+    /// Whether the peer keeps the socket waiting: it does not answer, or its window is closed.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.is_stuck() || self.purpose() == Some(TimerPurpose::WindowProbe)
+    }
+
+    /// Whether data waits for the peer to open its window. The timer that probes it also runs where the window is open and
+    /// the segments could not be sent.
+    #[must_use]
+    pub fn is_window_closed(&self) -> bool {
+        self.purpose() == Some(TimerPurpose::WindowProbe) && !self.cannot_send()
+    }
+
+    /// Whether no segment can be sent although the window has room for one: this host has no route to the peer, its link
+    /// is down, or a queue is full.
+    #[must_use]
+    pub fn cannot_send(&self) -> bool {
+        let has_room = self
+            .send_window
+            .zip(self.mss)
+            .is_some_and(|(window, mss)| window > 0 && window >= mss);
+        self.purpose() == Some(TimerPurpose::WindowProbe) && has_room
+    }
+
+    /// What the running timer is for.
+    #[must_use]
+    pub fn purpose(&self) -> Option<TimerPurpose> {
+        match self.timer? {
+            Timer::Running { purpose, .. } => Some(purpose),
+            Timer::Off => None,
+        }
+    }
+
+    /// The memory of its queues, bytes, as far as it is known.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let parts = [self.send_memory, self.receive_memory];
+        parts.into_iter().flatten().map(u64::from).sum()
+    }
+
+    /// Whether it says more of a socket than that it works and is idle.
+    #[must_use]
+    pub fn is_telling(&self) -> bool {
+        self.is_waiting() || self.memory() > 0
+    }
+}
+
+/// Recoveries from timeouts: each lasts from a timeout to the acknowledgement of what was retransmitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recoveries {
+    /// How many there have been.
+    pub count: u16,
+    /// The time that all of them took so far.
+    pub total: Nanos,
 }
 
 /// The evidence of one socket of a snapshot.
@@ -147,7 +204,17 @@ impl Congestion {
     }
 }
 
-/// The options of a TCP socket that decide how long it waits for its peer. Times of 0 are not set: the sysctls apply.
+/// Ports that `connect` may choose for one socket: `IP_LOCAL_PORT_RANGE`. An end of 0 is not limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// The lowest port.
+    pub low: u16,
+    /// The highest port.
+    pub high: u16,
+}
+
+/// The options of a TCP socket that decide how long it waits for its peer, and which port it gets. Times of 0 are not
+/// set: the sysctls apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `TCP_USER_TIMEOUT`, milliseconds.
@@ -160,4 +227,6 @@ pub struct SocketOptions {
     pub keepalive_interval_ms: u32,
     /// `TCP_KEEPCNT`.
     pub keepalive_probes: u8,
+    /// `IP_LOCAL_PORT_RANGE`; `None` where it is not set, or not known.
+    pub port_range: Option<PortRange>,
 }

@@ -1,12 +1,59 @@
 //! A snapshot of the kernel's sockets: what was read, and what could not be.
 
-use super::{Row, SockKind, network::SocketNetwork, scan::Keeper};
+use super::{Listed, Networks, Row, SockKind, network::SocketNetwork, scan::Keeper};
 use crate::event::{Endpoints, Event, Nanos, TcpState};
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Ordering;
 
 /// The most connections whose network evidence is kept of one snapshot: 57 MB.
 pub(crate) const MOST_NETWORK: usize = 1 << 18;
+
+/// What the network does to the connections of a snapshot: to 262,144 of them at most.
+#[derive(Debug, Default)]
+pub struct NetworkEvidence {
+    /// That of each connection of which anything is known.
+    pub sockets: Vec<SocketNetwork>,
+    /// The number of further connections, of which it is not kept.
+    pub omitted: u64,
+}
+
+impl NetworkEvidence {
+    /// Keeps that of a socket.
+    pub(crate) fn keep(&mut self, socket: &Listed) {
+        if socket.row.state == TcpState::Listen || socket.network.is_empty() {
+            return;
+        }
+        if self.sockets.len() < MOST_NETWORK {
+            self.sockets.push(SocketNetwork {
+                cookie: socket.row.sock.cookie,
+                network: socket.network,
+            });
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.sockets.extend(other.sockets);
+        self.omitted += other.omitted;
+    }
+
+    /// What findings need of it, by cookie: that of sockets that wait for their peers, or use memory.
+    pub(crate) fn telling(&self) -> Networks {
+        let telling = self.sockets.iter().filter(|socket| socket.network.is_telling());
+        telling.map(|socket| (socket.cookie, socket.network)).collect()
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<SocketNetwork> for NetworkEvidence {
+    fn from_iter<I: IntoIterator<Item = SocketNetwork>>(sockets: I) -> Self {
+        Self {
+            sockets: sockets.into_iter().collect(),
+            omitted: 0,
+        }
+    }
+}
 
 /// Every socket of the namespaces read.
 #[derive(Debug, Default)]
@@ -15,10 +62,8 @@ pub struct Snapshot {
     pub started: Nanos,
     /// Rows in order of time.
     pub rows: Vec<Row>,
-    /// What the network does to its connections, if that was wanted: to 262,144 of them at most.
-    pub network: Vec<SocketNetwork>,
-    /// The number of further connections, of which that is not kept.
-    pub network_omitted: u64,
+    /// What the network does to its connections, if that was wanted.
+    pub network: NetworkEvidence,
     /// Namespaces that were read to the end.
     pub covered: HashSet<u32>,
     /// Rows that could not be understood.
@@ -61,6 +106,7 @@ impl Snapshot {
     pub fn add(&mut self, other: Self) {
         self.rows.extend(other.rows);
         self.rows.sort_by_key(|row| row.time);
+        self.network.add(other.network);
         self.covered.extend(other.covered);
         self.unknown += other.unknown;
         self.failures.extend(other.failures);

@@ -13,7 +13,7 @@ use crate::{
     socket::{
         Listed, Row,
         scan::{Keeper, Scan, ScanMechanism},
-        snapshot::{Snapshot, leave_first_paths},
+        snapshot::{NetworkEvidence, Snapshot, leave_first_paths},
     },
 };
 use caps::Capability;
@@ -88,13 +88,23 @@ impl<'a> Wanted<'a> {
 
 /// Reads the selected sockets into one list.
 pub(crate) fn sockets(reader: Reader<'_>, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
-    let (mut snapshot, mut rows) = stream(reader, wanted, |sockets| {
-        sockets.map(|socket| socket.row).collect::<Vec<_>>()
+    let mut rows = Vec::new();
+    let mut network = NetworkEvidence::default();
+    let (snapshot, ()) = stream(reader, wanted, |sockets| {
+        for socket in sockets {
+            if wanted.network {
+                network.keep(&socket);
+            }
+            rows.push(socket.row);
+        }
     })?;
     rows.sort_by_key(|row| row.time);
     leave_first_paths(&mut rows, &snapshot.mptcp);
-    snapshot.rows = rows;
-    Ok(snapshot)
+    Ok(Snapshot {
+        rows,
+        network,
+        ..snapshot
+    })
 }
 
 /// Reads the same sockets, each with what the network does to it; the snapshot returned has no rows.

@@ -4,10 +4,11 @@ use crate::{
     event::{Nanos, ProcessKey, TcpState},
     findings::{
         Finding, Subject,
+        rules::unnoticed_death,
         scene::{Descriptors, Netns},
     },
     kernel::clock::ClockPair,
-    socket::network::Network,
+    socket::{Flow, Listed, network::Network, patience::Limits},
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
@@ -28,6 +29,33 @@ pub(crate) struct Queue {
     /// Segments that the kernel dropped at the socket since it was made, of a listener SYNs and last ACKs; `None` where
     /// that is not known.
     pub(crate) drops: Option<u32>,
+}
+
+/// What the latest reading of all sockets showed, of those of which it is worth keeping, by cookie.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SocketEvidence {
+    /// Sockets that wait for their peers, or use memory where that is scarce.
+    pub(crate) telling: HashMap<u64, Listed>,
+    /// Connections that have been silent for long and are not probed.
+    pub(crate) silent: HashMap<u64, Flow>,
+}
+
+impl SocketEvidence {
+    /// Sockets of each kind that are kept; more are not.
+    const MOST: usize = 65_536;
+
+    /// Keeps what findings need of a socket.
+    pub(crate) fn note(&mut self, socket: &Listed, is_memory_short: bool) {
+        let cookie = socket.row.sock.cookie;
+        let is_telling = socket.network.is_waiting() || is_memory_short && socket.network.memory() > 0;
+        if is_telling && self.telling.len() < Self::MOST {
+            self.telling.insert(cookie, *socket);
+        } else if unnoticed_death::is_silent(socket.row.state, &socket.row.flow)
+            && self.silent.len() < Self::MOST
+        {
+            self.silent.insert(cookie, socket.row.flow);
+        }
+    }
 }
 
 /// Where in a recording the picture is.
@@ -84,8 +112,12 @@ pub struct Content {
     pub(crate) unaccepted: HashSet<u64>,
     /// What the network does to the connection whose time line is open.
     pub(crate) network: Option<ShownNetwork>,
-    /// `net.ipv4.tcp_retries2` by network namespace, where it is known.
-    pub(crate) retries: HashMap<u32, u32>,
+    /// What is known of the sockets for findings.
+    pub(crate) evidence: SocketEvidence,
+    /// Whether the memory of sockets is so short that it matters who uses it.
+    pub(crate) is_memory_short: bool,
+    /// How long sockets wait for their peers, by network namespace, where its settings are known.
+    pub(crate) limits: HashMap<u32, Limits>,
     /// Local ports that `connect` may choose, by network namespace, where its settings are known.
     pub(crate) ports: HashMap<u32, u64>,
     /// Where a recording is; `None` where this machine is watched.
@@ -97,6 +129,9 @@ pub struct Content {
 pub(crate) struct ShownNetwork {
     /// Cookie of the connection.
     pub(crate) cookie: u64,
+    /// Its state, and whether no process holds it.
+    pub(crate) state: TcpState,
+    pub(crate) is_orphan: bool,
     pub(crate) network: Network,
     /// When a snapshot of the recording read it; `None` where this machine is watched.
     pub(crate) recorded: Option<Nanos>,
@@ -142,13 +177,9 @@ impl Content {
     }
 }
 
-/// How often each of these whose setting is known retransmits before it gives up.
-pub(crate) fn retries(spaces: &[Netns]) -> HashMap<u32, u32> {
-    let of = |space: &Netns| {
-        let text = space.sysctls.get("ipv4.tcp_retries2")?;
-        Some((space.netns, text.trim().parse().ok()?))
-    };
-    spaces.iter().filter_map(of).collect()
+/// How long sockets wait for their peers in each of these.
+pub(crate) fn limits(spaces: &[Netns]) -> HashMap<u32, Limits> {
+    spaces.iter().map(|space| (space.netns, space.limits())).collect()
 }
 
 /// How many local ports `connect` may choose from in each of these whose range is known.

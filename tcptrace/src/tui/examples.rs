@@ -95,10 +95,12 @@ pub(crate) fn content(moment: Moment) -> Content {
         },
         network: connections.first().map(|row| ShownNetwork {
             cookie: row.identity.id.cookie,
+            state: TcpState::CloseWait,
+            is_orphan: false,
             network: network(),
             recorded: None,
         }),
-        retries: content::retries(&[space()]),
+        limits: content::limits(&[space()]),
         history: connections.first().map(|row| history(row.identity, moment)),
         queues: connections
             .iter()

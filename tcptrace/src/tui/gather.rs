@@ -16,8 +16,10 @@ use crate::{
         self,
         gather::{self, GatheredSockets},
         history as findings_history,
+        rules::tcp_memory,
         scene::{Netns, Scene},
     },
+    socket::Listed,
     stats::key::By,
     view::{self, Context, Sort},
 };
@@ -128,26 +130,39 @@ impl Gather {
             mut processes,
             ..
         } = gather::of_engine(engine, &self.happened, now, &Filter::default());
+        let evidence = &content.evidence;
         for socket in &mut sockets {
             if let Some(queue) = content.queues.get(&socket.cookie) {
                 (socket.unread, socket.unsent) = (Some(queue.unread), Some(queue.unsent));
             }
+            if let Some(Listed { row, .. }) = evidence.telling.get(&socket.cookie) {
+                (socket.quiet, socket.flow) = (row.idle, row.flow);
+                socket.is_orphan = Some(row.is_orphan);
+                (socket.unread, socket.unsent) = (Some(row.unread), Some(row.unsent));
+            } else if let Some(flow) = evidence.silent.get(&socket.cookie) {
+                socket.flow = *flow;
+            }
         }
+        let telling = evidence.telling.iter();
         for process in &mut processes {
             process.descriptors = content.descriptors.get(&process.key).copied();
         }
         let scene = Scene {
             watched: content.view.watched,
             sockets,
+            networks: telling
+                .map(|(cookie, listed)| (*cookie, listed.network))
+                .collect(),
             processes,
             spaces,
             history: std::mem::take(&mut self.happened),
             ..Scene::default()
         };
         content.findings = findings::judge(&scene);
+        content.is_memory_short = tcp_memory::is_short(&scene.spaces);
         self.happened = scene.history;
         content.ports = content::ports(&scene.spaces);
-        content.retries = content::retries(&scene.spaces);
+        content.limits = content::limits(&scene.spaces);
     }
 
     /// Notes when a judgement ended, and how much of a processor's time it took.

@@ -5,7 +5,9 @@ mod doctor;
 mod half_closed;
 mod healthy;
 mod leaks;
+mod ports;
 mod sick;
+mod silent_peers;
 
 use std::process::ExitCode;
 use tcptrace_tests::{
@@ -15,7 +17,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 21] = [
+const TESTS: [(&str, &[Requirement], Test); 29] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -64,8 +66,24 @@ const TESTS: [(&str, &[Requirement], Test); 21] = [
     (
         "a_client_that_runs_out_of_ports",
         &[],
-        sick::a_client_runs_out_of_ports,
+        ports::a_client_runs_out_of_ports,
     ),
+    (
+        "a_program_that_uses_up_its_own_range",
+        &[],
+        ports::a_program_s_own_range_is_used_up,
+    ),
+    (
+        "ports_that_are_bound_before_connect",
+        &[],
+        ports::ports_are_bound_for_all_destinations,
+    ),
+    (
+        "sockets_that_bind_late",
+        &[],
+        ports::sockets_that_bind_late_take_no_port_for_all_destinations,
+    ),
+    ("reuse_of_time_wait", &[], ports::reuse_of_time_wait_is_counted),
     (
         "a_full_table_of_time_wait",
         &[],
@@ -101,6 +119,26 @@ const TESTS: [(&str, &[Requirement], Test); 21] = [
         "a_connection_that_waits_for_accept",
         &[],
         sick::a_connection_waits_for_accept,
+    ),
+    (
+        "a_peer_that_stops_acknowledging",
+        &[Requirement::Tun],
+        silent_peers::a_peer_stops_acknowledging,
+    ),
+    (
+        "a_user_timeout_that_ends_a_dead_connection",
+        &[Requirement::Tun],
+        silent_peers::a_user_timeout_ends_a_dead_connection,
+    ),
+    (
+        "keep_alive_that_ends_a_dead_connection",
+        &[Requirement::Tun],
+        silent_peers::keep_alive_ends_a_dead_connection,
+    ),
+    (
+        "a_peer_that_does_not_read",
+        &[],
+        silent_peers::a_peer_does_not_read,
     ),
     (
         "defaults_are_the_kernel_s",

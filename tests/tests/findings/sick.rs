@@ -1,7 +1,6 @@
 //! Programs, peers and settings with problems: each gives its finding.
 
 use crate::doctor::{Diagnosis, figure};
-use nix::errno::Errno;
 use serde_json::Value;
 use socket2::{SockRef, Socket};
 use std::{
@@ -61,55 +60,6 @@ pub(crate) fn a_listener_stops_accepting(netns: Netns) {
     assert_eq!(waits["subject"]["port"], address.port(), "{waits:#}");
     assert_eq!(diagnosis.rules().len(), 2, "{diagnosis:#?}");
     assert_eq!(diagnosis.code, Some(3));
-}
-
-pub(crate) fn a_client_runs_out_of_ports(netns: Netns) {
-    // The listener's port is not one of them.
-    let (listener, address) = bind();
-    for (name, value) in [
-        ("ipv4/ip_local_port_range", "20000 20049"),
-        ("ipv4/ip_local_reserved_ports", "20000-20009"),
-        ("ipv4/tcp_tw_reuse", "0"),
-    ] {
-        netns.set(name, value).expect("a namespace takes its sysctls");
-    }
-    let is_done = AtomicBool::new(false);
-    let diagnosis = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_done.load(Ordering::Relaxed) {
-                match TcpStream::connect(address) {
-                    Ok(client) => {
-                        let (server, _) = listener.accept().expect("it waits");
-                        drop(client);
-                        drop(server);
-                    }
-                    Err(error) => {
-                        assert_eq!(error.raw_os_error(), Some(Errno::EADDRNOTAVAIL as i32));
-                        linger(Duration::from_millis(100));
-                    }
-                }
-            }
-        });
-        let diagnosis = Diagnosis::of(netns, &["--duration", "4"]);
-        is_done.store(true, Ordering::Relaxed);
-        diagnosis
-    });
-    let ports = diagnosis.finding("ephemeral-ports");
-    assert_eq!(ports["level"], "critical", "{ports:#}");
-    assert_eq!(ports["subject"]["port"], address.port(), "{ports:#}");
-    assert!((figure(ports, "ports_in_use") - 40.0).abs() < 0.1, "{ports:#}");
-    assert!(figure(ports, "connects_without_free_port") >= 10.0, "{ports:#}");
-    assert!(
-        (figure(ports, "pid") - f64::from(process::id())).abs() < 0.1,
-        "{ports:#}"
-    );
-    assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
-    let reuse = diagnosis
-        .settings
-        .iter()
-        .find(|setting| setting["setting"] == "net.ipv4.tcp_tw_reuse")
-        .expect("it is listed");
-    assert_ne!(reuse["change"], Value::Null, "{reuse:#}");
 }
 
 pub(crate) fn the_table_of_time_wait_is_full(netns: Netns) {

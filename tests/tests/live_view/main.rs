@@ -1,6 +1,7 @@
 //! The live view on a real terminal: tmux sends the keys, and the screen is compared with the traffic; terminals that
 //! close; recordings.
 
+mod link_down;
 mod recordings;
 mod terminals;
 mod traffic;
@@ -20,6 +21,8 @@ use traffic::{LEAKED, Traffic, UNREAD, USED};
 fn main() -> ExitCode {
     let screens = [live::TRACING, &[Requirement::Tmux]].concat();
     let on_a_screen = |name, test: fn(Netns)| LiveTest::new(name, &screens, move || Netns::run(test));
+    let with_a_link = [&screens[..], &[Requirement::Ip]].concat();
+    let behind_a_link = |name, test: fn(Netns)| LiveTest::new(name, &with_a_link, move || Netns::run(test));
     let on_a_pty = |name, test: fn()| LiveTest::new(name, live::TRACING, move || Netns::run(move |_| test()));
     let tests = by_name! {
         on_a_screen =>
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
             terminals::it_is_suspended_and_resumed,
             terminals::suspend_is_ignored_without_a_shell,
             terminals::no_color_is_obeyed;
+        behind_a_link =>
+            link_down::a_peer_behind_a_link_that_went_down_is_named_and_given_up_as_forecast;
         on_a_pty =>
             terminals::a_terminal_that_goes_away_ends_it,
             terminals::a_signal_gives_the_terminal_back,

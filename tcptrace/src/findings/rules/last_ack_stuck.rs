@@ -13,7 +13,10 @@ pub static RULE: Rule = Rule {
     fires: "A socket is in LAST_ACK and nothing has been received from its peer for 30 s: a note; a warning from 100 sockets with one peer.",
     means: "The peer closed first, this side has closed too, and its FIN is not acknowledged: the peer was killed or rebooted in
 between, has long forgotten the connection behind a firewall that drops its RST, or this side took so long to close that
-nobody is left to answer. The kernel gives up after `tcp_orphan_retries`.",
+nobody is left to answer. The kernel gives up after `tcp_orphan_retries`.
+
+Where the sockets are read live, the evidence says how often the FIN was retransmitted, whether it waits behind data for a
+closed receive window, and when the kernel gives up.",
     remedy: "Harmless in small numbers. Many from one process mean that it closes late: see `close-wait-leak`.",
     spares: "LAST_ACK if something was received from the peer within 30 s; idle connections.",
     check,

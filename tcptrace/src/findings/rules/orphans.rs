@@ -4,7 +4,7 @@ use super::Rule;
 use crate::{
     duration::human,
     event::TcpState,
-    findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene},
+    findings::{Evidence, Figure as _, Finding, Level, Subject, scene::Scene, waiting::Waiting},
     plural::{counted, was},
 };
 
@@ -84,6 +84,11 @@ fn check(scene: &Scene) -> Vec<Finding> {
             ));
         }
     }
+    let closing = scene.sockets.iter().filter(|socket| {
+        let state = socket.state;
+        matches!(state, TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing)
+    });
+    evidence.extend(Waiting::of(scene, closing).evidence());
     vec![Finding {
         rule: RULE.id,
         level,
@@ -104,7 +109,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::findings::{
-        fixture::{scene, socket, told},
+        fixture::{retransmitting, scene, socket, told},
         judge_by,
     };
 
@@ -124,6 +129,8 @@ mod tests {
             3,
             &socket(TcpState::FinWait1, "10.0.0.1:80", "10.0.0.2:4000", 2, None),
         );
+        let stuck = socket(TcpState::LastAck, "10.0.0.1:80", "10.0.0.3:4000", 2, None);
+        scene.add_with(&stuck, retransmitting(200, 4, 100));
         insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
     }
 

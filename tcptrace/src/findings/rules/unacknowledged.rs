@@ -6,11 +6,12 @@ use crate::{
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
         scene::{Scene, Socket},
+        waiting::{self, Waiting},
     },
     plural::counted,
 };
 use hashbrown::HashMap;
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 /// A FIN that is not acknowledged for this long has been retransmitted about six times.
 const STUCK: Nanos = Nanos::from_secs(30);
@@ -47,11 +48,31 @@ pub(super) fn check(
                 .map(|socket| silence(socket))
                 .max()
                 .unwrap_or_default();
-            let unsent: u64 = sockets
-                .iter()
-                .filter_map(|socket| socket.unsent)
-                .map(u64::from)
-                .sum();
+            let each = || sockets.iter().copied();
+            let unsent = waiting::unsent(each()).unwrap_or(0);
+            let waiting = Waiting::of(scene, each());
+            let mut evidence = vec![
+                Evidence::new(
+                    "unanswered_seconds",
+                    waiting::seconds(longest),
+                    format!("nothing received from this peer for up to {}", human(longest)),
+                ),
+                Evidence::new(
+                    "unacknowledged_bytes",
+                    unsent,
+                    format!(
+                        "{} sent and not acknowledged, including FINs",
+                        counted(unsent, "byte")
+                    ),
+                ),
+            ];
+            evidence.extend(waiting.evidence());
+            // What is known takes the place of what may be.
+            let meaning = if waiting.closed_windows > 0 && waiting.closed_windows == waiting.known {
+                "this side has closed, and the FIN waits behind data for which the peer's receive window is closed"
+            } else {
+                meaning
+            };
             Finding {
                 rule,
                 level: if count >= MANY {
@@ -65,21 +86,7 @@ pub(super) fn check(
                     port: None,
                 },
                 title: format!("{count} in {state} whose FIN is not acknowledged"),
-                evidence: vec![
-                    Evidence::new(
-                        "unanswered_seconds",
-                        Duration::from_nanos(longest.0).as_secs_f64(),
-                        format!("nothing received from this peer for up to {}", human(longest)),
-                    ),
-                    Evidence::new(
-                        "unacknowledged_bytes",
-                        unsent,
-                        format!(
-                            "{} sent and not acknowledged, including FINs",
-                            counted(unsent, "byte")
-                        ),
-                    ),
-                ],
+                evidence,
                 meaning: meaning.to_owned(),
                 remedy: remedy.to_owned(),
                 weight: count.figure(),
@@ -92,7 +99,7 @@ pub(super) fn check(
 pub(super) mod tests {
     use super::*;
     use crate::findings::{
-        fixture::{scene, socket, told},
+        fixture::{probing, retransmitting, scene, socket, told},
         judge_by,
         rules::Rule,
     };
@@ -124,6 +131,16 @@ pub(super) mod tests {
         assert_eq!(judge_by(&[rule], &at_rest), []);
         at_rest.add(100, &silent);
         assert_eq!(judge_by(&[rule], &at_rest)[0].level, Level::Warning);
-        told(&findings[0])
+        let text = told(&findings[0]);
+        // With what is known of the sockets.
+        let mut known = crate::findings::fixture::scene();
+        known.set("ipv4.tcp_orphan_retries", "0");
+        known.add_with(&silent, retransmitting(200, 7, 12_800));
+        let retransmitted = told(&judge_by(&[rule], &known)[0]);
+        known.networks.clear();
+        known.sockets.clear();
+        known.add_with(&silent, probing(7, 1, 12_800));
+        let closed = told(&judge_by(&[rule], &known)[0]);
+        format!("{text}{retransmitted}{closed}")
     }
 }

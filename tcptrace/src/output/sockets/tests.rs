@@ -16,6 +16,7 @@ const STUCK: Network = Network {
     unacknowledged: Some(5_000),
     not_sent: Some(12_000),
     retransmits: Some(6),
+    recoveries: None,
     retransmits_total: Some(9),
     backoff: Some(6),
     probes: Some(0),
@@ -33,6 +34,7 @@ const STUCK: Network = Network {
         keepalive_time_ms: 77_000,
         keepalive_interval_ms: 7_000,
         keepalive_probes: 3,
+        port_range: None,
     }),
 };
 

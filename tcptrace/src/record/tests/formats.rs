@@ -80,6 +80,7 @@ fn one_of_each(format: u32) -> Vec<Entry> {
         keepalive_time_ms: 0,
         keepalive_interval_ms: 0,
         keepalive_probes: 3,
+        port_range: None,
     };
     let entries = vec![
         Entry::Blindspots(Blindspots {

@@ -7,9 +7,8 @@ use crate::{
     run::Failure,
     socket::{
         Listed,
-        network::SocketNetwork,
         scan::{Scan, ScanMechanism},
-        snapshot::{MOST_NETWORK, Snapshot, leave_first_paths},
+        snapshot::{NetworkEvidence, Snapshot, leave_first_paths},
     },
     source::{
         live::Live,
@@ -53,16 +52,20 @@ impl Session {
         if read.is_err() { HashMap::new() } else { drops }
     }
 
-    /// The sockets of the namespaces `netns`, or of all where there are none, and who holds them: as they are now,
-    /// beside the table.
+    /// The sockets of the namespaces `netns`, or of all where there are none, who holds them, and what the network does to
+    /// them: as they are now, beside the table.
     pub(crate) fn look(&mut self, netns: &[u32]) -> Result<(Snapshot, Scan), Failure> {
-        let wanted = Wanted::of(netns);
+        let of = |netns| Wanted {
+            network: true,
+            ..Wanted::of(netns)
+        };
+        let wanted = of(netns);
         let mut snapshot = self.list_sockets(wanted)?;
         let mut scan = self.holders_of(&snapshot);
         self.keepers = scan.keepers();
         let missed = snapshot.missed(&self.keepers, wanted.netns);
         if !missed.is_empty() {
-            snapshot.add(self.list_sockets(Wanted::of(&missed))?);
+            snapshot.add(self.list_sockets(of(&missed))?);
             if scan.mechanism == ScanMechanism::Proc {
                 scan = self.holders_of(&snapshot);
             }
@@ -98,27 +101,17 @@ impl Session {
 
     pub(super) fn list_sockets(&mut self, wanted: Wanted<'_>) -> Result<Snapshot, Refusal> {
         let mut rows = Vec::new();
-        let mut network = Vec::new();
-        let mut network_omitted = 0;
+        let mut network = NetworkEvidence::default();
         let snapshot = self.read_sockets(wanted, |socket| {
             rows.push(socket.row);
-            if !wanted.network || socket.row.state == TcpState::Listen || socket.network.is_empty() {
-                return;
-            }
-            if network.len() < MOST_NETWORK {
-                network.push(SocketNetwork {
-                    cookie: socket.row.sock.cookie,
-                    network: socket.network,
-                });
-            } else {
-                network_omitted += 1;
+            if wanted.network {
+                network.keep(socket);
             }
         })?;
         leave_first_paths(&mut rows, &snapshot.mptcp);
         Ok(Snapshot {
             rows,
             network,
-            network_omitted,
             ..snapshot
         })
     }

@@ -2,7 +2,7 @@
 //! not have, and `SK_MEMINFO_*` (linux/sock_diag.h).
 
 use super::{KEEPALIVE_TIMER, Nanos, Network, RETRANSMIT_TIMER, Timer, TimerPurpose, WINDOW_TIMER, word};
-use crate::socket::network::Congestion;
+use crate::socket::network::{Congestion, Recoveries};
 
 /// Offsets in `struct tcp_info`.
 mod info {
@@ -20,6 +20,8 @@ mod info {
     pub(super) const NOTSENT_BYTES: usize = 144;
     pub(super) const SND_WND: usize = 228;
     pub(super) const RCV_WND: usize = 232;
+    pub(super) const TOTAL_RTO_RECOVERIES: usize = 242;
+    pub(super) const TOTAL_RTO_TIME: usize = 244;
 }
 
 /// Indexes of `SK_MEMINFO_RMEM_ALLOC`, `SK_MEMINFO_WMEM_QUEUED` and `SK_MEMINFO_DROPS`.
@@ -45,6 +47,16 @@ pub(super) fn add_info(network: &mut Network, info: &[u8]) {
     network.not_sent = word(info::NOTSENT_BYTES);
     network.send_window = word(info::SND_WND);
     network.receive_window = word(info::RCV_WND);
+    network.recoveries = recoveries(info);
+}
+
+fn recoveries(info: &[u8]) -> Option<Recoveries> {
+    let count = info.get(info::TOTAL_RTO_RECOVERIES..)?.first_chunk()?;
+    let total_ms = word(info, info::TOTAL_RTO_TIME)?;
+    Some(Recoveries {
+        count: u16::from_ne_bytes(*count),
+        total: Nanos::from_millis(total_ms.into()),
+    })
 }
 
 /// Adds what `sk_get_meminfo` reports.
@@ -84,6 +96,7 @@ mod tests {
         assert_eq!((network.rtt_us, network.retransmits), (Some(45), Some(0)));
         let newer = [network.not_sent, network.send_window, network.receive_window];
         assert_eq!(newer, [None; 3]);
+        assert_eq!(network.recoveries, None);
         add_memory(&mut network, &[0; 32]);
         assert_eq!((network.send_memory, network.drops), (Some(0), None));
     }

@@ -208,21 +208,25 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
 /// What the network does to it: what that means, and whether the peer is to be waited for; then the evidence.
 fn network(app: &App, history: &history::History) -> Vec<(String, bool)> {
     let Identity { id, netns, .. } = history.identity;
-    let shown = app.content.network.filter(|shown| shown.cookie == id.cookie);
-    let Some((
-        step,
-        ShownNetwork {
-            network, recorded, ..
-        },
-    )) = history.steps.last().zip(shown)
+    let Some((step, shown)) = history
+        .steps
+        .last()
+        .zip(app.content.network.filter(|shown| shown.cookie == id.cookie))
     else {
         return Vec::new();
     };
+    let ShownNetwork {
+        state,
+        is_orphan,
+        network,
+        recorded,
+        ..
+    } = shown;
     // What a snapshot shows of a state that is over explains nothing of this one.
     let is_current = recorded.is_none_or(|read| step.entered <= read);
     let recorded = recorded.map(|read| (as_of(app, read), false));
-    let retries = app.content.retries.get(&netns).copied();
-    let verdict = patience::sentence(&network, step.state, retries)
+    let limits = app.content.limits.get(&netns).copied().unwrap_or_default();
+    let verdict = patience::sentence(&network, state, is_orphan, &limits)
         .filter(|_| is_current)
         .map(|text| (text, network.is_stuck()));
     let evidence = sockets::network_text(&network);

@@ -20,7 +20,7 @@ use crate::{
     source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Effect},
-        content::{Queue, ShownNetwork},
+        content::{Queue, ShownNetwork, SocketEvidence},
         gather::Gather,
         route::Route,
         theme::Theme,
@@ -252,7 +252,8 @@ impl LiveView {
     }
 
     /// Reads what waits in the sockets that are seen, and in those that findings are about: listeners, and what the
-    /// peer has closed; and what the network does to the connection whose history is open.
+    /// peer has closed; and what the network does to the connection whose history is open, and to those that wait for
+    /// their peers.
     fn look_into_queues(&mut self, session: &mut Session, now: Nanos) {
         if !self.looks.is_due(now) {
             return;
@@ -264,12 +265,17 @@ impl LiveView {
         let mut unaccepted = HashSet::new();
         let shown = app.shown_connection();
         let mut network = None;
+        let is_memory_short = app.content.is_memory_short;
+        let mut evidence = SocketEvidence::default();
         let read = session.visit_sockets(&self.filter.netns, |socket| {
             let row = &socket.row;
             let cookie = row.sock.cookie;
+            evidence.note(socket, is_memory_short);
             if shown == Some(cookie) {
                 network = Some(ShownNetwork {
                     cookie,
+                    state: row.state,
+                    is_orphan: row.is_orphan,
                     network: socket.network,
                     recorded: None,
                 });
@@ -296,6 +302,7 @@ impl LiveView {
             app.content.queues = queues;
             app.content.unaccepted = unaccepted;
             app.content.network = network;
+            app.content.evidence = evidence;
         }
         self.looks.finished(now, clock::thread_cpu().since(cpu));
     }

@@ -203,6 +203,8 @@ impl ReplayView<'_> {
             let (read, network) = engine.network.of(row)?;
             Some(ShownNetwork {
                 cookie,
+                state: row.state.tcp,
+                is_orphan: row.state.is_orphan,
                 network,
                 recorded: Some(read),
             })

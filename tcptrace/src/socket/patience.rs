@@ -1,0 +1,272 @@
+//! How long a socket has waited for its peer, and when the kernel gives the peer up, computed from the evidence on the
+//! socket. The formulas are those of net/ipv4/tcp_timer.c (Linux 6.18). Pure.
+
+use super::network::{Network, Recoveries, SocketOptions, Timer, TimerPurpose};
+use crate::event::{Nanos, TcpState};
+
+/// `TCP_RTO_MIN` and `TCP_RTO_MAX` of include/net/tcp.h, between which RFC 6298 doubles the timeout. The maximum may be
+/// lowered since Linux 6.15 (`tcp_rto_max_ms`), with an earlier end.
+const RTO_MIN: Nanos = Nanos::from_millis(200);
+const RTO_MAX: Nanos = Nanos::from_secs(120);
+
+/// What `tcp_orphan_retries` of 0 means (`tcp_orphan_retries()`).
+const ORPHAN_RETRIES: u32 = 8;
+
+/// Timers run late by at least one part in this many, on average: the timer wheel rounds up (kernel/time/timer.c).
+const LATE: u64 = 64;
+
+/// The settings of a network namespace that decide how long its sockets wait; `None` where one is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `net.ipv4.tcp_retries2`.
+    pub retries: Option<u32>,
+    /// `net.ipv4.tcp_orphan_retries`; 0 stands for 8.
+    pub orphan_retries: Option<u32>,
+    /// `net.ipv4.tcp_keepalive_time`, seconds.
+    pub keepalive_time_s: Option<u32>,
+    /// `net.ipv4.tcp_keepalive_intvl`, seconds.
+    pub keepalive_interval_s: Option<u32>,
+    /// `net.ipv4.tcp_keepalive_probes`.
+    pub keepalive_probes: Option<u32>,
+}
+
+/// When the kernel ends a connection whose peer stays silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The time left, counted from when the evidence was read.
+    pub left: Nanos,
+    /// What sets the limit.
+    pub by: Limit,
+}
+
+/// What ends a connection whose peer stays silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `TCP_USER_TIMEOUT` of the socket.
+    UserTimeout(Nanos),
+    /// `tcp_retries2`; an earlier `TCP_USER_TIMEOUT` is possible where the socket's options are not known.
+    Retries {
+        /// Whether the options are known, and no such timeout is set.
+        is_certain: bool,
+    },
+    /// `tcp_orphan_retries`: no process has the socket any more.
+    OrphanRetries,
+    /// The number of keep-alive probes.
+    KeepAlive,
+}
+
+impl Limit {
+    /// The option or setting, as its documentation spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserTimeout(_) => "TCP_USER_TIMEOUT",
+            Self::Retries { .. } => "tcp_retries2",
+            Self::OrphanRetries => "tcp_orphan_retries",
+            Self::KeepAlive => "the number of keep-alive probes",
+        }
+    }
+}
+
+/// How long ago the first unacknowledged segment was sent, at least; `None` unless it has been retransmitted.
+#[must_use]
+pub fn unacknowledged_for(network: &Network) -> Option<Nanos> {
+    Some(Retransmission::of(network)?.since_sent)
+}
+
+/// When the kernel gives up the peer of a socket in this state, if it stays silent. `None` where it does not wait for an
+/// answer, where the peer answers and no limit applies, or where what decides is not known. `is_orphan` is whether no
+/// process has the socket.
+#[must_use]
+pub fn end(network: &Network, state: TcpState, is_orphan: Option<bool>, limits: &Limits) -> Option<End> {
+    let is_orphan = match state {
+        // Without a process it has not been accepted, and is no orphan of `close`.
+        TcpState::Established | TcpState::CloseWait => false,
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => is_orphan?,
+        TcpState::Close
+        | TcpState::Listen
+        | TcpState::SynSent
+        | TcpState::SynRecv
+        | TcpState::FinWait2
+        | TcpState::TimeWait => return None,
+    };
+    let Some(Timer::Running { purpose, expires_in }) = network.timer else {
+        return None;
+    };
+    match purpose {
+        TimerPurpose::Retransmit => Retransmission::of(network)?.end(network, is_orphan, limits),
+        TimerPurpose::WindowProbe => end_of_probing(network, expires_in, is_orphan, limits),
+        TimerPurpose::KeepAlive => end_by_keepalive(network, expires_in, limits),
+    }
+}
+
+/// `TCP_USER_TIMEOUT`, where it is known to be set.
+fn user_timeout(network: &Network) -> Option<Nanos> {
+    let ms = network.options?.user_timeout_ms;
+    (ms > 0).then_some(Nanos::from_millis(ms.into()))
+}
+
+/// How many retransmissions or probes a socket without user timeout has, and what sets the number.
+fn retries(network: &Network, is_orphan: bool, limits: &Limits) -> Option<(u32, Limit)> {
+    if is_orphan {
+        let retries = limits.orphan_retries?;
+        let retries = if retries == 0 { ORPHAN_RETRIES } else { retries };
+        return Some((retries, Limit::OrphanRetries));
+    }
+    let is_certain = network.options.is_some();
+    Some((limits.retries?, Limit::Retries { is_certain }))
+}
+
+/// A timeout after so many doublings.
+fn doubled(first: Nanos, times: u32) -> Nanos {
+    Nanos(first.0.saturating_mul(1 << times.min(32)).min(RTO_MAX.0))
+}
+
+/// Where the retransmissions of the first unacknowledged segment are: as the kernel reports it, else computed from the
+/// timeout and how often it was doubled.
+struct Retransmission {
+    since_sent: Nanos,
+    /// `retransmits_timed_out` counts from here (`retrans_stamp`).
+    since_retransmitted: Nanos,
+    /// Whether the kernel reports that time.
+    is_measured: bool,
+    expires_in: Nanos,
+    rto: Nanos,
+    /// Whether errors take doublings back.
+    is_reverted: bool,
+}
+
+impl Retransmission {
+    fn of(network: &Network) -> Option<Self> {
+        let Some(Timer::Running {
+            purpose: TimerPurpose::Retransmit,
+            expires_in,
+        }) = network.timer
+        else {
+            return None;
+        };
+        network.retransmits.filter(|timeouts| *timeouts > 0)?;
+        let (rto, doublings) = (network.rto?, network.backoff?);
+        // A timeout at its maximum does not show how often it was reached.
+        let first = Nanos((rto.0 >> doublings.min(63)).max(RTO_MIN.0));
+        let earlier = Nanos((0..doublings).map(|times| doubled(first, times.into()).0).sum());
+        // An ICMP error takes a doubling back (`tcp_ld_RTO_revert`, RFC 6069): so many timeouts were as long as this one.
+        let reverted = network.retransmits?.saturating_sub(doublings);
+        let earlier = earlier.plus(Nanos(rto.0.saturating_mul(reverted.into())));
+        // A user timeout that is nearer shortens the timer (`tcp_clamp_rto_to_user_timeout`).
+        let armed = user_timeout(network).map_or(rto, |limit| rto.min(limit.since(earlier.since(first))));
+        let computed = earlier.plus(armed.since(expires_in)).since(first);
+        let (since_retransmitted, is_measured) = match network.recoveries {
+            Some(Recoveries { count: 1, total }) => (total, true),
+            Some(Recoveries { total, .. }) if reverted > 0 => (computed.min(total), false),
+            Some(_) | None => (computed, false),
+        };
+        Some(Self {
+            since_sent: since_retransmitted.plus(first),
+            since_retransmitted,
+            is_measured,
+            expires_in,
+            rto,
+            is_reverted: reverted > 0,
+        })
+    }
+
+    fn end(&self, network: &Network, is_orphan: bool, limits: &Limits) -> Option<End> {
+        if let Some(limit) = user_timeout(network) {
+            return Some(End {
+                left: limit.since(self.since_retransmitted).max(self.expires_in),
+                by: Limit::UserTimeout(limit),
+            });
+        }
+        let (retries, by) = retries(network, is_orphan, limits)?;
+        let limit = model_timeout(retries);
+        // The limit is checked when the timer expires.
+        let mut expiry = self.since_retransmitted.plus(self.expires_in);
+        let mut rto = self.rto;
+        while expiry.plus(self.lateness(expiry)) < limit {
+            // Where doublings are taken back, they go on to be.
+            rto = doubled(rto, u32::from(!self.is_reverted));
+            expiry = expiry.plus(rto);
+        }
+        Some(End {
+            left: expiry.since(self.since_retransmitted),
+            by,
+        })
+    }
+}
+
+impl Retransmission {
+    /// How late an expiry is that was computed with timers that are on time; a timer that an error sets anew is not late.
+    fn lateness(&self, expiry: Nanos) -> Nanos {
+        let computed = if self.is_measured {
+            expiry.since(self.since_retransmitted)
+        } else {
+            expiry
+        };
+        Nanos(if self.is_reverted { 0 } else { computed.0 / LATE })
+    }
+}
+
+/// The time from the first retransmission on after which so many are enough: `tcp_model_timeout`, which assumes a first
+/// timeout of `TCP_RTO_MIN` whatever the real one is.
+fn model_timeout(retries: u32) -> Nanos {
+    let doublings = (RTO_MAX.0 / RTO_MIN.0).ilog2();
+    let doubled = ((2 << retries.min(doublings)) - 1) * RTO_MIN.0;
+    let rest = u64::from(retries.saturating_sub(doublings)) * RTO_MAX.0;
+    Nanos(doubled + rest)
+}
+
+/// The end of a socket that probes the closed window of its peer (`tcp_probe_timer`). A peer that answers is waited for
+/// without limit, unless the program has set a user timeout, which then ends the connection all the same.
+fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits: &Limits) -> Option<End> {
+    let (rto, doublings) = (network.rto?.max(RTO_MIN), u32::from(network.backoff?));
+    if let Some(limit) = user_timeout(network) {
+        // The time counts from the first probe (`icsk_probes_tstamp`), after which the timeout has been doubled once.
+        let earlier = Nanos((1..doublings).map(|times| doubled(rto, times).0).sum());
+        let armed = doubled(rto, doublings).min(limit.since(earlier));
+        let elapsed = earlier.plus(armed.since(expires_in));
+        return Some(End {
+            left: limit.since(elapsed).max(expires_in),
+            by: Limit::UserTimeout(limit),
+        });
+    }
+    let unanswered = u32::from(network.probes.filter(|probes| *probes > 0)?);
+    let (retries, by) = retries(network, is_orphan, limits)?;
+    let probes = retries.saturating_sub(unanswered);
+    let more: u64 = (1..=probes).map(|more| doubled(rto, doublings + more).0).sum();
+    Some(End {
+        left: expires_in.plus(Nanos(more)),
+        by,
+    })
+}
+
+/// The end of an idle connection whose peer does not answer keep-alive (`tcp_keepalive_timer`).
+fn end_by_keepalive(network: &Network, expires_in: Nanos, limits: &Limits) -> Option<End> {
+    let unanswered = u32::from(network.probes.filter(|probes| *probes > 0)?);
+    let options: SocketOptions = network.options?;
+    let seconds = |own_ms: u32, setting: Option<u32>| match own_ms {
+        0 => Some(Nanos::from_secs(setting?.into())),
+        ms => Some(Nanos::from_millis(ms.into())),
+    };
+    let interval = seconds(options.keepalive_interval_ms, limits.keepalive_interval_s)?;
+    let (more, by) = if let Some(limit) = user_timeout(network) {
+        // It takes the place of the number of probes.
+        let time = seconds(options.keepalive_time_ms, limits.keepalive_time_s)?;
+        let elapsed = time.0 + interval.0 * u64::from(unanswered);
+        let more = limit.0.saturating_sub(elapsed).div_ceil(interval.0.max(1));
+        (more, Limit::UserTimeout(limit))
+    } else {
+        let probes = match options.keepalive_probes {
+            0 => limits.keepalive_probes?,
+            own => own.into(),
+        };
+        (u64::from(probes.saturating_sub(unanswered)), Limit::KeepAlive)
+    };
+    Some(End {
+        left: expires_in.plus(Nanos(interval.0.saturating_mul(more))),
+        by,
+    })
+}
+
+#[cfg(test)]
+mod tests;
