@@ -288,7 +288,7 @@ impl Table {
     /// Tells a row of an event that is no full socket's transition.
     fn tell(&mut self, slot: u32, event: &Event) {
         self.learn(slot, event);
-        self.step(slot, self.input(event), event.time);
+        self.step(slot, self.input(slot, event), event.time);
     }
 
     /// The first event of a full socket.
@@ -409,12 +409,13 @@ impl Table {
     }
 
     /// An event that is no full socket's transition, with what only the table knows.
-    fn input(&self, event: &Event) -> Input {
+    fn input(&self, slot: u32, event: &Event) -> Input {
+        let began = self.rows[slot].state.since.time();
         Input::Event {
             data: event.data,
             otherwise: match event.data {
-                EventData::TimewaitEnd { .. } => self.taken_over_by(event, false),
-                EventData::TimewaitTimer { .. } => self.taken_over_by(event, true),
+                EventData::TimewaitEnd { .. } => self.taken_over_by(event, began, false),
+                EventData::TimewaitTimer { .. } => self.taken_over_by(event, began, true),
                 _ => None,
             },
             polled: self.blindspots.segments.then_some(self.polled_before),

@@ -52,16 +52,22 @@ impl Table {
         }
     }
 
-    /// Why a timewait sock ends where its timer did not run out. `connect` takes the four-tuple over in the caller's own
+    /// Why a timewait sock, in its state since `began`, ends where its timer did not run out. `connect` takes the four-tuple over in the caller's own
     /// context, or sends the SYN that does on the same host; the namespace's going is a kernel worker's. What is left
     /// is `ss -K`, unless a segment may have done it, which the running task has nothing to do with: a SYN that a
     /// listener answers with a cookie, or drops, is reported by no hook.
-    pub(super) fn taken_over_by(&self, event: &Event, may_be_segment: bool) -> Option<EndReason> {
+    pub(super) fn taken_over_by(
+        &self,
+        event: &Event,
+        began: Nanos,
+        may_be_segment: bool,
+    ) -> Option<EndReason> {
         let task = event.task.as_ref()?;
         let connects = self
             .connects
             .iter()
-            .take_while(|connect| event.time.since(connect.time) < RESOLVE_WINDOW)
+            // The one that opened the connection may be as recent.
+            .take_while(|connect| connect.time >= began && event.time.since(connect.time) < RESOLVE_WINDOW)
             .any(|connect| {
                 connect.pid == task.process.pid
                     && ((connect.netns == event.netns && connect.endpoints.has_remote_of(&event.endpoints))

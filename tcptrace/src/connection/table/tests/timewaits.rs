@@ -181,26 +181,26 @@ fn who_cancels_the_timer_of_a_timewait_sock_shows_why_it_ends() {
         is_kernel_thread,
         ..task()
     };
-    let why = |task: Task, has_listener: bool, connects_to: Option<IpAddr>| {
+    // A connect, and the end a microsecond after `at`.
+    let why_at = |task: Task, has_listener: bool, connects: Option<(IpAddr, Nanos)>, at: Nanos| {
         let mut run = Run::new(10);
         if has_listener {
             run.ingest(&listener(Nanos(500 * MILLI))[..1]);
         }
-        run.ingest(&[started]);
-        let at = started.time.plus(Nanos::from_secs(1));
-        if let Some(remote) = connects_to {
+        let mut events = vec![started];
+        if let Some((remote, time)) = connects {
             let connect = pick(Script::ActiveClose, Plan::Timers, moves(Close, SynSent));
-            run.ingest(&[Event {
-                time: at,
+            events.push(Event {
+                time,
                 sock: SockRef::new(9, address(6, 0)),
                 endpoints: Endpoints::new(
                     (remote, 0),
                     (started.endpoints.remote(), started.endpoints.remote_port),
                 ),
                 ..connect
-            }]);
+            });
         }
-        run.ingest(&[Event {
+        events.push(Event {
             time: at.plus(Nanos(1_000)),
             data: EventData::TimewaitTimer {
                 step: TimerStep::Cancel,
@@ -208,10 +208,16 @@ fn who_cancels_the_timer_of_a_timewait_sock_shows_why_it_ends() {
             },
             task: Some(task),
             ..started
-        }]);
+        });
+        events.sort_by_key(|event| event.time);
+        run.ingest(&events);
         run.settle(Nanos(u64::MAX));
         let ended = run.changes.iter().find(|change| change.old == TimeWait);
         ended.expect("it ends").reason
+    };
+    let later = started.time.plus(Nanos::from_secs(1));
+    let why = |task: Task, has_listener: bool, remote: Option<IpAddr>| {
+        why_at(task, has_listener, remote.map(|remote| (remote, later)), later)
     };
     let ss = by(false, b"ss");
     assert_eq!(why(ss, false, None), Some(EndReason::Destroyed));
@@ -219,6 +225,9 @@ fn who_cancels_the_timer_of_a_timewait_sock_shows_why_it_ends() {
     assert_eq!(why(ss, true, None), None);
     let here = started.endpoints.local();
     assert_eq!(why(ss, true, Some(here)), Some(EndReason::TimewaitReused));
+    // The connect that opened it takes nothing over.
+    let opened = (here, Nanos(started.time.0 - MILLI / 2));
+    assert_eq!(why_at(ss, true, Some(opened), started.time), None);
     assert_eq!(
         why(by(true, b"kworker/u8:2"), false, None),
         Some(EndReason::Purged)
