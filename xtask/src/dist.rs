@@ -1,8 +1,8 @@
-//! `cargo xtask dist`: what is published, in target/dist: a static binary, a .deb and an .rpm with manual pages,
-//! completions and the unit of the flight recorder, and their checksums. The same commit gives the same bytes.
+//! `cargo xtask dist`: what is published, in target/dist: for each architecture a static binary, a .deb and an .rpm with
+//! manual pages, completions and the unit of the flight recorder, and checksums. The same commit gives the same bytes.
 
 use crate::{command, workspace};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 use std::{
     env,
@@ -12,8 +12,24 @@ use std::{
     process::Command,
 };
 
-/// A target that names itself, so that flags for it do not apply to build scripts.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The architecture that manual pages and completions are written on.
+const HOST: &str = "x86_64";
+
+/// Other architectures, which are compiled here for.
+const OTHERS: [&str; 1] = ["aarch64"];
+
+/// A target that is named, so that flags for it do not apply to build scripts.
+fn target_of(architecture: &str) -> String {
+    format!("{architecture}-unknown-linux-gnu")
+}
+
+/// Make static binaries and packages in target/dist
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// For x86_64 alone
+    #[arg(long)]
+    host_only: bool,
+}
 
 /// What makes packages, with the versions that are known to work.
 const PACKAGERS: [(&str, &str); 2] = [("cargo-deb", "^3"), ("cargo-generate-rpm", "^0.20")];
@@ -26,7 +42,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Makes everything.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root()?;
     let target = workspace::target(&root);
     let dist = target.join("dist");
@@ -39,7 +55,7 @@ pub(crate) fn run() -> Result<()> {
             .current_dir(&root)
             .args(["log", "-1", "--format=%ct"]),
     )?;
-    let binary = build(&root, &target)?;
+    let binary = build(&root, &target, HOST)?;
     pages(&binary, &dist)?;
     completions(&binary, &dist)?;
     for (program, version) in PACKAGERS {
@@ -49,22 +65,36 @@ pub(crate) fn run() -> Result<()> {
     }
     let version = env!("CARGO_PKG_VERSION");
     fs::write(dist.join("changelog"), debian_changelog(version, &epoch)?)?;
-    let name = dist.join(format!("tcptrace-{version}-x86_64-linux"));
-    fs::copy(&binary, &name)?;
+    package(&root, &dist, &binary, HOST, &epoch)?;
+    if !args.host_only {
+        for architecture in OTHERS {
+            let binary = build(&root, &target, architecture)?;
+            package(&root, &dist, &binary, architecture, &epoch)?;
+        }
+    }
+    checksums(&dist)
+}
+
+fn package(root: &Path, dist: &Path, binary: &Path, architecture: &str, epoch: &str) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    fs::copy(
+        binary,
+        dist.join(format!("tcptrace-{version}-{architecture}-linux")),
+    )?;
     let output = dist.to_str().context("the path of the repository is not UTF-8")?;
-    let packages = ["-p", "tcptrace", "--target", TARGET];
+    let target = target_of(architecture);
+    let packages = ["-p", "tcptrace", "--target", &target];
     command::run(
-        cargo(&root)
+        cargo(root)
             .args(["deb", "--no-build", "--no-strip", "--output", output])
             .args(packages)
-            .env("SOURCE_DATE_EPOCH", &epoch),
+            .env("SOURCE_DATE_EPOCH", epoch),
     )?;
     command::run(
-        cargo(&root)
-            .args(["generate-rpm", "--output", output, "--source-date", &epoch])
+        cargo(root)
+            .args(["generate-rpm", "--output", output, "--source-date", epoch])
             .args(packages),
-    )?;
-    checksums(&dist)
+    )
 }
 
 /// The changelog in Debian's form, with the one entry that a package of the project itself needs.
@@ -86,8 +116,27 @@ fn cargo(root: &Path) -> Command {
     command
 }
 
+/// The cargo that compiles for a target: that of the tool chain in use or, where this lacks the target's library, Debian's.
+fn cargo_for(root: &Path, target: &str) -> Result<Command> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = command::output(Command::new(rustc).args(["--print", "sysroot"]))?;
+    if Path::new(&sysroot).join("lib/rustlib").join(target).exists() {
+        return Ok(cargo(root));
+    }
+    if Path::new("/usr/lib/rustlib").join(target).exists() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command.current_dir(root).env("RUSTC", "/usr/bin/rustc");
+        return Ok(command);
+    }
+    bail!(
+        "nothing compiles for {target}\n\
+         what to do: `rustup target add {target}`, or on Debian `cargo xtask setup --aarch64`; or add --host-only"
+    )
+}
+
 /// Compiles the static binary.
-fn build(root: &Path, target: &Path) -> Result<PathBuf> {
+fn build(root: &Path, folder: &Path, architecture: &str) -> Result<PathBuf> {
+    let target = target_of(architecture);
     // Paths of this machine are in panic messages and line tables.
     let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")))?;
     let flags = format!(
@@ -95,20 +144,18 @@ fn build(root: &Path, target: &Path) -> Result<PathBuf> {
         root.display()
     );
     command::run(
-        cargo(root)
-            .args([
-                "build",
-                "--locked",
-                "--release",
-                "-p",
-                "tcptrace",
-                "--target",
-                TARGET,
-            ])
+        cargo_for(root, &target)?
+            .args(["build", "--locked", "--release", "-p", "tcptrace", "--target"])
+            .arg(&target)
             .env("RUSTFLAGS", flags)
-            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+            .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc")
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+                "aarch64-linux-gnu-gcc",
+            ),
     )?;
-    Ok(target.join(TARGET).join("release/tcptrace"))
+    Ok(folder.join(target).join("release/tcptrace"))
 }
 
 /// Writes the manual pages, compressed.

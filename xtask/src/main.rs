@@ -52,8 +52,7 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run tcptrace next to a small service that leaks sockets
     Demo(demo::Args),
-    /// Make the static binary and the packages in target/dist
-    Dist,
+    Dist(dist::Args),
     /// Measure the cost of tracing on this machine during a flood of loopback connections
     Measure(measure::Args),
     /// Update the pictures of the live view
@@ -74,7 +73,7 @@ fn main() -> ExitCode {
         Task::VmTest(args) => vm_test::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Demo(args) => demo::run(&args),
-        Task::Dist => dist::run(),
+        Task::Dist(args) => dist::run(&args),
         Task::Measure(args) => measure::run(&args),
         Task::Pictures(args) => pictures::run(&args),
         Task::DemoServer(args) => demo_server::run(&args),

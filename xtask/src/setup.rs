@@ -39,18 +39,33 @@ const PACKAGES_OF_TESTS: [&str; 13] = [
     "wrk",
 ];
 
+/// Compiler, libraries and emulator of another architecture.
+const PACKAGES_OF_AARCH64: [&str; 4] = [
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+    "libstd-rust-web-dev:arm64",
+    "qemu-user-static",
+];
+
 /// Install the tool chain that compiles the kernel side, unless it is installed
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Install the packages that the tests need instead, so that none is ignored
     #[arg(long)]
     tests: bool,
+    /// Install what compiles for aarch64 and starts its programs instead
+    #[arg(long, conflicts_with = "tests")]
+    aarch64: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.tests {
         apt::install(&PACKAGES_OF_TESTS)?;
         arrow_readers::run()
+    } else if args.aarch64 {
+        command::run(command::as_root("dpkg")?.args(["--add-architecture", "arm64"]))?;
+        apt::install(&PACKAGES)?;
+        apt::install(&PACKAGES_OF_AARCH64)
     } else {
         install_toolchain()
     }
