@@ -79,14 +79,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The recordings and logs that it reads, if it is a command that does.
-    pub(crate) const fn files(&mut self) -> Option<&mut Vec<PathBuf>> {
+    /// The files that it reads, if it is a command that does, and the endings of their names.
+    pub(crate) const fn files(&mut self) -> Option<(&mut Vec<PathBuf>, &'static [&'static str])> {
         match self {
-            Self::Watch(args) => Some(&mut args.files),
-            Self::Hist(args) => Some(&mut args.files),
-            Self::Doctor(args) => Some(&mut args.files),
-            Self::Report(args) => Some(&mut args.files),
-            Self::Export(args) => Some(&mut args.files),
+            Self::Watch(args) => Some((&mut args.files, &["arrows"])),
+            Self::Hist(args) => Some((&mut args.files, &["arrows", "hlog"])),
+            Self::Doctor(args) => Some((&mut args.files, &["arrows"])),
+            Self::Report(args) => Some((&mut args.files, &["arrows"])),
+            Self::Export(args) => Some((&mut args.files, &["arrows"])),
             Self::Trace(_)
             | Self::Snapshot(_)
             | Self::Leaks(_)
@@ -101,7 +101,7 @@ impl Command {
 /// `watch`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Replay these recordings, or all in these folders, instead of watching this machine
+    /// Replay these recordings, or all in these directories, instead of watching this machine
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Replay speed: 1 is real time, 10 ten times as fast, 0 without waiting
@@ -230,7 +230,7 @@ const LIVE_ONLY: [&str; 6] = [
 /// `hist`
 #[derive(Debug, Args)]
 pub(crate) struct HistArgs {
-    /// Read these recordings and .hlog files, or all in these folders, of one or several hosts, instead of tracing
+    /// Read these recordings and .hlog files, or all in these directories, of one or several hosts, instead of tracing
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub(crate) files: Vec<PathBuf>,
     /// Stop after this time
@@ -301,7 +301,7 @@ pub(crate) struct LeaksArgs {
 /// `doctor`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Evaluate the end of these recordings, or of all in these folders, instead of this machine
+    /// Evaluate the end of these recordings, or of all in these directories, instead of this machine
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once"])]
     pub(crate) files: Vec<PathBuf>,
     /// Watch for this time
@@ -369,7 +369,7 @@ pub(crate) struct RecordArgs {
 /// `report`
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Recordings of one or several runs and hosts, or folders of them
+    /// Recordings of one or several runs and hosts, or directories of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -401,7 +401,7 @@ pub(crate) enum ExportFormat {
 /// `export`
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Recordings of one or several runs and hosts, or folders of them
+    /// Recordings of one or several runs and hosts, or directories of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Output format

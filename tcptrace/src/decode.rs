@@ -147,7 +147,7 @@ fn data(record: &Record) -> Result<EventData, DecodeError> {
             acked: record.bytes_acked,
             received: record.bytes_received,
         },
-        retransmits: record.total_retrans,
+        retransmits_total: record.total_retrans,
         srtt: record.srtt_us,
         reset_reason: record.reason,
     })

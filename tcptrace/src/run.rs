@@ -117,8 +117,8 @@ mod code {
 #[must_use]
 pub fn run(mut cli: Cli) -> ExitCode {
     let verbose = cli.verbose;
-    if let Some(files) = cli.command.files()
-        && let Err(error) = options::recording::open_folders(files)
+    if let Some((files, endings)) = cli.command.files()
+        && let Err(error) = options::recording::open_directories(files, endings)
     {
         messages::tell(error);
         return ExitCode::from(code::USAGE);
@@ -202,7 +202,7 @@ fn is_wanted(ending: Result<Ending, SinkError>) -> Result<bool, Failure> {
     }
 }
 
-/// The same for people, as the terminal needs it.
+/// Prints a whole text for people, as the terminal needs it; `false` where the reader has gone.
 fn show(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
     let stream = stream(Sink::open(None, inputs)?.shown(true), 0)?;
     is_wanted(stream.finish(text, signals::patience()))

@@ -106,3 +106,37 @@ pub fn disconnect(socket: &Socket) -> io::Result<()> {
     Errno::result(result)?;
     Ok(())
 }
+
+/// Sets an option of `IPPROTO_IP`, a number.
+///
+/// # Errors
+/// If the kernel does not have it, or refuses the number.
+pub fn set_ip_option(socket: &Socket, option: libc::c_int, value: u32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
+    // SAFETY: the kernel reads `length` bytes of a live number.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            length,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Sets `IP_LOCAL_PORT_RANGE`, the ports that `connect` may choose for the socket; 0 is no limit.
+///
+/// # Errors
+/// Before Linux 6.3, or if the range is empty.
+pub fn set_local_port_range(socket: &Socket, low: u16, high: u16) -> io::Result<()> {
+    /// `IP_LOCAL_PORT_RANGE` of linux/in.h.
+    const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+    set_ip_option(
+        socket,
+        IP_LOCAL_PORT_RANGE,
+        u32::from(low) | u32::from(high) << 16,
+    )
+}

@@ -7,7 +7,7 @@
 //! ignored, with its failure and with what was withheld.
 
 use crate::{
-    arrow_readers, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, kernel_log::KernelLog,
+    arrow_readers, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, host, kernel_log::KernelLog,
     netns::Netns, protected, small_disk,
 };
 use io_uring::IoUring;
@@ -72,6 +72,8 @@ pub enum Requirement {
     IoUring,
     /// Multipath TCP in the kernel, which many are built without.
     Mptcp,
+    /// `IP_LOCAL_PORT_RANGE`, Linux 6.3.
+    LocalPortRange,
     /// A processor that is not emulated: the test needs a rate.
     Speed,
 }
@@ -121,6 +123,13 @@ impl Requirement {
                 .and_then(|ring| ring.submitter().register_files_sparse(1))
                 .err()
                 .map(|error| format!("the kernel refuses io_uring, or slots in it: {error}")),
+            Self::LocalPortRange => {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+                socket
+                    .and_then(|socket| host::set_local_port_range(&socket, 0, 0))
+                    .err()
+                    .map(|error| format!("the kernel has no IP_LOCAL_PORT_RANGE: {error}"))
+            }
             Self::Mptcp => {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
                 socket
@@ -165,7 +174,7 @@ impl Requirement {
     /// Whether it depends on the kernel alone, and not on packages: such tests are skipped even where live tests are
     /// required.
     const fn is_the_kernel_s_choice(self) -> bool {
-        matches!(self, Self::IoUring | Self::Mptcp)
+        matches!(self, Self::IoUring | Self::LocalPortRange | Self::Mptcp)
     }
 }
 

@@ -365,7 +365,10 @@ fn a_recording_has_the_network_evidence_of_its_snapshot(netns: Netns) {
     );
     assert_eq!(connections[0]["network"], network, "{lines}");
     let text = recording::read(&["report"], &[&file]).out;
-    assert!(text.contains("did not answer:\n"), "{text}");
+    assert!(
+        text.contains("1 connection had unanswered segments or probes at the snapshot"),
+        "{text}"
+    );
 }
 
 fn exported(file: &Path) -> Vec<Value> {

@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time until the tracer has printed the events before a moment.
 const A_WHILE: Duration = Duration::from_secs(3);
 /// Maximum number of sockets that a timer of the kernel's, which no workload waits for, may change during the audit.
-const MOST_CHANGING: usize = 200;
+const MOST_CHANGING: usize = 50;
 /// Maximum number of differences in a failure.
 const SHOWN: usize = 12;
 

@@ -23,7 +23,7 @@ impl EndEvidence {
     /// What the network did to the full socket until its CLOSE.
     pub(super) fn path(&self) -> PathStats {
         PathStats {
-            retransmits: self.knows_retransmits.then_some(self.retransmits),
+            retransmits_total: self.knows_retransmits.then_some(self.retransmits),
             srtt: self.srtt,
         }
     }
@@ -56,8 +56,8 @@ impl EndEvidences {
                 ..
             } if *old != TcpState::Listen => {
                 let entry = self.entry(slot);
-                entry.retransmits = path.retransmits.unwrap_or_default();
-                entry.knows_retransmits = path.retransmits.is_some();
+                entry.retransmits = path.retransmits_total.unwrap_or_default();
+                entry.knows_retransmits = path.retransmits_total.is_some();
                 entry.srtt = path.srtt;
             }
             EventData::ResetSent(reason) => {

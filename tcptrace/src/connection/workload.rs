@@ -138,7 +138,7 @@ impl Lifecycle {
             is_orphan: matches!(old, FinWait1 | FinWait2 | Closing | LastAck),
             bytes: Bytes::default(),
             path: PathStats {
-                retransmits: (new == Close).then_some(2),
+                retransmits_total: (new == Close).then_some(2),
                 srtt: NonZeroU32::new(361).filter(|_| new == Close),
             },
         };

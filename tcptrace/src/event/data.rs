@@ -115,7 +115,7 @@ pub struct Bytes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathStats {
     /// Segments retransmitted since the connection was made; `None` if the kernel does not report it.
-    pub retransmits: Option<u32>,
+    pub retransmits_total: Option<u32>,
     /// Smoothed round-trip time, microseconds times 8; `None` if it was never measured.
     pub srtt: Option<NonZeroU32>,
 }
@@ -153,7 +153,7 @@ pub struct RawData {
     /// What the socket has carried.
     pub bytes: Bytes,
     /// `total_retrans`, if [`flag::RETRANSMITS`] is set.
-    pub retransmits: u32,
+    pub retransmits_total: u32,
     /// `srtt_us`, or 0.
     pub srtt: u32,
     /// The reason for a reset, or 0.
@@ -251,7 +251,7 @@ impl EventData {
                 is_orphan: has(flag::ORPHAN),
                 bytes: raw.bytes,
                 path: PathStats {
-                    retransmits: has(flag::RETRANSMITS).then_some(raw.retransmits),
+                    retransmits_total: has(flag::RETRANSMITS).then_some(raw.retransmits_total),
                     srtt: NonZeroU32::new(raw.srtt),
                 },
             },
@@ -297,16 +297,20 @@ impl EventData {
                 fin_received,
                 is_orphan,
                 bytes,
-                path: PathStats { retransmits, srtt },
+                path:
+                    PathStats {
+                        retransmits_total,
+                        srtt,
+                    },
             } => RawData {
                 old: old as u8,
                 new: new as u8,
                 error,
                 flags: set(fin_received, flag::FIN_RECEIVED)
                     | set(is_orphan, flag::ORPHAN)
-                    | set(retransmits.is_some(), flag::RETRANSMITS),
+                    | set(retransmits_total.is_some(), flag::RETRANSMITS),
                 bytes,
-                retransmits: retransmits.unwrap_or_default(),
+                retransmits_total: retransmits_total.unwrap_or_default(),
                 srtt: srtt.map_or(0, NonZeroU32::get),
                 ..of(EventKind::State)
             },

@@ -85,19 +85,19 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
     }
 }
 
-/// Replaces each folder by the recordings and logs in it, in the order of their names. Fails if there are none, or it cannot
-/// be read.
-pub(crate) fn open_folders(files: &mut Vec<PathBuf>) -> Result<(), UsageError> {
+/// Replaces each directory by the files in it with one of these endings, in the order of their names. Fails if there are
+/// none, or it cannot be read.
+pub(crate) fn open_directories(files: &mut Vec<PathBuf>, endings: &[&str]) -> Result<(), UsageError> {
     for path in std::mem::take(files) {
         if path.is_dir() {
             let name = printable(path.as_os_str().as_bytes());
-            let remedy = "give a folder of recordings (.arrows) or dumps (.hlog)";
+            let remedy = format!("give a directory of files named *.{}", endings.join(" or *."));
             let mut found: Vec<PathBuf> = fs::read_dir(&path)
                 .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>())
-                .map_err(|error| wrong("FILE", format!("{name}: {error}"), remedy))?;
+                .map_err(|error| wrong("FILE", format!("{name}: {error}"), remedy.clone()))?;
             found.retain(|path| {
                 path.extension()
-                    .is_some_and(|end| end == "arrows" || end == "hlog")
+                    .is_some_and(|end| endings.iter().any(|ending| end == *ending))
             });
             found.sort();
             if found.is_empty() {
@@ -263,16 +263,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_its_recordings() {
+    fn a_directory_stands_for_its_recordings() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let mut files = vec![folder.path().to_owned()];
-        assert!(open_folders(&mut files.clone()).is_err());
+        let endings = ["arrows", "hlog"];
+        assert!(open_directories(&mut files.clone(), &endings).is_err());
         for name in ["b.arrows", "a.arrows", "c.hlog", "notes.txt"] {
             fs::write(at(name), "").unwrap();
         }
         files.push(at("notes.txt"));
-        open_folders(&mut files).unwrap();
+        open_directories(&mut files, &endings).unwrap();
         let expected = ["a.arrows", "b.arrows", "c.hlog", "notes.txt"].map(at);
         assert_eq!(files, expected);
     }

@@ -176,7 +176,9 @@ pub(super) static COLUMNS: [ExportColumn; 36] = [
     }),
     maybe("reason", Kind::Text, |row| row.reason.map(EndReason::name).into()),
     maybe("reset_reason", Kind::Text, |row| row.reset_reason.into()),
-    maybe("retransmits_total", Kind::U32, |row| row.path.retransmits.into()),
+    maybe("retransmits_total", Kind::U32, |row| {
+        row.path.retransmits_total.into()
+    }),
     maybe("rtt_ns", Kind::Nanos, |row| row.path.rtt_ns().into()),
     maybe("error", Kind::Text, |row| {
         row.reason.and_then(EndReason::error).into()

@@ -219,7 +219,7 @@ pub(crate) fn change(
         dwell_exact: change.dwell.is_some_and(crate::event::Age::is_exact),
         reason: change.reason,
         reset_reason: engine.reset_reason(change.reset_reason),
-        retransmits_total: change.path.retransmits,
+        retransmits_total: change.path.retransmits_total,
         rtt_ns: change.path.rtt_ns(),
         error: change.reason.and_then(EndReason::error),
         syn_cookie: change.by_syn_cookie,

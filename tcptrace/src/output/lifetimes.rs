@@ -18,10 +18,11 @@ use crate::{
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-pub(crate) fn titles(wide: bool) -> String {
+pub(crate) fn titles(wide: bool, times: &Times) -> String {
     let local = if wide { 47 } else { 21 };
+    let width = times.width();
     format!(
-        "{:<8} {:>7} {:<15} {:<6} {:<local$} {:<local$} {:>7} {:>7} {:>5} {:>7} {:>7} {}\n",
+        "{:<width$} {:>7} {:<15} {:<6} {:<local$} {:<local$} {:>7} {:>7} {:>5} {:>7} {:>7} {}\n",
         "TIME", "PID", "COMMAND", "ROLE", "LOCAL", "REMOTE", "SENT", "RECVD", "RETR", "RTT", "LIFE", "STATES"
     )
 }
@@ -59,7 +60,7 @@ pub(crate) fn line(
         lifetime.received.map_or_else(|| "-".to_owned(), human_bytes),
         lifetime
             .path
-            .retransmits
+            .retransmits_total
             .map_or_else(|| "-".to_owned(), |count| count.to_string()),
         lifetime
             .path
@@ -151,7 +152,7 @@ pub(crate) fn json(
             .collect(),
         bytes_sent: lifetime.sent,
         bytes_received: lifetime.received,
-        retransmits_total: lifetime.path.retransmits,
+        retransmits_total: lifetime.path.retransmits_total,
         rtt_ns: lifetime.path.rtt_ns(),
         reason: lifetime.reason,
         reset_reason: engine.reset_reason(lifetime.reset_reason),
@@ -185,7 +186,7 @@ impl TableRow for Line<'_, Lifetime> {
                 ("lifetime_exact", |line| line.of.total.is_exact().into()),
                 ("bytes_sent", |line| line.of.sent.into()),
                 ("bytes_received", |line| line.of.received.into()),
-                ("retransmits_total", |line| line.of.path.retransmits.into()),
+                ("retransmits_total", |line| line.of.path.retransmits_total.into()),
                 ("rtt_ns", |line| line.of.path.rtt_ns().into()),
             ],
             [
@@ -251,7 +252,7 @@ mod tests {
             reason: Some(EndReason::ResetSent),
             reset_reason: ResetReason::from_kernel(11),
             path: PathStats {
-                retransmits: Some(3),
+                retransmits_total: Some(3),
                 srtt: NonZeroU32::new(361),
             },
             owner: Some(Owner {
@@ -271,7 +272,7 @@ mod tests {
         engine.table.processes = processes;
         engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
         let text = [
-            titles(false),
+            titles(false, &Times::Zone(TimeZone::UTC)),
             line(&lifetime, &engine, &ANCHOR, &Times::Zone(TimeZone::UTC), false),
             json(&lifetime, &engine, Some("blue"), &ANCHOR),
             csv::line(csv::titles::<Line<'_, Lifetime>>()),

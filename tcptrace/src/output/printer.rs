@@ -54,7 +54,7 @@ pub(crate) trait Printer {
 }
 
 /// Terminals of this many columns have room for all of a lifetime's addresses.
-const LIFETIME_COLUMNS: u16 = 140;
+const LIFETIME_COLUMNS: u16 = 240;
 
 /// The printer of a form; text is written for a terminal of `columns`, if there is one, with its times as `times`.
 pub(crate) fn printer(format: Format, columns: Option<u16>, times: Times) -> Box<dyn Printer> {
@@ -97,8 +97,8 @@ impl Printer for Text {
 
     fn titles(&self, rows: Rows) -> String {
         match rows {
-            Rows::Changes => self.layout.titles(),
-            Rows::Lifetimes => lifetimes::titles(self.has_wide_addresses),
+            Rows::Changes => self.layout.titles(&self.times),
+            Rows::Lifetimes => lifetimes::titles(self.has_wide_addresses, &self.times),
         }
     }
 

@@ -89,10 +89,9 @@ fn unanswered(text: &mut String, report: &Report) {
     let age = report.to.since(first.read);
     let _ = writeln!(
         text,
-        "by the snapshot {} before, the {} of {} did not answer:",
-        human(age),
-        if list.count == 1 { "peer" } else { "peers" },
+        "{} had unanswered segments or probes at the snapshot {} earlier:",
         counted(list.count, "connection"),
+        human(age),
     );
     for Unanswered { row, network, .. } in &list.worst {
         let (local, remote) = text::both(&row.identity.endpoints);
@@ -264,14 +263,16 @@ struct FrameJson<'a> {
     counts: BTreeMap<&'static str, u64>,
     rate: Option<f64>,
     lost: u64,
+    dropped: u64,
     evicted: u64,
     audit: Option<&'a Audit>,
     limitations: &'a [String],
     processes: Vec<ProcessJson<'a>>,
 }
 
-/// A frame of `watch` as one object; `wall_ns` is the wall time of its moment, nanoseconds since 1970.
-pub(crate) fn frame_json(view: &View, wall_ns: u64) -> String {
+/// A frame of `watch` as one object; `wall_ns` is the wall time of its moment, nanoseconds since 1970, and `dropped` the
+/// number of frames so far that were dropped because the reader was too slow.
+pub(crate) fn frame_json(view: &View, wall_ns: u64, dropped: u64) -> String {
     line(&FrameJson {
         schema_version: SCHEMA_VERSION,
         time: rfc3339(wall_ns),
@@ -279,6 +280,7 @@ pub(crate) fn frame_json(view: &View, wall_ns: u64) -> String {
         counts: by_name(&view.counts),
         rate: view.rate,
         lost: view.lost,
+        dropped,
         evicted: view.evicted,
         audit: view.audit.as_ref(),
         limitations: &view.limitations,

@@ -28,7 +28,7 @@ pub(crate) enum Layout {
 }
 
 /// The longest line of [`Layout::All`] without the reason of an end.
-const ALL_COLUMNS: usize = 209;
+const ALL_COLUMNS: usize = 213;
 /// The longest line for IPv4 of the narrowest layout.
 const NARROW: usize = 80;
 
@@ -58,10 +58,12 @@ impl Layout {
         }
     }
 
-    pub(crate) fn titles(self) -> String {
+    pub(crate) fn titles(self, times: &Times) -> String {
+        let width = times.width();
+        let micros = width + 7;
         match self {
             Self::All => format!(
-                "{:<15} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
+                "{:<micros$} {:>7} {:<15} {:<8} {:<20} {:<15} {:<47} {:<47} {:>8} {}\n",
                 "TIME",
                 "PID",
                 "COMMAND",
@@ -74,7 +76,7 @@ impl Layout {
                 "CHANGE"
             ),
             Self::Fitted { process, remote, .. } => format!(
-                "{:<8} {:<process$} {:>5} {:<remote$} {:>7} {}\n",
+                "{:<width$} {:<process$} {:>5} {:<remote$} {:>7} {}\n",
                 "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE"
             ),
         }
@@ -127,7 +129,7 @@ fn fitted(
         },
     );
     format!(
-        "{:<8} {} {:>5} {:<remote$} {:>7} {}→{}",
+        "{} {} {:>5} {:<remote$} {:>7} {}→{}",
         times.seconds(change.time, anchor),
         Padded(&clip(&who, process), process),
         change.endpoints.local_port,
@@ -163,7 +165,7 @@ fn all(
     let netns = clip(netns_name.unwrap_or("-"), 15);
     let (local, remote) = both(&change.endpoints);
     format!(
-        "{:<15} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {:>8} {}→{}",
+        "{} {pid:>7} {} {evidence:<8} {} {} {local:<47} {remote:<47} {:>8} {}→{}",
         times.micros(change.time, anchor),
         Padded(&comm, 15),
         Padded(&location, 20),
@@ -180,13 +182,16 @@ fn dwell(change: &Change) -> String {
 
 /// What follows the states, after a blank; empty where nothing does.
 fn reason(change: &Change, engine: &Engine) -> String {
-    match (change.reason, change.by_syn_cookie) {
-        (Some(reason), _) => format!(
+    if let Some(reason) = change.reason {
+        return format!(
             " {}",
             end_reason(reason, engine.reset_reason(change.reset_reason))
-        ),
-        (None, true) => " by SYN cookie".to_owned(),
-        (None, false) => String::new(),
+        );
+    }
+    match (change.by_syn_cookie, change.by_fast_open) {
+        (true, _) => " by SYN cookie".to_owned(),
+        (_, true) => " by Fast Open".to_owned(),
+        (false, false) => String::new(),
     }
 }
 
@@ -284,14 +289,18 @@ mod tests {
     fn a_terminal_s_columns_are_used_and_not_exceeded() {
         let (mut longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
         longest.reason = Some(EndReason::TimewaitOverflow);
-        for columns in [80, 81, 100, 132, 160, 208, 209] {
+        for columns in [80, 81, 100, 132, 160, 212, 213] {
             let layout = Layout::new(false, Some(columns));
             let line = line_of(layout, &longest, &engine, None);
             let length = line.trim_end().chars().count();
             let is_all = layout == Layout::All;
-            assert_eq!(is_all, columns == 209);
-            // What is appended to a whole line may wrap.
-            assert!(is_all || length <= columns.into(), "{columns}: {length} {line}");
+            assert_eq!(is_all, columns == 213);
+            // The reason that follows all columns may wrap.
+            let appended = if is_all { " timewait-overflow".len() } else { 0 };
+            assert!(
+                length <= usize::from(columns) + appended,
+                "{columns}: {length} {line}"
+            );
             assert_eq!(
                 line.contains("timewait-overflow"),
                 columns >= 160,

@@ -13,7 +13,15 @@ pub(crate) enum Times {
 }
 
 impl Times {
-    /// To the second; eight columns in a zone.
+    /// The columns of [`Self::seconds`].
+    pub(crate) const fn width(&self) -> usize {
+        match self {
+            Self::Zone(_) => 8,
+            Self::Epoch => 10,
+        }
+    }
+
+    /// To the second.
     pub(crate) fn seconds(&self, time: Nanos, anchor: &ClockPair) -> String {
         match self {
             Self::Zone(zone) => wall(time, anchor, zone).strftime("%H:%M:%S").to_string(),
@@ -21,7 +29,7 @@ impl Times {
         }
     }
 
-    /// To the microsecond; fifteen columns in a zone.
+    /// To the microsecond, in seven more columns.
     pub(crate) fn micros(&self, time: Nanos, anchor: &ClockPair) -> String {
         match self {
             Self::Zone(zone) => wall(time, anchor, zone).strftime("%H:%M:%S%.6f").to_string(),

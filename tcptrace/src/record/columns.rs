@@ -162,7 +162,7 @@ impl BatchBuilder {
         put(&mut numbers.listener, at, data.listener);
         put(&mut numbers.bytes_acked, at, data.bytes.acked);
         put(&mut numbers.bytes_received, at, data.bytes.received);
-        put(&mut numbers.retransmits_total, at, data.retransmits);
+        put(&mut numbers.retransmits_total, at, data.retransmits_total);
         put(&mut numbers.srtt_us, at, data.srtt);
         put(&mut numbers.reset_reason, at, data.reset_reason);
         put(&mut numbers.protocol, at, event.protocol);

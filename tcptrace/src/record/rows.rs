@@ -121,7 +121,7 @@ impl Rows {
                 acked: numbers.bytes_acked[at],
                 received: numbers.bytes_received[at],
             },
-            retransmits: numbers.retransmits_total[at],
+            retransmits_total: numbers.retransmits_total[at],
             srtt: numbers.srtt_us[at],
             reset_reason: numbers.reset_reason[at],
         })

@@ -29,7 +29,7 @@ const ORDER: Duration = Duration::from_millis(20);
 static OUTBOX: LazyLock<Option<Outbox<io::Error>>> =
     LazyLock::new(|| Outbox::start("messages", Descriptor::stderr().ok()?, MOST_BYTES).ok());
 
-/// Whether standard error is a terminal that shows nothing else.
+/// Whether standard error is a terminal whose locale is not UTF-8.
 static IS_ASCII: LazyLock<bool> = LazyLock::new(|| io::stderr().is_terminal() && !terminal::is_utf8());
 
 /// Messages that could not be written since the last one that could.

@@ -84,7 +84,9 @@ impl Network {
             .send_window
             .zip(self.mss)
             .is_some_and(|(window, mss)| window > 0 && window >= mss);
-        self.purpose() == Some(TimerPurpose::WindowProbe) && has_room
+        // The timer also runs for a moment where segments wait for more data, or for their turn.
+        let has_failed = self.probes > Some(0) || self.backoff > Some(0);
+        self.purpose() == Some(TimerPurpose::WindowProbe) && has_room && has_failed
     }
 
     /// What the running timer is for.

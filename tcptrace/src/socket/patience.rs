@@ -147,8 +147,12 @@ impl Retransmission {
         };
         network.retransmits.filter(|timeouts| *timeouts > 0)?;
         let (rto, doublings) = (network.rto?, network.backoff?);
+        if rto == Nanos(0) {
+            return None;
+        }
+        let first = Nanos(rto.0 >> doublings.min(63));
         // A timeout at its maximum does not show how often it was reached.
-        let first = Nanos((rto.0 >> doublings.min(63)).max(RTO_MIN.0));
+        let first = if rto >= RTO_MAX { first.max(RTO_MIN) } else { first };
         let earlier = Nanos((0..doublings).map(|times| doubled(first, times.into()).0).sum());
         // An ICMP error takes a doubling back (`tcp_ld_RTO_revert`, RFC 6069): so many timeouts were as long as this one.
         let reverted = network.retransmits?.saturating_sub(doublings);
@@ -193,9 +197,7 @@ impl Retransmission {
             by,
         })
     }
-}
 
-impl Retransmission {
     /// How late an expiry is that was computed with timers that are on time; a timer that an error sets anew is not late.
     fn lateness(&self, expiry: Nanos) -> Nanos {
         let computed = if self.is_measured {
@@ -207,12 +209,15 @@ impl Retransmission {
     }
 }
 
+/// More retries than `tcp_retries2` takes since Linux 5.14 are taken for as many: it was not limited before.
+const MOST_RETRIES: u32 = 255;
+
 /// The time from the first retransmission on after which so many are enough: `tcp_model_timeout`, which assumes a first
 /// timeout of `TCP_RTO_MIN` whatever the real one is.
 fn model_timeout(retries: u32) -> Nanos {
     let doublings = (RTO_MAX.0 / RTO_MIN.0).ilog2();
     let doubled = ((2 << retries.min(doublings)) - 1) * RTO_MIN.0;
-    let rest = u64::from(retries.saturating_sub(doublings)) * RTO_MAX.0;
+    let rest = u64::from(retries.min(MOST_RETRIES).saturating_sub(doublings)) * RTO_MAX.0;
     Nanos(doubled + rest)
 }
 

@@ -34,8 +34,10 @@ impl NetworkEvidence {
     }
 
     fn add(&mut self, other: Self) {
-        self.sockets.extend(other.sockets);
-        self.omitted += other.omitted;
+        let room = MOST_NETWORK - self.sockets.len();
+        let omitted = other.sockets.len().saturating_sub(room) as u64;
+        self.sockets.extend(other.sockets.into_iter().take(room));
+        self.omitted += omitted + other.omitted;
     }
 
     /// What findings need of it, by cookie: that of sockets that wait for their peers, or use memory.

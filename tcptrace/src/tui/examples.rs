@@ -378,7 +378,7 @@ fn history(identity: Identity, moment: Moment) -> History {
         reason: has_ended.then_some(EndReason::ResetSent),
         reset_reason: has_ended.then(|| "tcp-abort-on-close".into()),
         path: PathStats {
-            retransmits: has_ended.then_some(3),
+            retransmits_total: has_ended.then_some(3),
             srtt: NonZeroU32::new(361).filter(|_| has_ended),
         },
         bytes: if has_ended {

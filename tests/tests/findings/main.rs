@@ -70,7 +70,7 @@ const TESTS: [(&str, &[Requirement], Test); 29] = [
     ),
     (
         "a_program_that_uses_up_its_own_range",
-        &[],
+        &[Requirement::LocalPortRange],
         ports::a_program_s_own_range_is_used_up,
     ),
     (

@@ -3,11 +3,8 @@
 use crate::doctor::{Diagnosis, figure};
 use nix::errno::Errno;
 use serde_json::Value;
-use socket2::Socket;
 use std::{
-    io,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
     process,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -15,8 +12,7 @@ use std::{
 };
 use tcptrace_tests::{clock::linger, host, netns::Netns};
 
-/// `IP_LOCAL_PORT_RANGE` and `IP_BIND_ADDRESS_NO_PORT` of linux/in.h.
-const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+/// `IP_BIND_ADDRESS_NO_PORT` of linux/in.h.
 const IP_BIND_ADDRESS_NO_PORT: libc::c_int = 24;
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -32,23 +28,6 @@ fn limit_ports(netns: Netns, range: &str) {
     netns
         .set("ipv4/ip_local_port_range", range)
         .expect("a namespace takes its sysctls");
-}
-
-/// Sets an option of level `IPPROTO_IP`. Errors: those of setsockopt(2).
-fn set_ip_option(socket: &Socket, option: libc::c_int, value: u32) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
-    // SAFETY: the kernel reads `length` bytes of a live number.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            length,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
 }
 
 pub(crate) fn a_client_runs_out_of_ports(netns: Netns) {
@@ -105,15 +84,10 @@ pub(crate) fn a_program_s_own_range_is_used_up(netns: Netns) {
     let (listener, address) = bind();
     limit_ports(netns, "20000 20499");
     let [low, high] = [20_100, 20_109];
-    let range = low | high << 16;
     let mut kept = Vec::new();
     for _ in 0..10 {
         let socket = host::socket(address).expect("a socket");
-        match set_ip_option(&socket, IP_LOCAL_PORT_RANGE, range) {
-            // Before Linux 6.3 there is no such range, and nothing to be short of.
-            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return,
-            result => result.expect("the range is valid"),
-        }
+        host::set_local_port_range(&socket, low, high).expect("the range is valid");
         host::connect(&socket, address).expect("a port is free");
         kept.push((socket, listener.accept().expect("it waits")));
     }
@@ -139,7 +113,7 @@ fn bound_to_an_address(netns: Netns, binds_late: bool) -> Diagnosis {
             let socket = host::socket(*address).expect("a socket");
             socket.set_reuse_address(false).expect("an option");
             if binds_late {
-                set_ip_option(&socket, IP_BIND_ADDRESS_NO_PORT, 1).expect("an option");
+                host::set_ip_option(&socket, IP_BIND_ADDRESS_NO_PORT, 1).expect("an option");
             }
             let any: SocketAddr = LOOPBACK.parse().expect("an address");
             socket.bind(&any.into()).expect("a port is free");

@@ -205,7 +205,9 @@ impl Table {
         self.set_owner(slot, owner);
         self.rows[slot].role = Some(Role::Server);
         let mut change = self.change(slot, made, TcpState::Listen, TcpState::SynRecv, None);
-        change.by_fast_open = !self.blindspots.requests && !self.has_losses();
+        // Else it may have had a request: in a row that was evicted, or before the listener was known.
+        let is_known = self.tally.evicted == 0 && self.listeners.has(event.netns, event.endpoints.local_port);
+        change.by_fast_open = is_known && !self.blindspots.requests && !self.has_losses();
         self.report(slot, &change);
         slot
     }

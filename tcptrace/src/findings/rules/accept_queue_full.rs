@@ -7,11 +7,12 @@ use crate::{
     findings::{
         Evidence, Figure as _, Finding, Level,
         scene::{Netns, Scene, Socket},
+        waiting,
     },
     plural::{counted, verb},
 };
 use hashbrown::HashMap;
-use std::time::Duration;
+use std::net::IpAddr;
 
 /// `accept-queue-full`
 pub static RULE: Rule = Rule {
@@ -35,30 +36,65 @@ connection uses the memory of a socket, and waits longer.",
 /// A connection that waits for `accept` for so long is noticed by its client.
 const LATE: Nanos = Nanos::from_secs(10);
 
-/// The connections that wait in a listener's queue, by port: how many, and for how long at least the oldest of them.
-type Waiting = HashMap<(u32, u16), (u64, Nanos)>;
+/// The connections that wait for `accept`, by the local end: how many, and for how long at least the oldest of them.
+type Waiting = HashMap<(u32, IpAddr, u16), Queue>;
 
-fn waiting(scene: &Scene) -> Waiting {
+#[derive(Clone, Copy, Default)]
+struct Queue {
+    count: u64,
+    longest: Nanos,
+}
+
+/// Why a listener is reported.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// Its queue is full.
+    Full,
+    /// Queues of its network namespace overflowed, this one most likely.
+    Overflowed,
+    /// Connections have waited for long.
+    Late(Queue),
+}
+
+fn not_accepted(scene: &Scene) -> Waiting {
     let mut waiting = Waiting::new();
     let in_queue = scene
         .in_state(TcpState::Established)
         .filter(|socket| socket.accepted() == Some(false));
     for socket in in_queue {
-        let (count, longest) = waiting
-            .entry((socket.netns, socket.endpoints.local_port))
+        let queue = waiting
+            .entry((
+                socket.netns,
+                socket.endpoints.local(),
+                socket.endpoints.local_port,
+            ))
             .or_default();
-        *count += 1;
-        *longest = (*longest).max(socket.span());
+        queue.count += 1;
+        queue.longest = queue.longest.max(socket.span());
     }
     waiting
 }
 
+/// Those that this listener, or another one of the same address and port, has made.
+fn waiting_at(listener: &Socket, waiting: &Waiting) -> Queue {
+    let local = listener.endpoints.local();
+    let of_it = waiting.iter().filter(|((netns, addr, port), _)| {
+        *netns == listener.netns
+            && *port == listener.endpoints.local_port
+            && (local.is_unspecified() || local == *addr)
+    });
+    of_it.fold(Queue::default(), |sum, (_, queue)| Queue {
+        count: sum.count + queue.count,
+        longest: sum.longest.max(queue.longest),
+    })
+}
+
 fn check(scene: &Scene) -> Vec<Finding> {
-    let waiting = waiting(scene);
+    let waiting = not_accepted(scene);
     let mut findings: Vec<Finding> = scene
         .in_state(TcpState::Listen)
         .filter(|listener| is_full(listener))
-        .map(|listener| finding(scene, listener, Level::Critical, &waiting))
+        .map(|listener| finding(scene, listener, Cause::Full))
         .collect();
     let is_named = |findings: &[Finding], listener: &Socket| {
         let subject = scene.listener_subject(listener);
@@ -70,15 +106,13 @@ fn check(scene: &Scene) -> Vec<Finding> {
             .in_state(TcpState::Listen)
             .any(|listener| listener.netns == space.netns && is_full(listener));
         if overflows > 0 && !is_explained {
-            findings.push(overflowed(scene, space, overflows, &waiting));
+            findings.push(overflowed(scene, space, overflows));
         }
     }
-    for (&(netns, port), &(_, longest)) in &waiting {
-        if longest >= LATE
-            && let Some(listener) = scene.listener(netns, port)
-            && !is_named(&findings, listener)
-        {
-            findings.push(finding(scene, listener, Level::Warning, &waiting));
+    for listener in scene.in_state(TcpState::Listen) {
+        let queue = waiting_at(listener, &waiting);
+        if queue.longest >= LATE && !is_named(&findings, listener) {
+            findings.push(finding(scene, listener, Cause::Late(queue)));
         }
     }
     findings
@@ -102,7 +136,7 @@ pub(super) fn is_full(listener: &Socket) -> bool {
     matches!((listener.unread, listener.unsent), (Some(queue), Some(limit)) if queue > limit)
 }
 
-fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
+fn overflowed(scene: &Scene, space: &Netns, overflows: u64) -> Finding {
     let drops = |listener: &Socket| scene.history.drops_at(listener.cookie);
     let worst = scene
         .in_state(TcpState::Listen)
@@ -110,7 +144,7 @@ fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -
         .filter(|listener| drops(listener) > 0 || listener.unread > Some(0))
         .max_by_key(|listener| (drops(listener), listener.unread));
     match worst {
-        Some(listener) => finding(scene, listener, Level::Warning, waiting),
+        Some(listener) => finding(scene, listener, Cause::Overflowed),
         None => Finding {
             rule: RULE.id,
             level: Level::Warning,
@@ -140,7 +174,7 @@ fn meaning() -> String {
         .to_owned()
 }
 
-fn finding(scene: &Scene, listener: &Socket, level: Level, waiting: &Waiting) -> Finding {
+fn finding(scene: &Scene, listener: &Socket, cause: Cause) -> Finding {
     let queue = u64::from(listener.unread.unwrap_or(0));
     let limit = u64::from(listener.unsent.unwrap_or(0));
     let space = scene.space(listener.netns);
@@ -169,12 +203,11 @@ fn finding(scene: &Scene, listener: &Socket, level: Level, waiting: &Waiting) ->
     if drops > 0 {
         evidence.push(drops_evidence(scene, drops));
     }
-    let waits = waiting.get(&(listener.netns, listener.endpoints.local_port));
-    let longest = waits.map_or(Nanos(0), |(_, longest)| *longest);
+    let longest = waiting_at(listener, &not_accepted(scene)).longest;
     if longest > Nanos(0) {
         evidence.push(Evidence::new(
             "longest_wait_seconds",
-            Duration::from_nanos(longest.0).as_secs_f64(),
+            waiting::seconds(longest),
             format!("the oldest connection has waited for {}", human(longest)),
         ));
     }
@@ -185,25 +218,30 @@ fn finding(scene: &Scene, listener: &Socket, level: Level, waiting: &Waiting) ->
     };
     Finding {
         rule: RULE.id,
-        level,
+        level: match cause {
+            Cause::Full => Level::Critical,
+            Cause::Overflowed | Cause::Late(_) => Level::Warning,
+        },
         subject: scene.listener_subject(listener),
-        title: if level == Level::Critical {
-            format!("the accept queue is full: {queue} wait, and it holds {limit}")
-        } else if overflows > 0 {
-            format!("the accept queue overflowed; now {queue} wait, and it holds {limit}")
-        } else {
-            format!(
+        title: match cause {
+            Cause::Full => format!("the accept queue is full: {queue} wait, and it holds {limit}"),
+            Cause::Overflowed => {
+                format!("the accept queue overflowed; now {queue} wait, and it holds {limit}")
+            }
+            Cause::Late(late) => format!(
                 "{} {} for accept, the oldest for {}",
-                counted(queue, "connection"),
-                verb(queue, "wait"),
-                human(longest)
-            )
+                counted(late.count, "connection"),
+                verb(late.count, "wait"),
+                human(late.longest)
+            ),
         },
         evidence,
-        meaning: if level == Level::Critical || overflows > 0 {
-            meaning()
-        } else {
-            "their handshakes are complete, and their clients wait for an answer of the program".to_owned()
+        meaning: match cause {
+            Cause::Full | Cause::Overflowed => meaning(),
+            Cause::Late(_) => {
+                "their handshakes are complete, and their clients wait for an answer of the program"
+                    .to_owned()
+            }
         },
         remedy: format!(
             "find out why the program does not call accept: a blocked thread, all workers busy, no descriptors left; \

@@ -114,7 +114,9 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
         (of.refused, "refused")
     };
     let noun = if count == 1 { "connect" } else { "connects" };
-    if let Some(listener) = full_listener(scene, netns, addr, port) {
+    if unanswered > 0
+        && let Some(listener) = full_listener(scene, netns, addr, port)
+    {
         return by_full_queue(
             scene,
             (netns, addr, port),
@@ -124,7 +126,12 @@ fn finding(scene: &Scene, netns: u32, addr: IpAddr, port: u16, of: &Of) -> Findi
             count,
         );
     }
-    let (meaning, remedy) = if unanswered > 0 {
+    let (meaning, remedy) = if unanswered > 0 && of.unreachable == unanswered {
+        (
+            "this host has no route to the destination, or it, a router or a firewall rejects the SYN by an ICMP error",
+            "look at the routes with ip route get, and at the firewalls on the path",
+        )
+    } else if unanswered > 0 {
         (
             "the destination is down, or something on the path drops the SYN or its answer; a closed port would refuse at once",
             if of.cancelled == unanswered {

@@ -110,19 +110,23 @@ pub(super) fn is_unanswered(network: &Network) -> bool {
 }
 
 fn evidence(scene: &Scene, sockets: &[&Socket]) -> Vec<Evidence> {
-    let waited = |socket: &Socket| {
-        socket
-            .quiet
-            .or_else(|| patience::unacknowledged_for(scene.network(socket)?))
-    };
-    let longest = sockets.iter().filter_map(|socket| waited(socket)).max();
-    let mut evidence: Vec<Evidence> = longest
-        .into_iter()
-        .map(|longest| {
-            let text = format!("nothing received from this peer for up to {}", human(longest));
-            Evidence::new("unanswered_seconds", waiting::seconds(longest), text)
-        })
-        .collect();
+    let quiet = sockets.iter().filter_map(|socket| socket.quiet).max();
+    let unacknowledged = sockets
+        .iter()
+        .filter_map(|socket| patience::unacknowledged_for(scene.network(socket)?))
+        .max();
+    let mut evidence = Vec::new();
+    if let Some(quiet) = quiet {
+        let text = format!("nothing received from this peer for up to {}", human(quiet));
+        evidence.push(Evidence::new("unanswered_seconds", waiting::seconds(quiet), text));
+    } else if let Some(time) = unacknowledged {
+        let text = format!("no acknowledgement from this peer for up to {}", human(time));
+        evidence.push(Evidence::new(
+            "unacknowledged_seconds",
+            waiting::seconds(time),
+            text,
+        ));
+    }
     let each = || sockets.iter().copied();
     if let Some(unsent) = waiting::unsent(each()).filter(|unsent| *unsent > 0) {
         let text = format!("{} not acknowledged or not sent yet", counted(unsent, "byte"));

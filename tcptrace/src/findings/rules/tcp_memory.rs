@@ -35,8 +35,6 @@ in sockets. `tcptrace snapshot -w` shows the memory of each. If the connections 
 /// Maximum number of processes named.
 const HOLDERS: usize = 5;
 
-const PAGE_BYTES: u64 = 4_096;
-
 /// The three numbers of `tcp_mem`, pages.
 struct Thresholds {
     low: u64,
@@ -169,8 +167,7 @@ fn holders(scene: &Scene) -> Vec<Evidence> {
 }
 
 fn in_sockets(bytes: u64, whose: &str) -> String {
-    let pages = counted(bytes.div_ceil(PAGE_BYTES), "page");
-    format!("{} in sockets {whose}, about {pages}", counted(bytes, "byte"))
+    format!("{} in sockets {whose}", counted(bytes, "byte"))
 }
 
 #[cfg(test)]

@@ -61,14 +61,14 @@ pub(super) fn check(
                     "unacknowledged_bytes",
                     unsent,
                     format!(
-                        "{} sent and not acknowledged, including FINs",
+                        "{} not acknowledged or not sent yet, including FINs",
                         counted(unsent, "byte")
                     ),
                 ),
             ];
             evidence.extend(waiting.evidence());
             // What is known takes the place of what may be.
-            let meaning = if waiting.closed_windows > 0 && waiting.closed_windows == waiting.known {
+            let meaning = if waiting.closed_windows == sockets.len() {
                 "this side has closed, and the FIN waits behind data for which the peer's receive window is closed"
             } else {
                 meaning

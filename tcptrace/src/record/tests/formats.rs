@@ -37,7 +37,7 @@ fn one_of_each(format: u32) -> Vec<Entry> {
             received: 6,
         },
         path: PathStats {
-            retransmits: has_evidence.then_some(3),
+            retransmits_total: has_evidence.then_some(3),
             srtt: NonZeroU32::new(361).filter(|_| has_evidence),
         },
     };

@@ -193,7 +193,7 @@ fn ending(app: &App, history: &history::History, width: u16) -> Vec<Line> {
         (Some(sent), Some(received)) => format!(" {sent} bytes sent, {received} received."),
         _ => String::new(),
     };
-    let retransmitted = history.path.retransmits.map_or_else(String::new, |count| {
+    let retransmitted = history.path.retransmits_total.map_or_else(String::new, |count| {
         format!(" {} retransmitted.", counted(count, "segment"))
     });
     let rtt = history.path.rtt_ns().map_or_else(String::new, |rtt| {

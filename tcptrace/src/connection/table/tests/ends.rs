@@ -19,7 +19,7 @@ fn at(ms: u64, data: EventData) -> Event {
 
 fn measured() -> PathStats {
     PathStats {
-        retransmits: Some(3),
+        retransmits_total: Some(3),
         srtt: NonZeroU32::new(361),
     }
 }

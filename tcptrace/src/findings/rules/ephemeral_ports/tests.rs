@@ -184,13 +184,16 @@ fn many_destinations_and_a_server_s_own_port_are_no_trouble() {
 /// So many connections to one destination, from the ports from 40,020 on.
 fn connect(scene: &mut Scene, count: u16, range: Option<PortRange>) {
     for index in 0..count {
-        let connected = socket(
-            TcpState::Established,
-            &format!("10.0.0.1:{}", 40_020 + index),
-            "10.0.0.9:443",
-            9,
-            None,
-        );
+        let connected = Socket {
+            is_orphan: Some(false),
+            ..socket(
+                TcpState::Established,
+                &format!("10.0.0.1:{}", 40_020 + index),
+                "10.0.0.9:443",
+                9,
+                None,
+            )
+        };
         scene.add(1, &connected);
         if let Some(range) = range {
             scene.port_ranges.insert(scene.sockets.len() as u64, range);
@@ -213,6 +216,9 @@ fn a_range_that_the_program_sets_is_what_its_ports_are_counted_against() {
     // Where one socket has no range, the host's counts; and an end that is outside of it does not limit.
     scene.port_ranges.remove(&1);
     assert_eq!(judged(&scene), []);
+    // Of one that is closing, no options can be read.
+    scene.sockets[0].is_orphan = Some(true);
+    assert_eq!(judged(&scene).len(), 1);
     let mut scene = narrow();
     let unlimited = PortRange { low: 0, high: 1_000 };
     connect(&mut scene, 10, Some(unlimited));

@@ -160,7 +160,8 @@ impl Usage {
             }
         } else if let Some(range) = scene.port_ranges.get(&socket.cookie) {
             of.ranges.insert(*range);
-        } else {
+        } else if socket.is_orphan != Some(true) {
+            // The options of a socket without a descriptor are not read.
             of.without_range += 1;
         }
     }

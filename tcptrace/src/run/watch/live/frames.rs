@@ -85,7 +85,7 @@ pub(super) async fn print(
             }
         }
         let text = if args.json {
-            report::frame_json(&picture, session.anchor().wall(now))
+            report::frame_json(&picture, session.anchor().wall(now), stream.dropped())
         } else {
             format!("{}\n", frame::draw(&picture, frame::NOTHING_YET))
         };

@@ -44,7 +44,7 @@ pub(super) fn print(
             replay.engine.begin_frame(now);
             let note = skipped.map_or_else(String::new, |span| skip_note(span) + "\n");
             let text = if args.json {
-                report::frame_json(&picture, replay.run_stats.wall(now))
+                report::frame_json(&picture, replay.run_stats.wall(now), 0)
             } else {
                 format!("{note}{}\n", frame::draw(&picture, frame::NOTHING_NOW))
             };
