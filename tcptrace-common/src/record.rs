@@ -79,7 +79,7 @@ pub mod flag {
     pub const RESET: u8 = 1 << 3;
     /// The current task is a kernel thread.
     pub const KERNEL_THREAD: u8 = 1 << 4;
-    /// The retransmitted segments of the socket were read, [`Record::total_retrans`].
+    /// The retransmitted segments of the socket were read, [`super::Record::total_retrans`].
     pub const RETRANSMITS: u8 = 1 << 5;
     /// The record has the current task, which caused the transition itself. Recordings number tasks instead.
     pub const TASK: u8 = 1 << 7;
