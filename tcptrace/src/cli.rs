@@ -84,12 +84,12 @@ impl Command {
         match self {
             Self::Watch(args) => Some((&mut args.files, &["arrows"])),
             Self::Hist(args) => Some((&mut args.files, &["arrows", "hlog"])),
+            Self::Leaks(args) => Some((&mut args.files, &["arrows"])),
             Self::Doctor(args) => Some((&mut args.files, &["arrows"])),
             Self::Report(args) => Some((&mut args.files, &["arrows"])),
             Self::Export(args) => Some((&mut args.files, &["arrows"])),
             Self::Trace(_)
             | Self::Snapshot(_)
-            | Self::Leaks(_)
             | Self::Record(_)
             | Self::Check(_)
             | Self::Man(_)
@@ -264,6 +264,9 @@ pub(crate) struct HistArgs {
 /// `leaks`
 #[derive(Debug, Args)]
 pub(crate) struct LeaksArgs {
+    /// Evaluate the end of these recordings, or of all in these directories, instead of this machine
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "once", "stacks"])]
+    pub(crate) files: Vec<PathBuf>,
     /// Watch for this time to see growth and how long CLOSE_WAITs of a process usually last
     #[arg(long, default_value = "10", value_name = "TIME", conflicts_with = "once", value_parser = quantity::time)]
     pub(crate) duration: Duration,

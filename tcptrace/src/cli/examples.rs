@@ -32,7 +32,8 @@ pub(crate) const LEAKS: &str = "\
 Examples:
   tcptrace leaks                            who leaks now, and why
   tcptrace leaks --once -p 4242             one process, at once
-  tcptrace leaks --stacks --duration 1m     with the code that opened them";
+  tcptrace leaks --stacks --duration 1m     with the code that opened them
+  tcptrace leaks incident.arrows            who leaked at the end of a recording";
 
 pub(crate) const DOCTOR: &str = "\
 Filters select what is judged and counted: sockets, listeners, destinations, processes. Findings on this host or a network namespace as a whole are marked as such. Where nothing matches, nothing is judged, and the exit status is 4.

@@ -257,10 +257,18 @@ struct SummaryJson<'a> {
     younger: Option<YoungerJson>,
     waiting: Vec<WaitingJson<'a>>,
     not_evaluated: [TcpState; 1],
+    recorded: bool,
+    remarks: &'a [String],
 }
 
-/// A line a process, and a summary.
-pub(crate) fn json(leaks: &[Leak<'_>], call_sites: Option<&[CallSites]>, scene: &Scene, lost: u64) -> String {
+/// A line a process, and a summary; `remarks` is what of a recording was not read.
+pub(crate) fn json(
+    leaks: &[Leak<'_>],
+    call_sites: Option<&[CallSites]>,
+    scene: &Scene,
+    lost: u64,
+    remarks: &[String],
+) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         summary: SummaryJson<'a>,
@@ -284,6 +292,8 @@ pub(crate) fn json(leaks: &[Leak<'_>], call_sites: Option<&[CallSites]>, scene: 
             younger: judged::younger(scene).as_ref().map(YoungerJson::new),
             waiting: judged::waiting(scene).iter().map(WaitingJson::new).collect(),
             not_evaluated: [TcpState::Established],
+            recorded: scene.is_recorded,
+            remarks,
         },
     }));
     text
@@ -382,6 +392,6 @@ mod tests {
     fn every_form_names_the_states_that_are_not_checked() {
         let scene = Scene::default();
         assert!(text(&[], None, &scene, 0, 10).contains("ESTABLISHED connections are not checked here"));
-        assert!(json(&[], None, &scene, 0).contains("\"not_evaluated\":[\"ESTABLISHED\"]"));
+        assert!(json(&[], None, &scene, 0, &[]).contains("\"not_evaluated\":[\"ESTABLISHED\"]"));
     }
 }

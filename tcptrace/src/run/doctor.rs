@@ -1,21 +1,18 @@
 //! `tcptrace doctor`: findings of all rules, and which settings would help.
 
 use super::{
-    Answer, Failure, confine, messages,
+    Answer, Failure, messages,
     observe::{self, Observed, Request},
     print, recordings, show,
 };
 use crate::{
     cli::DoctorArgs,
-    findings::{self, gather, history::History, scene::Scene, settings},
+    findings::{self, settings},
     options,
     outfile::Inputs,
     output::{doctor as output, terminal},
-    plural::counted,
     source::sysctl_files,
 };
-use hashbrown::HashSet;
-use std::ops::ControlFlow;
 
 /// Looks, watches or plays recordings, judges, and prints. What is not as bad as asked for is not found.
 pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
@@ -64,7 +61,8 @@ fn seen(
     coverage: &mut recordings::Coverage,
 ) -> Result<Vec<Observed>, Failure> {
     if !args.files.is_empty() {
-        return recorded(args, coverage);
+        let filter = options::recording::filter(&args.filter, &[])?;
+        return observe::recorded(&args.files, &filter, None, coverage);
     }
     let filter = options::filter(&args.filter, &[])?;
     options::require_present(&filter)?;
@@ -83,59 +81,4 @@ fn seen(
     };
     seen.scene.configured = sysctl_files::read();
     Ok(vec![seen])
-}
-
-/// The end of each run. Queues, descriptors, settings and counters are in no recording.
-fn recorded(args: &DoctorArgs, coverage: &mut recordings::Coverage) -> Result<Vec<Observed>, Failure> {
-    let span = options::recording::Span::default();
-    let filter = options::recording::filter(&args.filter, &[])?;
-    confine::replay(&args.files, []);
-    let mut all = Vec::new();
-    for mut run in recordings::open(&args.files)? {
-        let mut history = History::of(&filter);
-        let played = recordings::play(&mut run, span, &filter, &mut |replay| {
-            if let Some(last) = replay.engine.batch().last() {
-                history.count(&replay.engine);
-                history.sample(&replay.engine, last.time);
-            }
-            ControlFlow::Continue(())
-        })?;
-        let Some(played) = coverage.of(played) else {
-            continue;
-        };
-        history.sample(&played.replay.engine, played.end);
-        let engine = &played.replay.engine;
-        let gathered = gather::of_engine(engine, &history, played.end, &filter);
-        let processes = filter.asks_for_processes().then(HashSet::new);
-        let run_stats = &played.replay.run_stats;
-        let mut remarks = played.remarks(&run);
-        if run_stats.gaps > 0 {
-            remarks.push(format!(
-                "the recording has {}; entries known to be missing: {}",
-                counted(run_stats.gaps, "gap"),
-                run_stats.missing
-            ));
-        }
-        let scene = Scene {
-            watched: played.end.since(played.beginning.time),
-            sockets: gathered.sockets,
-            processes: gathered.processes,
-            history,
-            unseen: run.origin.unseen(),
-            is_recorded: true,
-            asked: gather::asked(&filter, processes, Some(engine)),
-            ..Scene::default()
-        };
-        let has_selected = scene.asked_for().next().is_some();
-        coverage.look_for(&filter, &played.replay, has_selected, &run);
-        all.push(Observed {
-            scene,
-            lost: run_stats.lost,
-            limitations: Vec::new(),
-            remarks,
-            stacks: None,
-        });
-    }
-    coverage.begin()?;
-    Ok(all)
 }

@@ -1,5 +1,9 @@
 //! Builds a scene from a snapshot, or by watching for a while. For `leaks`, `doctor` and the flight recorder.
 
+mod recorded;
+
+pub(crate) use recorded::recorded;
+
 use super::{
     Failure,
     confine::{self, Extras},

@@ -489,11 +489,13 @@ fn cgroups_have_their_paths_in_histograms_and_in_their_logs() {
 }
 
 /// The commands that read recordings, each as text and as JSON where it has both.
-const READERS: [&[&str]; 9] = [
+const READERS: [&[&str]; 11] = [
     &["report"],
     &["report", "--json"],
     &["doctor"],
     &["doctor", "--json"],
+    &["leaks"],
+    &["leaks", "--json"],
     &["hist"],
     &["hist", "--json"],
     &["export", "--format", "jsonl"],
@@ -572,6 +574,7 @@ fn a_filter_that_names_nothing_in_the_recording_is_refused() {
     for command in [
         &["report"][..],
         &["doctor"],
+        &["leaks"],
         &["hist"],
         &["watch", "-b", "--speed", "0", "--delay", "10"],
     ] {
@@ -602,6 +605,26 @@ fn a_filter_that_names_nothing_in_the_recording_is_refused() {
             assert_ne!(output.status.code(), Some(2), "{command:?} {filter:?}: {error}");
         }
     }
+}
+
+#[test]
+fn leaks_are_those_at_the_end_of_a_recording() {
+    let folder = Folder::new();
+    let file = folder.file("long.arrows");
+    record_by(Path::new(&file), 1, &origin(1), 3_600, &[]);
+    let leaked = |more: &[&str]| {
+        let arguments = [&["leaks", "--json"], more].concat();
+        let output = bounded(&arguments, std::slice::from_ref(&file));
+        let rows = rows(&text(&output.stdout));
+        let summary = rows.last().expect("a summary")["summary"].clone();
+        assert_eq!(summary["recorded"], true);
+        (output.status.code(), summary["leaked"].clone(), rows.len() - 1)
+    };
+    assert_eq!(leaked(&[]), (Some(3), (2 * LEAKED).into(), 2));
+    assert_eq!(leaked(&["-p", "4001"]), (Some(3), LEAKED.into(), 1));
+    assert_eq!(leaked(&["--older-than", "2h"]), (Some(0), 0.into(), 0));
+    let output = text(&bounded(&["leaks"], &[file]).stdout);
+    assert!(output.contains(": not closed"), "{output}");
 }
 
 #[test]

@@ -1,0 +1,73 @@
+//! The end of recordings, as a scene to judge.
+
+use super::Observed;
+use crate::{
+    event::Nanos,
+    filter::Filter,
+    findings::{gather, history::History, scene::Scene},
+    options::recording::Span,
+    plural::counted,
+    run::{Failure, confine, recordings},
+};
+use hashbrown::HashSet;
+use std::{ops::ControlFlow, path::PathBuf};
+
+/// The end of each run. Queues, descriptors, settings and counters are in no recording.
+pub(crate) fn recorded(
+    files: &[PathBuf],
+    filter: &Filter,
+    older_than: Option<Nanos>,
+    coverage: &mut recordings::Coverage,
+) -> Result<Vec<Observed>, Failure> {
+    let span = Span::default();
+    confine::replay(files, []);
+    let mut all = Vec::new();
+    for mut run in recordings::open(files)? {
+        let mut history = History::of(filter);
+        let played = recordings::play(&mut run, span, filter, &mut |replay| {
+            if let Some(last) = replay.engine.batch().last() {
+                history.count(&replay.engine);
+                history.sample(&replay.engine, last.time);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let Some(played) = coverage.of(played) else {
+            continue;
+        };
+        history.sample(&played.replay.engine, played.end);
+        let engine = &played.replay.engine;
+        let gathered = gather::of_engine(engine, &history, played.end, filter);
+        let processes = filter.asks_for_processes().then(HashSet::new);
+        let run_stats = &played.replay.run_stats;
+        let mut remarks = played.remarks(&run);
+        if run_stats.gaps > 0 {
+            remarks.push(format!(
+                "the recording has {}; entries known to be missing: {}",
+                counted(run_stats.gaps, "gap"),
+                run_stats.missing
+            ));
+        }
+        let scene = Scene {
+            watched: played.end.since(played.beginning.time),
+            sockets: gathered.sockets,
+            processes: gathered.processes,
+            history,
+            unseen: run.origin.unseen(),
+            is_recorded: true,
+            older_than,
+            asked: gather::asked(filter, processes, Some(engine)),
+            ..Scene::default()
+        };
+        let has_selected = scene.asked_for().next().is_some();
+        coverage.look_for(filter, &played.replay, has_selected, &run);
+        all.push(Observed {
+            scene,
+            lost: run_stats.lost,
+            limitations: Vec::new(),
+            remarks,
+            stacks: None,
+        });
+    }
+    coverage.begin()?;
+    Ok(all)
+}
