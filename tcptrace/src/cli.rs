@@ -67,7 +67,7 @@ pub(crate) enum Command {
     #[command(after_help = examples::MORE, after_long_help = examples::REPORT)]
     Report(ReportArgs),
     /// Convert recordings to a table for other tools
-    #[command(after_long_help = examples::EXPORT)]
+    #[command(after_help = examples::MORE, after_long_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Check what the kernel and the privileges of this process support
     #[command(after_long_help = examples::CHECK)]
@@ -413,8 +413,13 @@ pub(crate) struct ExportArgs {
     /// Write to this file instead of standard output; replaces it unless it is a recording or an input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Only transitions from or to these states, and connections in them at the end
+    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
+    pub(crate) state: Vec<StateSet>,
     #[command(flatten)]
     pub(crate) span: SpanArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 /// `man`

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     connection::{change::Change, row::Connection},
     event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, TcpState, known_netns},
+    filter::FilterInput,
     owner::{container::Location, policy::Owner, processes::Process},
     record::replay::Replay,
     socket::network::Network,
@@ -26,6 +27,8 @@ pub(crate) struct ExportRow<'a> {
     protocol: u16,
     old: TcpState,
     new: Option<TcpState>,
+    /// The states that a filter matches: both of a change, or the one of a connection.
+    states: [TcpState; 2],
     dwell: Option<Age>,
     reason: Option<EndReason>,
     reset_reason: Option<&'a str>,
@@ -51,6 +54,7 @@ impl<'a> ExportRow<'a> {
             protocol: change.protocol,
             old: change.old,
             new: Some(change.new),
+            states: [change.old, change.new],
             dwell: change.dwell,
             reason: change.reason,
             reset_reason: replay.engine.reset_reason(change.reset_reason),
@@ -76,6 +80,7 @@ impl<'a> ExportRow<'a> {
             protocol: connection.protocol,
             old: connection.state.tcp,
             new: None,
+            states: [connection.state.tcp; 2],
             dwell: Some(connection.state.since.age(end)),
             reason: None,
             reset_reason: None,
@@ -101,6 +106,15 @@ impl<'a> ExportRow<'a> {
             process,
             owner: process.and(owner),
             ..self
+        }
+    }
+
+    pub(crate) fn filter_input(&self) -> FilterInput<'_> {
+        FilterInput {
+            endpoints: self.endpoints,
+            netns: self.netns,
+            states: &self.states,
+            owner: self.process,
         }
     }
 
@@ -258,6 +272,7 @@ mod tests {
             protocol: 0,
             old: TcpState::CloseWait,
             new: None,
+            states: [TcpState::CloseWait; 2],
             dwell: Some(Since::before(Nanos(1_500_000_000)).age(Nanos(2_000_000_000))),
             reason: None,
             reset_reason: None,

@@ -3,7 +3,6 @@
 use super::{Failure, confine, ignore_broken_pipe, recordings};
 use crate::{
     cli::{ExportArgs, ExportFormat},
-    filter::Filter,
     options,
     outfile::{Inputs, OutFile},
     output::{
@@ -16,17 +15,20 @@ use crate::{
 use ::parquet::errors::ParquetError;
 use std::{io, ops::ControlFlow};
 
-/// Writes every change of the recordings, and every connection that is still there.
+/// Writes every change of the recordings that the filter lets pass, and every connection that is still there.
 pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
+    let filter = options::recording::filter(&args.filter, &args.state)?;
     confine::replay(&args.files, args.output.as_deref());
     let mut target = open(args)?;
     let mut ended = Ok(());
     let mut coverage = recordings::Coverage::default();
     for mut run in recordings::open(&args.files)? {
         let host = run.origin.host.clone();
+        let mut has_selected = false;
         let mut each = |row: &ExportRow<'_>| {
-            if ended.is_ok() {
+            if ended.is_ok() && filter.accepts(&row.filter_input()) {
+                has_selected = true;
                 ended = target.write(row);
             }
             if ended.is_ok() {
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
                 ControlFlow::Break(())
             }
         };
-        let played = recordings::play(&mut run, span, &Filter::default(), &mut |replay| {
+        let played = recordings::play(&mut run, span, &filter, &mut |replay| {
             let mut batch = replay.engine.batch().iter();
             batch.try_for_each(|change| each(&ExportRow::of_change(&host, change, replay)))
         })?;
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
             each(&ExportRow::of_open(&host, connection, &played.replay, played.end))
         });
         recordings::print_remarks(&played.remarks(&run));
+        coverage.look_for(&filter, &played.replay, has_selected, &run);
     }
     coverage.begin()?;
     ignore_broken_pipe(ended.and_then(|()| target.finish()))?;

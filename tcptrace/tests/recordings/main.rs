@@ -575,6 +575,7 @@ fn a_filter_that_names_nothing_in_the_recording_is_refused() {
         &["report"][..],
         &["doctor"],
         &["leaks"],
+        &["export", "--format", "jsonl"],
         &["hist"],
         &["watch", "-b", "--speed", "0", "--delay", "10"],
     ] {
