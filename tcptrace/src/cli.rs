@@ -194,6 +194,9 @@ pub(crate) struct SnapshotArgs {
     /// Print these columns, in this order, as text or with --csv: state,local_port,rtt_ns; an unknown name lists all
     #[arg(long, value_delimiter = ',', value_name = "NAME", conflicts_with = "json")]
     pub columns: Vec<String>,
+    /// Sort by this column, numbers from the largest: age_ns, recv_q, rtt_ns; an unknown name lists all
+    #[arg(short = 'S', long, value_name = "NAME")]
+    pub sort: Option<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]

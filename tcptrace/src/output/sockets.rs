@@ -4,6 +4,7 @@ mod columns;
 mod network;
 
 pub(crate) use columns::SocketColumn;
+use columns::SortKey;
 
 use super::{
     field::Padded,
@@ -127,6 +128,44 @@ impl SocketFormat {
             Self::Csv(columns) => columns::push_csv(out, columns, socket),
             Self::Json => out.push_str(&json(socket)),
         }
+    }
+}
+
+/// The lines of a list, sorted by a column.
+#[derive(Debug)]
+pub(crate) struct SortedLines {
+    column: SocketColumn,
+    lines: Vec<(SortKey, String)>,
+}
+
+impl SortedLines {
+    pub(crate) const fn by(column: SocketColumn) -> Self {
+        Self {
+            column,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Whether the column shows what the network does.
+    pub(crate) const fn needs_network(&self) -> bool {
+        self.column.is_of_network()
+    }
+
+    /// Whether the column shows where processes run.
+    pub(crate) fn needs_locations(&self) -> bool {
+        self.column.is_of_location()
+    }
+
+    pub(crate) fn push(&mut self, format: &SocketFormat, socket: &Socket<'_>) {
+        let mut line = String::new();
+        format.push(&mut line, socket);
+        self.lines.push((self.column.key(socket), line));
+    }
+
+    /// All lines in order; those with equal values in the order in which they came.
+    pub(crate) fn finish(mut self) -> String {
+        self.lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.lines.into_iter().map(|(_, line)| line).collect()
     }
 }
 

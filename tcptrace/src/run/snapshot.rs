@@ -16,7 +16,7 @@ use crate::{
     output::{
         self,
         sink::{Sink, SinkError},
-        sockets::{Locations, Socket, SocketColumn, SocketFormat},
+        sockets::{Locations, Socket, SocketColumn, SocketFormat, SortedLines},
     },
     owner::opened::Opened,
     socket::{
@@ -45,14 +45,19 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     options::require_present(&filter)?;
     let output = options::output(&args.output);
     let format = SocketFormat::new(output.format, columns(&args.columns)?);
+    let sorted = args
+        .sort
+        .as_deref()
+        .map(|name| column("--sort", name).map(SortedLines::by))
+        .transpose()?;
     let wanted = Wanted {
-        network: format.shows_network(),
+        network: format.shows_network() || sorted.as_ref().is_some_and(SortedLines::needs_network),
         ..Wanted::of(&filter.netns)
     };
     let sink = Sink::open(output.file.as_deref(), &Inputs::default())?.shown(output.is_text());
     let mut kernel = Kernel::for_snapshots();
     confine::live(output.file.as_deref(), Extras::default());
-    let mut listing = Listing::new(filter.clone(), output, format, sink);
+    let mut listing = Listing::new(filter.clone(), output, format, sorted, sink);
     let files = snapshot::open_holder_iterator(&mut kernel);
     if let Some(warning) = args.sockets.sockets.warning() {
         messages::tell(warning);
@@ -128,16 +133,17 @@ fn rows(found: &[Listed]) -> Vec<Row> {
 
 /// The columns with these names.
 fn columns(names: &[String]) -> Result<Vec<SocketColumn>, UsageError> {
-    let column = |name: &String| {
-        SocketColumn::all()
-            .find(|column| column.name == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = SocketColumn::all().map(|column| column.name).collect();
-                let problem = format!("unknown column \"{name}\"");
-                options::wrong("--columns", problem, format!("give some of {}", known.join(",")))
-            })
-    };
-    names.iter().map(column).collect()
+    names.iter().map(|name| column("--columns", name)).collect()
+}
+
+fn column(flag: &'static str, name: &str) -> Result<SocketColumn, UsageError> {
+    SocketColumn::all()
+        .find(|column| column.name == name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = SocketColumn::all().map(|column| column.name).collect();
+            let problem = format!("unknown column \"{name}\"");
+            options::wrong(flag, problem, format!("known are {}", known.join(",")))
+        })
 }
 
 /// How much text is gathered before it is written.
@@ -148,6 +154,7 @@ struct Listing {
     filter: Filter,
     output: Output,
     format: SocketFormat,
+    sorted: Option<SortedLines>,
     opened: Opened,
     /// The kernel's sockets that may be paths of a program's MPTCP socket, and who has such sockets open.
     paths: Vec<Listed>,
@@ -161,12 +168,19 @@ struct Listing {
 }
 
 impl Listing {
-    fn new(filter: Filter, output: Output, format: SocketFormat, sink: Sink) -> Self {
+    fn new(
+        filter: Filter,
+        output: Output,
+        format: SocketFormat,
+        sorted: Option<SortedLines>,
+        sink: Sink,
+    ) -> Self {
         let titles = output.header.then(|| format.titles());
         Self {
             filter,
             output,
             format,
+            sorted,
             opened: Opened::default(),
             paths: Vec::new(),
             mptcp: Scan::default(),
@@ -181,7 +195,8 @@ impl Listing {
 
     /// Takes in who holds which socket, and where those run if anybody asks.
     fn open(&mut self, mut scan: Scan) {
-        if self.format.shows_locations() || self.filter.asks_for_locations() {
+        let sorts_by_location = self.sorted.as_ref().is_some_and(SortedLines::needs_locations);
+        if self.format.shows_locations() || sorts_by_location || self.filter.asks_for_locations() {
             self.locations = locations_of(&scan.holders);
         }
         let mptcp = scan.holders.extract_if(.., |holder| holder.is_mptcp);
@@ -246,7 +261,7 @@ impl Listing {
             netns_name: self.names.of(row.netns, row.time),
             error: 0,
         };
-        self.format.push(&mut self.text, &socket);
+        push(&self.format, &mut self.sorted, &mut self.text, &socket);
         self.count += 1;
         if self.text.len() > BATCH_BYTES {
             self.written = self.sink.lines(&self.text);
@@ -275,7 +290,7 @@ impl Listing {
                 netns_name: self.names.of(row.netns, row.time),
                 error: first.error,
             };
-            self.format.push(&mut self.text, &socket);
+            push(&self.format, &mut self.sorted, &mut self.text, &socket);
             self.count += 1;
         }
     }
@@ -283,6 +298,9 @@ impl Listing {
     /// Ends the list with what could not be seen; for formats that cannot contain it, on standard error.
     fn finish(mut self, unseen: &[Unseen]) -> Result<(), SinkError> {
         self.written?;
+        if let Some(sorted) = self.sorted {
+            self.text.push_str(&sorted.finish());
+        }
         match self.output.format {
             _ if unseen.is_empty() => {}
             Format::Text { .. } if self.output.header => output::unseen::push(&mut self.text, unseen),
@@ -297,6 +315,14 @@ impl Listing {
         }
         self.sink.lines(&self.text)?;
         self.sink.finish()
+    }
+}
+
+/// Adds a socket to the lines that are sorted at the end, else to the text.
+fn push(format: &SocketFormat, sorted: &mut Option<SortedLines>, text: &mut String, socket: &Socket<'_>) {
+    match sorted {
+        Some(sorted) => sorted.push(format, socket),
+        None => format.push(text, socket),
     }
 }
 

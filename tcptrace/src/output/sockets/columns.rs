@@ -14,13 +14,22 @@ use crate::{
     owner::processes::comm_text,
     socket::network::Network,
 };
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, cmp::Reverse, fmt::Write as _, net::IpAddr};
 
 /// A column: its name, and what it shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketColumn {
     pub(crate) name: &'static str,
     value: Source,
+}
+
+/// Numbers from the largest on, addresses and texts in their order, unknown values last.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SortKey {
+    Number(Reverse<u64>),
+    Address(IpAddr),
+    Text(String),
+    Unknown,
 }
 
 /// What a column shows a value of.
@@ -44,6 +53,17 @@ impl SocketColumn {
             value: Source::Network(*value),
         });
         of_row.chain(of_network)
+    }
+
+    /// What a list is sorted by in this column.
+    pub(super) fn key(self, socket: &Socket<'_>) -> SortKey {
+        match self.of(socket) {
+            Value::Number(number) | Value::Time(number) => SortKey::Number(Reverse(number)),
+            Value::Flag(flag) => SortKey::Number(Reverse(flag.into())),
+            Value::Address(address) => SortKey::Address(address),
+            Value::Text(text) => SortKey::Text(text.into_owned()),
+            Value::Null => SortKey::Unknown,
+        }
     }
 
     /// Whether it shows what the network does.

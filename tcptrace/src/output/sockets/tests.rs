@@ -38,31 +38,41 @@ const STUCK: Network = Network {
     }),
 };
 
-/// The same socket with each evidence, in every format.
-fn in_every_format(network: &Network) -> String {
+fn row(cookie: u64) -> Row {
     let address = |text: &str| text.parse().expect("an address");
-    let row = Row::bare(
+    Row::bare(
         Nanos(1),
-        SockRef {
-            cookie: 7,
-            address: 0,
-        },
+        SockRef::new(cookie, 0),
         Endpoints::new((address("10.0.0.1"), 40_000), (address("10.0.0.2"), 443)),
         1,
         SockKind::Full,
         TcpState::Established,
-    );
-    let locations = Locations::default();
-    let socket = Socket {
-        row: &row,
+    )
+}
+
+fn socket<'a>(row: &'a Row, network: &'a Network, locations: &'a Locations) -> Socket<'a> {
+    Socket {
+        row,
         network,
         age: None,
         owner: None,
         holders: &[],
-        locations: &locations,
+        locations,
         netns_name: None,
         error: 0,
-    };
+    }
+}
+
+fn column(name: &str) -> SocketColumn {
+    SocketColumn::all()
+        .find(|column| column.name == name)
+        .expect("a column")
+}
+
+/// The same socket with each evidence, in every format.
+fn in_every_format(network: &Network) -> String {
+    let (row, locations) = (row(7), Locations::default());
+    let socket = socket(&row, network, &locations);
     let some = [
         "state",
         "remote_addr",
@@ -72,10 +82,7 @@ fn in_every_format(network: &Network) -> String {
         "keepalive",
         "timer",
     ];
-    let chosen = || {
-        let column = |name: &&str| SocketColumn::all().find(|column| column.name == *name);
-        some.iter().map(|name| column(name).expect("a column")).collect()
-    };
+    let chosen = || some.iter().map(|name| column(name)).collect();
     let formats = [
         SocketFormat::new(Format::Text { wide: false }, Vec::new()),
         SocketFormat::new(Format::Text { wide: true }, Vec::new()),
@@ -110,4 +117,27 @@ fn no_two_columns_have_one_name() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+}
+
+#[test]
+fn a_list_is_sorted_by_any_column() {
+    let format = SocketFormat::new(Format::Csv, vec![column("cookie")]);
+    let of = |rtt_us| Network {
+        rtt_us,
+        ..Network::default()
+    };
+    let networks = [Some(20), None, Some(300), Some(20)].map(of);
+    let order = |name: &str| {
+        let mut lines = SortedLines::by(column(name));
+        let locations = Locations::default();
+        for (cookie, network) in (1..).zip(&networks) {
+            lines.push(&format, &socket(&row(cookie), network, &locations));
+        }
+        lines.finish().replace('\n', " ")
+    };
+    // Numbers from the largest on, equal ones as they came, what is unknown last.
+    assert_eq!(order("rtt_ns"), "3 1 4 2 ");
+    assert_eq!(order("cookie"), "4 3 2 1 ");
+    assert_eq!(order("remote_addr"), "1 2 3 4 ");
+    assert_eq!(order("unit"), "1 2 3 4 ");
 }
