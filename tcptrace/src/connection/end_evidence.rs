@@ -12,7 +12,7 @@ pub(super) struct EndEvidence {
     srtt: Option<NonZeroU32>,
     /// When the latest reset was sent, in [`ticks`].
     reset_at: u32,
-    /// Why.
+    /// The kernel's reason for that reset.
     reset_reason: Option<ResetReason>,
     knows_retransmits: bool,
 }

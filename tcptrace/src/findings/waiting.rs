@@ -38,7 +38,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Of these sockets.
+    /// What these sockets have in common: counts, extremes and sums.
     pub fn of<'a>(scene: &Scene, sockets: impl IntoIterator<Item = &'a Socket>) -> Self {
         let mut waiting = Self::default();
         for socket in sockets {

@@ -40,7 +40,7 @@ impl Times {
         }
     }
 
-    /// The day, where times do not tell it.
+    /// The day, if times do not include it.
     pub(crate) fn date(&self, time: Nanos, anchor: &ClockPair) -> Option<Date> {
         match self {
             Self::Zone(zone) => Some(wall(time, anchor, zone).date()),

@@ -226,7 +226,7 @@ impl Tracing {
     fn print_changes(&mut self, now: Nanos) -> Result<bool, Failure> {
         for index in 0..self.session.engine.batch().len() {
             let mut change = self.session.engine.batch()[index];
-            // `connect` chooses its port after it has told of SYN_SENT.
+            // `connect` chooses its port after the transition to SYN_SENT.
             if change.endpoints.local_port == 0
                 && let Some(endpoints) = self.session.engine.table.endpoints_of(change.id)
             {

@@ -282,7 +282,7 @@ fn endpoints(connections: &[ConnectionView]) -> Vec<EndpointView> {
                 oldest: row.age.map(|age| (row.state, age)),
                 listener: (row.role == Role::Server).then_some(9_999),
                 handshakes: handshakes(row.role),
-                waits: (row.role == Role::Server).then_some(Age::AtLeast(Nanos::from_millis(12_340))),
+                oldest_wait: (row.role == Role::Server).then_some(Age::AtLeast(Nanos::from_millis(12_340))),
                 ..EndpointView::new(key)
             });
             rows.len() - 1

@@ -32,7 +32,7 @@ pub(crate) struct EndpointView {
     pub(crate) listener: Option<u64>,
     /// How long the oldest of its established connections that wait for `accept` has been established; `None` if none
     /// waits, or that is not known.
-    pub(crate) waits: Option<Age>,
+    pub(crate) oldest_wait: Option<Age>,
     /// How its handshakes have ended.
     pub(crate) handshakes: Handshakes,
 }
@@ -75,7 +75,7 @@ pub(crate) fn build(
         let age = connection.state.since.age(now);
         row.oldest = super::oldest(row.oldest, Some((state, age)));
         if state == TcpState::Established && unaccepted.contains(&connection.id().cookie) {
-            row.waits = Some(row.waits.map_or(age, |other| older(other, age)));
+            row.oldest_wait = Some(row.oldest_wait.map_or(age, |other| older(other, age)));
         }
     }
     for (key, cells) in ended.keys() {
@@ -125,7 +125,7 @@ impl EndpointView {
             ports_used: 0,
             oldest: None,
             listener: None,
-            waits: None,
+            oldest_wait: None,
             handshakes: Handshakes {
                 ends: [0; HandshakeEnd::COUNT],
                 median: None,
@@ -221,7 +221,7 @@ mod tests {
         }
         let waits = |unaccepted: &[u64]| {
             let unaccepted = unaccepted.iter().copied().collect();
-            build(&engine, second(9), &Filter::default(), &ended, &unaccepted)[0].waits
+            build(&engine, second(9), &Filter::default(), &ended, &unaccepted)[0].oldest_wait
         };
         assert_eq!(waits(&[2, 3]), Some(Age::Exact(second(6))));
         assert_eq!(waits(&[3]), Some(Age::Exact(second(5))));

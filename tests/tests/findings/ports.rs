@@ -131,7 +131,7 @@ pub(crate) fn ports_are_bound_for_all_destinations(netns: Netns) {
     assert_eq!(ports["subject"]["kind"], "netns", "{ports:#}");
     assert!((figure(ports, "ports_in_use") - 9.0).abs() < 0.1, "{ports:#}");
     assert!(
-        (figure(ports, "without_late_bind") - 9.0).abs() < 0.1,
+        (figure(ports, "bound_before_connect") - 9.0).abs() < 0.1,
         "{ports:#}"
     );
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");

@@ -1,6 +1,6 @@
-//! What the table noticed on the way: counts of events, changes and rows.
+//! Counts that the table keeps of events, changes and rows.
 
-/// What was noticed on the way.
+/// Counts since the start; of a recording's span, since its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Events applied.

@@ -14,7 +14,7 @@ pub static RULE: Rule = Rule {
     means: "Both FINs crossed, and the peer's acknowledgement of ours was lost or is dropped. The kernel retransmits the FIN
 `tcp_orphan_retries` times.
 
-Where the sockets are read live, the evidence says how often the FIN was retransmitted, whether it waits behind data for a
+Where the sockets are read live, the evidence shows how often the FIN was retransmitted, whether it waits behind data for a
 closed receive window, and when the kernel gives up.",
     remedy: "Find what drops pure ACKs on the path to this peer. Nothing needs to be done on this host.",
     spares: "CLOSING if something was received from the peer within 30 s; idle connections.",

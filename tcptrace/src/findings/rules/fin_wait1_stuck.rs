@@ -15,7 +15,7 @@ pub static RULE: Rule = Rule {
 segments, or its receive window is full. The kernel sends again, for as long as `tcp_orphan_retries` says (0 means 8, some
 100 s and more), or `tcp_retries2` while a process still has it open; meanwhile the data takes memory.
 
-Where the sockets are read live, the evidence says how often the FIN was retransmitted, whether it waits behind data for a
+Where the sockets are read live, the evidence shows how often the FIN was retransmitted, whether it waits behind data for a
 closed receive window, and when the kernel gives up.",
     remedy: "Look at the path to this peer: firewalls that forget idle connections, peers that disappear. Many at once count against
 `net.ipv4.tcp_max_orphans`; `net.ipv4.tcp_orphan_retries` at 2 or 3 gives up sooner, at the price of data that a slow

@@ -15,7 +15,7 @@ pub static RULE: Rule = Rule {
 between, has long forgotten the connection behind a firewall that drops its RST, or this side took so long to close that
 nobody is left to answer. The kernel gives up after `tcp_orphan_retries`.
 
-Where the sockets are read live, the evidence says how often the FIN was retransmitted, whether it waits behind data for a
+Where the sockets are read live, the evidence shows how often the FIN was retransmitted, whether it waits behind data for a
 closed receive window, and when the kernel gives up.",
     remedy: "Harmless in small numbers. Many from one process mean that it closes late: see `close-wait-leak`.",
     spares: "LAST_ACK if something was received from the peer within 30 s; idle connections.",

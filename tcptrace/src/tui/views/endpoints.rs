@@ -210,8 +210,8 @@ static COLUMNS: [Column<EndpointView>; 15] = [
             ("backlog", |row, context| {
                 format::field(context.content.listener_queue(row).map(|queue| queue.unsent))
             }),
-            ("accept_wait_ns", |row, _| format::age_ns(row.waits)),
-            ("accept_wait_exact", |row, _| format::age_exact(row.waits)),
+            ("accept_wait_ns", |row, _| format::age_ns(row.oldest_wait)),
+            ("accept_wait_exact", |row, _| format::age_exact(row.oldest_wait)),
         ],
         ..Column::right(
             ColumnId::AcceptQueue,
@@ -227,7 +227,7 @@ static COLUMNS: [Column<EndpointView>; 15] = [
                         context.theme.plain()
                     };
                     let waits = row
-                        .waits
+                        .oldest_wait
                         .map_or_else(String::new, |age| format!(" {}", human_age(age)));
                     Cell::new(format!("{}/{}{waits}", queue.unread, queue.unsent), style)
                 }

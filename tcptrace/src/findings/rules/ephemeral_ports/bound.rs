@@ -42,7 +42,7 @@ pub(super) fn finding(
             "{} without IP_BIND_ADDRESS_NO_PORT",
             counted(bound.binds_early, "open socket")
         );
-        evidence.push(Evidence::new("without_late_bind", bound.binds_early, text));
+        evidence.push(Evidence::new("bound_before_connect", bound.binds_early, text));
     }
     Some(Finding {
         rule: RULE.id,

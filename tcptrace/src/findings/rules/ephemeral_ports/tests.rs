@@ -257,7 +257,7 @@ fn sockets_that_bind_late_leave_the_choice_to_connect() {
         early
             .evidence
             .iter()
-            .any(|evidence| evidence.name == "without_late_bind"),
+            .any(|evidence| evidence.name == "bound_before_connect"),
         "{early:#?}"
     );
 }

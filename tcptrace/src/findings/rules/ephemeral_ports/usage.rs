@@ -14,7 +14,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 /// `connect` reuses a TIME_WAIT from this age on (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c, Linux 6.18).
 const REUSABLE: Nanos = Nanos::from_secs(1);
 
-/// All of it.
+/// Which ports are taken, by whom and towards which destinations.
 #[derive(Default)]
 pub(super) struct Usage {
     pub(super) towards: HashMap<Destination, Taken>,
