@@ -12,7 +12,7 @@ use crate::{
     unseen::Unseen,
 };
 use hashbrown::{HashMap, HashSet};
-use std::ops::RangeInclusive;
+use std::{cmp::Reverse, ops::RangeInclusive};
 
 /// One moment, and the time that led to it.
 #[derive(Debug, Default)]
@@ -442,6 +442,16 @@ impl Scene {
             port: listener.endpoints.local_port,
             comm: self.owner(listener).map(|process| process.comm.clone()),
         }
+    }
+
+    /// The `most` processes with the largest amounts, by their places in [`Self::processes`]; the largest first.
+    #[must_use]
+    pub fn largest<N: Copy + Ord>(&self, amounts: &HashMap<usize, N>, most: usize) -> Vec<(&Process, N)> {
+        let mut sorted: Vec<(&usize, &N)> = amounts.iter().collect();
+        sorted.sort_by_key(|(at, amount)| (Reverse(**amount), **at));
+        let largest = sorted.into_iter().take(most);
+        let named = largest.filter_map(|(at, amount)| Some((self.processes.get(*at)?, *amount)));
+        named.collect()
     }
 
     /// Time watched, in seconds.

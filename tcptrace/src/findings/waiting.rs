@@ -2,7 +2,7 @@
 //! Pure.
 
 use super::{
-    Evidence, Figure as _,
+    Evidence,
     scene::{Scene, Socket},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use hashbrown::HashMap;
-use std::{cmp::Reverse, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 /// Maximum number of processes named.
 const PROCESSES: usize = 3;
@@ -119,6 +119,18 @@ impl Waiting {
     }
 }
 
+/// The sockets by network namespace and peer.
+pub fn by_peer<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> HashMap<(u32, IpAddr), Vec<&'a Socket>> {
+    let mut by_peer: HashMap<(u32, IpAddr), Vec<&Socket>> = HashMap::new();
+    for socket in sockets {
+        by_peer
+            .entry((socket.netns, socket.endpoints.remote()))
+            .or_default()
+            .push(socket);
+    }
+    by_peer
+}
+
 /// Bytes that wait in these sockets, as far as that is known.
 pub fn unsent<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Option<u64> {
     let known = sockets.into_iter().filter_map(|socket| socket.unsent);
@@ -131,14 +143,11 @@ pub fn processes<'a>(scene: &Scene, sockets: impl IntoIterator<Item = &'a Socket
     for owner in sockets.into_iter().filter_map(|socket| socket.owner) {
         *counts.entry(owner.process).or_default() += 1;
     }
-    let mut counts: Vec<(usize, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|(process, count)| (Reverse(*count), *process));
-    let named = counts.into_iter().take(PROCESSES);
-    named
-        .filter_map(|(process, count)| {
-            let process = scene.processes.get(process)?;
+    let largest = scene.largest(&counts, PROCESSES).into_iter();
+    largest
+        .map(|(process, count)| {
             let text = format!("{count} held by {} ({})", process.comm, process.key.pid);
-            Some(Evidence::new("sockets_of_process", count, text))
+            Evidence::new("sockets_of_process", count, text)
         })
         .collect()
 }
@@ -146,5 +155,5 @@ pub fn processes<'a>(scene: &Scene, sockets: impl IntoIterator<Item = &'a Socket
 /// A span as a figure.
 #[must_use]
 pub fn seconds(span: Nanos) -> f64 {
-    Duration::from_nanos(span.0).as_secs_f64().figure()
+    Duration::from_nanos(span.0).as_secs_f64()
 }

@@ -7,7 +7,7 @@ use crate::{
     findings::{
         Evidence, Figure as _, Finding, Level,
         scene::{Netns, Scene, Socket},
-        waiting,
+        waiting::seconds,
     },
     plural::{counted, verb},
 };
@@ -94,7 +94,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
     let mut findings: Vec<Finding> = scene
         .in_state(TcpState::Listen)
         .filter(|listener| is_full(listener))
-        .map(|listener| finding(scene, listener, Cause::Full))
+        .map(|listener| finding(scene, listener, Cause::Full, &waiting))
         .collect();
     let is_named = |findings: &[Finding], listener: &Socket| {
         let subject = scene.listener_subject(listener);
@@ -106,13 +106,13 @@ fn check(scene: &Scene) -> Vec<Finding> {
             .in_state(TcpState::Listen)
             .any(|listener| listener.netns == space.netns && is_full(listener));
         if overflows > 0 && !is_explained {
-            findings.push(overflowed(scene, space, overflows));
+            findings.push(overflowed(scene, space, overflows, &waiting));
         }
     }
     for listener in scene.in_state(TcpState::Listen) {
         let queue = waiting_at(listener, &waiting);
         if queue.longest >= LATE && !is_named(&findings, listener) {
-            findings.push(finding(scene, listener, Cause::Late(queue)));
+            findings.push(finding(scene, listener, Cause::Late(queue), &waiting));
         }
     }
     findings
@@ -136,7 +136,7 @@ pub(super) fn is_full(listener: &Socket) -> bool {
     matches!((listener.unread, listener.unsent), (Some(queue), Some(limit)) if queue > limit)
 }
 
-fn overflowed(scene: &Scene, space: &Netns, overflows: u64) -> Finding {
+fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
     let drops = |listener: &Socket| scene.history.drops_at(listener.cookie);
     let worst = scene
         .in_state(TcpState::Listen)
@@ -144,7 +144,7 @@ fn overflowed(scene: &Scene, space: &Netns, overflows: u64) -> Finding {
         .filter(|listener| drops(listener) > 0 || listener.unread > Some(0))
         .max_by_key(|listener| (drops(listener), listener.unread));
     match worst {
-        Some(listener) => finding(scene, listener, Cause::Overflowed),
+        Some(listener) => finding(scene, listener, Cause::Overflowed, waiting),
         None => Finding {
             rule: RULE.id,
             level: Level::Warning,
@@ -174,7 +174,7 @@ fn meaning() -> String {
         .to_owned()
 }
 
-fn finding(scene: &Scene, listener: &Socket, cause: Cause) -> Finding {
+fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) -> Finding {
     let queue = u64::from(listener.unread.unwrap_or(0));
     let limit = u64::from(listener.unsent.unwrap_or(0));
     let space = scene.space(listener.netns);
@@ -203,11 +203,11 @@ fn finding(scene: &Scene, listener: &Socket, cause: Cause) -> Finding {
     if drops > 0 {
         evidence.push(drops_evidence(scene, drops));
     }
-    let longest = waiting_at(listener, &not_accepted(scene)).longest;
+    let longest = waiting_at(listener, waiting).longest;
     if longest > Nanos(0) {
         evidence.push(Evidence::new(
             "longest_wait_seconds",
-            waiting::seconds(longest),
+            seconds(longest),
             format!("the oldest connection has waited for {}", human(longest)),
         ));
     }

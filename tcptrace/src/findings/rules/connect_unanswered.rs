@@ -8,11 +8,12 @@ use crate::{
         Evidence, Figure as _, Finding, Level, Subject,
         history::OfDestination,
         scene::{Scene, Socket},
+        waiting,
     },
     plural::{counted, verb, was},
 };
 use hashbrown::HashMap;
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 /// `connect-unanswered`
 pub static RULE: Rule = Rule {
@@ -172,7 +173,7 @@ fn evidence(scene: &Scene, of: &Of) -> Vec<Evidence> {
     if of.waiting > 0 {
         evidence.push(Evidence::new(
             "longest_seconds",
-            Duration::from_nanos(of.longest.0).as_secs_f64(),
+            waiting::seconds(of.longest),
             format!(
                 "{} in SYN_SENT, the longest for {}",
                 of.waiting,
@@ -217,7 +218,7 @@ fn evidence(scene: &Scene, of: &Of) -> Vec<Evidence> {
     if let Some((shortest, longest)) = of.cancelled_after {
         evidence.push(Evidence::new(
             "cancelled_after_seconds",
-            Duration::from_nanos(longest.0).as_secs_f64(),
+            waiting::seconds(longest),
             waited(shortest, longest),
         ));
     }

@@ -12,8 +12,6 @@ use crate::{
     plural::counted,
     socket::{network::Network, patience},
 };
-use hashbrown::HashMap;
-use std::net::IpAddr;
 
 /// `dead-peer`
 pub static RULE: Rule = Rule {
@@ -49,17 +47,9 @@ const SILENCE: Nanos = Nanos::from_secs(3);
 const MANY: usize = 100;
 
 fn check(scene: &Scene) -> Vec<Finding> {
-    let mut by_peer: HashMap<(u32, IpAddr), Vec<&Socket>> = HashMap::new();
-    for socket in &scene.sockets {
-        if is_dead(scene, socket) {
-            by_peer
-                .entry((socket.netns, socket.endpoints.remote()))
-                .or_default()
-                .push(socket);
-        }
-    }
+    let dead = scene.sockets.iter().filter(|socket| is_dead(scene, socket));
     let listening = scene.listening();
-    by_peer
+    waiting::by_peer(dead)
         .into_iter()
         .map(|((netns, addr), sockets)| {
             let outgoing = sockets

@@ -39,13 +39,7 @@ const MANY: usize = 100;
 const MUCH: u64 = 64 << 20;
 
 fn check(scene: &Scene) -> Vec<Finding> {
-    let mut by_peer: HashMap<(u32, IpAddr), Vec<&Socket>> = HashMap::new();
-    for socket in scene.sockets.iter().filter(|socket| is_stuck(scene, socket)) {
-        by_peer
-            .entry((socket.netns, socket.endpoints.remote()))
-            .or_default()
-            .push(socket);
-    }
+    let by_peer = waiting::by_peer(scene.sockets.iter().filter(|socket| is_stuck(scene, socket)));
     if by_peer.is_empty() {
         return Vec::new();
     }

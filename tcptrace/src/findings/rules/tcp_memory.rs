@@ -10,7 +10,6 @@ use crate::{
     plural::counted,
 };
 use hashbrown::HashMap;
-use std::cmp::Reverse;
 
 /// `tcp-memory`
 pub static RULE: Rule = Rule {
@@ -144,19 +143,12 @@ fn holders(scene: &Scene) -> Vec<Evidence> {
             None => unowned += network.memory(),
         }
     }
-    let mut holders: Vec<(usize, u64)> = bytes.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
-    holders.sort_by_key(|(process, bytes)| (Reverse(*bytes), *process));
-    let mut evidence: Vec<Evidence> = holders
-        .into_iter()
-        .take(HOLDERS)
-        .filter_map(|(process, bytes)| {
-            let process = scene.processes.get(process)?;
+    bytes.retain(|_, bytes| *bytes > 0);
+    let largest = scene.largest(&bytes, HOLDERS).into_iter();
+    let mut evidence: Vec<Evidence> = largest
+        .map(|(process, bytes)| {
             let whose = format!("of {} ({})", process.comm, process.key.pid);
-            Some(Evidence::new(
-                "memory_bytes_of_process",
-                bytes,
-                in_sockets(bytes, &whose),
-            ))
+            Evidence::new("memory_bytes_of_process", bytes, in_sockets(bytes, &whose))
         })
         .collect();
     if unowned > 0 {

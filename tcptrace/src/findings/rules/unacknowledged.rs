@@ -10,8 +10,6 @@ use crate::{
     },
     plural::counted,
 };
-use hashbrown::HashMap;
-use std::net::IpAddr;
 
 /// A FIN that is not acknowledged for this long has been retransmitted about six times.
 const STUCK: Nanos = Nanos::from_secs(30);
@@ -32,14 +30,8 @@ pub(super) fn check(
     meaning: &str,
     remedy: &str,
 ) -> Vec<Finding> {
-    let mut by_peer: HashMap<(u32, IpAddr), Vec<&Socket>> = HashMap::new();
-    for socket in scene.in_state(state).filter(|socket| silence(socket) >= STUCK) {
-        by_peer
-            .entry((socket.netns, socket.endpoints.remote()))
-            .or_default()
-            .push(socket);
-    }
-    by_peer
+    let silent = scene.in_state(state).filter(|socket| silence(socket) >= STUCK);
+    waiting::by_peer(silent)
         .into_iter()
         .map(|((netns, addr), sockets)| {
             let count = sockets.len();

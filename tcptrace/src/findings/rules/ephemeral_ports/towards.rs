@@ -12,10 +12,11 @@ use crate::{
         history::{Destination, OfDestination},
         scene::{Netns, Scene},
         slope::Slope,
+        waiting,
     },
     plural::{counted, is, was},
 };
-use std::{cmp::Reverse, ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
 /// How long a TIME_WAIT keeps its port, seconds.
 const TIME_WAIT: f64 = 60.0;
@@ -198,7 +199,7 @@ fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, supply: &Su
     if let Some(left) = time_left(of, rate, free, available) {
         list.push(Evidence::new(
             "exhausted_in_seconds",
-            Duration::from_nanos(left.0).as_secs_f64(),
+            waiting::seconds(left),
             format!("none will be left in {} at this growth", human(left)),
         ));
     }
@@ -215,14 +216,11 @@ fn evidence(scene: &Scene, destination: &Destination, taken: &Taken, supply: &Su
 
 /// Who has the ports, those with the most first.
 fn processes(scene: &Scene, taken: &Taken) -> Vec<Evidence> {
-    let mut counts: Vec<(usize, usize)> = taken.by_process.iter().map(|(at, count)| (*at, *count)).collect();
-    counts.sort_by_key(|(process, count)| (Reverse(*count), *process));
-    let named = counts.into_iter().take(PROCESSES);
-    named
-        .filter_map(|(process, count)| {
-            let process = scene.processes.get(process)?;
+    let largest = scene.largest(&taken.by_process, PROCESSES).into_iter();
+    largest
+        .map(|(process, count)| {
             let text = format!("{count} of {} ({})", process.comm, process.key.pid);
-            Some(Evidence::new("ports_of_process", count, text))
+            Evidence::new("ports_of_process", count, text)
         })
         .collect()
 }
