@@ -66,13 +66,23 @@ pub struct Listed {
 pub type Networks = HashMap<u64, Network>;
 
 impl Row {
-    /// Whether a listener made it, and no program has accepted it yet.
+    /// Whether a full socket that came from a listener was accepted; `None` where that is no question.
     #[must_use]
-    pub const fn waits_for_accept(&self) -> bool {
-        matches!(self.kind, SockKind::Full)
-            && matches!(self.state, TcpState::Established | TcpState::CloseWait)
-            && self.is_orphan
-            && !self.is_kernel_socket
+    pub fn accepted(&self) -> Option<bool> {
+        match (self.kind, self.state) {
+            (SockKind::Full, TcpState::Listen) | (SockKind::Timewait, _) => None,
+            (SockKind::Request, _) => Some(false),
+            (SockKind::Full, TcpState::Established | TcpState::CloseWait) => {
+                (!self.is_kernel_socket).then_some(!self.is_orphan)
+            }
+            (SockKind::Full, _) => None,
+        }
+    }
+
+    /// Whether its handshake is complete, and no program has accepted it yet.
+    #[must_use]
+    pub fn waits_for_accept(&self) -> bool {
+        self.kind == SockKind::Full && self.accepted() == Some(false)
     }
 
     /// A socket that was read at this time; all else is unknown.

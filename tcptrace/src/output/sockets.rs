@@ -53,18 +53,6 @@ impl Socket<'_> {
         let (owner, _) = self.owner?;
         self.location(owner)
     }
-
-    /// Whether a full socket that came from a listener was accepted; `None` where that is no question.
-    fn accepted(&self) -> Option<bool> {
-        match (self.row.kind, self.row.state) {
-            (SockKind::Full, TcpState::Listen) | (SockKind::Timewait, _) => None,
-            (SockKind::Request, _) => Some(false),
-            (SockKind::Full, TcpState::Established | TcpState::CloseWait) => {
-                (!self.row.is_kernel_socket).then_some(!self.row.is_orphan)
-            }
-            (SockKind::Full, _) => None,
-        }
-    }
 }
 
 /// How sockets are listed.
@@ -219,7 +207,7 @@ fn json(socket: &Socket<'_>) -> String {
         backlog: of(is_listener, row.unsent),
         uid: row.uid,
         inode: (row.inode != 0).then_some(row.inode),
-        accepted: socket.accepted(),
+        accepted: socket.row.accepted(),
         kernel: row.is_kernel_socket,
         error: (socket.error != 0).then(|| errno_name(socket.error)),
         network: (!socket.network.is_empty()).then_some(NetworkJson(socket.network)),
@@ -298,7 +286,7 @@ fn push_text(out: &mut String, socket: &Socket<'_>, wide: bool) {
     if let (true, Some((owner, _))) = (socket.holders.is_empty(), socket.owner) {
         let _ = write!(out, " {}/{}?", owner.process.pid, comm_text(&owner.comm));
     }
-    if socket.accepted() == Some(false) && row.kind == SockKind::Full {
+    if row.waits_for_accept() {
         out.push_str(" (not accepted)");
     }
     if row.is_kernel_socket {
