@@ -10,7 +10,7 @@ use clap_complete::engine::ArgValueCandidates;
 use ipnet::IpNet;
 use std::path::PathBuf;
 
-/// The part of a recording to report.
+/// The part of a recording that a command reads: a moment, or from one to another.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Span of recordings")]
 pub(crate) struct SpanArgs {
@@ -26,7 +26,7 @@ pub(crate) struct SpanArgs {
     pub(crate) to: Option<String>,
 }
 
-/// Filters on connections.
+/// Which connections a command shows; each given criterion must match.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
@@ -65,7 +65,7 @@ pub(crate) struct FilterArgs {
     pub(crate) container: Vec<String>,
 }
 
-/// Output format.
+/// In which form and where a command prints.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
@@ -86,7 +86,7 @@ pub(crate) struct OutputArgs {
     pub(crate) wide: bool,
 }
 
-/// Reading of sockets.
+/// How sockets that exist already are read.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub(crate) struct SocketArgs {
@@ -101,7 +101,7 @@ pub(crate) struct SocketArgs {
     pub(crate) sockets: SocketReader,
 }
 
-/// Tracing options.
+/// How the kernel is traced, and what is kept of it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub(crate) struct TracingArgs {

@@ -48,10 +48,10 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
                 sink.begin()?;
             }
             messages::tell_wait("measuring", args.duration);
-            let deadline = args.duration.map(|span| Instant::now() + span);
-            Measuring::new(session, sink, wanted, &filter)?
-                .run(deadline)
-                .await
+            if let Some(duration) = args.duration {
+                session.end_after(duration);
+            }
+            Measuring::new(session, sink, wanted, &filter)?.run().await
         });
     }
     files::run(args, &wanted)
@@ -88,14 +88,14 @@ impl Measuring {
         })
     }
 
-    async fn run(mut self, deadline: Option<Instant>) -> Result<Answer, Failure> {
+    async fn run(mut self) -> Result<Answer, Failure> {
         if !self.begin()? {
             return Ok(Answer::Nothing);
         }
         let interval = self.wanted.interval;
         let mut next = interval.map(|span| Instant::now() + span);
         loop {
-            let wake = self.session.wait(earlier(deadline, next)).await;
+            let wake = self.session.wait(next).await;
             let now = clock::monotonic();
             self.session.pump()?;
             self.count(now);
@@ -105,8 +105,7 @@ impl Measuring {
             if let Some(notice) = self.stream.take_notice() {
                 messages::tell(notice);
             }
-            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if wake == Wake::Stop || is_over {
+            if wake == Wake::Stop || self.session.is_over() {
                 break;
             }
             if let (Some(at), Some(span)) = (next, interval)
@@ -215,8 +214,4 @@ impl Measuring {
         forms::write_beside(&picture, &self.wanted, &Inputs::default())?;
         Ok(answer)
     }
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    a.into_iter().chain(b).min()
 }

@@ -45,7 +45,6 @@ use crate::{
 };
 use hashbrown::{HashMap, HashSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// What is to be looked at.
 pub(crate) struct Request<'a> {
@@ -201,9 +200,9 @@ pub(crate) fn during(
         session.confine([], false);
         let mut watcher = Observer::begin(&mut session, request.filter);
         messages::tell_wait("watching", Some(duration));
-        let deadline = Instant::now() + duration;
+        session.end_after(duration);
         loop {
-            let wake = session.wait(Some(deadline)).await;
+            let wake = session.wait(None).await;
             session.pump()?;
             watcher.count(&mut session);
             match wake {

@@ -87,8 +87,10 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             wanted: None,
         };
         messages::tell_wait("recording", args.duration);
-        let deadline = args.duration.map(|span| Instant::now() + span);
-        recording.run(deadline).await?;
+        if let Some(duration) = args.duration {
+            recording.session.end_after(duration);
+        }
+        recording.run().await?;
         recording.end(report)
     })
 }
@@ -179,9 +181,9 @@ struct Saving {
 }
 
 impl Recording {
-    async fn run(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Failure> {
         while !self.session.recorder.is_broken() {
-            let signalled = self.dumper.signalled_or(self.session.wait(deadline)).await;
+            let signalled = self.dumper.signalled_or(self.session.wait(None)).await;
             self.session.pump()?;
             self.locations.find(&mut self.session);
             self.read_clocks();

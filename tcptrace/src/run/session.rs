@@ -283,6 +283,11 @@ impl Session {
         self.end = Some(Instant::now() + duration);
     }
 
+    /// Whether that time is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// Waits for the next tick, an early wake-up by a filling buffer, a signal or the deadline.
     pub(crate) async fn wait(&mut self, deadline: Option<Instant>) -> Wake {
         let every = if self.is_quiet() {

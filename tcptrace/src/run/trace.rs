@@ -34,7 +34,6 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
-use tokio::time::Instant;
 
 /// Traces until a signal, the duration or the count ends it.
 pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
@@ -54,7 +53,9 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         let started = session.started;
         session.engine.select(&filter, started);
         let stream = stream(sink, most_waiting(settings.buffer_bytes))?;
-        let deadline = args.duration.map(|span| Instant::now() + span);
+        if let Some(duration) = args.duration {
+            session.end_after(duration);
+        }
         let tracing = Tracing {
             session,
             stream,
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             first: args.count.map(|_| Box::new(Stats::of_span(started))),
             lifetimes: args.lifetimes.then(Vec::new),
         };
-        tracing.run(deadline, args.audit).await
+        tracing.run(args.audit).await
     })
 }
 
@@ -127,12 +128,12 @@ struct Told<'a> {
 }
 
 impl Tracing {
-    async fn run(mut self, deadline: Option<Instant>, audit: bool) -> Result<(), Failure> {
+    async fn run(mut self, audit: bool) -> Result<(), Failure> {
         if !self.begin()? {
             return Ok(());
         }
         while self.limit.is_none_or(|limit| self.stream.printed() < limit) {
-            let wake = self.session.wait(deadline).await;
+            let wake = self.session.wait(None).await;
             self.session.pump()?;
             if !self.print()? || self.stream.is_closed() {
                 return Ok(());
