@@ -77,15 +77,7 @@ struct Connection {
 
 impl Connection {
     fn open(peer: &Rc<Peer>, options: impl FnOnce(&Socket)) -> Self {
-        let remote = SocketAddr::new(peer.family().peer(), PEER_PORT);
-        let socket = host::socket(remote).expect("a socket");
-        options(&socket);
-        host::connect(&socket, remote).expect("a SYN can be sent");
-        let local = host::local_end(&socket).expect("it has a port");
-        let mut wire = Conversation::new(peer, PEER_PORT, local);
-        wire.expect(Flags::SYN);
-        wire.send(Flags::SYN_ACK);
-        wire.expect(Flags::ACK);
+        let (socket, wire) = Conversation::of_connect(peer, PEER_PORT, options);
         linger(HOLD);
         Self {
             socket: Some(socket),

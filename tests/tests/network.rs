@@ -5,7 +5,6 @@ use socket2::{Socket, TcpKeepalive};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
-    rc::Rc,
     time::Duration,
 };
 use tcptrace_tests::{
@@ -14,7 +13,7 @@ use tcptrace_tests::{
     host,
     live::{self, LiveTest, Parallelism, Requirement},
     netns::Netns,
-    peer::{Conversation, Family, Flags, Peer},
+    peer::{Conversation, Family, Peer},
     sockets::{self, Listed, Network},
     ss_network::{self, Printed},
 };
@@ -121,8 +120,7 @@ fn options(network: &Network) -> Options {
 fn a_peer_that_does_not_acknowledge_is_seen(netns: Netns) {
     const BYTES: usize = 5_000;
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
-    let (socket, mut wire) = connected(&peer);
-    wire.expect(Flags::ACK);
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
     assert_eq!(socket.send(&[0; BYTES]).expect("connected"), BYTES);
     let end = host::local_end(&socket).expect("connected");
     let [network] = agreed(netns, [end], |network| network.retransmits >= Some(3));
@@ -333,16 +331,4 @@ fn exchange(client: &TcpStream, server: &TcpStream) {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 8];
         assert_eq!(to.recv(&mut buffer).expect("connected"), 5);
     }
-}
-
-/// A connection of the host to the peer, whose handshake is complete.
-fn connected(peer: &Rc<Peer>) -> (Socket, Conversation) {
-    let remote = SocketAddr::new(peer.family().peer(), PEER_PORT);
-    let socket = host::socket(remote).expect("a socket");
-    host::connect(&socket, remote).expect("a SYN can be sent");
-    let local = host::local_end(&socket).expect("it has a port");
-    let mut wire = Conversation::new(peer, PEER_PORT, local);
-    wire.expect(Flags::SYN);
-    wire.send(Flags::SYN_ACK);
-    (socket, wire)
 }

@@ -2,7 +2,11 @@
 //! exactly the segments that the script has waited for with `expect`.
 
 use super::{Flags, Options, Peer, Segment, Unreachable};
-use crate::clock::{Moment, monotonic_ns};
+use crate::{
+    clock::{Moment, monotonic_ns},
+    host,
+};
+use socket2::Socket;
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 /// Maximum time until the kernel sends a segment: more than two of its retransmission timeouts.
@@ -35,6 +39,25 @@ impl Conversation {
             receive_next: 0,
             echo: None,
         }
+    }
+
+    /// A socket of the host, with these options, that connects to the peer's port, and the conversation: the handshake is
+    /// complete.
+    ///
+    /// # Panics
+    /// If the kernel does not connect.
+    #[must_use]
+    pub fn of_connect(peer: &Rc<Peer>, port: u16, options: impl FnOnce(&Socket)) -> (Socket, Self) {
+        let remote = SocketAddr::new(peer.family().peer(), port);
+        let socket = host::socket(remote).expect("a socket");
+        options(&socket);
+        host::connect(&socket, remote).expect("a SYN can be sent");
+        let local = host::local_end(&socket).expect("it has a port");
+        let mut wire = Self::new(peer, port, local);
+        wire.expect(Flags::SYN);
+        wire.send(Flags::SYN_ACK);
+        wire.expect(Flags::ACK);
+        (socket, wire)
     }
 
     /// From now on every segment has a timestamp.

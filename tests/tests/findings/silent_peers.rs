@@ -6,16 +6,14 @@ use socket2::{Socket, TcpKeepalive};
 use std::{
     io::Read as _,
     mem::MaybeUninit,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     process,
-    rc::Rc,
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
     clock::linger,
-    host,
     netns::Netns,
-    peer::{Conversation, Family, Flags, Peer},
+    peer::{Conversation, Family, Peer},
 };
 
 const PEER_PORT: u16 = 5_000;
@@ -28,19 +26,6 @@ const CLOSED: Duration = Duration::from_millis(10_500);
 
 /// By how much a forecast may be wrong beside a tenth of it: the kernel's timers, and a busy machine.
 const SLACK: Duration = Duration::from_millis(500);
-
-/// A connection of the host to the peer, whose handshake is complete.
-fn connected(peer: &Rc<Peer>) -> (Socket, Conversation) {
-    let remote = SocketAddr::new(peer.family().peer(), PEER_PORT);
-    let socket = host::socket(remote).expect("a socket");
-    host::connect(&socket, remote).expect("a SYN can be sent");
-    let local = host::local_end(&socket).expect("it has a port");
-    let mut wire = Conversation::new(peer, PEER_PORT, local);
-    wire.expect(Flags::SYN);
-    wire.send(Flags::SYN_ACK);
-    wire.expect(Flags::ACK);
-    (socket, wire)
-}
 
 /// The finding on the peer, whose forecast must come true within a tenth; by what the kernel is to give up.
 fn given_up_as_forecast(netns: Netns, socket: &Socket, by: &str) -> Value {
@@ -76,7 +61,7 @@ pub(crate) fn a_peer_stops_acknowledging(netns: Netns) {
         .set("ipv4/tcp_retries2", "5")
         .expect("a namespace takes its sysctls");
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
-    let (socket, _wire) = connected(&peer);
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
     socket.send(&[0; 1_000]).expect("connected");
     linger(SILENCE);
     let dead = given_up_as_forecast(netns, &socket, "tcp_retries2");
@@ -90,7 +75,7 @@ pub(crate) fn a_peer_stops_acknowledging(netns: Netns) {
 
 pub(crate) fn a_user_timeout_ends_a_dead_connection(netns: Netns) {
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
-    let (socket, _wire) = connected(&peer);
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
     let timeout = Duration::from_secs(12);
     socket.set_tcp_user_timeout(Some(timeout)).expect("an option");
     socket.send(&[0; 1_000]).expect("connected");
@@ -100,7 +85,7 @@ pub(crate) fn a_user_timeout_ends_a_dead_connection(netns: Netns) {
 
 pub(crate) fn keep_alive_ends_a_dead_connection(netns: Netns) {
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
-    let (socket, _wire) = connected(&peer);
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
     let second = Duration::from_secs(1);
     let keepalive = TcpKeepalive::new()
         .with_time(second)
