@@ -1,9 +1,10 @@
-//! What the network did to connections by the latest snapshot that has evidence on it, as those of recordings have.
+//! Sockets, and what the network did to them, by the latest snapshot that has evidence on it, as those of recordings have.
 
 use crate::{
     connection::row::Connection,
     event::Nanos,
     socket::{
+        Listed, SockKind,
         network::{Network, SocketOptions},
         scan::Scan,
         snapshot::Snapshot,
@@ -11,12 +12,15 @@ use crate::{
 };
 use hashbrown::HashMap;
 
-/// The evidence of the latest snapshot, with the options that the latest scan found.
+/// The age up to which evidence says what a socket is like now, and not only what it was like.
+const RECENT: Nanos = Nanos::from_secs(10);
+
+/// The sockets of the latest snapshot of which there is evidence, with the options that the latest scan found.
 #[derive(Debug, Default)]
 pub(crate) struct LatestNetwork {
     /// When the last of its sockets was read.
     read: Nanos,
-    by_cookie: HashMap<u64, Network>,
+    by_cookie: HashMap<u64, Listed>,
     options: HashMap<u64, SocketOptions>,
 }
 
@@ -25,12 +29,15 @@ impl LatestNetwork {
     pub(super) fn replace(&mut self, snapshot: &Snapshot) {
         let times = snapshot.rows.iter().map(|row| row.time);
         self.read = times.max().unwrap_or(snapshot.started);
-        self.by_cookie = snapshot
-            .network
-            .sockets
-            .iter()
-            .map(|socket| (socket.cookie, socket.network))
-            .collect();
+        let networks = snapshot.network.sockets.iter();
+        let mut networks: HashMap<u64, Network> =
+            networks.map(|socket| (socket.cookie, socket.network)).collect();
+        self.by_cookie.clear();
+        let rows = snapshot.rows.iter().filter(|row| row.kind == SockKind::Full);
+        self.by_cookie.extend(rows.filter_map(|row| {
+            let network = networks.remove(&row.sock.cookie)?;
+            Some((row.sock.cookie, Listed { row: *row, network }))
+        }));
     }
 
     /// Takes the options of these sockets from a scan.
@@ -50,15 +57,29 @@ impl LatestNetwork {
     /// What the network did to a connection, and when that was read. `None` if the connection began later, if a timewait
     /// socket represents it, or if nothing is known.
     pub(crate) fn of(&self, connection: &Connection) -> Option<(Nanos, Network)> {
+        self.latest(connection).map(|latest| (self.read, latest.network))
+    }
+
+    /// The socket of a connection, if that still describes it at `now`: read at most 10 s ago, in the state that it is in.
+    pub(crate) fn recent(&self, connection: &Connection, now: Nanos) -> Option<Listed> {
+        let is_recent = now.since(self.read) <= RECENT && connection.state.since.time() <= self.read;
+        self.latest(connection).filter(|_| is_recent)
+    }
+
+    fn latest(&self, connection: &Connection) -> Option<Listed> {
         let cookie = connection.id().cookie;
         if connection.began.time() > self.read || connection.state.is_timewait {
             return None;
         }
+        let latest = self.by_cookie.get(&cookie)?;
         let network = Network {
             options: self.options.get(&cookie).copied(),
-            ..*self.by_cookie.get(&cookie)?
+            ..latest.network
         };
-        Some((self.read, network))
+        Some(Listed {
+            row: latest.row,
+            network,
+        })
     }
 }
 
@@ -68,7 +89,7 @@ mod tests {
     use crate::{
         engine::{Engine, Input},
         event::{Endpoints, SockRef, TcpState, fixture::endpoints},
-        socket::{Holder, Row, SockKind, network::SocketNetwork},
+        socket::{Holder, Row, network::SocketNetwork},
     };
 
     const OPTIONS: SocketOptions = SocketOptions {
@@ -121,6 +142,13 @@ mod tests {
         engine.apply(Input::Snapshot(&snapshot(40, &[(1, 7), (2, 8)]), &[]));
         assert_eq!(of(&engine, 1), Some((Nanos(50), network(7))));
         assert_eq!(of(&engine, 2), None, "its full socket is gone");
+        let recent = |engine: &Engine, now: u64| {
+            let slot = engine.table.slot_of_cookie(1)?;
+            let listed = engine.network.recent(engine.table.row(slot)?, Nanos(now))?;
+            Some(listed.row.time)
+        };
+        assert_eq!(recent(&engine, 50 + RECENT.0), Some(Nanos(50)));
+        assert_eq!(recent(&engine, 51 + RECENT.0), None, "that was long ago");
         let holder = |cookie| Holder {
             cookie,
             is_mptcp: false,

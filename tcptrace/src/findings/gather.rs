@@ -25,7 +25,7 @@ pub struct GatheredSockets {
     pub sockets: Vec<Socket>,
     /// Those who own them.
     pub processes: Vec<Process>,
-    /// What the network does to the sockets; empty without a look.
+    /// What the network does to the sockets, where that is known and worth keeping.
     pub networks: Networks,
     /// Port ranges that programs have set; empty without a look.
     pub port_ranges: HashMap<u64, PortRange>,
@@ -149,7 +149,8 @@ pub fn of_look(look: &Look, engine: Option<&Engine>, history: &History, now: Nan
     gathered
 }
 
-/// From the table alone, as of a recording: queues and descriptors are not known. Listeners are kept whatever the
+/// From the table alone, as of a recording: descriptors are not known, queues and what the network does only where the
+/// latest snapshot is recent. Listeners are kept whatever the
 /// filter, since they say what came to them.
 #[must_use]
 pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter) -> GatheredSockets {
@@ -189,6 +190,10 @@ pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter
                 is_open: half.is_open,
             }
         });
+        let latest = engine.network.recent(row, now);
+        if let Some(latest) = latest.filter(|latest| latest.network.is_telling()) {
+            gathered.networks.insert(row.id().cookie, latest.network);
+        }
         gathered.sockets.push(Socket {
             is_asked_for,
             cookie: row.id().cookie,
@@ -197,12 +202,14 @@ pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter
             kind,
             state: row.state.tcp,
             age: Some(row.state.since.age(now)),
-            quiet: None,
+            quiet: latest.and_then(|latest| latest.row.idle),
             owner,
             fds: Vec::new(),
-            unread: None,
-            unsent: None,
-            is_orphan: row.state.is_orphan.then_some(true),
+            unread: latest.map(|latest| latest.row.unread),
+            unsent: latest.map(|latest| latest.row.unsent),
+            is_orphan: latest
+                .map(|latest| latest.row.is_orphan)
+                .or_else(|| row.state.is_orphan.then_some(true)),
             is_kernel_socket: row.is_kernel_socket,
             flow: Flow::default(),
             peer,

@@ -165,9 +165,8 @@ pub struct History {
     pub by_pool: HashMap<Pool, OfPool>,
     /// By namespace and port.
     pub by_listener: HashMap<(u32, u16), OfListener>,
-    /// How many SYNs and last ACKs the kernel dropped at a listener while it was watched, by its cookie. Recordings do not
-    /// have it.
-    pub drops: HashMap<u64, u32>,
+    /// How many SYNs and last ACKs the kernel had dropped at a listener when it was first and last read, by its cookie.
+    pub drops: HashMap<u64, (u32, u32)>,
     /// How TIME_WAITs ended.
     pub time_wait_ends: HashMap<EndReason, u64>,
     /// By cookie: sockets that left CLOSE_WAIT otherwise than by a close, and when; and those that were CLOSE before the
@@ -197,17 +196,18 @@ impl History {
         })
     }
 
-    /// Notes what the kernel dropped at each listener, from its counters at the beginning and at the end. Of one that was
-    /// not read at the beginning it is not known.
-    pub fn note_drops(&mut self, before: &HashMap<u64, u32>, now: &HashMap<u64, u32>) {
-        let grown = |(cookie, now): (&u64, &u32)| Some((*cookie, now.wrapping_sub(*before.get(cookie)?)));
-        self.drops = now.iter().filter_map(grown).collect();
+    /// Notes how many SYNs and last ACKs the kernel has dropped at a listener since it listens.
+    pub fn note_drops(&mut self, cookie: u64, count: u32) {
+        if let Some((_, now)) = entry_or(&mut self.drops, cookie, (count, count)) {
+            *now = count;
+        }
     }
 
-    /// How many SYNs and last ACKs the kernel dropped at a listener while it was watched; 0 where that is not known.
+    /// How many it dropped between the first and the last time that was noted; 0 where that is not known.
     #[must_use]
     pub fn drops_at(&self, cookie: u64) -> u64 {
-        self.drops.get(&cookie).copied().map_or(0, u64::from)
+        let of = self.drops.get(&cookie);
+        of.map_or(0, |(before, now)| now.wrapping_sub(*before).into())
     }
 
     /// Counts the changes of the engine's present batch.
@@ -449,10 +449,14 @@ impl History {
 
 /// The entry of a key, unless there are too many.
 fn entry<K: std::hash::Hash + Eq, V: Default>(map: &mut HashMap<K, V>, key: K) -> Option<&mut V> {
+    entry_or(map, key, V::default())
+}
+
+fn entry_or<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, new: V) -> Option<&mut V> {
     if map.len() >= KEYS && !map.contains_key(&key) {
         return None;
     }
-    Some(map.entry(key).or_default())
+    Some(map.entry(key).or_insert(new))
 }
 
 /// What a connection takes a port for.

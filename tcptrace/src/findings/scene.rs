@@ -290,6 +290,7 @@ impl Netns {
             keepalive_time_s: number("ipv4.tcp_keepalive_time"),
             keepalive_interval_s: number("ipv4.tcp_keepalive_intvl"),
             keepalive_probes: number("ipv4.tcp_keepalive_probes"),
+            rto_max_ms: number("ipv4.tcp_rto_max_ms"),
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn sentence(
             };
             format!(
                 "The peer has not acknowledged {what} for about {}: {}, the next retransmission in {next}{}.",
-                human(patience::unacknowledged_for(network)?),
+                human(patience::unacknowledged_for(network, limits)?),
                 counted(timeouts, "timeout"),
                 or_nothing(),
             )
@@ -112,6 +112,7 @@ mod tests {
         keepalive_time_s: None,
         keepalive_interval_s: None,
         keepalive_probes: None,
+        rto_max_ms: None,
     };
 
     fn running(purpose: TimerPurpose, expires_ms: u64) -> Timer {

@@ -43,7 +43,7 @@ use crate::{
     stacks::book::Book,
     unseen::Unseen,
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use std::time::Duration;
 
 /// What is to be looked at.
@@ -131,8 +131,6 @@ pub(crate) struct Observer {
     history: History,
     began: Nanos,
     spaces: Watched,
-    /// What the kernel had dropped at each listener, by cookie.
-    drops: HashMap<u64, u32>,
 }
 
 impl Observer {
@@ -142,11 +140,12 @@ impl Observer {
         let mut spaces = Watched::default();
         // For the counters as they are now; settings are wanted as they are at the end.
         let _ = spaces.read(netns(filter), &[], &[], began);
+        let mut history = History::of(filter);
+        session.visit_listener_drops(&filter.netns, |cookie, count| history.note_drops(cookie, count));
         Self {
-            history: History::of(filter),
+            history,
             began,
             spaces,
-            drops: session.listener_drops(&filter.netns),
         }
     }
 
@@ -162,8 +161,10 @@ impl Observer {
         let (mut snapshot, scan) = session.look(&request.filter.netns)?;
         session.pump()?;
         self.count(session);
-        let drops = session.listener_drops(&request.filter.netns);
-        self.history.note_drops(&self.drops, &drops);
+        let history = &mut self.history;
+        session.visit_listener_drops(&request.filter.netns, |cookie, count| {
+            history.note_drops(cookie, count);
+        });
         let now = clock::monotonic();
         let mut unseen = sight::of_sockets(&snapshot, netns(request.filter));
         unseen.extend(sight::of_holders(&scan));

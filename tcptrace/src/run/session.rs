@@ -429,7 +429,8 @@ impl Session {
         if let Ok(totals) = self.live.totals() {
             self.note_losses(clock::monotonic(), totals.all_lost());
         }
-        if self.losses.seen > self.losses.repaired {
+        // A recording ends with what the network does to the sockets.
+        if self.losses.seen > self.losses.repaired || self.recorder.is_open() {
             self.drain(clock::monotonic());
             self.repair();
         }

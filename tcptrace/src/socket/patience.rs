@@ -4,8 +4,7 @@
 use super::network::{Network, Recoveries, SocketOptions, Timer, TimerPurpose};
 use crate::event::{Nanos, TcpState};
 
-/// `TCP_RTO_MIN` and `TCP_RTO_MAX` of include/net/tcp.h, between which RFC 6298 doubles the timeout. The maximum may be
-/// lowered since Linux 6.15 (`tcp_rto_max_ms`), with an earlier end.
+/// `TCP_RTO_MIN` and `TCP_RTO_MAX` of include/net/tcp.h, between which RFC 6298 doubles the timeout.
 const RTO_MIN: Nanos = Nanos::from_millis(200);
 const RTO_MAX: Nanos = Nanos::from_secs(120);
 
@@ -28,6 +27,21 @@ pub struct Limits {
     pub keepalive_interval_s: Option<u32>,
     /// `net.ipv4.tcp_keepalive_probes`.
     pub keepalive_probes: Option<u32>,
+    /// `net.ipv4.tcp_rto_max_ms`, since Linux 6.15. A program may set another with `TCP_RTO_MAX_MS`, which is not read.
+    pub rto_max_ms: Option<u32>,
+}
+
+impl Limits {
+    /// The longest timeout: `TCP_RTO_MAX` where no setting is known.
+    fn rto_max(&self) -> Nanos {
+        self.rto_max_ms
+            .map_or(RTO_MAX, |ms| Nanos::from_millis(ms.into()))
+    }
+
+    /// A timeout after so many doublings.
+    fn doubled(&self, first: Nanos, times: u32) -> Nanos {
+        Nanos(first.0.saturating_mul(1 << times.min(32)).min(self.rto_max().0))
+    }
 }
 
 /// When the kernel ends a connection whose peer stays silent.
@@ -70,8 +84,8 @@ impl Limit {
 
 /// How long ago the first unacknowledged segment was sent, at least; `None` unless it has been retransmitted.
 #[must_use]
-pub fn unacknowledged_for(network: &Network) -> Option<Nanos> {
-    Some(Retransmission::of(network)?.since_sent)
+pub fn unacknowledged_for(network: &Network, limits: &Limits) -> Option<Nanos> {
+    Some(Retransmission::of(network, limits)?.since_sent)
 }
 
 /// When the kernel gives up the peer of a socket in this state, if it stays silent. `None` where it does not wait for an
@@ -94,7 +108,7 @@ pub fn end(network: &Network, state: TcpState, is_orphan: Option<bool>, limits: 
         return None;
     };
     match purpose {
-        TimerPurpose::Retransmit => Retransmission::of(network)?.end(network, is_orphan, limits),
+        TimerPurpose::Retransmit => Retransmission::of(network, limits)?.end(network, is_orphan, limits),
         TimerPurpose::WindowProbe => end_of_probing(network, expires_in, is_orphan, limits),
         TimerPurpose::KeepAlive => end_by_keepalive(network, expires_in, limits),
     }
@@ -117,11 +131,6 @@ fn retries(network: &Network, is_orphan: bool, limits: &Limits) -> Option<(u32, 
     Some((limits.retries?, Limit::Retries { is_certain }))
 }
 
-/// A timeout after so many doublings.
-fn doubled(first: Nanos, times: u32) -> Nanos {
-    Nanos(first.0.saturating_mul(1 << times.min(32)).min(RTO_MAX.0))
-}
-
 /// Where the retransmissions of the first unacknowledged segment are: as the kernel reports it, else computed from the
 /// timeout and how often it was doubled.
 struct Retransmission {
@@ -137,7 +146,7 @@ struct Retransmission {
 }
 
 impl Retransmission {
-    fn of(network: &Network) -> Option<Self> {
+    fn of(network: &Network, limits: &Limits) -> Option<Self> {
         let Some(Timer::Running {
             purpose: TimerPurpose::Retransmit,
             expires_in,
@@ -152,8 +161,16 @@ impl Retransmission {
         }
         let first = Nanos(rto.0 >> doublings.min(63));
         // A timeout at its maximum does not show how often it was reached.
-        let first = if rto >= RTO_MAX { first.max(RTO_MIN) } else { first };
-        let earlier = Nanos((0..doublings).map(|times| doubled(first, times.into()).0).sum());
+        let first = if rto >= limits.rto_max() {
+            first.max(RTO_MIN)
+        } else {
+            first
+        };
+        let earlier = Nanos(
+            (0..doublings)
+                .map(|times| limits.doubled(first, times.into()).0)
+                .sum(),
+        );
         // An ICMP error takes a doubling back (`tcp_ld_RTO_revert`, RFC 6069): so many timeouts were as long as this one.
         let reverted = network.retransmits?.saturating_sub(doublings);
         let earlier = earlier.plus(Nanos(rto.0.saturating_mul(reverted.into())));
@@ -183,13 +200,13 @@ impl Retransmission {
             });
         }
         let (retries, by) = retries(network, is_orphan, limits)?;
-        let limit = model_timeout(retries);
+        let limit = model_timeout(retries, limits.rto_max());
         // The limit is checked when the timer expires.
         let mut expiry = self.since_retransmitted.plus(self.expires_in);
         let mut rto = self.rto;
         while expiry.plus(self.lateness(expiry)) < limit {
             // Where doublings are taken back, they go on to be.
-            rto = doubled(rto, u32::from(!self.is_reverted));
+            rto = limits.doubled(rto, u32::from(!self.is_reverted));
             expiry = expiry.plus(rto);
         }
         Some(End {
@@ -214,10 +231,10 @@ const MOST_RETRIES: u32 = 255;
 
 /// The time from the first retransmission on after which so many are enough: `tcp_model_timeout`, which assumes a first
 /// timeout of `TCP_RTO_MIN` whatever the real one is.
-fn model_timeout(retries: u32) -> Nanos {
-    let doublings = (RTO_MAX.0 / RTO_MIN.0).ilog2();
+fn model_timeout(retries: u32, rto_max: Nanos) -> Nanos {
+    let doublings = (rto_max.0 / RTO_MIN.0).max(1).ilog2();
     let doubled = ((2 << retries.min(doublings)) - 1) * RTO_MIN.0;
-    let rest = u64::from(retries.min(MOST_RETRIES).saturating_sub(doublings)) * RTO_MAX.0;
+    let rest = u64::from(retries.min(MOST_RETRIES).saturating_sub(doublings)) * rto_max.0;
     Nanos(doubled + rest)
 }
 
@@ -227,8 +244,8 @@ fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits:
     let (rto, doublings) = (network.rto?.max(RTO_MIN), u32::from(network.backoff?));
     if let Some(limit) = user_timeout(network) {
         // The time counts from the first probe (`icsk_probes_tstamp`), after which the timeout has been doubled once.
-        let earlier = Nanos((1..doublings).map(|times| doubled(rto, times).0).sum());
-        let armed = doubled(rto, doublings).min(limit.since(earlier));
+        let earlier = Nanos((1..doublings).map(|times| limits.doubled(rto, times).0).sum());
+        let armed = limits.doubled(rto, doublings).min(limit.since(earlier));
         let elapsed = earlier.plus(armed.since(expires_in));
         return Some(End {
             left: limit.since(elapsed).max(expires_in),
@@ -238,7 +255,9 @@ fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits:
     let unanswered = u32::from(network.probes.filter(|probes| *probes > 0)?);
     let (retries, by) = retries(network, is_orphan, limits)?;
     let probes = retries.saturating_sub(unanswered);
-    let more: u64 = (1..=probes).map(|more| doubled(rto, doublings + more).0).sum();
+    let more: u64 = (1..=probes)
+        .map(|more| limits.doubled(rto, doublings + more).0)
+        .sum();
     Some(End {
         left: expires_in.plus(Nanos(more)),
         by,

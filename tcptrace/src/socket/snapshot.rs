@@ -1,32 +1,44 @@
 //! A snapshot of the kernel's sockets: what was read, and what could not be.
 
-use super::{Listed, Networks, Row, SockKind, network::SocketNetwork, scan::Keeper};
+use super::{
+    Listed, Networks, Row, SockKind,
+    network::{Network, SocketNetwork},
+    scan::Keeper,
+};
 use crate::event::{Endpoints, Event, Nanos, TcpState};
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Ordering;
 
-/// The most connections whose network evidence is kept of one snapshot: 57 MB.
+/// The most sockets whose network evidence is kept of one snapshot: 57 MB.
 pub(crate) const MOST_NETWORK: usize = 1 << 18;
 
 /// What the network does to the connections of a snapshot: to 262,144 of them at most.
 #[derive(Debug, Default)]
 pub struct NetworkEvidence {
-    /// That of each connection of which anything is known.
+    /// That of each connection and listener of which anything is known.
     pub sockets: Vec<SocketNetwork>,
-    /// The number of further connections, of which it is not kept.
+    /// The number of further ones, of which it is not kept.
     pub omitted: u64,
 }
 
 impl NetworkEvidence {
-    /// Keeps that of a socket.
+    /// Keeps that of a socket, of a listener its drops.
     pub(crate) fn keep(&mut self, socket: &Listed) {
-        if socket.row.state == TcpState::Listen || socket.network.is_empty() {
+        let network = if socket.row.state == TcpState::Listen {
+            Network {
+                drops: socket.network.drops,
+                ..Network::default()
+            }
+        } else {
+            socket.network
+        };
+        if network.is_empty() {
             return;
         }
         if self.sockets.len() < MOST_NETWORK {
             self.sockets.push(SocketNetwork {
                 cookie: socket.row.sock.cookie,
-                network: socket.network,
+                network,
             });
         } else {
             self.omitted += 1;

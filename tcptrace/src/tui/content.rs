@@ -31,6 +31,16 @@ pub(crate) struct Queue {
     pub(crate) drops: Option<u32>,
 }
 
+impl Queue {
+    pub(crate) const fn of(socket: &Listed) -> Self {
+        Self {
+            unread: socket.row.unread,
+            unsent: socket.row.unsent,
+            drops: socket.network.drops,
+        }
+    }
+}
+
 /// What the latest reading of all sockets showed, of those of which it is worth keeping, by cookie.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SocketEvidence {

@@ -80,6 +80,11 @@ impl Gather {
         self.ended.drain(..surplus);
     }
 
+    /// Notes how many SYNs and last ACKs the kernel has dropped at a listener.
+    pub(crate) fn note_drops(&mut self, cookie: u64, count: u32) {
+        self.happened.note_drops(cookie, count);
+    }
+
     /// Takes the samples of growth that are due at `now`.
     pub(crate) fn sample(&mut self, engine: &Engine, now: Nanos) {
         self.happened.sample(engine, now);
@@ -128,6 +133,7 @@ impl Gather {
         let GatheredSockets {
             mut sockets,
             mut processes,
+            mut networks,
             ..
         } = gather::of_engine(engine, &self.happened, now, &Filter::default());
         let evidence = &content.evidence;
@@ -144,15 +150,14 @@ impl Gather {
             }
         }
         let telling = evidence.telling.iter();
+        networks.extend(telling.map(|(cookie, listed)| (*cookie, listed.network)));
         for process in &mut processes {
             process.descriptors = content.descriptors.get(&process.key).copied();
         }
         let scene = Scene {
             watched: content.view.watched,
             sockets,
-            networks: telling
-                .map(|(cookie, listed)| (*cookie, listed.network))
-                .collect(),
+            networks,
             processes,
             spaces,
             history: std::mem::take(&mut self.happened),

@@ -73,6 +73,19 @@ pub(crate) fn a_peer_stops_acknowledging(netns: Netns) {
     );
 }
 
+pub(crate) fn a_limit_of_the_timeouts_is_in_the_forecast(netns: Netns) {
+    // Before Linux 6.15 there is no such setting, and fewer retransmissions take as long.
+    let is_limited = netns.set("ipv4/tcp_rto_max_ms", "1000").is_ok();
+    netns
+        .set("ipv4/tcp_retries2", if is_limited { "8" } else { "5" })
+        .expect("a namespace takes its sysctls");
+    let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
+    socket.send(&[0; 1_000]).expect("connected");
+    linger(SILENCE);
+    given_up_as_forecast(netns, &socket, "tcp_retries2");
+}
+
 pub(crate) fn a_user_timeout_ends_a_dead_connection(netns: Netns) {
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
     let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});

@@ -93,3 +93,12 @@ fn connects_are_counted_by_how_they_end() {
     };
     assert_eq!(of, expected);
 }
+
+#[test]
+fn drops_of_a_listener_count_from_when_it_was_first_read() {
+    let mut history = History::default();
+    history.note_drops(1, u32::MAX);
+    assert_eq!(history.drops_at(1), 0);
+    history.note_drops(1, 2);
+    assert_eq!((history.drops_at(1), history.drops_at(2)), (3, 0));
+}

@@ -301,7 +301,7 @@ mod tests {
                 ..other
             },
         );
-        scene.history.drops.extend([(1, 0), (2, 3)]);
+        scene.history.drops.extend([(1, (4, 4)), (2, (0, 3))]);
         let findings = judge_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));

@@ -6,7 +6,7 @@ use crate::{
     event::{Nanos, TcpState},
     findings::{
         Evidence, Figure as _, Finding, Level, Subject,
-        scene::{Scene, Socket},
+        scene::{Netns, Scene, Socket},
         waiting::{self, Waiting},
     },
     plural::counted,
@@ -103,7 +103,10 @@ fn evidence(scene: &Scene, sockets: &[&Socket]) -> Vec<Evidence> {
     let quiet = sockets.iter().filter_map(|socket| socket.quiet).max();
     let unacknowledged = sockets
         .iter()
-        .filter_map(|socket| patience::unacknowledged_for(scene.network(socket)?))
+        .filter_map(|socket| {
+            let limits = scene.space(socket.netns).map(Netns::limits).unwrap_or_default();
+            patience::unacknowledged_for(scene.network(socket)?, &limits)
+        })
         .max();
     let mut evidence = Vec::new();
     if let Some(quiet) = quiet {

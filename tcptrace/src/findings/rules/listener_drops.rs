@@ -25,7 +25,7 @@ too.",
     remedy: "Look at `net.ipv4.tcp_syncookies` (1, the kernel's default, keeps the last quarter open), at the route to the clients
 (`ip route get ADDRESS`), at `dmesg`, and at where the segments are dropped: `perf trace -e skb:kfree_skb`, or `dropwatch`.",
     spares: "Drops at a full accept queue (`accept-queue-full`) or a full queue of requests (`syn-backlog`), and what was dropped
-before the watch. Recordings and the live view, which have no counters of the start: the live view's endpoints show the drops.",
+before the watch. Recordings, which have no counters of the namespace: their endpoints view shows the drops.",
     check,
 };
 
@@ -79,7 +79,7 @@ mod tests {
         let owner = scene.process_at(5, "server");
         let listener = socket(TcpState::Listen, "10.0.0.1:8080", "0.0.0.0:0", 0, Some(owner));
         scene.add(1, &listener);
-        scene.history.drops.insert(1, count);
+        scene.history.drops.insert(1, (0, count));
         scene
     }
 

@@ -12,7 +12,8 @@ use crate::{
 use hashbrown::HashSet;
 use std::{ops::ControlFlow, path::PathBuf};
 
-/// The end of each run. Queues, descriptors, settings and counters are in no recording.
+/// The end of each run. Descriptors, settings and counters are in no recording; queues and what the network does are
+/// known of the snapshot with which it ends.
 pub(crate) fn recorded(
     files: &[PathBuf],
     filter: &Filter,
@@ -51,6 +52,7 @@ pub(crate) fn recorded(
             watched: played.end.since(played.beginning.time),
             sockets: gathered.sockets,
             processes: gathered.processes,
+            networks: gathered.networks,
             history,
             unseen: run.origin.unseen(),
             is_recorded: true,

@@ -15,7 +15,6 @@ use crate::{
         snapshot::{self, Missing, Reader, Wanted},
     },
 };
-use hashbrown::HashMap;
 
 /// Number of rows of a snapshot after which the buffer is drained: about 5 ms by netlink.
 const DRAIN_ROWS: usize = 4_096;
@@ -35,21 +34,20 @@ impl Session {
         Ok(())
     }
 
-    /// How many SYNs and last ACKs the kernel has dropped at each listener of the same namespaces since it listens, by
-    /// cookie; empty where they cannot be read.
-    pub(crate) fn listener_drops(&mut self, netns: &[u32]) -> HashMap<u64, u32> {
+    /// Passes the cookie of each listener of the same namespaces to `each`, and how many SYNs and last ACKs the kernel has
+    /// dropped there since it listens; none where they cannot be read.
+    pub(crate) fn visit_listener_drops(&mut self, netns: &[u32], mut each: impl FnMut(u64, u32)) {
         let wanted = Wanted {
             network: true,
             state: Some(TcpState::Listen),
             ..Wanted::of(netns)
         };
-        let mut drops = HashMap::new();
-        let read = self.read_sockets(wanted, |listener| {
+        // What cannot be read is not known.
+        let _ = self.read_sockets(wanted, |listener| {
             if let Some(count) = listener.network.drops {
-                drops.insert(listener.row.sock.cookie, count);
+                each(listener.row.sock.cookie, count);
             }
         });
-        if read.is_err() { HashMap::new() } else { drops }
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, who holds them, and what the network does to

@@ -8,6 +8,7 @@ const LIMITS: Limits = Limits {
     keepalive_time_s: Some(7_200),
     keepalive_interval_s: Some(75),
     keepalive_probes: Some(9),
+    rto_max_ms: None,
 };
 
 const OPTIONS: SocketOptions = SocketOptions {
@@ -54,9 +55,9 @@ fn left_ms(network: &Network, state: TcpState, is_orphan: Option<bool>, limits: 
 #[test]
 fn the_limits_are_those_of_the_documentation() {
     // Documentation/networking/ip-sysctl.rst: 15 is a hypothetical timeout of 924.6 seconds.
-    assert_eq!(model_timeout(15), Nanos::from_millis(924_600));
-    assert_eq!(model_timeout(3), Nanos::from_millis(3_000));
-    assert_eq!(model_timeout(0), RTO_MIN);
+    assert_eq!(model_timeout(15, RTO_MAX), Nanos::from_millis(924_600));
+    assert_eq!(model_timeout(3, RTO_MAX), Nanos::from_millis(3_000));
+    assert_eq!(model_timeout(0, RTO_MAX), RTO_MIN);
 }
 
 #[test]
@@ -88,12 +89,15 @@ fn the_end_is_an_expiry_of_the_timer_and_not_the_limit_itself() {
 #[test]
 fn what_has_passed_is_the_sum_of_the_timeouts() {
     let network = retransmitting(200, 7, 12_800);
-    assert_eq!(unacknowledged_for(&network), Some(Nanos::from_millis(38_200)));
+    assert_eq!(
+        unacknowledged_for(&network, &LIMITS),
+        Some(Nanos::from_millis(38_200))
+    );
     let unsent = Network {
         retransmits: Some(0),
         ..network
     };
-    assert_eq!(unacknowledged_for(&unsent), None);
+    assert_eq!(unacknowledged_for(&unsent, &LIMITS), None);
 }
 
 #[test]
@@ -113,14 +117,20 @@ fn doublings_that_icmp_errors_take_back_keep_the_interval() {
     };
     let left = |network: &Network| left_ms(network, TcpState::Established, None, &limits);
     assert_eq!(left(&network), Some(3_028 + 4 * 3_264));
-    assert_eq!(unacknowledged_for(&network), Some(Nanos::from_millis(12_504)));
+    assert_eq!(
+        unacknowledged_for(&network, &LIMITS),
+        Some(Nanos::from_millis(12_504))
+    );
     // Of an older kernel: four timeouts as long as the present one.
     let older = Network {
         recoveries: None,
         ..network
     };
     let computed = 204 * 15 + 4 * 3_264 + 3_264 - 3_028;
-    assert_eq!(unacknowledged_for(&older), Some(Nanos::from_millis(computed)));
+    assert_eq!(
+        unacknowledged_for(&older, &LIMITS),
+        Some(Nanos::from_millis(computed))
+    );
     // Where there were other recoveries, their sum is a bound.
     let second = Network {
         recoveries: Some(Recoveries {
@@ -129,7 +139,10 @@ fn doublings_that_icmp_errors_take_back_keep_the_interval() {
         }),
         ..network
     };
-    assert_eq!(unacknowledged_for(&second), Some(Nanos::from_millis(13_204)));
+    assert_eq!(
+        unacknowledged_for(&second, &LIMITS),
+        Some(Nanos::from_millis(13_204))
+    );
 }
 
 #[test]
@@ -226,4 +239,20 @@ fn nothing_is_forecast_where_another_limit_applies_or_none_is_known() {
         end(&Network::default(), TcpState::Established, None, &LIMITS),
         None
     );
+}
+
+#[test]
+fn a_lower_maximum_of_the_timeout_ends_a_connection_sooner() {
+    // 200 ms is doubled twice, to 800 ms; every timeout after that is 1 s.
+    let limits = Limits {
+        rto_max_ms: Some(1_000),
+        ..LIMITS
+    };
+    let network = Network {
+        rto: Some(Nanos::from_secs(1)),
+        ..retransmitting(200, 4, 1_000)
+    };
+    let left = |limits| end(&network, TcpState::Established, None, limits).map(|end| end.left);
+    assert_eq!(left(&limits), Some(Nanos::from_secs(12)));
+    assert!(left(&LIMITS) > Some(Nanos::from_secs(900)));
 }

@@ -267,9 +267,15 @@ impl LiveView {
         let mut network = None;
         let is_memory_short = app.content.is_memory_short;
         let mut evidence = SocketEvidence::default();
+        let gather = &mut self.gather;
         let read = session.visit_sockets(&self.filter.netns, |socket| {
             let row = &socket.row;
             let cookie = row.sock.cookie;
+            if row.state == TcpState::Listen
+                && let Some(count) = socket.network.drops
+            {
+                gather.note_drops(cookie, count);
+            }
             evidence.note(socket, is_memory_short);
             if shown == Some(cookie) {
                 network = Some(ShownNetwork {
@@ -289,12 +295,7 @@ impl LiveView {
                 _ => seen.contains(&cookie),
             };
             if is_wanted {
-                let queue = Queue {
-                    unread: row.unread,
-                    unsent: row.unsent,
-                    drops: socket.network.drops,
-                };
-                queues.insert(cookie, queue);
+                queues.insert(cookie, Queue::of(socket));
             }
         });
         // What cannot be read now is shown as it was.

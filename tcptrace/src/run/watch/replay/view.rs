@@ -13,7 +13,7 @@ use crate::{
     run::{Failure, recordings, runtime, signals::Stop, watch::screen::Screen},
     tui::{
         app::{App, Effect},
-        content::{Play, ShownNetwork},
+        content::{Play, Queue, ShownNetwork},
         gather::Gather,
         theme::Theme,
     },
@@ -210,6 +210,16 @@ impl ReplayView<'_> {
             })
         });
         app.content.network = shown;
+        app.content.queues.clear();
+        app.content.unaccepted.clear();
+        let rows = engine.table.iter();
+        for socket in rows.filter_map(|row| engine.network.recent(row, now)) {
+            let cookie = socket.row.sock.cookie;
+            if socket.row.waits_for_accept() {
+                app.content.unaccepted.insert(cookie);
+            }
+            app.content.queues.insert(cookie, Queue::of(&socket));
+        }
     }
 
     /// Listens to the user until the frame's time is over.
