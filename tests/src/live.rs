@@ -156,7 +156,6 @@ impl Requirement {
         matches!(
             self,
             Self::Speed
-                | Self::Ss
                 | Self::ArrowReaders
                 | Self::HdrHistogram
                 | Self::Java

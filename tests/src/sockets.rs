@@ -7,7 +7,7 @@ use crate::{
     ss::SsSocket,
     state::State,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -43,7 +43,7 @@ pub struct Listed {
 }
 
 /// The evidence on a full socket. What the kernel or the reader does not report is absent.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     pub rtt_ns: Option<u64>,

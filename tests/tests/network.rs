@@ -1,6 +1,7 @@
 //! `tcptrace snapshot` shows what the network does to a socket as `ss -tinoem` does, field by field, by netlink and by the
 //! iterator, and the options that the program has set.
 
+use serde_json::Value;
 use socket2::{Socket, TcpKeepalive};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -240,10 +241,11 @@ fn agreed<const N: usize>(
                     &before[&netlink.cookie],
                     &after[&netlink.cookie],
                 ),
-                (without_expiry(network) != without_expiry(evidence(iterator)))
-                    .then(|| format!("netlink: {network:?}\niterator: {:?}", evidence(iterator))),
+                differing("iterator", evidence(iterator), "netlink", network),
             ];
             let differences: Vec<String> = differences.into_iter().flatten().collect();
+            // The iterator reports all of it on every kernel.
+            let network = evidence(iterator);
             if differences.is_empty() && is_ready(network) {
                 Ok(network.clone())
             } else {
@@ -272,11 +274,29 @@ fn evidence(socket: &Listed) -> &Network {
     socket.network.as_ref().expect("a connection has evidence")
 }
 
-fn without_expiry(network: &Network) -> Network {
-    Network {
-        timer_expires_ns: None,
-        ..network.clone()
-    }
+/// The values of the other that are not the same, but for the time that passes.
+fn differing(one: &str, network: &Network, other: &str, its_network: &Network) -> Option<String> {
+    let fields = |network: &Network| {
+        let network = Network {
+            timer_expires_ns: None,
+            ..network.clone()
+        };
+        match serde_json::to_value(network).expect("plain data") {
+            Value::Object(fields) => fields,
+            other => panic!("no object: {other}"),
+        }
+    };
+    let its_fields = fields(its_network);
+    let unequal: Vec<String> = fields(network)
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let its_value = &its_fields[&name];
+            // The other reports less on an older kernel, and `ss` a 0 where it prints nothing.
+            let is_equal = its_value.is_null() || value == *its_value || value.is_null() && *its_value == 0;
+            (!is_equal).then(|| format!("{name}: {one} {value}, {other} {its_value}"))
+        })
+        .collect();
+    (!unequal.is_empty()).then(|| unequal.join("; "))
 }
 
 /// What a reader and `ss` do not agree on, if `ss` printed the same before and after.
@@ -296,10 +316,10 @@ fn difference(reader: &str, ours: &Network, before: &Printed, after: &Printed) -
         probes: after.network.probes.and(ours.probes),
         ..ours.clone()
     };
-    let same = without_expiry(&before.network) == without_expiry(&after.network)
-        && without_expiry(&comparable) == without_expiry(&after.network);
-    if !same {
-        return Some(format!("{reader}: {comparable:?}\nss: {before:?}\nss: {after:?}"));
+    let unequal = differing("ss before", &before.network, "ss after", &after.network)
+        .or_else(|| differing(reader, &comparable, "ss", &after.network));
+    if unequal.is_some() {
+        return unequal;
     }
     let slack = nanoseconds(TICKS);
     let latest = before

@@ -23,13 +23,14 @@ use std::{
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood needs the speed of a machine that is not emulated.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
     "transitions",
     "scripted",
     "silent_hooks",
     "classic",
     "owners",
     "ends",
+    "network",
 ];
 
 /// The program that takes snapshots in a guest during a flood of connections.

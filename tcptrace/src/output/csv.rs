@@ -32,11 +32,12 @@ pub(crate) fn push(text: &mut String, fields: impl IntoIterator<Item = impl AsRe
         .flexible(true)
         .buffer_capacity(LINE_BYTES)
         .from_writer(buffer);
-    let fields = fields
-        .into_iter()
-        .map(|field| unformulated(field.as_ref()).into_owned());
-    let written = writer.write_record(fields);
-    written.expect("a vector takes whatever is written");
+    for field in fields {
+        let written = writer.write_field(unformulated(field.as_ref()).as_bytes());
+        written.expect("a vector takes whatever is written");
+    }
+    let ended = writer.write_record(None::<&[u8]>);
+    ended.expect("a vector takes whatever is written");
     let buffer = writer.into_inner().expect("a vector takes whatever is written");
     *text = String::from_utf8(buffer).expect("text in quotes is text");
 }

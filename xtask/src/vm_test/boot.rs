@@ -66,7 +66,7 @@ fn boot(image: &Path, initramfs: &Path, console: &Path, task: Task) -> Result<()
         .arg(QEMU)
         // The emulation of other processor features is slow: repeated string instructions, and protection of the kernel's
         // memory.
-        .args(["-M", "pc", "-cpu", "qemu64", "-m", "768"])
+        .args(["-M", "pc", "-cpu", "qemu64", "-m", "1024"])
         .args(match task {
             // With a clock of executed instructions, idle time can be skipped.
             Task::Compare => {

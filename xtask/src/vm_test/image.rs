@@ -1,4 +1,4 @@
-//! Writes a guest's initramfs, by busybox's `cpio`: busybox, the programs, modules, and an `init` that runs the tests and
+//! Writes a guest's initramfs, by busybox's `cpio`: busybox, the programs, `ss`, modules, and an `init` that runs the tests and
 //! powers off.
 
 use super::{
@@ -47,6 +47,8 @@ pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs, task: Task) 
         let stripped = root.join("bin").join(name(program)?);
         command::run(Command::new("strip").arg("-o").arg(stripped).arg(program))?;
     }
+    let ss = command::find("ss").context("ss is not installed: cargo xtask setup --tests")?;
+    copy_dynamic(&ss, root)?;
     command::output(
         Command::new("sh")
             .args(["-c", "find * | \"$0\" cpio -o -H newc -R 0:0 >\"$1\""])
@@ -54,6 +56,20 @@ pub(crate) fn write(to: &Path, kernel: &Files, programs: &Programs, task: Task) 
             .arg(to)
             .current_dir(root),
     )?;
+    Ok(())
+}
+
+/// Copies a dynamically linked program into `bin`, and its libraries to the paths that they have here.
+fn copy_dynamic(program: &Path, root: &Path) -> Result<()> {
+    fs::copy(program, root.join("bin").join(name(program)?))?;
+    let libraries = command::output(Command::new("ldd").arg(program))?;
+    // A library is `NAME => PATH (ADDRESS)`, the loader `PATH (ADDRESS)`.
+    let words = libraries.split_whitespace();
+    for library in words.filter_map(|word| word.strip_prefix('/')) {
+        let copy = root.join(library);
+        fs::create_dir_all(copy.parent().context("a library is in a folder")?)?;
+        fs::copy(Path::new("/").join(library), copy)?;
+    }
     Ok(())
 }
 
