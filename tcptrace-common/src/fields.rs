@@ -169,6 +169,10 @@ fields! {
     Tgid = "task_struct"."tgid", required;
     /// Thread.
     Pid = "task_struct"."pid", required;
+    /// Credentials of the task.
+    Cred = "task_struct"."cred", optional;
+    /// Real user ID in them.
+    CredUid = "cred"."uid.val", optional;
     /// The task's cgroups.
     Cgroups = "task_struct"."cgroups", optional;
     /// Its cgroup of the unified hierarchy (cgroup v2).

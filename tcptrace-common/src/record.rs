@@ -1,7 +1,7 @@
 //! The ring buffer record: one fixed size for every hook, so that the reader never needs a length.
 
 /// Layout version, in every record. Readers count records of another version as unknown.
-pub const RECORD_VERSION: u8 = 4;
+pub const RECORD_VERSION: u8 = 5;
 
 /// One fact reported by one hook. Fields that a kind does not use are zero.
 #[repr(C)]
@@ -63,9 +63,13 @@ pub struct Record {
     pub total_retrans: u32,
     /// `tcp_sock.srtt_us` likewise, microseconds times 8; 0 if the round-trip time was never measured.
     pub srtt_us: u32,
+    /// Real user ID of the current task, if [`flag::USER`] is set.
+    pub uid: u32,
+    /// Padding to a multiple of 8 bytes: zeroes.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Record>() == 152 && align_of::<Record>() == 8);
+const _: () = assert!(size_of::<Record>() == 160 && align_of::<Record>() == 8);
 
 /// Bits of [`Record::flags`], and of the column `flags` of recordings.
 pub mod flag {
@@ -81,6 +85,8 @@ pub mod flag {
     pub const KERNEL_THREAD: u8 = 1 << 4;
     /// The retransmitted segments of the socket were read, [`super::Record::total_retrans`].
     pub const RETRANSMITS: u8 = 1 << 5;
+    /// The user of the task is known: [`super::Record::uid`], and the column `uid` of recordings.
+    pub const USER: u8 = 1 << 6;
     /// The record has the current task, which caused the transition itself. Recordings number tasks instead.
     pub const TASK: u8 = 1 << 7;
 }

@@ -3,7 +3,7 @@
 /// Layout version of [`SockRow`].
 pub const ROW_VERSION: u8 = 3;
 /// Layout version of [`HolderRow`].
-pub const HOLDER_VERSION: u8 = 5;
+pub const HOLDER_VERSION: u8 = 6;
 
 /// One socket as the `tcp` iterator found it.
 #[repr(C)]
@@ -190,12 +190,14 @@ pub struct HolderRow {
     pub version: u8,
     /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
     pub protocol: u16,
-    /// Padding to a multiple of 4 bytes: zeroes.
-    pub reserved: u16,
+    /// Padding to a multiple of 8 bytes: zeroes.
+    pub reserved: [u16; 3],
+    /// Real user ID of the task, `u32::MAX` if the kernel does not provide it.
+    pub uid: u32,
     /// `IP_LOCAL_PORT_RANGE`, the upper end in the high 16 bits; 0 if it is not set, or the kernel does not have it.
     pub port_range: u32,
     /// The socket's options.
     pub options: OptionsRow,
 }
 
-const _: () = assert!(size_of::<HolderRow>() == 120 && align_of::<HolderRow>() == 8);
+const _: () = assert!(size_of::<HolderRow>() == 128 && align_of::<HolderRow>() == 8);

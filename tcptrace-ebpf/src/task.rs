@@ -5,7 +5,7 @@ use crate::{
     sock::{Direct, Load, Probe},
 };
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf,
+    bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf, bpf_get_current_uid_gid,
 };
 use tcptrace_common::{Field, Record, flag, state};
 
@@ -23,10 +23,10 @@ pub(crate) fn makes(old: u8, new: u8) -> bool {
         || old == new
 }
 
-/// Fills in the current task in `record`: its thread group, start time, the leader's name and the cgroup.
+/// Fills in the current task in `record`: its thread group, start time, the leader's name, the user and the cgroup.
 #[inline(always)]
 pub(crate) fn fill(record: &mut Record) {
-    // SAFETY: both helpers return the running task, which outlives the program's run.
+    // SAFETY: the helpers have no arguments, and two of them return the running task, which outlives the program's run.
     unsafe {
         if has_task_btf() != 0 {
             fill_from::<Direct>(record, bpf_get_current_task_btf().cast());
@@ -34,10 +34,13 @@ pub(crate) fn fill(record: &mut Record) {
             fill_from::<Probe>(record, bpf_get_current_task() as *const u8);
         }
         record.cgroup = bpf_get_current_cgroup_id();
+        // The group ID is in the upper half.
+        record.uid = bpf_get_current_uid_gid() as u32;
+        record.flags |= flag::USER;
     }
 }
 
-/// The same for another task, without its cgroup.
+/// The same for another task, without its user and cgroup.
 ///
 /// # Safety
 /// `task` must be a `task_struct` that `L` can load from.

@@ -321,6 +321,7 @@ fn task(number: u32) -> Task {
         process: ProcessKey::new(1_000 + number % 100, 1),
         comm: *b"server\0\0\0\0\0\0\0\0\0\0",
         cgroup: 1,
+        uid: None,
         is_kernel_thread: false,
     }
 }

@@ -108,6 +108,7 @@ fn change(engine: &mut Engine, number: u32, old: TcpState, new: TcpState) {
             process: ProcessKey::new(1_000 + number % 100, 1),
             comm,
             cgroup: 1,
+            uid: None,
             is_kernel_thread: false,
         }),
         ..Event::default()

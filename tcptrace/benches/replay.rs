@@ -393,6 +393,7 @@ fn event(connection: u64, time: u64, port: u16, sock: SockRef, what: EventData) 
             process: ProcessKey::new(1_000 + scattered % 40, 1),
             comm: *b"server\0\0\0\0\0\0\0\0\0\0",
             cgroup: 1,
+            uid: None,
             is_kernel_thread: false,
         }),
         ..Event::default()

@@ -4,7 +4,7 @@
 use crate::{
     event::{StateSet, TcpState},
     findings::rules,
-    source::{cgroups, namespaces},
+    source::{cgroups, namespaces, users},
 };
 use clap_complete::{engine::CompletionCandidate, env::Shells};
 use std::{collections::BTreeSet, fs, io};
@@ -93,6 +93,11 @@ fn processes() -> impl Iterator<Item = (String, String)> {
         pid.parse::<u32>().ok()?;
         Some((pid, name.trim_end().to_owned()))
     })
+}
+
+/// Users of this host.
+pub(crate) fn users() -> Vec<CompletionCandidate> {
+    users::names().into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Named network namespaces.

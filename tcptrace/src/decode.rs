@@ -119,6 +119,7 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         },
         comm: record.comm,
         cgroup: record.cgroup,
+        uid: (record.flags & flag::USER != 0).then_some(record.uid),
         is_kernel_thread: record.flags & flag::KERNEL_THREAD != 0,
     });
     Ok(Event {
@@ -227,6 +228,7 @@ pub fn holder(bytes: &[u8], tick: Nanos) -> Result<Holder, DecodeError> {
         },
         comm: row.comm,
         cgroup: row.cgroup,
+        uid: (row.uid != u32::MAX).then_some(row.uid),
         fd: row.fd,
         state: state(row.state)?,
         netns: row.netns,

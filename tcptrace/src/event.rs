@@ -105,6 +105,8 @@ pub struct Task {
     pub comm: [u8; 16],
     /// cgroup v2 id.
     pub cgroup: u64,
+    /// Real user ID, if known.
+    pub uid: Option<u32>,
     /// Whether it is a kernel thread.
     pub is_kernel_thread: bool,
 }

@@ -17,6 +17,8 @@ pub struct Filter {
     pub pids: Vec<Pinned>,
     /// Parts of the command's name.
     pub comms: Vec<String>,
+    /// Real user IDs.
+    pub users: Vec<u32>,
     /// Ports of this host.
     pub local_ports: Vec<u16>,
     /// Ports of the other host.
@@ -52,6 +54,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) key: ProcessKey,
     /// `comm` of the leader, zero-padded.
     pub(crate) comm: &'a [u8; 16],
+    /// Real user ID, if known.
+    pub(crate) uid: Option<u32>,
     /// cgroup v2 id, 0 where unknown.
     pub(crate) cgroup: u64,
     /// Where it runs, as far as known.
@@ -63,6 +67,7 @@ impl<'a> From<&'a Process> for Candidate<'a> {
         Self {
             key: process.key,
             comm: &process.comm,
+            uid: process.uid,
             cgroup: process.cgroup,
             location: process.location.as_deref(),
         }
@@ -98,19 +103,21 @@ impl Filter {
                     .is_none_or(|start| start == StartTicks::of(process.key))
         }) && passes(&self.comms, |comm| {
             comm_text(process.comm).contains(comm.as_str())
-        }) && passes(&self.cgroups, |tree| {
-            tree.id.is_some_and(|id| id == process.cgroup)
-                || process
-                    .location
-                    .is_some_and(|location| location.is_in(&tree.path))
-        }) && passes(&self.containers, |word| {
-            process.location.is_some_and(|location| location.is_called(word))
-        })
+        }) && passes(&self.users, |user| process.uid == Some(*user))
+            && passes(&self.cgroups, |tree| {
+                tree.id.is_some_and(|id| id == process.cgroup)
+                    || process
+                        .location
+                        .is_some_and(|location| location.is_in(&tree.path))
+            })
+            && passes(&self.containers, |word| {
+                process.location.is_some_and(|location| location.is_called(word))
+            })
     }
 
     /// Whether the answer depends on the process.
     pub(crate) fn asks_for_processes(&self) -> bool {
-        !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_locations()
+        !self.pids.is_empty() || !self.comms.is_empty() || !self.users.is_empty() || self.asks_for_locations()
     }
 
     /// Whether the answer depends on where the process runs.
@@ -236,6 +243,7 @@ mod tests {
         filter.accepts_process(&Candidate {
             key: ProcessKey::new(7, 5_001_234_567),
             comm: &fixture::comm("nginx"),
+            uid: Some(33),
             cgroup: 9,
             location: location.as_ref(),
         })
@@ -261,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_meant_by_its_user() {
+        let of = |users: &[u32]| Filter {
+            users: users.to_vec(),
+            ..Filter::default()
+        };
+        assert!(accepts_process(&of(&[0, 33]), None));
+        assert!(!accepts_process(&of(&[0]), None));
+        assert!(of(&[0]).asks_for_processes());
+    }
+
+    #[test]
     fn a_cgroup_is_meant_with_all_below_it() {
         let tree = |id, path: &str| Filter {
             cgroups: vec![Tree {
@@ -274,14 +293,20 @@ mod tests {
         assert!(accepts_process(&tree(None, "/a/b"), Some("/a/b")));
         assert!(!accepts_process(&tree(Some(3), "/a/b"), Some("/a/bc")));
         assert!(!accepts_process(&tree(Some(3), "/a"), None));
+        let of_root = Filter {
+            users: vec![0],
+            ..Filter::default()
+        };
         // A cgroup without an id is not that of a process without one.
         let unknown = Candidate {
             cgroup: 0,
             key: ProcessKey::new(7, 0),
             comm: &[0; 16],
+            uid: None,
             location: None,
         };
         assert!(!tree(None, "/a").accepts_process(&unknown));
+        assert!(!of_root.accepts_process(&unknown));
     }
 
     #[test]

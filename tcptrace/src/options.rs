@@ -212,6 +212,7 @@ pub(crate) fn filter(args: &FilterArgs, states: &[StateSet]) -> Result<Filter, U
             .map(|pid| pinned(*pid))
             .collect::<Result<_, _>>()?,
         comms: comms(&args.comm)?,
+        users: args.user.clone(),
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
         local_networks: args.local.clone(),

@@ -160,6 +160,8 @@ pub struct Holder {
     pub comm: [u8; 16],
     /// cgroup v2 id, 0 where unknown.
     pub cgroup: u64,
+    /// Real user ID, if known.
+    pub uid: Option<u32>,
     /// Number of the file descriptor.
     pub fd: u32,
     /// State of the socket.

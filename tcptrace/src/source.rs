@@ -14,4 +14,5 @@ pub mod snapshot;
 pub(crate) mod sock_diag;
 pub(crate) mod spaces;
 pub(crate) mod sysctl_files;
+pub(crate) mod users;
 pub(crate) mod zone;

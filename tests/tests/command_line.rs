@@ -39,7 +39,8 @@ fn main() -> ExitCode {
             a_full_disk_is_a_failure,
             colours_are_for_terminals_unless_wanted,
             output_to_a_file_is_the_same_stream,
-            filters_select_lines;
+            filters_select_lines,
+            a_user_selects_its_processes;
     };
     live::run(tests, Parallelism::Processors, || Ok(()))
 }
@@ -289,6 +290,38 @@ fn filters_select_lines() {
             }
         });
     }
+}
+
+fn a_user_selects_its_processes() {
+    Netns::run(|netns| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback takes a listener");
+        let port = listener.local_addr().expect("bound").port();
+        let inode = netns.inode.to_string();
+        let mut run = Running::start(command::tcptrace(&[
+            "trace", "--json", "--netns", &inode, "-u", "nobody",
+        ]));
+        let mut stdout = run.stdout();
+        command::first_line(&mut stdout);
+        let connect = || {
+            let mut bash = Command::new("bash");
+            bash.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]);
+            bash
+        };
+        for user in [0, NOBODY] {
+            assert!(connect().uid(user).status().expect("bash").success());
+            drop(listener.accept().expect("it waits"));
+        }
+        run.signal(Signal::SIGINT);
+        let lines = command::rest_of(stdout);
+        let (_, events) = lines.split_last().expect("at least the summary");
+        let events: Vec<Value> = events
+            .iter()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(events[0]["new"], "SYN_SENT", "{events:?}");
+        let of_one = |event: &Value| event["owner"]["pid"] == events[0]["owner"]["pid"];
+        assert!(events.iter().all(of_one), "{events:?}");
+    });
 }
 
 fn connect_and_close() {

@@ -91,6 +91,7 @@ unsafe fn report<L: Load>(
         ];
         row.comm.as_mut_ptr().cast::<[u64; 2]>().write_unaligned(comm);
         row.cgroup = cgroup(task);
+        row.uid = user(task);
         if row.state == state::CLOSE || protocol == IPPROTO_MPTCP {
             fill_ends::<L>(row, sk);
         }
@@ -130,6 +131,19 @@ unsafe fn cgroup(task: *const u8) -> u64 {
         let cgroup: *const u8 = Direct::load(set, offset(Field::DefaultCgroup));
         let node: *const u8 = Direct::load(cgroup, offset(Field::CgroupNode));
         Direct::load(node, offset(Field::NodeId))
+    }
+}
+
+/// The real user ID of the task, or `u32::MAX`.
+#[inline(always)]
+unsafe fn user(task: *const u8) -> u32 {
+    if !(has(Field::Cred) && has(Field::CredUid)) {
+        return u32::MAX;
+    }
+    // SAFETY: the verifier knows each pointer's type.
+    unsafe {
+        let cred: *const u8 = Direct::load(task, offset(Field::Cred));
+        Direct::load(cred, offset(Field::CredUid))
     }
 }
 

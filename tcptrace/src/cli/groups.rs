@@ -4,6 +4,7 @@ use crate::{
     completion,
     kernel::plan::{Preference, SocketReader},
     quantity,
+    source::users,
 };
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -36,6 +37,9 @@ pub(crate) struct FilterArgs {
     /// Only processes whose name contains this
     #[arg(short, long, value_delimiter = ',', value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
     pub(crate) comm: Vec<String>,
+    /// Only processes of these users, by real user ID, or by name as in /etc/passwd of this host
+    #[arg(short, long, value_delimiter = ',', value_name = "USER", value_parser = users::id, add = ArgValueCandidates::new(completion::users), hide_short_help = true)]
+    pub(crate) user: Vec<u32>,
     /// Only these local ports
     #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
     pub(crate) localport: Vec<u16>,

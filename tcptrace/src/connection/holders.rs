@@ -73,6 +73,7 @@ impl Holders {
                 process: holder.process,
                 comm: holder.comm,
                 cgroup: holder.cgroup,
+                uid: holder.uid,
                 is_kernel_thread: false,
             });
             // Sorted by process: a descriptor more of the same follows at once.

@@ -155,6 +155,7 @@ mod tests {
             process: crate::event::ProcessKey::new(3, 3),
             comm: [0; 16],
             cgroup: 0,
+            uid: None,
             fd: 3,
             state: TcpState::Established,
             netns: 1,

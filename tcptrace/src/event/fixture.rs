@@ -29,6 +29,7 @@ pub(crate) const fn task(process: ProcessKey, comm: [u8; 16]) -> Task {
         process,
         comm,
         cgroup: 0,
+        uid: None,
         is_kernel_thread: false,
     }
 }

@@ -53,6 +53,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::LocalPortRange
         | Field::NetInum
         | Field::TaskFlags
+        | Field::CredUid
         | Field::Tgid
         | Field::Pid
         | Field::TwEntryStamp => 4,
@@ -68,6 +69,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::BytesAcked
         | Field::BytesReceived
         | Field::Cgroups
+        | Field::Cred
         | Field::DefaultCgroup
         | Field::CgroupNode
         | Field::NodeId

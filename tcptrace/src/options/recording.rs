@@ -217,6 +217,7 @@ pub(crate) fn filter(args: &FilterArgs, states: &[StateSet]) -> Result<Filter, U
     Ok(Filter {
         pids: args.pid.iter().map(anybody_with).collect(),
         comms: super::comms(&args.comm)?,
+        users: args.user.clone(),
         local_ports: args.localport.clone(),
         remote_ports: args.remoteport.clone(),
         local_networks: args.local.clone(),

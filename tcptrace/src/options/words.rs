@@ -32,6 +32,7 @@ pub(crate) fn of(args: &FilterArgs, states: &[StateSet]) -> String {
     let mut words: Vec<String> = Vec::new();
     push(&mut words, "-p", &args.pid);
     push(&mut words, "-c", &args.comm);
+    push(&mut words, "-u", &args.user);
     push(&mut words, "-L", &args.localport);
     push(&mut words, "-D", &args.remoteport);
     push(&mut words, "--local", &args.local);
@@ -84,13 +85,13 @@ mod tests {
     #[test]
     fn what_the_flags_were_can_be_written_again() {
         let line = Line::try_parse_from(
-            "-s estab -p 7,8 -c a -L 80 --local fe80::/10 -6 --cgroup /x --cgroup /y".split(' '),
+            "-s estab -p 7,8 -c a -u 33 -L 80 --local fe80::/10 -6 --cgroup /x --cgroup /y".split(' '),
         )
         .unwrap();
         let text = of(&line.filter, &line.state);
         assert_eq!(
             text,
-            "-p 7,8 -c a -L 80 --local fe80::/10 --state ESTABLISHED --cgroup /x --cgroup /y -6"
+            "-p 7,8 -c a -u 33 -L 80 --local fe80::/10 --state ESTABLISHED --cgroup /x --cgroup /y -6"
         );
         assert!(Line::try_parse_from(text.split(' ')).is_ok());
     }

@@ -20,6 +20,8 @@ pub(crate) struct Process {
     pub(crate) comm: [u8; 16],
     /// cgroup v2 id, 0 where unknown.
     pub(crate) cgroup: u64,
+    /// Real user ID, if known.
+    pub(crate) uid: Option<u32>,
     pub(crate) is_kernel_thread: bool,
     /// Where it runs, once looked up; `None` if that is not known yet.
     pub(crate) location: Option<Arc<Location>>,
@@ -72,7 +74,8 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// The id of the task's process; its name and cgroup are brought up to date, as `exec` changes them.
+    /// The id of the task's process; its name, user and cgroup are brought up to date: `exec` and `setuid`
+    /// change them.
     pub(crate) fn intern(&mut self, task: &Task) -> ProcessId {
         if let Some(id) = self.ids.get(&task.process) {
             if let Some(process) = &mut self.slots[id.0 as usize] {
@@ -82,6 +85,7 @@ impl Processes {
                     process.ask_place_at = Some(Nanos(0));
                 }
                 process.comm = task.comm;
+                process.uid = task.uid.or(process.uid);
                 if has_moved {
                     process.cgroup = task.cgroup;
                 }
@@ -95,6 +99,7 @@ impl Processes {
             key: task.process,
             comm: task.comm,
             cgroup: task.cgroup,
+            uid: task.uid,
             is_kernel_thread: task.is_kernel_thread,
             location: None,
             ask_place_at: Some(Nanos(0)),

@@ -18,7 +18,7 @@ use std::io;
 use tcptrace_common::flag;
 
 /// A task as this batch has described it.
-type TaskKey = (u32, u64, [u8; 16], u64, bool);
+type TaskKey = (u32, u64, [u8; 16], u64, Option<u32>, bool);
 
 #[derive(Debug, Default)]
 pub(crate) struct BatchBuilder {
@@ -220,6 +220,7 @@ impl BatchBuilder {
             process: holder.process,
             comm: holder.comm,
             cgroup: holder.cgroup,
+            uid: holder.uid,
             is_kernel_thread: false,
         });
         self.endpoints(&holder.endpoints);
@@ -264,15 +265,22 @@ impl BatchBuilder {
             task.process.start_ns,
             task.comm,
             task.cgroup,
+            task.uid,
             task.is_kernel_thread,
         );
         let number = *self.processes.entry(key).or_insert(next);
         if number == next {
             let at = self.rows;
             let numbers = &mut self.numbers;
+            let mut flags = 0;
             if task.is_kernel_thread {
-                put(&mut numbers.flags, at, flag::KERNEL_THREAD);
+                flags |= flag::KERNEL_THREAD;
             }
+            if let Some(uid) = task.uid {
+                flags |= flag::USER;
+                put(&mut numbers.uid, at, uid);
+            }
+            put(&mut numbers.flags, at, flags);
             put(&mut numbers.process, at, number);
             put(&mut numbers.pid, at, task.process.pid);
             put(&mut numbers.cgroup, at, task.cgroup);

@@ -152,6 +152,7 @@ impl Rows {
             process: task.process,
             comm: task.comm,
             cgroup: task.cgroup,
+            uid: task.uid,
             fd: numbers.fd[at],
             state: state(numbers.new[at])?,
             netns: numbers.netns[at],
@@ -190,6 +191,7 @@ impl Rows {
             process: ProcessKey::new(numbers.pid[at], numbers.value[at]),
             comm,
             cgroup: numbers.cgroup[at],
+            uid: (numbers.flags[at] & flag::USER != 0).then(|| numbers.uid[at]),
             is_kernel_thread: numbers.flags[at] & flag::KERNEL_THREAD != 0,
         };
         self.tasks.push(task);

@@ -164,6 +164,7 @@ fn holder(cookie: u64) -> Holder {
         process: ProcessKey::new(7, cookie),
         comm: comm("holder"),
         cgroup: 9,
+        uid: None,
         fd: 3,
         state: TcpState::Established,
         netns: 1,

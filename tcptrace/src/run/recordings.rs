@@ -120,7 +120,7 @@ impl Coverage {
             self.unnamed.first(),
         ) {
             return Err(Failure::Usage(options::wrong(
-                "-p, -c, --container, --cgroup, -N",
+                "-p, -c, -u, --container, --cgroup, -N",
                 text.clone(),
                 "`tcptrace report FILE` lists the processes in a recording, `tcptrace export FILE` also their containers and network namespaces",
             )));

@@ -363,6 +363,7 @@ pub(super) fn is_meant(filter: &Filter, holder: &Holder, locations: &Locations) 
     filter.accepts_process(&Candidate {
         key: holder.process,
         comm: &holder.comm,
+        uid: holder.uid,
         cgroup: holder.cgroup,
         location: locations.get(&holder.process).map(Arc::as_ref),
     })

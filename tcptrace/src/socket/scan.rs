@@ -108,6 +108,7 @@ mod tests {
             process: ProcessKey { pid: 7, start_ns: 1 },
             comm: [0; 16],
             cgroup: 0,
+            uid: None,
             fd,
             state: TcpState::Established,
             netns,

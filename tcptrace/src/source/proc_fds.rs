@@ -2,10 +2,11 @@
 //! inode number, so it needs the rows that a dump gave, and does not see sockets that are CLOSE. Of a TCP socket that no
 //! dump gave it asks the network namespace, which only that socket may keep alive.
 
-use super::namespaces;
+use super::{namespaces, process};
 use crate::{
     event::{Endpoints, Nanos, ProcessKey},
     kernel::clock,
+    lossy,
     privileges::{capabilities, scout},
     socket::{Holder, Row, scan::Keeper},
 };
@@ -57,6 +58,7 @@ pub(crate) fn holders(rows: &[Row]) -> Found {
             process: file.process,
             comm: file.comm,
             cgroup: 0,
+            uid: file.uid,
             fd: file.fd,
             state: row.state,
             netns: row.netns,
@@ -77,6 +79,7 @@ pub(crate) fn holders(rows: &[Row]) -> Found {
 struct File {
     process: ProcessKey,
     comm: [u8; 16],
+    uid: Option<u32>,
     fd: u32,
     inode: u32,
 }
@@ -116,7 +119,7 @@ fn look(wanted: &HashSet<u32>) -> Look {
 /// Fails where the process may not be looked into. One that ends meanwhile holds nothing.
 fn of_process(pid: u32, folder: &Path, wanted: &HashSet<u32>, look: &mut Look) -> io::Result<()> {
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    let mut process = None;
+    let mut known = None;
     let entries = match fs::read_dir(folder.join("fd")) {
         Ok(entries) => entries,
         Err(error) if denied(&error) => return Err(error),
@@ -142,17 +145,22 @@ fn of_process(pid: u32, folder: &Path, wanted: &HashSet<u32>, look: &mut Look) -
             look.stray(pid, fd, &entry.path());
             continue;
         }
-        if process.is_none() {
-            process = fs::read(folder.join("stat"))
+        if known.is_none() {
+            let uid = lossy::read(folder.join("status"))
                 .ok()
-                .and_then(|stat| name_and_start(&stat));
+                .and_then(|status| process::user_in(&status));
+            known = fs::read(folder.join("stat"))
+                .ok()
+                .and_then(|stat| name_and_start(&stat))
+                .map(|(comm, start_ns)| (comm, start_ns, uid));
         }
-        let Some((comm, start_ns)) = process else {
+        let Some((comm, start_ns, uid)) = known else {
             return Ok(());
         };
         look.files.push(File {
             process: ProcessKey::new(pid, start_ns),
             comm,
+            uid,
             fd,
             inode,
         });

@@ -34,6 +34,12 @@ pub(crate) fn leader_of(id: u32) -> Option<u32> {
     leader.trim().parse().ok()
 }
 
+/// The real user ID in a `/proc/PID/status`: the first of four, proc_pid_status(5).
+pub(super) fn user_in(status: &str) -> Option<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// What the processes that are seen here are called, as rows have it.
 pub(crate) fn names_of_all() -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

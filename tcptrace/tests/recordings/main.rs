@@ -140,6 +140,7 @@ fn task(pid: u32) -> Task {
         process: ProcessKey::new(pid, 7),
         comm: *b"server\0\0\0\0\0\0\0\0\0\0",
         cgroup: u64::from(pid),
+        uid: None,
         is_kernel_thread: false,
     }
 }

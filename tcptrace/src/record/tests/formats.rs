@@ -20,6 +20,7 @@ fn one_of_each(format: u32) -> Vec<Entry> {
                 process: ProcessKey::new(42, 9),
                 comm: comm("server"),
                 cgroup: 3,
+                uid: None,
                 is_kernel_thread: true,
             }),
             is_kernel_socket: true,
@@ -194,4 +195,13 @@ fn a_file_of_each_format_is_read_by_every_later_version() {
         assert!(reader.is_whole);
     }
     assert_eq!(files.len(), FORMAT as usize, "each format has a file");
+}
+
+#[test]
+fn the_user_of_a_process_is_kept_or_unknown() {
+    let of = |uid| Entry::Holder(Holder { uid, ..holder(77) });
+    let mut live = Live::new(10);
+    live.entries = vec![of(Some(0)), of(None), of(Some(33))];
+    let (entries, _) = read(live.file(9).concat()).unwrap();
+    assert_eq!(entries, live.entries);
 }

@@ -57,6 +57,7 @@ impl RecordedLocations {
                     process: process.key,
                     comm: process.comm,
                     cgroup: process.cgroup,
+                    uid: process.uid,
                     is_kernel_thread: process.is_kernel_thread,
                 },
                 location: Arc::clone(location),
