@@ -3,7 +3,7 @@
 mod examples;
 mod groups;
 
-pub(crate) use groups::{FilterArgs, OutputArgs, SocketArgs, SpanArgs, TracingArgs};
+pub(crate) use groups::{FilterArgs, OutputArgs, PortArgs, SocketArgs, SpanArgs, TracingArgs};
 
 use crate::{
     completion::{self, Shell},
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// Show processes and their sockets live: interactive on a terminal, periodic frames elsewhere
     #[command(after_help = examples::MORE, after_long_help = examples::WATCH)]
     Watch(WatchArgs),
-    /// Print every state transition as it happens
+    /// Print every state transition, as it happens or from recordings
     #[command(after_help = examples::MORE, after_long_help = examples::TRACE)]
     Trace(TraceArgs),
     /// List the sockets that exist now, with the age of their state and their owner
@@ -83,17 +83,15 @@ impl Command {
     pub(crate) const fn files(&mut self) -> Option<(&mut Vec<PathBuf>, &'static [&'static str])> {
         match self {
             Self::Watch(args) => Some((&mut args.files, &["arrows"])),
+            Self::Trace(args) => Some((&mut args.files, &["arrows"])),
             Self::Hist(args) => Some((&mut args.files, &["arrows", "hlog"])),
             Self::Leaks(args) => Some((&mut args.files, &["arrows"])),
             Self::Doctor(args) => Some((&mut args.files, &["arrows"])),
             Self::Report(args) => Some((&mut args.files, &["arrows"])),
             Self::Export(args) => Some((&mut args.files, &["arrows"])),
-            Self::Trace(_)
-            | Self::Snapshot(_)
-            | Self::Record(_)
-            | Self::Check(_)
-            | Self::Man(_)
-            | Self::Completions(_) => None,
+            Self::Snapshot(_) | Self::Record(_) | Self::Check(_) | Self::Man(_) | Self::Completions(_) => {
+                None
+            }
         }
     }
 }
@@ -141,6 +139,9 @@ pub(crate) struct WatchArgs {
 /// `trace`
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
+    /// Print the changes of these recordings, or of all in these directories, instead of this machine's
+    #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY, conflicts_with = "audit")]
+    pub(crate) files: Vec<PathBuf>,
     /// Stop after this time
     #[arg(long, value_name = "TIME", value_parser = quantity::time)]
     pub(crate) duration: Option<Duration>,
@@ -153,6 +154,16 @@ pub(crate) struct TraceArgs {
     /// Print one line per connection when it ends instead: owner, time in every state, bytes, reason
     #[arg(long)]
     pub(crate) lifetimes: bool,
+    /// Print these columns, in this order, as text or with --csv: time,pid,old,new,dwell_ns; an unknown name lists all.
+    /// Lines come as they happen, so there is no --sort: use `hist` or `snapshot`, or sort(1) on --csv
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        conflicts_with = "json",
+        hide_short_help = true
+    )]
+    pub(crate) columns: Vec<String>,
     /// Compare the table with the kernel's at the end, and show the differences
     #[arg(long)]
     pub(crate) audit: bool,
@@ -165,6 +176,8 @@ pub(crate) struct TraceArgs {
         hide_short_help = true
     )]
     pub(crate) time: TimeForm,
+    #[command(flatten)]
+    pub(crate) span: SpanArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
@@ -299,6 +312,8 @@ pub(crate) struct LeaksArgs {
     #[arg(short, long)]
     pub(crate) wide: bool,
     #[command(flatten)]
+    pub(crate) ports: PortArgs,
+    #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
@@ -328,6 +343,8 @@ pub(crate) struct DoctorArgs {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
@@ -389,6 +406,8 @@ pub(crate) struct ReportArgs {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 }

@@ -4,7 +4,7 @@ pub(crate) mod recording;
 pub(crate) mod words;
 
 use crate::{
-    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, SpanArgs, TracingArgs},
+    cli::{FilterArgs, HistArgs, HistFormat, OutputArgs, TracingArgs},
     event::{Family, StateSet, TcpState},
     filter::{Filter, Pinned},
     findings::rules::{self, Rule},
@@ -44,6 +44,12 @@ pub(crate) fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl
         problem: problem.into(),
         remedy: remedy.into(),
     }
+}
+
+/// A column that does not exist.
+pub(crate) fn unknown_column(flag: &'static str, name: &str, known: &[&str]) -> UsageError {
+    let problem = format!("unknown column \"{name}\"");
+    wrong(flag, problem, format!("known are {}", known.join(",")))
 }
 
 /// The rule of `doctor`'s that a flag names.
@@ -129,13 +135,8 @@ pub(crate) fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
             "add --format hlog, or omit --interval",
         ));
     }
-    let SpanArgs { at, from, to } = &args.span;
-    if args.files.is_empty() && (at.is_some() || from.is_some() || to.is_some()) {
-        return Err(wrong(
-            "--at, --from, --to",
-            "time ranges apply to recordings only",
-            "give a file, or end a live run with --duration",
-        ));
+    if args.files.is_empty() {
+        recording::refuse_span(&args.span)?;
     }
     Ok(HistOptions {
         by: args.by,

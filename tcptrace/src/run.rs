@@ -23,12 +23,14 @@ pub(crate) mod trace;
 pub(crate) mod watch;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, PortArgs},
     filter::Filter,
     kernel::refusal::Refusal,
+    lossy,
     options::{self, UsageError},
     outfile::{Inputs, NotWritten},
     output::{
+        services::Services,
         sink::{Sink, SinkError, not_to_stdout},
         stream::{Ending, Stream},
     },
@@ -206,6 +208,22 @@ fn is_wanted(ending: Result<Ending, SinkError>) -> Result<bool, Failure> {
 fn show(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
     let stream = stream(Sink::open(None, inputs)?.shown(true), 0)?;
     is_wanted(stream.finish(text, signals::patience()))
+}
+
+/// What ports are called in an output that is text, as far as that is wanted. Fails if `/etc/services` cannot be read.
+fn services(args: &PortArgs, is_text: bool) -> Result<Services, UsageError> {
+    const FILE: &str = "/etc/services";
+    if !(args.services && is_text) {
+        return Ok(Services::default());
+    }
+    let text = lossy::read(FILE).map_err(|error| {
+        options::wrong(
+            "--services",
+            format!("{FILE}: {error}"),
+            "omit the flag, or install the file, on Debian with the package netbase",
+        )
+    })?;
+    Ok(Services::parse(&text))
 }
 
 /// A stream to `sink`, with a limit on the bytes that wait for the reader.

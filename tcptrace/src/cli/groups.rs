@@ -69,6 +69,15 @@ pub(crate) struct FilterArgs {
     pub(crate) container: Vec<String>,
 }
 
+/// How text names ports.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct PortArgs {
+    /// Name ports behind addresses in text by their services in /etc/services: 10.0.0.1:https. Hosts are never looked up
+    #[arg(short = 'r', long, hide_short_help = true)]
+    pub(crate) services: bool,
+}
+
 /// In which form and where a command prints.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -88,6 +97,8 @@ pub(crate) struct OutputArgs {
     /// All columns and full IPv6 addresses
     #[arg(short, long)]
     pub(crate) wide: bool,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
 }
 
 /// How sockets that exist already are read.

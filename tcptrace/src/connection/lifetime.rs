@@ -58,6 +58,14 @@ pub(crate) struct Lifetime {
     pub(crate) is_kernel_socket: bool,
 }
 
+impl Lifetime {
+    /// The states that it was in.
+    pub(crate) fn states(&self) -> impl Iterator<Item = TcpState> {
+        let all = TcpState::ALL.into_iter();
+        all.filter(|state| self.spans[state.index()].is_some())
+    }
+}
+
 /// What is gathered of one row.
 #[derive(Clone, Copy, Debug, Default)]
 struct OpenLifetime {

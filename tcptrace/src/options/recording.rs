@@ -151,6 +151,19 @@ pub(crate) fn span(args: &SpanArgs) -> Result<Span, UsageError> {
     Ok(span)
 }
 
+/// Refuses a span for a live run.
+pub(crate) fn refuse_span(args: &SpanArgs) -> Result<(), UsageError> {
+    let SpanArgs { at, from, to } = args;
+    if at.is_some() || from.is_some() || to.is_some() {
+        return Err(wrong(
+            "--at, --from, --to",
+            "time ranges apply to recordings only",
+            "give a file, or end a live run with --duration",
+        ));
+    }
+    Ok(())
+}
+
 /// A span whose end is before its beginning.
 pub(crate) fn nothing_between() -> UsageError {
     wrong("--from", "it is later than --to", "swap the two times")

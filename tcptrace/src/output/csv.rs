@@ -14,12 +14,6 @@ pub(crate) fn line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String 
     text
 }
 
-pub(crate) fn row<R: TableRow>(row: &R) -> String {
-    let mut text = String::new();
-    push_row(&mut text, row);
-    text
-}
-
 /// Appends the line of a row.
 pub(crate) fn push_row<R: TableRow>(text: &mut String, row: &R) {
     push(text, R::columns().iter().map(|(_, value)| value(row).text()));

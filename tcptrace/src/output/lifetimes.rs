@@ -217,7 +217,8 @@ mod tests {
             fixture::{comm, endpoints, task},
         },
         kernel::reset_reasons::ResetReasons,
-        output::csv,
+        options::Format,
+        output::printer::{Chosen, Rows, printer},
         owner::{
             policy::{Evidence, Owner},
             processes::Processes,
@@ -266,23 +267,43 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_those_of_what_is_printed() {
+        let names = |name: &str| [name.to_owned()];
+        assert!(Chosen::of(Rows::Lifetimes, &names("lifetime_ns")).is_ok());
+        assert_eq!(
+            Chosen::of(Rows::Changes, &names("lifetime_ns")).unwrap_err(),
+            "lifetime_ns"
+        );
+    }
+
+    #[test]
     fn a_life_is_one_line_in_every_form() {
         let (lifetime, processes) = example();
         let mut engine = Engine::new(1);
         engine.table.processes = processes;
         engine.reset_reasons = ResetReasons::new([("SK_RST_REASON_TCP_ABORT_ON_CLOSE", 11)].into_iter());
+        let row = Line {
+            of: &lifetime,
+            owner: lifetime.owner,
+            engine: &engine,
+            netns_name: Some("blue"),
+            anchor: &ANCHOR,
+        };
+        let utc = || Times::Zone(TimeZone::UTC);
+        let in_columns = |format, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let chosen = Chosen::of(Rows::Lifetimes, &names).unwrap();
+            let printer = printer(format, None, utc(), Rows::Lifetimes, Some(chosen));
+            printer.titles(Rows::Lifetimes) + &printer.lifetime(&row)
+        };
+        let names = ["time", "comm", "rtt_ns", "pod", "lifetime_ns"];
         let text = [
             titles(false, &Times::Zone(TimeZone::UTC)),
             line(&lifetime, &engine, &ANCHOR, &Times::Zone(TimeZone::UTC), false),
             json(&lifetime, &engine, Some("blue"), &ANCHOR),
-            csv::line(csv::titles::<Line<'_, Lifetime>>()),
-            csv::row(&Line {
-                of: &lifetime,
-                owner: lifetime.owner,
-                engine: &engine,
-                netns_name: Some("blue"),
-                anchor: &ANCHOR,
-            }),
+            in_columns(Format::Csv, &Chosen::all(Rows::Lifetimes).names()[..]),
+            in_columns(Format::Csv, &names),
+            in_columns(Format::Text { wide: false }, &names),
         ]
         .concat();
         insta::assert_snapshot!(text);

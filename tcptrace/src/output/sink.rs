@@ -1,7 +1,7 @@
 //! Writes output: to a pipe it is flushed line by line, to a terminal or file batch by batch. A reader that has gone
 //! away is a clean end, and is detected even while there is nothing to write.
 
-use super::{descriptor::Descriptor, outbox::Output, terminal::Look};
+use super::{descriptor::Descriptor, outbox::Output, services::Services, terminal::Look};
 use crate::outfile::{self, Cause, Inputs, Left, NotWritten, OutFile, Whereabouts};
 use std::{
     io::{self, BufWriter, Write as _},
@@ -16,6 +16,7 @@ pub(crate) struct Sink {
     file: Option<OutFile>,
     flush_lines: bool,
     look: Look,
+    services: Services,
     /// When it was last made sure that the file has its name.
     looked: Instant,
     is_displaced: bool,
@@ -30,6 +31,7 @@ impl From<Descriptor> for Sink {
             file: None,
             flush_lines: true,
             look: Look::default(),
+            services: Services::default(),
             looked: Instant::now(),
             is_displaced: false,
             notice: None,
@@ -78,6 +80,7 @@ impl Sink {
             writer: BufWriter::with_capacity(BUFFER_BYTES, output),
             flush_lines: file.is_none() && !is_terminal,
             look: Look::default(),
+            services: Services::default(),
             file,
             looked: Instant::now(),
             is_displaced: false,
@@ -90,6 +93,12 @@ impl Sink {
         if is_text && self.file.is_none() {
             self.look = Look::of_stdout();
         }
+        self
+    }
+
+    /// The same; ports in text are named by these.
+    pub(crate) fn naming(mut self, services: Services) -> Self {
+        self.services = services;
         self
     }
 
@@ -111,7 +120,8 @@ impl Sink {
     }
 
     pub(crate) fn lines(&mut self, text: &str) -> Result<(), SinkError> {
-        let mut written = self.writer.write_all(self.look.apply(text).as_bytes());
+        let text = self.services.apply(text);
+        let mut written = self.writer.write_all(self.look.apply(&text).as_bytes());
         if self.flush_lines {
             written = written.and_then(|()| self.writer.flush());
         }
@@ -162,10 +172,11 @@ impl Output for Sink {
     const LOOK_EVERY: Option<Duration> = Some(LOOK_EVERY);
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let written = if self.look == Look::default() {
+        let written = if self.look == Look::default() && self.services == Services::default() {
             self.writer.write_all(bytes)
         } else {
             let text = String::from_utf8_lossy(bytes);
+            let text = self.services.apply(&text);
             self.writer.write_all(self.look.apply(&text).as_bytes())
         };
         written.map_err(|error| self.failed(error))?;

@@ -3,7 +3,7 @@
 use super::{
     Answer, Failure, messages,
     observe::{self, Observed, Request},
-    print, recordings, show,
+    print, recordings, services, show,
 };
 use crate::{
     cli::DoctorArgs,
@@ -19,9 +19,10 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
-        show(&fitted(rule.page()), &inputs)?;
+        show(&fitted(&rule.page()), &inputs)?;
         return Ok(Answer::Nothing);
     }
+    let ports = services(&args.ports, !args.json)?;
     let (mut is_found, mut is_all_seen) = (false, true);
     let mut coverage = recordings::Coverage::default();
     for seen in seen(args, verbose, &mut coverage)? {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
             print(&lines, &inputs)?
         } else {
             let text = output::text(&findings, &seen.scene, seen.lost, &seen.remarks, args.wide);
-            show(&fitted(text), &inputs)?
+            show(&fitted(&ports.apply(&text)), &inputs)?
         };
         if !is_wanted {
             break;
@@ -48,10 +49,10 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
 }
 
 /// Wrapped at the width of the terminal, if there is one.
-fn fitted(text: String) -> String {
+fn fitted(text: &str) -> String {
     match options::terminal_size() {
-        Some((columns @ 1.., _)) => terminal::wrapped(&text, columns.into()),
-        Some((0, _)) | None => text,
+        Some((columns @ 1.., _)) => terminal::wrapped(text, columns.into()),
+        Some((0, _)) | None => text.to_owned(),
     }
 }
 

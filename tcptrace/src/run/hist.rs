@@ -5,7 +5,7 @@ mod forms;
 mod recorded;
 
 use super::{
-    Answer, Failure, ended, ignore_broken_pipe, messages, name_absent, runtime,
+    Answer, Failure, ended, ignore_broken_pipe, messages, name_absent, runtime, services,
     session::{Session, Wake},
     signals, stream,
 };
@@ -34,13 +34,15 @@ use tokio::time::Instant;
 /// Measures until a signal or the duration ends it, or reads files.
 pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
     let wanted = options::hist(args)?;
+    let ports = services(&args.output.ports, wanted.form == Form::Text)?;
     if args.files.is_empty() {
         let settings = options::settings(&args.tracing, verbose)?;
         let filter = options::filter(&args.filter, &args.state)?;
         name_absent(&filter);
         return runtime()?.block_on(async {
             let mut sink = Sink::open(wanted.output.file.as_deref(), &Inputs::default())?
-                .shown(wanted.form == Form::Text);
+                .shown(wanted.form == Form::Text)
+                .naming(ports);
             let mut session = Session::start(&settings, args.tracing.max_connections)?;
             session.select(&filter)?;
             session.confine(wanted.output.file.as_deref(), false);
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
             Measuring::new(session, sink, wanted, &filter)?.run().await
         });
     }
-    files::run(args, &wanted)
+    files::run(args, &wanted, ports)
 }
 
 /// Maximum number of bytes that wait for the reader. An interval that does not fit becomes part of the next one.

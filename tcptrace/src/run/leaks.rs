@@ -5,7 +5,7 @@ use super::{
     observe::{self, Observed, Request},
     print,
     recordings::{self, Coverage},
-    show,
+    services, show,
 };
 use crate::{
     cli::LeaksArgs,
@@ -24,6 +24,7 @@ const SOCKETS: usize = 10;
 /// Looks, watches or plays recordings, and prints.
 pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
+    let ports = services(&args.ports, !args.json)?;
     let (mut is_found, mut is_all_seen) = (false, true);
     let mut coverage = Coverage::default();
     for seen in seen(args, verbose, &mut coverage)? {
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
             recordings::print_remarks(&seen.remarks);
             let limit = if args.wide { usize::MAX } else { SOCKETS };
             let text = output::text(&leaks, call_sites.as_deref(), &seen.scene, seen.lost, limit);
-            show(&text, &inputs)?
+            show(&ports.apply(&text), &inputs)?
         };
         if !is_wanted {
             break;

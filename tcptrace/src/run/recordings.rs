@@ -198,9 +198,19 @@ pub(crate) fn play(
     run: &mut Run,
     span: Span,
     filter: &Filter,
-    each_batch: &mut impl FnMut(&Replay) -> ControlFlow<()>,
+    each_batch: &mut impl FnMut(&mut Replay) -> ControlFlow<()>,
 ) -> Result<Played, Failure> {
-    let mut replay = Replay::new(&run.origin);
+    play_from(Replay::new(&run.origin), run, span, filter, each_batch)
+}
+
+/// The same with an engine to which nothing was applied yet.
+pub(crate) fn play_from(
+    mut replay: Replay,
+    run: &mut Run,
+    span: Span,
+    filter: &Filter,
+    each_batch: &mut impl FnMut(&mut Replay) -> ControlFlow<()>,
+) -> Result<Played, Failure> {
     replay.engine.select(filter, replay.run_stats.began);
     let mut beginning = Beginning::of_run(&replay.run_stats);
     let mut has_begun = span.from.is_none();
@@ -240,9 +250,11 @@ pub(crate) fn play(
         if replay.ends_batch(entry) {
             replay.finish_batch();
             if has_begun {
-                let flow = each_batch(&replay);
+                let flow = each_batch(&mut replay);
                 is_left = flow.is_break();
                 flow?;
+            } else if let Some(lifetimes) = &mut replay.engine.table.lifetimes {
+                lifetimes.take(drop);
             }
         }
         replay.apply(entry);
@@ -251,7 +263,7 @@ pub(crate) fn play(
     run.play(&mut each).map_err(unreadable)?;
     replay.end();
     if has_begun && !is_left {
-        let _went_on = each_batch(&replay);
+        let _went_on = each_batch(&mut replay);
     }
     replay.engine.clear_batch();
     let is_to_end = end.is_none() && !is_left;

@@ -1,6 +1,6 @@
 //! `tcptrace report`: the state of recordings at a moment.
 
-use super::{Failure, confine, print, recordings, show};
+use super::{Failure, confine, print, recordings, services, show};
 use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_output, report};
 use std::ops::ControlFlow;
 
@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &args.state)?;
+    let ports = services(&args.ports, !args.json)?;
     confine::replay(&args.files, []);
     let mut reports = Vec::new();
     let mut coverage = recordings::Coverage::default();
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.json {
         print(&report_output::json(&reports), &inputs)?;
     } else {
-        show(&report_output::text(&reports), &inputs)?;
+        show(&ports.apply(&report_output::text(&reports)), &inputs)?;
     }
     coverage.end()
 }

@@ -3,7 +3,7 @@
 use super::{
     Answer, Failure,
     confine::{self, Extras},
-    ignore_broken_pipe, messages,
+    ignore_broken_pipe, messages, services,
 };
 use crate::{
     cli::SnapshotArgs,
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     options::require_present(&filter)?;
     let output = options::output(&args.output);
+    let ports = services(&args.output.ports, output.is_text())?;
     let format = SocketFormat::new(output.format, columns(&args.columns)?);
     let sorted = args
         .sort
@@ -54,7 +55,9 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
         network: format.shows_network() || sorted.as_ref().is_some_and(SortedLines::needs_network),
         ..Wanted::of(&filter.netns)
     };
-    let sink = Sink::open(output.file.as_deref(), &Inputs::default())?.shown(output.is_text());
+    let sink = Sink::open(output.file.as_deref(), &Inputs::default())?
+        .shown(output.is_text())
+        .naming(ports);
     let mut kernel = Kernel::for_snapshots();
     confine::live(output.file.as_deref(), Extras::default());
     let mut listing = Listing::new(filter.clone(), output, format, sorted, sink);
@@ -141,8 +144,7 @@ fn column(flag: &'static str, name: &str) -> Result<SocketColumn, UsageError> {
         .find(|column| column.name == name)
         .ok_or_else(|| {
             let known: Vec<&str> = SocketColumn::all().map(|column| column.name).collect();
-            let problem = format!("unknown column \"{name}\"");
-            options::wrong(flag, problem, format!("known are {}", known.join(",")))
+            options::unknown_column(flag, name, &known)
         })
 }
 

@@ -1,9 +1,11 @@
 //! `tcptrace trace`: one line per state transition.
 
+mod recorded;
+
 use super::{
     Failure, ended, ignore_broken_pipe,
     losses::Alarm,
-    messages, name_absent, runtime,
+    messages, name_absent, runtime, services,
     session::{Session, Wake},
     signals, stream, zone,
 };
@@ -15,11 +17,11 @@ use crate::{
     event::{Nanos, TcpState},
     filter::{Filter, FilterInput},
     kernel::clock,
-    options::{self, Format, Output},
+    options::{self, Format, Output, UsageError},
     outfile::Inputs,
     output::{
         loss::Loss,
-        printer::{Printer, Rows, printer},
+        printer::{Chosen, Printer, Rows, printer},
         row::Line,
         sink::Sink,
         stream::{Ending, Stream},
@@ -33,16 +35,30 @@ use crate::{
     unseen::Unseen,
 };
 use jiff::tz::TimeZone;
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-/// Traces until a signal, the duration or the count ends it.
+/// Traces until a signal, the duration or the count ends it, or prints what recordings have.
 pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
+    let output = options::output(&args.output);
+    let rows = if args.lifetimes {
+        Rows::Lifetimes
+    } else {
+        Rows::Changes
+    };
+    let chosen = columns(rows, &args.columns)?;
+    let printer = printer(output.format, output.columns, times(args.time), rows, chosen);
+    let ports = services(&args.output.ports, output.is_text())?;
+    if !args.files.is_empty() {
+        return recorded::run(args, &output, rows, ports, printer);
+    }
+    options::recording::refuse_span(&args.span)?;
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &args.state)?;
     name_absent(&filter);
-    let output = options::output(&args.output);
     runtime()?.block_on(async {
-        let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?.shown(output.is_text());
+        let mut sink = Sink::open(output.file.as_deref(), &Inputs::default())?
+            .shown(output.is_text())
+            .naming(ports);
         let mut session = Session::start(&settings, args.tracing.max_connections)?;
         session.select(&filter)?;
         if args.lifetimes {
@@ -61,7 +77,7 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
             stream,
             losses: Losses::default(),
             filter,
-            printer: printer(output.format, output.columns, times(args.time)),
+            printer,
             output,
             cgroups: Cgroups::of_this_host(),
             names: Names::default(),
@@ -71,6 +87,16 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
         };
         tracing.run(args.audit).await
     })
+}
+
+/// The columns with these names, if there are any.
+fn columns(rows: Rows, names: &[String]) -> Result<Option<Chosen>, UsageError> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let chosen = Chosen::of(rows, names)
+        .map_err(|name| options::unknown_column("--columns", name, Chosen::all(rows).names()));
+    chosen.map(Some)
 }
 
 /// How the times of text are written.
@@ -258,10 +284,7 @@ impl Tracing {
 
     fn print_lifetimes(&mut self, lifetimes: &[Lifetime], now: Nanos) -> Result<bool, Failure> {
         for lifetime in lifetimes {
-            let states: Vec<TcpState> = TcpState::ALL
-                .into_iter()
-                .filter(|state| lifetime.spans[state.index()].is_some())
-                .collect();
+            let states: Vec<TcpState> = lifetime.states().collect();
             let told = Told {
                 subject: FilterInput {
                     endpoints: &lifetime.endpoints,
@@ -355,17 +378,28 @@ impl Tracing {
             last = self.loss_line(clock::monotonic());
         }
         last.push_str(&self.printer.summary(&summary));
+        let rows = self.rows();
         self.session.release_signals();
         let ending = self.stream.finish(&last, signals::patience());
         if self.output.format != Format::Json && !matches!(ending, Ok(Ending::Closed)) {
-            let what = if self.lifetimes.is_some() {
-                "connection"
-            } else {
-                "change"
-            };
-            messages::print(closing_lines(&summary, &self.filter, what));
+            messages::print(closing_lines(&summary, &self.filter, rows.name()));
         }
         ended(ending)
+    }
+}
+
+/// A table of dwell times; nothing if there are none.
+fn dwell_lines(text: &mut String, dwells: &BTreeMap<TcpState, Dwells>) {
+    if !dwells.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:<11} {:>9} {:>8} {:>8} {:>8}",
+            "DWELL IN", "COUNT", "P50", "P99", "MAX"
+        );
+    }
+    for (state, dwells) in dwells {
+        let [p50, p99, max] = [dwells.p50_ns, dwells.p99_ns, dwells.max_ns].map(|ns| human(Nanos(ns)));
+        let _ = writeln!(text, "{state:<11} {:>9} {p50:>8} {p99:>8} {max:>8}", dwells.count);
     }
 }
 
@@ -382,17 +416,7 @@ fn closing_lines(summary: &Summary, filter: &Filter, what: &str) -> String {
         let _ = write!(text, ", {} dropped", summary.dropped);
     }
     let _ = writeln!(text, "; {}", summary.usage.words());
-    if !summary.dwells.is_empty() {
-        let _ = writeln!(
-            text,
-            "{:<11} {:>9} {:>8} {:>8} {:>8}",
-            "DWELL IN", "COUNT", "P50", "P99", "MAX"
-        );
-    }
-    for (state, dwells) in &summary.dwells {
-        let [p50, p99, max] = [dwells.p50_ns, dwells.p99_ns, dwells.max_ns].map(|ns| human(Nanos(ns)));
-        let _ = writeln!(text, "{state:<11} {:>9} {p50:>8} {p99:>8} {max:>8}", dwells.count);
-    }
+    dwell_lines(&mut text, &summary.dwells);
     if let Some(audit) = &summary.audit {
         let of = audit
             .beyond(filter)

@@ -3,18 +3,16 @@
 
 use super::{Socket, network};
 use crate::{
-    duration::human,
-    event::{Age, Nanos},
+    event::Age,
     output::{
-        bytes::human_bytes,
         csv,
-        field::Padded,
         row::{Value, location},
+        table,
     },
     owner::processes::comm_text,
     socket::network::Network,
 };
-use std::{borrow::Cow, cmp::Reverse, fmt::Write as _, net::IpAddr};
+use std::{cmp::Reverse, net::IpAddr};
 
 /// A column: its name, and what it shows.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +71,7 @@ impl SocketColumn {
 
     /// Whether it shows where the owner runs.
     pub(super) fn is_of_location(self) -> bool {
-        matches!(
-            self.name,
-            "runtime" | "container" | "pod" | "unit" | "cgroup_path"
-        )
+        table::is_of_location(self.name)
     }
 
     fn of<'r>(self, socket: &'r Socket<'_>) -> Value<'r> {
@@ -85,116 +80,24 @@ impl SocketColumn {
             Source::Network(value) => value(socket.network),
         }
     }
-
-    /// The title in text, whose values have their unit with them: `RTT` for `rtt_ns`.
-    fn title(self) -> String {
-        let Unit { suffix, .. } = Unit::of(self.name);
-        self.name.strip_suffix(suffix).unwrap_or(self.name).to_uppercase()
-    }
-
-    /// The value in text, `-` if it is unknown.
-    fn text<'r>(self, socket: &'r Socket<'_>) -> Cow<'r, str> {
-        match self.of(socket) {
-            Value::Null => "-".into(),
-            Value::Number(number) => Unit::of(self.name).text(number).into(),
-            Value::Flag(flag) => if flag { "yes" } else { "no" }.into(),
-            other @ (Value::Text(_) | Value::Address(_) | Value::Time(_)) => other.text(),
-        }
-    }
-
-    /// Width in text; what is wider shifts the rest of its line.
-    fn width(self) -> usize {
-        let least = match self.name {
-            "local_addr" | "remote_addr" | "comm" | "netns_name" | "unit" => 15,
-            "container" | "pod" => 12,
-            "netns" | "state" | "timer" => 11,
-            "runtime" | "congestion" | "evidence" => 8,
-            "cgroup_path" => 24,
-            _ => 6,
-        };
-        least.max(self.title().len())
-    }
-
-    /// Whether it is aligned to the left.
-    fn is_word(self) -> bool {
-        matches!(
-            self.name,
-            "family"
-                | "local_addr"
-                | "remote_addr"
-                | "state"
-                | "comm"
-                | "netns_name"
-                | "runtime"
-                | "container"
-                | "pod"
-                | "unit"
-                | "cgroup_path"
-                | "evidence"
-                | "timer"
-                | "congestion"
-        )
-    }
-}
-
-/// The unit of a number, which the name of its column ends with.
-struct Unit {
-    suffix: &'static str,
-    text: fn(u64) -> String,
-}
-
-impl Unit {
-    fn of(name: &str) -> Self {
-        let units = [
-            Self {
-                suffix: "_ns",
-                text: |ns| human(Nanos(ns)),
-            },
-            Self {
-                suffix: "_bytes",
-                text: human_bytes,
-            },
-        ];
-        let none = Self {
-            suffix: "",
-            text: |number| number.to_string(),
-        };
-        units
-            .into_iter()
-            .find(|unit| name.ends_with(unit.suffix))
-            .unwrap_or(none)
-    }
-
-    fn text(&self, number: u64) -> String {
-        (self.text)(number)
-    }
 }
 
 /// The titles of [`push_text`].
 pub(super) fn text_titles(columns: &[SocketColumn]) -> String {
-    let mut out = String::new();
-    push_cells(&mut out, columns, |column| column.title().into());
-    out
+    table::titles(columns.iter().map(|column| column.name))
 }
 
 /// Appends a line of these columns for people.
 pub(super) fn push_text(out: &mut String, columns: &[SocketColumn], socket: &Socket<'_>) {
-    push_cells(out, columns, |column| column.text(socket));
-}
-
-fn push_cells<'r>(out: &mut String, columns: &[SocketColumn], cell: impl Fn(SocketColumn) -> Cow<'r, str>) {
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            out.push(' ');
+    let is_exact = socket.age.is_none_or(Age::is_exact);
+    let cells = columns.iter().map(|column| {
+        let value = column.of(socket);
+        match column.name {
+            "age_ns" if !is_exact => (column.name, table::lower_bound(&value)),
+            name => (name, value),
         }
-        let (text, width) = (cell(*column), column.width());
-        let _ = match (column.is_word(), index + 1 == columns.len()) {
-            (true, true) => write!(out, "{text}"),
-            (true, false) => write!(out, "{}", Padded(&text, width)),
-            (false, _) => write!(out, "{text:>width$}"),
-        };
-    }
-    out.push('\n');
+    });
+    table::push_line(out, cells);
 }
 
 /// The titles of CSV.

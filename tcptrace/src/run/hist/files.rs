@@ -13,6 +13,7 @@ use crate::{
     output::{
         hist::{self, Picture, csv, hlog},
         json::{self},
+        services::Services,
         sink::Sink,
     },
     plural::counted,
@@ -38,7 +39,7 @@ use std::{
 const LOOK_BYTES: u64 = 4_096;
 
 /// Reads all files and prints one report.
-pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<Answer, Failure> {
+pub(super) fn run(args: &HistArgs, wanted: &HistOptions, ports: Services) -> Result<Answer, Failure> {
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &[])?;
     confine::replay(&args.files, wanted.output.file.as_deref());
@@ -63,7 +64,9 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions) -> Result<Answer, Failu
         return Err(Failure::Usage(several_have_no_intervals()));
     }
     let inputs = Inputs::of(&args.files);
-    let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?.shown(wanted.form == Form::Text);
+    let mut sink = Sink::open(wanted.output.file.as_deref(), &inputs)?
+        .shown(wanted.form == Form::Text)
+        .naming(ports);
     let mut gathered = Vec::new();
     let mut coverage = Coverage::default();
     for mut run in runs {
