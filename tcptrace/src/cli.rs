@@ -354,8 +354,8 @@ pub(crate) struct DoctorArgs {
 /// `record`
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Write to this file, which must not exist; with --flight-recorder, to this directory; with --rotate, to numbered
-    /// files, continuing after existing ones
+    /// Write to this file; replaces it unless it is a recording. With --flight-recorder, write to this directory; with
+    /// --rotate, to numbered files, continuing after existing ones
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Stop after this time

@@ -23,7 +23,7 @@ use crate::{
     },
     stats::key::By,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{io, os::fd::AsRawFd, path::PathBuf, time::Duration};
 
 /// A flag that cannot be obeyed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -150,6 +150,16 @@ pub(crate) fn hist(args: &HistArgs) -> Result<HistOptions, UsageError> {
 
 /// Columns and lines of the terminal on standard output; `None` if it is not a terminal. A terminal may report 0.
 pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    size_of(&io::stdout())
+}
+
+/// Columns of a terminal; `None` if it is none, or does not report them.
+pub(crate) fn columns_of(output: impl AsRawFd) -> Option<u16> {
+    let (columns, _) = size_of(&output)?;
+    (columns > 0).then_some(columns)
+}
+
+fn size_of(output: &impl AsRawFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -157,7 +167,7 @@ pub(crate) fn terminal_size() -> Option<(u16, u16)> {
         ws_ypixel: 0,
     };
     // SAFETY: the request writes one winsize, and the pointer is to one.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    let result = unsafe { libc::ioctl(output.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (result == 0).then_some((size.ws_col, size.ws_row))
 }
 

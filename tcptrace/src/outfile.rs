@@ -280,6 +280,24 @@ pub(crate) fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
     judged.map(drop).map_err(|cause| NotWritten::at_all(path, cause))
 }
 
+/// Whether a new file may take this name, from an existing file too. Fails as [`judge`], and for a pipe or device.
+pub(crate) fn judge_new(path: &Path) -> Result<(Folder, OsString), Cause> {
+    let (folder, name) = Folder::containing(path)?;
+    match judge_name(&folder, &name, &Inputs::default())? {
+        There::Replaceable => Ok((folder, name)),
+        There::Special => Err(Errno::EEXIST.into()),
+    }
+}
+
+/// Removes a file that may be replaced, if it is there, for a new one of this name.
+pub(crate) fn make_way(path: &Path) -> Result<(), Cause> {
+    let (folder, name) = judge_new(path)?;
+    match folder.remove(&name) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What has a name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum There {

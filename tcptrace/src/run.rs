@@ -13,6 +13,7 @@ mod losses;
 pub mod manual;
 pub mod messages;
 pub(crate) mod observe;
+mod progress;
 pub(crate) mod record;
 pub(crate) mod recordings;
 pub(crate) mod report;

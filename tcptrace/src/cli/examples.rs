@@ -44,6 +44,8 @@ Examples:
   tcptrace doctor --explain ephemeral-ports what a rule means and what to do";
 
 pub(crate) const RECORD: &str = "\
+There are no filters: owners, snapshots and findings rest on all sockets, and what an incident needs is known after it. report, trace, export, hist, leaks and doctor filter what was recorded.
+
 Examples:
   tcptrace record -o incident.arrows --duration 10m
   tcptrace record -o host.arrows --rotate 1h --keep 24

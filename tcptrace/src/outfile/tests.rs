@@ -93,6 +93,23 @@ fn recordings_are_never_overwritten() {
 }
 
 #[test]
+fn a_new_recording_takes_the_name_of_anything_but_a_recording() {
+    let folder = folder();
+    let path = folder.path().join("g.arrows");
+    make_way(&path).unwrap();
+    fs::write(&path, "notes").unwrap();
+    assert!(judge_new(&path).is_ok() && path.exists());
+    make_way(&path).unwrap();
+    assert!(!path.exists());
+    fs::write(&path, RECORDING).unwrap();
+    assert!(matches!(make_way(&path), Err(Cause::Recording)));
+    fs::remove_file(&path).unwrap();
+    mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(make_way(&path).is_err());
+    assert_eq!(names_in(&folder), ["g.arrows"]);
+}
+
+#[test]
 fn an_input_is_no_output_under_any_of_its_names() {
     let folder = folder();
     let input = folder.path().join("web.hlog");

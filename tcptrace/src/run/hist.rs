@@ -48,10 +48,12 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
             session.confine(wanted.output.file.as_deref(), false);
             if wanted.interval.is_some() {
                 sink.begin()?;
-            }
-            messages::tell_wait("measuring", args.duration);
-            if let Some(duration) = args.duration {
-                session.end_after(duration);
+                // Not silent.
+                if let Some(duration) = args.duration {
+                    session.end_after(duration);
+                }
+            } else {
+                session.announce("measuring", args.duration);
             }
             Measuring::new(session, sink, wanted, &filter)?.run().await
         });

@@ -14,7 +14,7 @@ use std::{
     io::{self, IsTerminal as _, Write},
     sync::{
         LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,12 @@ static OUTBOX: LazyLock<Option<Outbox<io::Error>>> =
 
 /// Whether standard error is a terminal whose locale is not UTF-8.
 static IS_ASCII: LazyLock<bool> = LazyLock::new(|| io::stderr().is_terminal() && !terminal::is_utf8());
+
+/// Moves to the beginning of the terminal's line, and erases it.
+const ERASE: &str = "\r\x1b[K";
+
+/// Whether [`draw`] has left a line.
+static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
 /// Messages that could not be written since the last one that could.
 static MISSED: AtomicU64 = AtomicU64::new(0);
@@ -54,16 +60,38 @@ fn wait(activity: &str, duration: Option<Duration>) -> String {
     }
 }
 
+/// Draws over the line at the bottom of a terminal, or removes it if there is no text. What is printed later takes its
+/// place.
+pub(crate) fn draw(text: &str) {
+    let Some(outbox) = OUTBOX.as_ref() else { return };
+    let was_drawn = IS_DRAWN.swap(!text.is_empty(), Ordering::Relaxed);
+    if !was_drawn && text.is_empty() {
+        return;
+    }
+    // A line that cannot be written now is drawn again soon.
+    if outbox.offer(&mut format!("{ERASE}{text}").into_bytes()).is_ok() && text.is_empty() {
+        let _ = outbox.wait_until_empty(Some(ORDER));
+    }
+}
+
 /// Prints whole lines as they are.
 pub(crate) fn print(text: impl Display) {
     let Some(outbox) = OUTBOX.as_ref() else { return };
     let was_idle = outbox.waiting() == 0;
     let missed = MISSED.swap(0, Ordering::Relaxed);
-    let mut bytes = match missed {
-        0 => Vec::new(),
-        1 => b"tcptrace: a message before this one could not be written\n".to_vec(),
-        missed => format!("tcptrace: {missed} messages before this one could not be written\n").into_bytes(),
+    let erase = if IS_DRAWN.swap(false, Ordering::Relaxed) {
+        ERASE
+    } else {
+        ""
     };
+    let mut bytes = erase.as_bytes().to_vec();
+    match missed {
+        0 => {}
+        1 => bytes.extend(b"tcptrace: a message before this one could not be written\n"),
+        missed => bytes.extend(
+            format!("tcptrace: {missed} messages before this one could not be written\n").into_bytes(),
+        ),
+    }
     // Formatting into memory fails where a text's own formatting does, and then there is no text.
     let text = printable_lines(&text.to_string());
     let text = if *IS_ASCII {

@@ -7,7 +7,7 @@ pub(crate) use recorded::recorded;
 use super::{
     Failure,
     confine::{self, Extras},
-    messages, runtime,
+    runtime,
     session::{Session, Wake},
     snapshot::{closed_row, is_meant, is_wanted, locations_of},
 };
@@ -200,8 +200,7 @@ pub(crate) fn during(
         session.engine.select(request.filter, started);
         session.confine([], false);
         let mut watcher = Observer::begin(&mut session, request.filter);
-        messages::tell_wait("watching", Some(duration));
-        session.end_after(duration);
+        session.announce("watching", Some(duration));
         loop {
             let wake = session.wait(None).await;
             session.pump()?;

@@ -72,6 +72,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         );
         // Who sees the file may send the signal.
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
+        files.make_way().map_err(|cause| not_begun(&args.output, cause))?;
         let writer = FileWriter::start(&files.begin(), &origin, args.sync, &mut session.recorder)
             .map_err(|error| not_begun(&error.path, error.cause))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &mut session));
@@ -86,10 +87,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
             trigger,
             wanted: None,
         };
-        messages::tell_wait("recording", args.duration);
-        if let Some(duration) = args.duration {
-            recording.session.end_after(duration);
-        }
+        recording.session.announce("recording", args.duration);
         recording.run().await?;
         recording.end(report)
     })

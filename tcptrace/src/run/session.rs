@@ -12,6 +12,7 @@ use super::{
     confine::{self, Extras},
     losses::Alarm,
     messages,
+    progress::Progress,
     signals::Stop,
 };
 use crate::{
@@ -98,6 +99,7 @@ pub(crate) struct Session {
     alarm: Alarm,
     losses: Losses,
     upkeep: Upkeep,
+    progress: Option<Progress>,
     knows_sockets_by_cookie: bool,
     snapshots_refused: Option<Refusal>,
     /// What the latest snapshot could not read.
@@ -233,6 +235,7 @@ impl Session {
             alarm: Alarm::default(),
             losses: Losses::default(),
             upkeep: Upkeep::new(clock::monotonic()),
+            progress: None,
             knows_sockets_by_cookie,
             snapshots_refused: None,
             unseen: Vec::new(),
@@ -283,6 +286,17 @@ impl Session {
         self.end = Some(Instant::now() + duration);
     }
 
+    /// Ends the run after this time, if there is one, and says so on a terminal, with how far it is.
+    pub(crate) fn announce(&mut self, activity: &'static str, duration: Option<Duration>) {
+        match duration {
+            None => messages::tell_wait(activity, None),
+            Some(duration) => {
+                self.progress = Progress::start(activity, duration);
+                self.end_after(duration);
+            }
+        }
+    }
+
     /// Whether that time is over.
     pub(crate) fn is_over(&self) -> bool {
         self.end.is_some_and(|end| Instant::now() >= end)
@@ -323,6 +337,9 @@ impl Session {
     pub(crate) fn pump(&mut self) -> Result<(), Failure> {
         self.collect()?;
         self.engine.finish_batch();
+        if let Some(progress) = &mut self.progress {
+            progress.draw();
+        }
         Ok(())
     }
 
@@ -425,6 +442,7 @@ impl Session {
 
     /// Detaches, and takes in what was reported until then, so that what the kernel side counted is what was read.
     pub(crate) fn stop(&mut self) {
+        self.progress = None;
         // Where the counters cannot be read, what was lost before is all that is known to be owed.
         if let Ok(totals) = self.live.totals() {
             self.note_losses(clock::monotonic(), totals.all_lost());
