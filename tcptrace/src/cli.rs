@@ -120,6 +120,15 @@ pub(crate) struct WatchArgs {
     /// Print frames as JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print these columns of frames, in this order: pid,comm,close_wait,oldest; an unknown name lists all
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        conflicts_with = "json",
+        hide_short_help = true
+    )]
+    pub(crate) columns: Vec<String>,
     /// Sort processes by this column
     #[arg(short = 'S', long, value_enum, default_value_t)]
     pub(crate) sort: Sort,

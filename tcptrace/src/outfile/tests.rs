@@ -104,7 +104,7 @@ fn a_new_recording_takes_the_name_of_anything_but_a_recording() {
     fs::write(&path, RECORDING).unwrap();
     assert!(matches!(make_way(&path), Err(Cause::Recording)));
     fs::remove_file(&path).unwrap();
-    mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    mkfifo(&path, Mode::S_IRUSR).unwrap();
     assert!(make_way(&path).is_err());
     assert_eq!(names_in(&folder), ["g.arrows"]);
 }

@@ -1,5 +1,7 @@
 //! One frame of plain `watch` output: what was traced, totals by state, then one line per process.
 
+mod columns;
+
 use super::field::Padded;
 use crate::{
     duration::{human, human_age},
@@ -7,6 +9,7 @@ use crate::{
     plural::counted,
     view::{Counts, ProcessView, View},
 };
+pub(crate) use columns::ProcessColumn;
 use std::fmt::Write as _;
 
 /// The states with a column of their own, and its title.
@@ -30,8 +33,8 @@ pub(crate) const NOTHING_YET: &str = "no matching sockets; connections appear as
 /// The same of a moment of a recording.
 pub(crate) const NOTHING_NOW: &str = "no matching sockets at this moment";
 
-/// Draws the view; `nothing` replaces the rows if there are none.
-pub(crate) fn draw(view: &View, nothing: &str) -> String {
+/// Draws the view; `nothing` replaces the rows if there are none. `chosen` columns, if any, replace the usual ones.
+pub(crate) fn draw(view: &View, nothing: &str, chosen: &[ProcessColumn]) -> String {
     let mut text = String::new();
     let total: u64 = view.counts.iter().sum();
     let _ = write!(
@@ -71,11 +74,15 @@ pub(crate) fn draw(view: &View, nothing: &str) -> String {
     for limitation in &view.limitations {
         let _ = writeln!(text, "not seen: {limitation}");
     }
-    let columns = columns(&view.counts);
-    title_line(&mut text, &columns);
-    total_line(&mut text, &view.counts, view.rate, &columns);
-    for process in &view.processes {
-        line(&mut text, process, view.rate.is_some(), &columns);
+    if chosen.is_empty() {
+        let columns = columns(&view.counts);
+        title_line(&mut text, &columns);
+        total_line(&mut text, &view.counts, view.rate, &columns);
+        for process in &view.processes {
+            line(&mut text, process, view.rate.is_some(), &columns);
+        }
+    } else {
+        columns::push_table(&mut text, view, chosen);
     }
     if view.processes.is_empty() {
         let _ = writeln!(text, "{nothing}");
@@ -215,7 +222,23 @@ mod tests {
 
     #[test]
     fn a_frame_shows_totals_processes_and_losses() {
-        insta::assert_snapshot!(draw(&view(), NOTHING_YET));
+        insta::assert_snapshot!(draw(&view(), NOTHING_YET, &[]));
+    }
+
+    #[test]
+    fn columns_are_chosen_by_name() {
+        let chosen = |names: &[&str]| -> Vec<ProcessColumn> {
+            let column = |name: &&str| ProcessColumn::all().find(|column| column.name == *name);
+            names.iter().map(|name| column(name).unwrap()).collect()
+        };
+        let columns = chosen(&["comm", "close_wait", "changes_per_second", "oldest", "pid"]);
+        let mut view = view();
+        view.limitations.clear();
+        let with_rate = draw(&view, NOTHING_YET, &columns);
+        view.rate = None;
+        let without = draw(&view, NOTHING_YET, &columns);
+        let table = |text: String| text.split_once('\n').unwrap().1.to_owned();
+        insta::assert_snapshot!([table(with_rate), table(without)].concat());
     }
 
     #[test]
@@ -243,7 +266,7 @@ mod tests {
         view.processes.extend((1_000..1_150).map(check));
         view.processes.push(still_open);
         let merged = view.with_left_over_merged(Sort::TimeWait);
-        insta::assert_snapshot!(draw(&merged, NOTHING_YET));
+        insta::assert_snapshot!(draw(&merged, NOTHING_YET, &[]));
     }
 
     #[test]
@@ -252,7 +275,7 @@ mod tests {
             audited: Some("of the host"),
             ..view()
         };
-        let text = draw(&filtered, NOTHING_YET);
+        let text = draw(&filtered, NOTHING_YET, &[]);
         assert!(
             text.contains("  audit of the host 3.00s ago: 0 of 15 sockets differ"),
             "{text}"
@@ -273,6 +296,6 @@ mod tests {
             limitations: Vec::new(),
             ..view()
         };
-        insta::assert_snapshot!(draw(&empty, NOTHING_YET));
+        insta::assert_snapshot!(draw(&empty, NOTHING_YET, &[]));
     }
 }

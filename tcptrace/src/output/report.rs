@@ -27,7 +27,7 @@ pub fn text(reports: &[Report]) -> String {
     for report in reports {
         heading(&mut text, report);
         if reports.len() == 1 {
-            text.push_str(&frame::draw(&report.view, frame::NOTHING_NOW));
+            text.push_str(&frame::draw(&report.view, frame::NOTHING_NOW, &[]));
         } else {
             let _ = writeln!(
                 text,

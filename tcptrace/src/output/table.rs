@@ -64,6 +64,7 @@ fn width(name: &str) -> usize {
         "container" | "pod" => 12,
         "netns" | "state" | "old" | "new" | "timer" | "reason" => 11,
         "runtime" | "congestion" | "evidence" | "dwell_ns" => 8,
+        "oldest" => 18,
         "cgroup_path" => 24,
         _ => 6,
     };
@@ -86,6 +87,7 @@ fn is_word(name: &str) -> bool {
                 | "reset_reason"
                 | "error"
                 | "role"
+                | "oldest"
                 | "comm"
                 | "netns_name"
                 | "evidence"

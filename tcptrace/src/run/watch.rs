@@ -5,7 +5,11 @@ mod replay;
 mod screen;
 
 use super::Failure;
-use crate::cli::WatchArgs;
+use crate::{
+    cli::WatchArgs,
+    options::{self, UsageError},
+    output::frame::ProcessColumn,
+};
 use std::{
     env,
     io::{self, IsTerminal as _},
@@ -18,6 +22,27 @@ pub(crate) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     } else {
         replay::run(args)
     }
+}
+
+/// The chosen columns of frames. Fails if one is unknown, or there will be no frames.
+fn columns(args: &WatchArgs) -> Result<Vec<ProcessColumn>, UsageError> {
+    const FLAG: &str = "--columns";
+    if !args.columns.is_empty() && has_live_view(args) {
+        return Err(options::wrong(
+            FLAG,
+            "the live view chooses its columns by the width of the terminal",
+            "add -b for frames with these columns",
+        ));
+    }
+    let column = |name: &String| {
+        ProcessColumn::all()
+            .find(|column| column.name == name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = ProcessColumn::all().map(|column| column.name).collect();
+                options::unknown_column(FLAG, name, &known)
+            })
+    };
+    args.columns.iter().map(column).collect()
 }
 
 /// Whether there is a terminal that can be drawn on, and nobody wants the plain form.

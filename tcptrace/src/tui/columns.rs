@@ -39,6 +39,43 @@ pub(crate) enum ColumnId {
     Unread,
 }
 
+impl ColumnId {
+    /// Whether rows are sorted from the greatest, the oldest or the worst on, unless reversed.
+    pub(super) const fn is_falling(self) -> bool {
+        match self {
+            Self::AcceptQueue
+            | Self::Age
+            | Self::Changes
+            | Self::Closes
+            | Self::Descriptors
+            | Self::Drops
+            | Self::Failed
+            | Self::Finding
+            | Self::Handshake
+            | Self::Level
+            | Self::Oldest
+            | Self::Opens
+            | Self::Sockets
+            | Self::SocketsIn(_)
+            | Self::TimeWaits
+            | Self::Unread => true,
+            Self::Command
+            | Self::Container
+            | Self::Endpoint
+            | Self::Evidence
+            | Self::Explanation
+            | Self::Local
+            | Self::LocalPort
+            | Self::Pid
+            | Self::PortsLeft
+            | Self::Process
+            | Self::Remote
+            | Self::State
+            | Self::Subject => false,
+        }
+    }
+}
+
 /// What a cell depends on besides its row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CellContext<'a> {

@@ -3,7 +3,7 @@
 mod frames;
 mod view;
 
-use super::has_live_view;
+use super::{columns, has_live_view};
 use crate::{
     cli::WatchArgs,
     duration::human,
@@ -27,6 +27,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &args.state)?;
     name_absent(&filter);
     let delay = args.delay;
+    let columns = columns(args)?;
     if let Some(path) = &args.dump {
         outfile::judge(path, &Inputs::default())?;
     }
@@ -45,7 +46,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
         } else {
             let sink = Sink::open(None, &Inputs::default())?.shown(!args.json);
             let stream = output.insert(stream(sink, frames::MAX_QUEUED)?);
-            if !frames::print(&mut session, args, &filter, delay, &mut dumper, stream).await? {
+            if !frames::print(&mut session, args, &filter, delay, &mut dumper, stream, &columns).await? {
                 return Ok(());
             }
             stream.printed()

@@ -5,7 +5,7 @@ mod frames;
 mod schedule;
 mod view;
 
-use super::has_live_view;
+use super::{columns, has_live_view};
 use crate::{
     cli::WatchArgs,
     event::Nanos,
@@ -22,11 +22,12 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
     let delay = args.delay;
     let pause = pause(delay, args.speed).ok_or_else(|| invalid_speed(args.speed))?;
     let has_live_view = has_live_view(args);
+    let columns = columns(args)?;
     confine::replay(&args.files, has_live_view.then_some(Path::new(".")));
     if has_live_view {
         view::run(args, filter, delay)
     } else {
-        frames::print(args, &filter, delay, pause)
+        frames::print(args, &filter, delay, pause, &columns)
     }
 }
 

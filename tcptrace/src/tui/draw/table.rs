@@ -3,10 +3,11 @@
 
 use super::{
     lines::{self, Line},
-    pen::Pen,
+    pen::{Pen, width},
 };
 use crate::tui::{
     app::{App, Areas},
+    columns::{Fit, Side},
     table::AnyTable,
 };
 use ratatui::layout::Rect;
@@ -37,8 +38,24 @@ fn put_lines(pen: &mut Pen<'_>, area: Rect, lines: &[Line]) {
     }
 }
 
+/// The cell beside a title that shows in which direction rows are sorted: behind it, or before it at the edge of a table
+/// of this width. `None` if the title leaves none.
+fn arrow_at(fit: &Fit, columns: u16) -> Option<u16> {
+    let title = width(fit.title).min(fit.width);
+    let behind = match fit.side {
+        Side::Left => fit.x + title,
+        Side::Right => fit.x + fit.width,
+    };
+    if behind < columns {
+        return Some(behind);
+    }
+    let free = fit.width - title;
+    (fit.side == Side::Right && free > 0).then(|| fit.x + free - 1)
+}
+
 fn titles_and_rows(app: &App, pen: &mut Pen<'_>, body: Rect, table: &dyn AnyTable, areas: &mut Areas) {
-    let sorted_by = app.order().map(|order| order.column);
+    let order = app.order();
+    let sorted_by = order.map(|order| order.column);
     let fits = table.fit(body.width, sorted_by);
     for fit in &fits {
         let style = if sorted_by == Some(fit.id) {
@@ -49,6 +66,16 @@ fn titles_and_rows(app: &App, pen: &mut Pen<'_>, body: Rect, table: &dyn AnyTabl
         pen.put_field(body.x + fit.x, body.y, fit.width, fit.side, fit.title, style);
         let area = Rect::new(body.x + fit.x, body.y, fit.width, 1);
         areas.titles.push((area, fit.id));
+        if let Some(order) = order.filter(|order| order.column == fit.id) {
+            let arrow = if order.is_reversed == fit.id.is_falling() {
+                "↑"
+            } else {
+                "↓"
+            };
+            if let Some(x) = arrow_at(fit, body.width) {
+                pen.put(body.x + x, body.y, 1, arrow, style);
+            }
+        }
     }
     let below = Rect {
         y: body.y + 1,

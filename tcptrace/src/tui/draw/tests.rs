@@ -127,6 +127,34 @@ fn a_prompt_a_message_and_an_error_take_the_place_of_the_keys() {
 }
 
 #[test]
+fn every_view_is_readable_in_forty_columns() {
+    for key in ['1', '2', '3', '4', '5', '6'] {
+        let mut app = examples::app(Moment::Ordinary);
+        open(&mut app, &[Key::Char(key)]);
+        insta::assert_snapshot!(format!("narrow-{key}"), drawn(&mut app, (40, 24)));
+    }
+}
+
+#[test]
+fn the_direction_of_the_order_is_beside_its_title() {
+    let mut app = examples::app(Moment::Ordinary);
+    let mut titles = |keys: &[Key]| {
+        open(&mut app, keys);
+        let screen = drawn(&mut app, (80, 24));
+        screen
+            .lines()
+            .find(|line| line.contains("COMMAND"))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(titles(&[]).contains("FINDING↓"));
+    assert!(titles(&[Key::Char('r')]).contains("FINDING↑"));
+    assert!(titles(&[Key::F(6)]).contains("PID↑"));
+    assert!(titles(&[Key::Char('s')]).contains("COMMAND↑"));
+    assert!(titles(&[Key::Char('s')]).contains("ESTAB↓"));
+}
+
+#[test]
 fn every_view_can_be_drawn_at_any_size() {
     for moment in Moment::ALL {
         for key in ['1', '2', '3', '4', '5', '6', '?'] {

@@ -110,7 +110,7 @@ pub(crate) const BINDINGS: [Binding; 39] = [
         "filter, with the flags of the command line: -c nginx --state close-wait -D 443",
     ),
     bind(
-        &[Char('>'), Char('s')],
+        &[Char('>'), Char('s'), F(6)],
         Scope::Sortable,
         Action::SortNext,
         "sort",

@@ -5,7 +5,12 @@ use crate::{
     cli::WatchArgs,
     filter::Filter,
     kernel::clock,
-    output::{frame, report, stream::Stream},
+    output::{
+        frame::{self, ProcessColumn},
+        report,
+        stream::Stream,
+        table,
+    },
     run::{
         Failure,
         cost::Meter,
@@ -32,11 +37,13 @@ pub(super) async fn print(
     delay: Duration,
     dumper: &mut Dumper,
     stream: &mut Stream,
+    columns: &[ProcessColumn],
 ) -> Result<bool, Failure> {
     let mut alarm = Alarm::default();
     let mut meter = Meter::new(clock::monotonic());
     let mut noted = 0;
     let mut cgroups = Cgroups::of_this_host();
+    let shows_locations = columns.iter().any(|column| table::is_of_location(column.name));
     session.engine.stats.begin_frames(session.started);
     session.engine.select(filter, session.started);
     // The first frame comes early, since existing sockets are already known, but with rates of one second.
@@ -45,7 +52,7 @@ pub(super) async fn print(
         let woken = dumper.signalled_or(session.wait(Some(next))).await;
         session.pump()?;
         dumper.count(session);
-        if filter.asks_for_locations() {
+        if filter.asks_for_locations() || shows_locations {
             cgroups.find_locations(&mut session.engine.table.processes, clock::monotonic());
         }
         session.engine.count_selected();
@@ -87,7 +94,7 @@ pub(super) async fn print(
         let text = if args.json {
             report::frame_json(&picture, session.anchor().wall(now), stream.dropped())
         } else {
-            format!("{}\n", frame::draw(&picture, frame::NOTHING_YET))
+            format!("{}\n", frame::draw(&picture, frame::NOTHING_YET, columns))
         };
         if !ignore_broken_pipe(stream.line(&text).and_then(|()| stream.hand_over()))? {
             return Ok(false);

@@ -9,7 +9,11 @@ use crate::{
     event::Nanos,
     filter::Filter,
     outfile::Inputs,
-    output::{frame, report, sink::Sink},
+    output::{
+        frame::{self, ProcessColumn},
+        report,
+        sink::Sink,
+    },
     record::{entry::Item, replay::Replay},
     run::{Failure, ignore_broken_pipe, recordings},
     view,
@@ -22,6 +26,7 @@ pub(super) fn print(
     filter: &Filter,
     delay: Duration,
     pause: Duration,
+    columns: &[ProcessColumn],
 ) -> Result<(), Failure> {
     let mut sink = Sink::open(None, &Inputs::of(&args.files))?.shown(!args.json);
     let mut frames = 0;
@@ -46,7 +51,7 @@ pub(super) fn print(
             let text = if args.json {
                 report::frame_json(&picture, replay.run_stats.wall(now), 0)
             } else {
-                format!("{note}{}\n", frame::draw(&picture, frame::NOTHING_NOW))
+                format!("{note}{}\n", frame::draw(&picture, frame::NOTHING_NOW, columns))
             };
             result = ignore_broken_pipe(sink.lines(&text).and_then(|()| sink.flush()));
             frames += 1;
