@@ -2,6 +2,7 @@
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
 mod hostile;
+mod trace;
 mod verdicts;
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -140,7 +141,7 @@ fn task(pid: u32) -> Task {
         process: ProcessKey::new(pid, 7),
         comm: *b"server\0\0\0\0\0\0\0\0\0\0",
         cgroup: u64::from(pid),
-        uid: None,
+        uid: Some(pid),
         is_kernel_thread: false,
     }
 }
