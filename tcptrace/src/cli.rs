@@ -164,7 +164,7 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub(crate) lifetimes: bool,
     /// Print these columns, in this order, as text or with --csv: time,pid,old,new,dwell_ns; an unknown name lists all.
-    /// Lines come as they happen, so there is no --sort: use `hist` or `snapshot`, or sort(1) on --csv
+    /// Lines are in the order of time; to sort them otherwise, give --csv to sort(1)
     #[arg(
         long,
         value_delimiter = ',',

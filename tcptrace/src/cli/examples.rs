@@ -14,6 +14,7 @@ pub(crate) const TRACE: &str = "\
 Examples:
   tcptrace trace -D 443                     connections to port 443
   tcptrace trace -s cw,tw --json            into and out of these two states
+  tcptrace trace incident.arrows -u 33      what was recorded of a user
   tcptrace trace --lifetimes --remote 10.0.0.0/8 --csv -o ended.csv";
 
 pub(crate) const SNAPSHOT: &str = "\
