@@ -154,8 +154,8 @@ pub(crate) fn terminal_size() -> Option<(u16, u16)> {
 }
 
 /// Columns of a terminal; `None` if it is none, or does not report them.
-pub(crate) fn columns_of(output: impl AsRawFd) -> Option<u16> {
-    let (columns, _) = size_of(&output)?;
+pub(crate) fn columns_of(output: &impl AsRawFd) -> Option<u16> {
+    let (columns, _) = size_of(output)?;
     (columns > 0).then_some(columns)
 }
 

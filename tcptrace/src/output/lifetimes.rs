@@ -301,7 +301,7 @@ mod tests {
             titles(false, &Times::Zone(TimeZone::UTC)),
             line(&lifetime, &engine, &ANCHOR, &Times::Zone(TimeZone::UTC), false),
             json(&lifetime, &engine, Some("blue"), &ANCHOR),
-            in_columns(Format::Csv, &Chosen::all(Rows::Lifetimes).names()[..]),
+            in_columns(Format::Csv, Chosen::all(Rows::Lifetimes).names()),
             in_columns(Format::Csv, &names),
             in_columns(Format::Text { wide: false }, &names),
         ]

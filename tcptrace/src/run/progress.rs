@@ -50,7 +50,7 @@ impl Progress {
             return;
         }
         self.due = now + EVERY;
-        let columns = options::columns_of(io::stderr()).unwrap_or(80);
+        let columns = options::columns_of(&io::stderr()).unwrap_or(80);
         messages::draw(&line(
             self.activity,
             now.duration_since(self.began),

@@ -14,8 +14,10 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessColumn {
     pub(crate) name: &'static str,
-    value: for<'r> fn(&'r ProcessView) -> Value<'r>,
+    value: OfProcess,
 }
+
+type OfProcess = for<'r> fn(&'r ProcessView) -> Value<'r>;
 
 impl ProcessColumn {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -65,7 +67,7 @@ macro_rules! of_state {
     };
 }
 
-const ALL: &[(&str, for<'r> fn(&'r ProcessView) -> Value<'r>)] = &[
+const ALL: &[(&str, OfProcess)] = &[
     ("pid", |process| process.pid.into()),
     ("comm", |process| process.comm.as_str().into()),
     of_state!("listen", Listen),

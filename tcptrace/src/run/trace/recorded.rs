@@ -81,11 +81,11 @@ pub(super) fn run(
         let Some(played) = coverage.of(played) else {
             continue;
         };
-        let printed = listing.printed - before;
-        coverage.look_for(&filter, &played.replay, printed > 0 || !played.is_to_end(), &run);
+        let count = listing.printed - before;
+        coverage.look_for(&filter, &played.replay, count > 0 || !played.is_to_end(), &run);
         let mut summary = Summary {
             watched_ns: played.end.since(played.beginning.time).0,
-            printed,
+            printed: count,
             lost: played.replay.run_stats.lost,
             remarks: played.remarks(&run),
             dwells: Dwells::by_state(&std::mem::take(&mut listing.stats)),
@@ -170,14 +170,14 @@ impl Listing<'_> {
     fn batch(&mut self, replay: &mut Replay) {
         let now = replay.run_stats.latest;
         let anchor = replay.run_stats.anchor(now);
-        let lost = replay.run_stats.lost;
-        if lost > self.lost {
+        let total = replay.run_stats.lost;
+        if total > self.lost {
             let loss = Loss {
                 time: now,
-                lost: lost - self.lost,
+                lost: total - self.lost,
                 dropped: 0,
             };
-            self.lost = lost;
+            self.lost = total;
             self.write(&self.printer.loss(&loss, self.rows, &anchor));
         }
         if let Some(tracker) = &mut replay.engine.table.lifetimes {
