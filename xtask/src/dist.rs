@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let version = env!("CARGO_PKG_VERSION");
     fs::write(dist.join("changelog"), debian_changelog(version, &epoch)?)?;
+    date(&root, &epoch)?;
     package(&root, &dist, &binary, HOST, &epoch)?;
     if !args.host_only {
         for architecture in OTHERS {
@@ -94,6 +95,25 @@ fn package(root: &Path, dist: &Path, binary: &Path, architecture: &str, epoch: &
         cargo(root)
             .args(["generate-rpm", "--output", output, "--source-date", epoch])
             .args(packages),
+    )
+}
+
+/// What packages contain of the repository beside the binary.
+const PACKAGED: [&str; 4] = ["CHANGELOG.md", "LICENSE-*", "docs/*.md", "tcptrace/packaging"];
+
+/// Dates the packaged files to the commit. An .rpm keeps the times of older files, which are those of the checkout.
+fn date(root: &Path, epoch: &str) -> Result<()> {
+    let files = command::output(
+        Command::new("git")
+            .current_dir(root)
+            .args(["ls-files", "--"])
+            .args(PACKAGED),
+    )?;
+    command::run(
+        Command::new("touch")
+            .current_dir(root)
+            .arg(format!("--date=@{epoch}"))
+            .args(files.lines()),
     )
 }
 
