@@ -6,9 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use tcptrace::{decode, engine::{Engine, Input}, event::Nanos};
 
 /// The sizes of a record in the ring buffer, of a row of a snapshot, and of one of a scan.
-const RECORD_BYTES: usize = 152;
+const RECORD_BYTES: usize = 160;
 const ROW_BYTES: usize = 216;
-const HOLDER_BYTES: usize = 120;
+const HOLDER_BYTES: usize = 128;
 
 fuzz_target!(|bytes: &[u8]| {
     let _stack = decode::stack(bytes);

@@ -48,7 +48,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How often the buffer is drained. At 450,000 records a second (`cargo xtask measure`) 1.2 MiB gather meanwhile; the
+/// How often the buffer is drained. At 450,000 records a second (`cargo xtask measure`) 1.4 MiB gather meanwhile; the
 /// kernel wakes the reader for the first record after a drain, and earlier than that if a quarter of the buffer is full.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
 

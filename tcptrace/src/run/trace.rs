@@ -108,7 +108,7 @@ fn times(form: TimeForm) -> Times {
     }
 }
 
-/// Limit of the output queue, as a multiple of the kernel's buffer: a record of 160 bytes is a line of some
+/// Limit of the output queue, as a multiple of the kernel's buffer: a record of 168 bytes is a line of some
 /// 550 in JSON, so that all of a full buffer's have room, and as many again.
 const TIMES_BUFFER: usize = 8;
 
