@@ -6,10 +6,10 @@ mod latest_network;
 mod selected;
 
 use crate::{
-    connection::{blindspots::Blindspots, change::Change, holders::Holders, table::Table},
+    connection::{blindspots::Blindspots, change::Change, holders::Holders, row::Connection, table::Table},
     engine::{latest_network::LatestNetwork, selected::Selected},
     event::{Event, Nanos, ResetReason, SockRef, Task},
-    filter::Filter,
+    filter::{Filter, FilterInput},
     kernel::reset_reasons::ResetReasons,
     owner::{container::Location, policy::Owner, processes::ProcessId},
     socket::{Row, scan::Scan, snapshot::Snapshot},
@@ -297,5 +297,49 @@ impl Engine {
         }
         let mut holders = self.holders.of(cookie).iter().map(|(id, _)| Some(*id));
         holders.find(is_accepted)
+    }
+
+    /// The process that a change counts for, by the owners that are known now; see [`Self::accepted_process`]. `None` where
+    /// `filter` does not accept the change.
+    #[expect(
+        clippy::option_option,
+        reason = "accepted or not, and owned by somebody known or not"
+    )]
+    pub(crate) fn accepted_change(&self, change: &Change, filter: &Filter) -> Option<Option<ProcessId>> {
+        // A connection that begins was in no state before: LISTEN is its listener's.
+        let states = [change.new, change.old];
+        let states = if change.dwell.is_some() {
+            &states[..]
+        } else {
+            &states[..1]
+        };
+        let subject = FilterInput {
+            endpoints: &change.endpoints,
+            netns: change.netns,
+            states,
+            owner: None,
+        };
+        if !filter.accepts_ends(&subject) {
+            return None;
+        }
+        self.accepted_process(change.owner, change.id.cookie, filter)
+    }
+
+    /// The same of a connection in the table, in its present state.
+    #[expect(
+        clippy::option_option,
+        reason = "accepted or not, and owned by somebody known or not"
+    )]
+    pub(crate) fn accepted_row(&self, row: &Connection, filter: &Filter) -> Option<Option<ProcessId>> {
+        let subject = FilterInput {
+            endpoints: &row.endpoints,
+            netns: row.netns,
+            states: &[row.state.tcp],
+            owner: None,
+        };
+        if !filter.accepts_ends(&subject) {
+            return None;
+        }
+        self.accepted_process(row.owner, row.id().cookie, filter)
     }
 }

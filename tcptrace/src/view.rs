@@ -189,15 +189,7 @@ pub(crate) fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filt
         };
     for connection in engine.table.iter() {
         let state = connection.state.tcp;
-        let is_wanted = filter.accepts_ends(&FilterInput {
-            endpoints: &connection.endpoints,
-            netns: connection.netns,
-            states: &[state],
-            owner: None,
-        });
-        if is_wanted
-            && let Some(id) = engine.accepted_process(connection.owner, connection.id().cookie, filter)
-        {
+        if let Some(id) = engine.accepted_row(connection, filter) {
             let age = connection.state.since.age(now);
             count(
                 id,

@@ -1,12 +1,7 @@
 //! The statistics of the changes that a filter accepts.
 
 use crate::stats::Stats;
-use crate::{
-    connection::change::Change,
-    engine::Engine,
-    event::Nanos,
-    filter::{Filter, FilterInput},
-};
+use crate::{connection::change::Change, engine::Engine, event::Nanos, filter::Filter};
 
 /// A filter, and the statistics of the changes that it accepts.
 #[derive(Debug)]
@@ -32,30 +27,10 @@ impl Selected {
     /// been found out, if the filter asks for containers.
     pub(super) fn count(&mut self, engine: &Engine, changes: &[Change]) {
         for change in changes {
-            if !self.accepts_ends(change) {
-                continue;
-            }
-            let owner = engine.accepted_process(change.owner, change.id.cookie, &self.filter);
-            if let Some(process) = owner {
+            if let Some(process) = engine.accepted_change(change, &self.filter) {
                 self.stats.count_for(change, process);
             }
         }
-    }
-
-    fn accepts_ends(&self, change: &Change) -> bool {
-        // A connection that begins was in no state before: LISTEN is its listener's.
-        let states = [change.new, change.old];
-        let states = if change.dwell.is_some() {
-            &states[..]
-        } else {
-            &states[..1]
-        };
-        self.filter.accepts_ends(&FilterInput {
-            endpoints: &change.endpoints,
-            netns: change.netns,
-            states,
-            owner: None,
-        })
     }
 
     pub(super) fn begin_span(&mut self, begin: Nanos) {

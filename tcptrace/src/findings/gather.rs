@@ -155,18 +155,7 @@ pub fn of_look(look: &Look, engine: Option<&Engine>, history: &History, now: Nan
 #[must_use]
 pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter) -> GatheredSockets {
     let mut gathered = GatheredSockets::default();
-    let is_wanted = |row: &Connection| {
-        let subject = FilterInput {
-            endpoints: &row.endpoints,
-            netns: row.netns,
-            states: &[row.state.tcp],
-            owner: None,
-        };
-        filter.accepts_ends(&subject)
-            && engine
-                .accepted_process(row.owner, row.id().cookie, filter)
-                .is_some()
-    };
+    let is_wanted = |row: &Connection| engine.accepted_row(row, filter).is_some();
     let peers = peers_of(engine);
     for row in engine.table.iter().filter(|row| row.is_tcp()) {
         let is_asked_for = is_wanted(row);

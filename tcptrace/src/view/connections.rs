@@ -152,7 +152,7 @@ pub(crate) fn gather(
         rows.reserve(engine.table.len());
     }
     for connection in engine.table.iter() {
-        if let Some(process) = wanted(engine, connection, filter) {
+        if let Some(process) = engine.accepted_row(connection, filter) {
             let row = row(engine, connection, process, now);
             if matcher.matches_row(&row) {
                 rows.push(row);
@@ -185,24 +185,6 @@ pub(crate) fn gather(
         (filter.accepts(&subject) && matcher.matches_row(&row)).then_some(row)
     });
     rows.extend(closed);
-}
-
-/// The process that a wanted connection counts for, as in [`Engine::accepted_process`].
-#[expect(
-    clippy::option_option,
-    reason = "wanted or not, and owned by somebody known or not"
-)]
-pub(super) fn wanted(engine: &Engine, connection: &Connection, filter: &Filter) -> Option<Option<ProcessId>> {
-    let is_wanted = filter.accepts_ends(&FilterInput {
-        endpoints: &connection.endpoints,
-        netns: connection.netns,
-        states: &[connection.state.tcp],
-        owner: None,
-    });
-    if !is_wanted {
-        return None;
-    }
-    engine.accepted_process(connection.owner, connection.id().cookie, filter)
 }
 
 pub(super) fn row(

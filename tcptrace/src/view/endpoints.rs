@@ -1,10 +1,7 @@
 //! The endpoints of a moment: ports that this host serves, and destinations. A destination is a local address with a
 //! remote address and port: ephemeral ports run out for each of them separately.
 
-use super::{
-    Counts,
-    connections::{endpoint_of, wanted},
-};
+use super::{Counts, connections::endpoint_of};
 use crate::{
     connection::handshake::HandshakeEnd,
     engine::{Engine, collector::Collector},
@@ -57,7 +54,7 @@ pub(crate) fn build(
 ) -> Vec<EndpointView> {
     let mut by_key: HashMap<Key, EndpointView> = HashMap::new();
     for connection in engine.table.iter() {
-        if wanted(engine, connection, filter).is_none() {
+        if engine.accepted_row(connection, filter).is_none() {
             continue;
         }
         let role = engine.table.role(connection);

@@ -1,7 +1,7 @@
 //! Processes of one name without open sockets, in one row: of processes that live for one connection, as health checks
 //! and cron jobs, only the sum of what they left is of interest.
 
-use super::{ProcessView, connections, oldest};
+use super::{ProcessView, oldest};
 use crate::{
     engine::Engine,
     event::{ProcessKey, TcpState},
@@ -52,7 +52,7 @@ pub(crate) fn processes(engine: &Engine, filter: &Filter, name: [u8; 16]) -> Has
     let mut found = HashSet::new();
     let mut holding: HashSet<ProcessKey> = HashSet::new();
     for connection in engine.table.iter() {
-        let process = connections::wanted(engine, connection, filter).flatten();
+        let process = engine.accepted_row(connection, filter).flatten();
         if let Some(key) = process.and_then(known).and_then(key_of) {
             found.insert(key);
             if connection.may_be_held() {

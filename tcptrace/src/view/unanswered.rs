@@ -36,7 +36,7 @@ pub(crate) fn gather(engine: &Engine, now: Nanos, filter: &Filter) -> Unanswered
         if !network.is_stuck() {
             continue;
         }
-        let Some(process) = connections::wanted(engine, connection, filter) else {
+        let Some(process) = engine.accepted_row(connection, filter) else {
             continue;
         };
         list.count += 1;
