@@ -223,7 +223,13 @@ pub fn judge(scene: &Scene) -> Vec<Finding> {
 /// The findings of these rules for the selected processes, worst first; equally bad ones in the order of the rules.
 #[must_use]
 pub fn judge_by(rules: &[&Rule], scene: &Scene) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = rules.iter().flat_map(|rule| (rule.check)(scene)).collect();
+    let mut findings = Vec::new();
+    for rule in rules {
+        let mut found = (rule.check)(scene);
+        // Rules go through maps, which have no order.
+        found.sort_by_cached_key(|finding| finding.subject.to_string());
+        findings.append(&mut found);
+    }
     scope::limit(&mut findings, scene);
     findings.sort_by(|a, b| b.level.cmp(&a.level).then(b.weight.total_cmp(&a.weight)));
     findings
