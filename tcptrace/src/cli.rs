@@ -401,9 +401,21 @@ pub(crate) struct RecordArgs {
 /// `report`
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Recordings of one or several runs and hosts, or directories of them
-    #[arg(required = true, value_name = "FILE")]
+    /// Recordings of one or several runs and hosts, or directories of them; with --html, none is this machine
+    #[arg(required_unless_present = "html", value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub(crate) files: Vec<PathBuf>,
+    /// Write a page for a browser: findings, plots and tables, in one file that loads nothing else
+    #[arg(long, conflicts_with_all = ["json", "state"])]
+    pub(crate) html: bool,
+    /// Write the page to this file instead of standard output; replaces it unless it is a recording or an input
+    #[arg(short, long, value_name = "FILE", requires = "html")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace addresses and the names of hosts, processes, namespaces and files in the page
+    #[arg(long, requires = "html")]
+    pub(crate) redact: bool,
+    /// Without files, watch this machine for this time
+    #[arg(long, default_value = "10", value_name = "TIME", requires = "html", value_parser = quantity::time)]
+    pub(crate) duration: Duration,
     #[command(flatten)]
     pub(crate) span: SpanArgs,
     /// Sort processes by this column
@@ -419,6 +431,8 @@ pub(crate) struct ReportArgs {
     pub(crate) ports: PortArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) tracing: TracingArgs,
 }
 
 /// Output formats of `export`.

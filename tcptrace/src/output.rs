@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(crate) mod field;
 pub(crate) mod frame;
 pub mod hist;
+pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod leaks;
 pub(crate) mod lifetimes;

@@ -1,6 +1,13 @@
 //! The report of one run at its end or at a chosen moment, built from a live engine or
 //! from a replayed one. Immutable; outputs read it.
 
+pub(crate) mod arrows;
+pub(crate) mod held;
+pub(crate) mod observer;
+pub(crate) mod over_time;
+pub(crate) mod page;
+mod redaction;
+
 use crate::{
     connection::table::Tally,
     engine::Engine,

@@ -136,7 +136,7 @@ pub fn run(mut cli: Cli) -> ExitCode {
         Command::Leaks(args) => leaks::run(&args, verbose).map(Answer::code),
         Command::Doctor(args) => doctor::run(&args, verbose).map(Answer::code),
         Command::Record(args) => record::run(&args, verbose).map(done),
-        Command::Report(args) => report::run(&args).map(done),
+        Command::Report(args) => report::run(&args, verbose).map(done),
         Command::Export(args) => export::run(&args).map(done),
         Command::Check(args) => check::run(&args, verbose).map(done),
         Command::Man(args) => manual::run(&args).map(done),

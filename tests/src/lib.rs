@@ -10,6 +10,7 @@
 
 pub mod arrow_readers;
 pub mod binary;
+pub mod browser;
 pub mod cgroup;
 pub mod clock;
 pub mod command;

@@ -7,8 +7,8 @@
 //! ignored, with its failure and with what was withheld.
 
 use crate::{
-    arrow_readers, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, host, kernel_log::KernelLog,
-    netns::Netns, protected, small_disk,
+    arrow_readers, browser, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, host,
+    kernel_log::KernelLog, netns::Netns, protected, small_disk,
 };
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -66,6 +66,8 @@ pub enum Requirement {
     Postgresql,
     /// The `ip` command.
     Ip,
+    /// The Chromium browser.
+    Chromium,
     /// The tmux terminal multiplexer.
     Tmux,
     /// io_uring with sparse direct descriptors, which many kernels do not allow.
@@ -118,6 +120,7 @@ impl Requirement {
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::Tmux => unmet_command("tmux", &["-V"]),
+            Self::Chromium => unmet_command(browser::PROGRAM, &["--version"]),
             // Sparse tables: Linux 5.19.
             Self::IoUring => IoUring::new(1)
                 .and_then(|ring| ring.submitter().register_files_sparse(1))
@@ -157,6 +160,7 @@ impl Requirement {
             self,
             Self::Speed
                 | Self::ArrowReaders
+                | Self::Chromium
                 | Self::HdrHistogram
                 | Self::Java
                 | Self::Go

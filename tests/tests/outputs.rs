@@ -68,7 +68,7 @@ fn shared(folder: &TempDir) -> PathBuf {
 }
 
 /// Every command that writes `output`, in the folder of the recording.
-fn commands(output: &str) -> [Vec<&str>; 10] {
+fn commands(output: &str) -> [Vec<&str>; 12] {
     [
         vec!["export", "--format", "csv", "-o", output, "web.arrows"],
         vec!["export", "--format", "parquet", "-o", output, "web.arrows"],
@@ -77,6 +77,8 @@ fn commands(output: &str) -> [Vec<&str>; 10] {
         vec!["hist", "--format", "hlog", "--interval", "1", "-o", output],
         vec!["trace", "--duration", "0.1", "-o", output],
         vec!["snapshot", "-o", output],
+        vec!["report", "--html", "-o", output, "web.arrows"],
+        vec!["report", "--html", "--duration", "0.1", "-o", output],
         vec!["watch", "-b", "-n", "1", "--dump", output],
         vec!["record", "--duration", "0.1", "-o", output],
         vec![

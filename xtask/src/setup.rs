@@ -23,7 +23,8 @@ const PACKAGES: [&str; 8] = [
 const BPF_LINKER: &str = "=0.13.0";
 
 /// Programs that the live tests run or compare with.
-const PACKAGES_OF_TESTS: [&str; 13] = [
+const PACKAGES_OF_TESTS: [&str; 14] = [
+    "chromium",
     "default-jdk-headless",
     "gcc",
     "golang-go",

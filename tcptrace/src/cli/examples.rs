@@ -56,7 +56,9 @@ pub(crate) const REPORT: &str = "\
 Examples:
   tcptrace report incident.arrows           the state at its end
   tcptrace report --at 17:52 web1.arrows web2.arrows
-  tcptrace report --at -5m host.arrows      five minutes ago";
+  tcptrace report --at -5m host.arrows      five minutes ago
+  tcptrace report --html -o page.html incident.arrows
+  tcptrace report --html --redact --duration 30s -o page.html   this machine";
 
 pub(crate) const EXPORT: &str = "\
 Examples:

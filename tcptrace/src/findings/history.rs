@@ -104,7 +104,7 @@ impl OfDestination {
 }
 
 /// The connections that one process makes to one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pool {
     /// Who makes them.
     pub process: ProcessKey,

@@ -1,6 +1,6 @@
 //! Builds a scene from a snapshot, or by watching for a while. For `leaks`, `doctor` and the flight recorder.
 
-mod recorded;
+pub(crate) mod recorded;
 
 pub(crate) use recorded::recorded;
 

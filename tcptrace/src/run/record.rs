@@ -94,7 +94,7 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
 }
 
 /// How this program was called, as far as it is text.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let words: Vec<String> = env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();

@@ -1,11 +1,16 @@
-//! `tcptrace report`: the state of recordings at a moment.
+//! `tcptrace report`: the state of recordings at a moment, as text, JSON or a page.
+
+mod html;
 
 use super::{Failure, confine, print, recordings, services, show};
 use crate::{cli::ReportArgs, options, outfile::Inputs, output::report as report_output, report};
 use std::ops::ControlFlow;
 
 /// Reads the recordings and prints their report.
-pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ReportArgs, verbose: u8) -> Result<(), Failure> {
+    if args.html {
+        return html::run(args, verbose);
+    }
     let span = options::recording::span(&args.span)?;
     let filter = options::recording::filter(&args.filter, &args.state)?;
     let ports = services(&args.ports, !args.json)?;

@@ -148,6 +148,11 @@ impl Handshakes {
         }
     }
 
+    /// How many ended.
+    pub(crate) fn total(&self) -> u64 {
+        self.ends.iter().sum()
+    }
+
     /// How many ended so.
     pub(crate) const fn count(&self, end: HandshakeEnd) -> u64 {
         self.ends[end as usize]

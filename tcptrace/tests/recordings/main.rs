@@ -2,6 +2,7 @@
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
 mod hostile;
+mod pages;
 mod trace;
 mod verdicts;
 

@@ -3,9 +3,10 @@
 use crate::*;
 
 /// The commands that read recordings, each as text and as JSON where it has both.
-pub(crate) const READERS: [&[&str]; 11] = [
+pub(crate) const READERS: [&[&str]; 12] = [
     &["report"],
     &["report", "--json"],
+    &["report", "--html"],
     &["doctor"],
     &["doctor", "--json"],
     &["leaks"],

@@ -7,7 +7,11 @@ use crate::{
     findings::{gather, history::History, scene::Scene},
     options::recording::Span,
     plural::counted,
-    run::{Failure, confine, recordings},
+    record::{replay::Replay, runs::Run},
+    run::{
+        Failure, confine,
+        recordings::{self, Played},
+    },
 };
 use hashbrown::HashSet;
 use std::{ops::ControlFlow, path::PathBuf};
@@ -20,25 +24,18 @@ pub(crate) fn recorded(
     older_than: Option<Nanos>,
     coverage: &mut recordings::Coverage,
 ) -> Result<Vec<Observed>, Failure> {
-    let span = Span::default();
     confine::replay(files, []);
     let mut all = Vec::new();
     for mut run in recordings::open(files)? {
         let mut history = History::of(filter);
-        let played = recordings::play(&mut run, span, filter, &mut |replay| {
-            if let Some(last) = replay.engine.batch().last() {
-                history.count(&replay.engine);
-                history.sample(&replay.engine, last.time);
-            }
+        let played = recordings::play(&mut run, Span::default(), filter, &mut |replay| {
+            count(&mut history, replay);
             ControlFlow::Continue(())
         })?;
         let Some(played) = coverage.of(played) else {
             continue;
         };
-        history.sample(&played.replay.engine, played.end);
-        let engine = &played.replay.engine;
-        let gathered = gather::of_engine(engine, &history, played.end, filter);
-        let processes = filter.asks_for_processes().then(HashSet::new);
+        let scene = scene(&run, &played, history, filter, older_than);
         let run_stats = &played.replay.run_stats;
         let mut remarks = played.remarks(&run);
         if run_stats.gaps > 0 {
@@ -48,18 +45,6 @@ pub(crate) fn recorded(
                 run_stats.missing
             ));
         }
-        let scene = Scene {
-            watched: played.end.since(played.beginning.time),
-            sockets: gathered.sockets,
-            processes: gathered.processes,
-            networks: gathered.networks,
-            history,
-            unseen: run.origin.unseen(),
-            is_recorded: true,
-            older_than,
-            asked: gather::asked(filter, processes, Some(engine)),
-            ..Scene::default()
-        };
         let has_selected = scene.asked_for().next().is_some();
         coverage.look_for(filter, &played.replay, has_selected, &run);
         all.push(Observed {
@@ -72,4 +57,38 @@ pub(crate) fn recorded(
     }
     coverage.begin()?;
     Ok(all)
+}
+
+/// Counts the replay's present batch.
+pub(crate) fn count(history: &mut History, replay: &Replay) {
+    if let Some(last) = replay.engine.batch().last() {
+        history.count(&replay.engine);
+        history.sample(&replay.engine, last.time);
+    }
+}
+
+/// The end of what was played of a run, with the history that was counted on the way.
+pub(crate) fn scene(
+    run: &Run,
+    played: &Played,
+    mut history: History,
+    filter: &Filter,
+    older_than: Option<Nanos>,
+) -> Scene {
+    let engine = &played.replay.engine;
+    history.sample(engine, played.end);
+    let gathered = gather::of_engine(engine, &history, played.end, filter);
+    let processes = filter.asks_for_processes().then(HashSet::new);
+    Scene {
+        watched: played.end.since(played.beginning.time),
+        sockets: gathered.sockets,
+        processes: gathered.processes,
+        networks: gathered.networks,
+        history,
+        unseen: run.origin.unseen(),
+        is_recorded: true,
+        older_than,
+        asked: gather::asked(filter, processes, Some(engine)),
+        ..Scene::default()
+    }
 }

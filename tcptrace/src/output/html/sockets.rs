@@ -1,0 +1,180 @@
+//! The processes and their sockets at the end, and the settings of network namespaces.
+
+use super::moment;
+use crate::{
+    duration::{human, human_age},
+    event::TcpState,
+    findings::{
+        scene::Netns,
+        settings::{self, Found},
+    },
+    output::{sockets::network_text, text},
+    plural::counted,
+    report::page::Host,
+    view::{Counts, ProcessView, unanswered::Unanswered},
+};
+use maud::{Markup, html};
+
+/// Processes that are listed; the others are counted.
+const MOST: usize = 50;
+
+/// The states that have a column everywhere; the others are added up.
+const SHOWN: [TcpState; 7] = [
+    TcpState::Listen,
+    TcpState::SynSent,
+    TcpState::SynRecv,
+    TcpState::Established,
+    TcpState::CloseWait,
+    TcpState::FinWait2,
+    TcpState::TimeWait,
+];
+
+pub(super) fn count_titles() -> Markup {
+    html! { @for state in SHOWN { th.n { (state) } } th.n { "Others" } }
+}
+
+pub(super) fn count_cells(counts: &Counts) -> Markup {
+    let others: u64 = TcpState::ALL
+        .iter()
+        .filter(|state| !SHOWN.contains(state))
+        .map(|state| counts[state.index()])
+        .sum();
+    html! {
+        @for state in SHOWN { (count_cell(counts[state.index()], state.name())) }
+        (count_cell(others, "others"))
+    }
+}
+
+fn count_cell(count: u64, state: &str) -> Markup {
+    let class = if count == 0 { "n zero" } else { "n" };
+    html! { td class=(class) data-state=(state) { (count) } }
+}
+
+pub(super) fn processes(host: &Host, id: &str) -> Markup {
+    let view = &host.report.view;
+    html! {
+        section aria-labelledby=(format!("{id}-processes")) {
+            h3 id=(format!("{id}-processes")) { "Sockets by process at the end" }
+            p.note {
+                "At " (moment(host.report.to_ns)) " UTC. Choose a process to see its connections alone. The oldest socket \
+                is one in CLOSE_WAIT if there is any; LISTEN and ESTABLISHED do not count."
+            }
+            div.scroll { table.processes {
+                thead { tr {
+                    th { "Process" } th.n { "PID" } (count_titles())
+                    th.n { "Changes/s" } th { "Oldest" }
+                } }
+                tbody {
+                    tr.total {
+                        th scope="row" { a.narrow href=(format!("#{id}-p0")) { "all processes" } } td {}
+                        (count_cells(&view.counts))
+                        td.n { @if let Some(rate) = view.rate { (format!("{rate:.1}")) } } td {}
+                    }
+                    @for process in view.processes.iter().take(MOST) { (row(host, process, id)) }
+                }
+            } }
+            @if view.processes.len() > MOST {
+                p.note { "and " (counted(view.processes.len() - MOST, "more process")) ", which the totals include" }
+            }
+        }
+    }
+}
+
+fn row(host: &Host, process: &ProcessView, id: &str) -> Markup {
+    let part = match process.key {
+        Some(key) => host.part_of(key.pid, key.start_ns),
+        None => host.part_of_unknown().filter(|_| process.pid.is_none()),
+    };
+    html! {
+        tr data-process=[process.pid] {
+            th scope="row" {
+                @if let Some(part) = part {
+                    a.narrow href=(format!("#{id}-p{part}")) { (process.comm) }
+                } @else { (process.comm) }
+            }
+            td.n { @if let Some(pid) = process.pid { (pid) } }
+            (count_cells(&process.counts))
+            td.n { @if host.report.view.rate.is_some() { (format!("{:.1}", process.rate)) } }
+            td.left { @if let Some((state, age)) = process.oldest { (state) " " (human_age(age)) } }
+        }
+    }
+}
+
+/// Connections whose peers did not answer, as the text of a report has them; nothing where there is none.
+pub(super) fn unanswered(host: &Host) -> Markup {
+    let list = &host.report.unanswered;
+    let Some(first) = list.worst.first() else {
+        return html! {};
+    };
+    let age = host.report.to.since(first.read);
+    let rest = list.count.saturating_sub(list.worst.len() as u64);
+    html! {
+        section {
+            h3 { "Peers that did not answer" }
+            p.note {
+                (counted(list.count, "connection")) " had unanswered segments or probes at the snapshot " (human(age))
+                " before the end."
+            }
+            div.scroll { table {
+                thead { tr { th { "Local" } th { "Remote" } th { "State" } th { "Owner" } th { "Evidence" } } }
+                tbody {
+                    @for Unanswered { row, network, .. } in &list.worst {
+                        @let (local, remote) = text::both(&row.identity.endpoints);
+                        tr {
+                            th scope="row" { (local) } td.left { (remote) } td.left { (row.state) }
+                            td.left {
+                                @if let Some(owner) = row.owner { (owner.name()) " (" (owner.key.pid) ")" }
+                            }
+                            td.text { (network_text(network)) }
+                        }
+                    }
+                }
+            } }
+            @if rest > 0 { p.note { "and " (counted(rest, "other connection")) } }
+        }
+    }
+}
+
+/// The settings of each namespace, as `doctor` has them.
+pub(super) fn settings(host: &Host) -> Markup {
+    let spaces = &host.scene.spaces;
+    html! {
+        section.settings {
+            h3 { "Settings" }
+            @if spaces.is_empty() {
+                p.none { "A recording has no settings. " code { "tcptrace doctor -w" } " shows them on the host itself." }
+            }
+            @for space in spaces { (settings_of(host, space)) }
+        }
+    }
+}
+
+fn settings_of(host: &Host, space: &Netns) -> Markup {
+    let all = settings::found(space, &host.findings);
+    let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
+    html! {
+        h4 { "Network namespace " (space.netns) @if let Some(name) = &space.name { " (" (name) ")" } }
+        @if advised.is_empty() { p.none { "No setting needs changing." } }
+        @for found in &advised {
+            @if let Some(advice) = found.advice {
+                p { code { "net." (found.setting.name) } ": " (advice.change) "; cost: " (advice.cost) }
+            }
+        }
+        details.numbers {
+            summary { "Table: settings of network namespace " (space.netns) }
+            div.scroll { table {
+                thead { tr { th { "Setting, below net" } th { "Here" } th { "Default" } th { "What it does" } } }
+                tbody {
+                    @for Found { setting, value, is_default, .. } in &all {
+                        tr.changed[*is_default == Some(false)] {
+                            th scope="row" { (setting.name) }
+                            td { (value) @if *is_default == Some(false) { " (changed)" } }
+                            td { (setting.default.unwrap_or("by memory")) }
+                            td.text { (setting.does) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `tcptrace report --html`: the page of recordings, or of a session that watches this machine.
+
+use crate::{
+    cli::ReportArgs,
+    engine::Engine,
+    event::Nanos,
+    filter::Filter,
+    findings::{history::History, settings},
+    kernel::clock,
+    options,
+    outfile::Inputs,
+    output::{html, sink::Sink},
+    record::{
+        origin::Origin,
+        run_stats::{Ending, RunStats},
+    },
+    report::{
+        self, Beginning,
+        observer::{Lost, Observer},
+        page::{Host, Page},
+    },
+    run::{
+        Failure, confine, is_wanted, messages,
+        observe::{self, Request, recorded},
+        record::command_line,
+        recordings::{self, Coverage},
+        runtime,
+        session::{Session, Wake},
+        signals, stream,
+    },
+    source::{cgroups::Cgroups, sysctl_files},
+    unseen::{self, Unseen},
+};
+use std::ops::ControlFlow;
+
+/// Reads the recordings or watches, and writes the page.
+pub(super) fn run(args: &ReportArgs, verbose: u8) -> Result<(), Failure> {
+    if !args.files.is_empty() {
+        return of_recordings(args);
+    }
+    if args.span.at.is_some() || args.span.from.is_some() || args.span.to.is_some() {
+        return Err(Failure::Usage(options::wrong(
+            "--at, --from, --to",
+            "only a recording has a span to choose",
+            "give a recording, or --duration",
+        )));
+    }
+    let sink = Sink::open(args.output.as_deref(), &Inputs::default())?;
+    let host = watched(args, verbose)?;
+    write(sink, vec![host], args.redact)
+}
+
+fn write(sink: Sink, hosts: Vec<Host>, redact: bool) -> Result<(), Failure> {
+    let text = html::page(&Page::new(hosts, redact));
+    is_wanted(stream(sink, 0)?.finish(&text, signals::patience())).map(drop)
+}
+
+fn of_recordings(args: &ReportArgs) -> Result<(), Failure> {
+    let span = options::recording::span(&args.span)?;
+    let filter = options::recording::filter(&args.filter, &[])?;
+    let sink = Sink::open(args.output.as_deref(), &Inputs::of(&args.files))?;
+    confine::replay(&args.files, args.output.as_deref());
+    let mut hosts = Vec::new();
+    let mut coverage = Coverage::default();
+    let runs = recordings::open(&args.files)?;
+    let most_parts = Host::most_parts(runs.len());
+    for mut run in runs {
+        let mut history = History::of(&filter);
+        let mut observer = None;
+        let played = recordings::play(&mut run, span, &filter, &mut |replay| {
+            recorded::count(&mut history, replay);
+            let stats = &replay.run_stats;
+            let lost = Lost {
+                records: stats.lost,
+                gaps: stats.gaps,
+            };
+            let began = if span.from.is_some() {
+                watched_from(&replay.engine, stats.began)
+            } else {
+                stats.began
+            };
+            observer
+                .get_or_insert_with(|| {
+                    Observer::new(&filter, began, watched_from(&replay.engine, stats.began))
+                })
+                .count(&replay.engine, stats.latest, lost);
+            ControlFlow::Continue(())
+        })?;
+        let Some(played) = coverage.of(played) else {
+            continue;
+        };
+        let engine = &played.replay.engine;
+        let (beginning, end) = (played.beginning, played.end);
+        let mut report = report::build(
+            &run.origin,
+            engine,
+            &played.replay.run_stats,
+            beginning,
+            end,
+            &filter,
+            args.sort,
+        );
+        report.is_whole = played.is_to_end();
+        report.is_ended |= run.is_whole();
+        report.remarks = played.remarks(&run);
+        let is_there = !report.view.processes.is_empty() || !played.is_to_end();
+        coverage.look_for(&filter, &played.replay, is_there, &run);
+        let scene = recorded::scene(&run, &played, history, &filter, None);
+        let observer = observer.unwrap_or_else(|| Observer::new(&filter, beginning.time, beginning.time));
+        hosts.push(Host::new(report, scene, observer, engine, &filter, most_parts));
+    }
+    coverage.begin()?;
+    write(sink, hosts, args.redact)?;
+    coverage.end()
+}
+
+fn watched_from(engine: &Engine, began: Nanos) -> Nanos {
+    engine.stats.watched_from.unwrap_or(began)
+}
+
+/// Watches for as long as requested, or until a signal.
+fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
+    let filter = options::filter(&args.filter, &[])?;
+    options::require_present(&filter)?;
+    let settings = options::settings(&args.tracing, verbose)?;
+    let names = settings::names();
+    let request = Request {
+        filter: &filter,
+        sysctls: &names,
+        older_than: None,
+    };
+    runtime()?.block_on(async {
+        let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        session.select(&filter)?;
+        let started = session.started;
+        session.engine.select(&filter, started);
+        session.confine(args.output.as_deref(), false);
+        let mut watcher = observe::Observer::begin(&mut session, &filter);
+        let began = Nanos(session.anchor().mono_ns);
+        let mut observer = Observer::new(&filter, began, watched_from(&session.engine, started));
+        let mut cgroups = Cgroups::of_this_host();
+        messages::tell_wait("watching", Some(args.duration));
+        session.end_after(args.duration);
+        loop {
+            let wake = session.wait(None).await;
+            session.pump()?;
+            if filter.asks_for_locations() {
+                cgroups.find_locations(&mut session.engine.table.processes, clock::monotonic());
+            }
+            watcher.count(&mut session);
+            observer.count(&session.engine, clock::monotonic(), lost(&session));
+            match wake {
+                Wake::Tick => {}
+                Wake::Stop | Wake::Deadline => break,
+            }
+        }
+        let mut scene = watcher.scene(&mut session, &request)?;
+        scene.configured = sysctl_files::read();
+        let end = clock::monotonic();
+        observer.count(&session.engine, end, lost(&session));
+        let report = report_of(&session, &filter, args, end)?;
+        let most_parts = Host::most_parts(1);
+        Ok(Host::new(
+            report,
+            scene,
+            observer,
+            &session.engine,
+            &filter,
+            most_parts,
+        ))
+    })
+}
+
+fn lost(session: &Session) -> Lost {
+    Lost {
+        records: session.lost(),
+        gaps: 0,
+    }
+}
+
+/// The report of a session, as that of its recording would be.
+fn report_of(
+    session: &Session,
+    filter: &Filter,
+    args: &ReportArgs,
+    end: Nanos,
+) -> Result<report::Report, Failure> {
+    let unseen: Vec<Unseen> = session.unseen();
+    let origin = Origin::new(
+        &session.header(),
+        unseen::texts(&unseen),
+        &command_line(),
+        args.tracing.max_connections,
+        session.engine.reset_reasons.clone(),
+    );
+    let mut run_stats = RunStats::new(session.anchor());
+    run_stats.latest = end;
+    run_stats.events = session.summary(0)?.events;
+    run_stats.lost = session.lost();
+    run_stats.scans = session.scan_cost();
+    run_stats.ending = Ending::Stopped;
+    Ok(report::build(
+        &origin,
+        &session.engine,
+        &run_stats,
+        Beginning::of_run(&run_stats),
+        end,
+        filter,
+        args.sort,
+    ))
+}
