@@ -9,6 +9,7 @@ mod command;
 mod compile;
 mod demo;
 mod demo_client;
+mod demo_page;
 mod demo_server;
 mod dist;
 mod fuzz;
@@ -55,7 +56,7 @@ enum Task {
     Dist(dist::Args),
     /// Measure the cost of tracing on this machine during a flood of loopback connections
     Measure(measure::Args),
-    /// Update the pictures of the live view
+    /// Update the pictures of the live view, and the page of the demo with its picture
     Pictures(pictures::Args),
     #[command(hide = true)]
     DemoServer(demo_server::Args),

@@ -1,10 +1,11 @@
 //! `cargo xtask pictures`: the pictures of the live view in docs/pictures, rendered from what a terminal shows of it while
-//! the demo runs.
+//! the demo runs; and the page of its recording.
 
 use crate::{
     command,
     demo::{self, Part},
     demo_client::Role,
+    demo_page::Recording,
     workspace,
 };
 use anstyle::{Color, RgbColor};
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if command::find("tmux").is_none() {
         bail!("tmux, which provides the terminal, is not installed: apt-get install tmux");
     }
+    let recording = Recording::start(&tcptrace, args.after)?;
     let (_server, port) = demo::start_server(SECONDS)?;
     let _clients = [
         demo::start_client(Role::Short, port, SECONDS)?,
@@ -89,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::write(&path, render(&screen))?;
         println!("{}", path.display());
     }
-    Ok(())
+    recording.write(&tcptrace, &root.join("docs"))
 }
 
 fn render(screen: &str) -> String {
