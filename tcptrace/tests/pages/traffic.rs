@@ -121,6 +121,7 @@ impl Traffic<'_> {
                 comm,
                 cgroup: 0,
                 is_kernel_thread: false,
+                uid: None,
             }),
             is_kernel_socket: false,
             lost: 0,
