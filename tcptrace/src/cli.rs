@@ -10,13 +10,14 @@ use crate::{
     event::StateSet,
     findings::Level,
     kernel::{plan::Preference, stacks::Wanted as Stacks},
+    metrics::budget,
     quantity,
     stats::key::By,
     view::Sort,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Trace TCP states: which process leaks CLOSE_WAIT, how long TIME_WAIT lasts, and who created it.
 #[derive(Debug, Parser)]
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Convert recordings to a table for other tools
     #[command(after_help = examples::MORE, after_long_help = examples::EXPORT)]
     Export(ExportArgs),
+    /// Serve metrics for Prometheus
+    #[command(after_help = examples::MORE, after_long_help = examples::SERVE)]
+    Serve(ServeArgs),
     /// Check what the kernel and the privileges of this process support
     #[command(after_long_help = examples::CHECK)]
     Check(CheckArgs),
@@ -89,9 +93,12 @@ impl Command {
             Self::Doctor(args) => Some((&mut args.files, &["arrows"])),
             Self::Report(args) => Some((&mut args.files, &["arrows"])),
             Self::Export(args) => Some((&mut args.files, &["arrows"])),
-            Self::Snapshot(_) | Self::Record(_) | Self::Check(_) | Self::Man(_) | Self::Completions(_) => {
-                None
-            }
+            Self::Snapshot(_)
+            | Self::Record(_)
+            | Self::Serve(_)
+            | Self::Check(_)
+            | Self::Man(_)
+            | Self::Completions(_) => None,
         }
     }
 }
@@ -465,6 +472,38 @@ pub(crate) struct ExportArgs {
     pub(crate) span: SpanArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Serve HTTP at this address and port; port 0 is any that is free
+    #[arg(long, default_value = "127.0.0.1:9105", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Read options from this TOML file: names as here without the dashes. What is given here takes precedence
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// TLS and passwords, in the form of Prometheus's web configuration file
+    #[arg(long, alias = "web.config.file", value_name = "FILE")]
+    pub(crate) web_config: Option<PathBuf>,
+    /// Maximum number of series; what is less active is counted under "other"
+    #[arg(long, default_value_t = budget::DEFAULT, value_name = "COUNT", value_parser = max_series)]
+    pub(crate) max_series: usize,
+    /// Age from which a CLOSE_WAIT is a leak. Default: 60 s, or derived from the CLOSE_WAITs of the process
+    #[arg(long, value_name = "TIME", value_parser = quantity::time_or_zero)]
+    pub(crate) older_than: Option<Duration>,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) tracing: TracingArgs,
+}
+
+fn max_series(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count >= budget::LEAST);
+    count.ok_or_else(|| format!("give a number of {} or more", budget::LEAST))
 }
 
 /// `man`

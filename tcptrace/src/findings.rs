@@ -7,6 +7,7 @@ pub mod growth;
 pub mod history;
 pub mod leak;
 pub mod peers;
+pub(crate) mod reading;
 pub mod rules;
 pub mod scene;
 pub mod scope;

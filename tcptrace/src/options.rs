@@ -1,6 +1,7 @@
 //! Validates flags and looks names up. Errors name the flag and the remedy.
 
 pub(crate) mod recording;
+pub(crate) mod serve;
 pub(crate) mod words;
 
 use crate::{

@@ -5,6 +5,7 @@ pub(crate) mod csv;
 pub(crate) mod descriptor;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod exposition;
 pub(crate) mod field;
 pub(crate) mod frame;
 pub mod hist;

@@ -17,6 +17,7 @@ mod progress;
 pub(crate) mod record;
 pub(crate) mod recordings;
 pub(crate) mod report;
+pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod signals;
 pub(crate) mod snapshot;
@@ -138,6 +139,7 @@ pub fn run(mut cli: Cli) -> ExitCode {
         Command::Record(args) => record::run(&args, verbose).map(done),
         Command::Report(args) => report::run(&args, verbose).map(done),
         Command::Export(args) => export::run(&args).map(done),
+        Command::Serve(args) => serve::run(args, verbose).map(done),
         Command::Check(args) => check::run(&args, verbose).map(done),
         Command::Man(args) => manual::run(&args).map(done),
         Command::Completions(args) => manual::completions(args.shell).map(done),

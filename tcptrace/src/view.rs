@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod endpoints;
 pub(crate) mod history;
 pub(crate) mod left_over;
+pub(crate) mod population;
 pub(crate) mod unanswered;
 
 use crate::{

@@ -23,12 +23,12 @@ const LAYERS: &[&[&str]] = &[
     &["stats"],
     &["engine", "summary"],
     &["findings", "record", "view"],
-    &["report", "source"],
+    &["metrics", "report", "source"],
     &["completion"],
     &["cli"],
     &["options", "stacks"],
     &["output"],
-    &["tui"],
+    &["serve", "tui"],
     &["run"],
 ];
 

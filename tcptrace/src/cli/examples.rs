@@ -65,6 +65,15 @@ Examples:
   tcptrace export --format parquet -o changes.parquet incident.arrows
   tcptrace export --format csv --from +10s --to +20s incident.arrows";
 
+pub(crate) const SERVE: &str = "\
+Metrics are at /metrics; / says what else there is. A scrape takes what is at most a second old, and none delays tracing.
+
+Examples:
+  tcptrace serve                            for a Prometheus on this host
+  tcptrace serve --listen 0.0.0.0:9105 --web-config web.yml
+  tcptrace serve --config /etc/tcptrace/serve.toml
+  curl -s http://127.0.0.1:9105/metrics     what it serves";
+
 pub(crate) const CHECK: &str = "\
 Examples:
   tcptrace check                            what can be traced here
@@ -79,7 +88,7 @@ mod tests {
     #[test]
     fn every_example_is_a_command() {
         let all = [
-            WATCH, TRACE, SNAPSHOT, HIST, LEAKS, DOCTOR, RECORD, REPORT, EXPORT, CHECK,
+            WATCH, TRACE, SNAPSHOT, HIST, LEAKS, DOCTOR, RECORD, REPORT, EXPORT, SERVE, CHECK,
         ];
         for help in all {
             let examples = help.lines().filter(|line| line.starts_with("  tcptrace"));

@@ -41,6 +41,50 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    pub(crate) const COUNT: usize = 16;
+
+    /// One of each, in the order of [`Self::index`].
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::ResetReceived,
+        Self::ResetSent,
+        Self::TimewaitExpired,
+        Self::TimewaitReused,
+        Self::TimewaitReset,
+        Self::TimewaitOverflow,
+        Self::Timeout,
+        Self::Unreachable(NetworkError::Host),
+        Self::Cancelled,
+        Self::NoPort,
+        Self::Destroyed,
+        Self::FinTimeout,
+        Self::HandshakeAbandoned,
+        Self::HandshakeReset,
+        Self::Purged,
+        Self::Unseen,
+    ];
+
+    /// Its place in [`Self::ALL`], whatever the error of an unreachable peer.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::ResetReceived => 0,
+            Self::ResetSent => 1,
+            Self::TimewaitExpired => 2,
+            Self::TimewaitReused => 3,
+            Self::TimewaitReset => 4,
+            Self::TimewaitOverflow => 5,
+            Self::Timeout => 6,
+            Self::Unreachable(_) => 7,
+            Self::Cancelled => 8,
+            Self::NoPort => 9,
+            Self::Destroyed => 10,
+            Self::FinTimeout => 11,
+            Self::HandshakeAbandoned => 12,
+            Self::HandshakeReset => 13,
+            Self::Purged => 14,
+            Self::Unseen => 15,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ResetReceived => "reset-received",
@@ -136,6 +180,18 @@ impl NetworkError {
             Self::Port => "ECONNREFUSED",
             Self::HostUnknown => "EHOSTDOWN",
             Self::Host => "EHOSTUNREACH",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_at_its_index() {
+        for (index, reason) in EndReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
         }
     }
 }

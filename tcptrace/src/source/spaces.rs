@@ -29,12 +29,17 @@ impl Watched {
         now: Nanos,
     ) -> Vec<Netns> {
         let mut spaces = read(wanted, keepers, sysctls, now);
-        for space in &mut spaces {
+        self.compare(&mut spaces);
+        spaces
+    }
+
+    /// Fills in the counters of when each was first compared.
+    pub(crate) fn compare(&mut self, spaces: &mut [Netns]) {
+        for space in spaces {
             let before = self.before.entry(space.netns);
             let before = before.or_insert_with(|| space.counters.clone());
             space.counters_before.clone_from(before);
         }
-        spaces
     }
 }
 

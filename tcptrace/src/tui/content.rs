@@ -4,11 +4,11 @@ use crate::{
     event::{Nanos, ProcessKey, TcpState},
     findings::{
         Finding, Subject,
-        rules::unnoticed_death,
+        reading::{Queue, SocketEvidence},
         scene::{Descriptors, Netns},
     },
     kernel::clock::ClockPair,
-    socket::{Flow, Listed, network::Network, patience::Limits},
+    socket::{network::Network, patience::Limits},
     stats::key::Key,
     view::{View, connections::ConnectionView, endpoints::EndpointView, history::History},
 };
@@ -17,56 +17,6 @@ use jiff::tz::TimeZone;
 
 /// Counts or rates by old and new state.
 pub(crate) type Matrix<T> = [[T; TcpState::COUNT]; TcpState::COUNT];
-
-/// What waits in a socket, as `ss` shows it in `Recv-Q` and `Send-Q`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Queue {
-    /// Bytes that the program has not read, the peer's FIN counting as 1; of a listener, connections that wait for
-    /// `accept`.
-    pub(crate) unread: u32,
-    /// Bytes that the peer has not acknowledged; of a listener, the limit of its queue.
-    pub(crate) unsent: u32,
-    /// Segments that the kernel dropped at the socket since it was made, of a listener SYNs and last ACKs; `None` where
-    /// that is not known.
-    pub(crate) drops: Option<u32>,
-}
-
-impl Queue {
-    pub(crate) const fn of(socket: &Listed) -> Self {
-        Self {
-            unread: socket.row.unread,
-            unsent: socket.row.unsent,
-            drops: socket.network.drops,
-        }
-    }
-}
-
-/// What the latest reading of all sockets showed, of those of which it is worth keeping, by cookie.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SocketEvidence {
-    /// Sockets that wait for their peers, or use memory where that is scarce.
-    pub(crate) telling: HashMap<u64, Listed>,
-    /// Connections that have been silent for long and are not probed.
-    pub(crate) silent: HashMap<u64, Flow>,
-}
-
-impl SocketEvidence {
-    /// Sockets of each kind that are kept; more are not.
-    const MOST: usize = 65_536;
-
-    /// Keeps what findings need of a socket.
-    pub(crate) fn note(&mut self, socket: &Listed, is_memory_short: bool) {
-        let cookie = socket.row.sock.cookie;
-        let is_telling = socket.network.is_waiting() || is_memory_short && socket.network.memory() > 0;
-        if is_telling && self.telling.len() < Self::MOST {
-            self.telling.insert(cookie, *socket);
-        } else if unnoticed_death::is_silent(socket.row.state, &socket.row.flow)
-            && self.silent.len() < Self::MOST
-        {
-            self.silent.insert(cookie, socket.row.flow);
-        }
-    }
-}
 
 /// Where in a recording the picture is.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::{
     app::App,
-    content::{self, Content, Queue, ShownNetwork},
+    content::{self, Content, ShownNetwork},
     theme::Theme,
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     event::{Age, ConnectionId, EndReason, Endpoints, Nanos, PathStats, ProcessKey, TcpState, fixture::comm},
     findings::{
         Evidence as Figure, Finding, Level, Subject,
+        reading::Queue,
         scene::{Descriptors, Netns},
     },
     kernel::clock::ClockPair,

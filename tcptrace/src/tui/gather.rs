@@ -19,7 +19,6 @@ use crate::{
         rules::tcp_memory,
         scene::{Netns, Scene},
     },
-    socket::Listed,
     stats::key::By,
     view::{self, Context, Sort},
 };
@@ -137,20 +136,8 @@ impl Gather {
             ..
         } = gather::of_engine(engine, &self.happened, now, &Filter::default());
         let evidence = &content.evidence;
-        for socket in &mut sockets {
-            if let Some(queue) = content.queues.get(&socket.cookie) {
-                (socket.unread, socket.unsent) = (Some(queue.unread), Some(queue.unsent));
-            }
-            if let Some(Listed { row, .. }) = evidence.telling.get(&socket.cookie) {
-                (socket.quiet, socket.flow) = (row.idle, row.flow);
-                socket.is_orphan = Some(row.is_orphan);
-                (socket.unread, socket.unsent) = (Some(row.unread), Some(row.unsent));
-            } else if let Some(flow) = evidence.silent.get(&socket.cookie) {
-                socket.flow = *flow;
-            }
-        }
-        let telling = evidence.telling.iter();
-        networks.extend(telling.map(|(cookie, listed)| (*cookie, listed.network)));
+        evidence.complete(&mut sockets, &content.queues);
+        networks.extend(evidence.networks());
         for process in &mut processes {
             process.descriptors = content.descriptors.get(&process.key).copied();
         }

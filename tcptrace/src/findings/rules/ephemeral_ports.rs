@@ -6,7 +6,7 @@ mod usage;
 
 use self::usage::Usage;
 use super::Rule;
-use crate::findings::{Finding, Level, scene::Scene};
+use crate::findings::{Finding, Level, history::Destination, scene::Scene};
 
 /// `ephemeral-ports`
 pub static RULE: Rule = Rule {
@@ -75,6 +75,39 @@ fn check(scene: &Scene) -> Vec<Finding> {
         findings.extend(bound::finding(scene, *netns, *local, bound, usable.count()));
     }
     findings
+}
+
+/// The ports towards one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PortsTowards {
+    pub(crate) destination: Destination,
+    /// Those that `connect` may not choose.
+    pub(crate) used: usize,
+    /// Those that it chooses from, used ones included.
+    pub(crate) available: usize,
+}
+
+/// The `most` destinations towards which the fewest ports are left, of those with any in use.
+pub(crate) fn scarcest(scene: &Scene, most: usize) -> Vec<PortsTowards> {
+    let usage = Usage::of(scene);
+    let mut all: Vec<PortsTowards> = usage
+        .towards
+        .iter()
+        .filter_map(|(destination, taken)| {
+            Some(PortsTowards {
+                destination: *destination,
+                used: taken.blocked(),
+                available: towards::available(taken, usage.usable.get(&destination.netns)?),
+            })
+        })
+        .filter(|ports| ports.used > 0)
+        .collect();
+    all.sort_by_key(|ports| {
+        let left = ports.available.saturating_sub(ports.used);
+        (left, ports.destination)
+    });
+    all.truncate(most);
+    all
 }
 
 /// The level for a share of the ports in use.

@@ -74,6 +74,12 @@ fn known(spaces: &[Netns]) -> Option<(u64, Thresholds)> {
     })
 }
 
+/// The memory of the host's TCP sockets in pages, and the three numbers of `tcp_mem`: where they are known.
+pub(crate) fn pages(spaces: &[Netns]) -> Option<(u64, [u64; 3])> {
+    let (used, thresholds) = known(spaces)?;
+    Some((used, [thresholds.low, thresholds.pressure, thresholds.high]))
+}
+
 /// How often memory pressure began during the watch; the namespace of the socket that met it counts.
 fn pressures(spaces: &[Netns]) -> u64 {
     spaces.iter().map(|space| space.grown("TCPMemoryPressures")).sum()

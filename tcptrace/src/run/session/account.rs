@@ -37,6 +37,11 @@ impl Session {
         self.losses.seen
     }
 
+    /// Those of them that a later snapshot has made up for.
+    pub(crate) const fn repaired(&self) -> u64 {
+        self.losses.repaired
+    }
+
     /// Time that the kernel has spent in our programs since they were loaded, if it counts that
     /// (`kernel.bpf_stats_enabled`); else `None`.
     pub(crate) fn kernel_time(&self) -> Option<Duration> {

@@ -24,6 +24,11 @@ const TIME_WAIT: f64 = 60.0;
 /// Maximum number of processes named.
 const PROCESSES: usize = 3;
 
+/// How many ports `connect` may choose for the sockets towards a destination.
+pub(super) fn available(taken: &Taken, usable: &Usable) -> usize {
+    Supply::of(taken, usable).available
+}
+
 /// What there is for the sockets towards one destination.
 struct Supply {
     /// Number of ports that `connect` may choose for them.

@@ -6,7 +6,10 @@ use crate::{
     duty_cycle::DutyCycle,
     event::{Nanos, TcpState},
     filter::Filter,
-    findings::settings,
+    findings::{
+        reading::{Queue, SocketEvidence},
+        settings,
+    },
     kernel::clock,
     options::{self, words},
     privileges::Held,
@@ -20,7 +23,7 @@ use crate::{
     source::{cgroups::Cgroups, process, spaces::Watched},
     tui::{
         app::{App, Effect},
-        content::{Queue, ShownNetwork, SocketEvidence},
+        content::ShownNetwork,
         gather::Gather,
         route::Route,
         theme::Theme,

@@ -1,0 +1,104 @@
+//! Puts the families of one moment together, within the budget of series.
+
+use super::{
+    Family, Judgement, Own, Sample,
+    catalogue::{self, BUDGET, EVICTED_KEYS, FOLDED, JUDGEMENT_AGE, SERIES},
+    counts::Counts,
+    durations, own, populations, seconds, series,
+};
+use crate::{
+    engine::Engine,
+    event::{Nanos, TcpState},
+    filter::Filter,
+    view::population::Population,
+};
+use hashbrown::HashMap;
+
+/// What metrics are made of.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    /// The engine, which counts the changes that `filter` accepts.
+    pub(crate) engine: &'a Engine,
+    pub(crate) filter: &'a Filter,
+    pub(crate) counts: &'a mut Counts,
+    /// The latest, if there was one.
+    pub(crate) judgement: Option<&'a Judgement>,
+    pub(crate) own: &'a Own,
+    /// [`super::budget::LEAST`] or more.
+    pub(crate) max_series: usize,
+}
+
+/// Dimensions of sockets: each has at least a row for the others.
+const DIMENSIONS: usize = 5;
+
+/// Families that are added last: the series, its limit, and one for each dimension.
+const LAST: usize = 16;
+
+/// The families at `now`, in the order of the catalogue, with at most `max_series` series. What counters have until then
+/// counts as published.
+pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
+    let Source {
+        engine,
+        filter,
+        counts,
+        judgement,
+        own,
+        max_series,
+    } = source;
+    let population = Population::of(engine, now, filter);
+    let mut families = populations::of_all(&population);
+    families.extend(durations::of_stats(engine.shown()));
+    families.extend(durations::of_counts(counts, now));
+    families.extend(own::families(own, now));
+    let mut folded = Vec::new();
+    if let Some(judgement) = judgement {
+        let age = seconds(now.since(judgement.made));
+        families.push(Family::single(&JUDGEMENT_AGE, age));
+        families.extend(judgement.families.iter().cloned());
+        folded.extend(&judgement.folded);
+    }
+    let left = max_series.saturating_sub(series(&families) + LAST);
+    let left = left.max(DIMENSIONS * TcpState::COUNT);
+    let name = |netns| judgement.and_then(|judgement| judgement.netns_names.get(&netns).cloned());
+    let dimensions = populations::dimensions(&population, engine, name);
+    let (sockets, of_sockets) = populations::families(dimensions, left);
+    families.extend(sockets);
+    folded.extend(&of_sockets);
+    families.extend(budget(&folded, counts));
+    for family in &mut families {
+        merge_equal(&mut family.samples);
+    }
+    let total = series(&families) as u64 + 2;
+    families.push(Family::single(&BUDGET, max_series as u64));
+    families.push(Family::single(&SERIES, total));
+    families.retain(|family| !family.samples.is_empty());
+    families.sort_by_key(|family| catalogue::ALL.iter().position(|what| *what == family.what));
+    families
+}
+
+fn budget(folded: &[(&'static str, u64)], counts: &Counts) -> [Family; 2] {
+    let [mut keys, mut evicted] = [&FOLDED, &EVICTED_KEYS].map(Family::new);
+    for (dimension, count) in folded {
+        keys.add([(*dimension).into()], *count);
+    }
+    for (dimension, count) in counts.evicted() {
+        evicted.add([dimension.into()], count);
+    }
+    [keys, evicted]
+}
+
+/// Names of processes are theirs to choose: what has equal labels is one series, the first with the sum.
+fn merge_equal(samples: &mut Vec<Sample>) {
+    let mut first: HashMap<Vec<super::Label>, usize> = HashMap::with_capacity(samples.len());
+    let mut merged: Vec<Sample> = Vec::with_capacity(samples.len());
+    for sample in samples.drain(..) {
+        match first.get(&sample.labels) {
+            Some(at) => merged[*at].value.add(&sample.value),
+            None => {
+                first.insert(sample.labels.clone(), merged.len());
+                merged.push(sample);
+            }
+        }
+    }
+    *samples = merged;
+}

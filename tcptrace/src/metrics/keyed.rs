@@ -1,0 +1,186 @@
+//! Counters by key for a bounded number of keys. Each stays monotonic as a scraper sees it: what a key that leaves has
+//! counted since it was last published goes to the rest, what was published before is forgotten with its series.
+
+use crate::event::Nanos;
+use hashbrown::{HashMap, HashSet};
+use std::hash::Hash;
+
+/// A key that has counted nothing for this long leaves.
+const IDLE: Nanos = Nanos::from_secs(600);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry<const N: usize> {
+    counts: [u64; N],
+    /// What the latest collection has published of them.
+    published: [u64; N],
+    /// Increments, less the medians that were taken off when room was made.
+    credit: u64,
+    /// The latest collection that found it changed.
+    changed: Nanos,
+}
+
+/// `N` counters for each of at most `capacity` keys, and those of the rest.
+#[derive(Debug)]
+pub(crate) struct Keyed<K, const N: usize> {
+    capacity: usize,
+    entries: HashMap<K, Entry<N>>,
+    rest: [u64; N],
+    /// Keys with a published series that have left since the latest collection. Until the next one they count for the rest:
+    /// a series that begins again must have been absent, or not all of its increase is seen.
+    left: HashSet<K>,
+    evicted: u64,
+    now: Nanos,
+}
+
+impl<K: Copy + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(2),
+            entries: HashMap::new(),
+            rest: [0; N],
+            left: HashSet::new(),
+            evicted: 0,
+            now: Nanos(0),
+        }
+    }
+
+    /// Adds to one of the counters of a key.
+    pub(crate) fn add(&mut self, key: K, counter: usize, more: u64) {
+        if more == 0 {
+            return;
+        }
+        if self.left.contains(&key) {
+            self.rest[counter] += more;
+            return;
+        }
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
+            self.make_room();
+        }
+        let now = self.now;
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            counts: [0; N],
+            published: [0; N],
+            credit: 0,
+            changed: now,
+        });
+        entry.counts[counter] += more;
+        entry.credit += 1;
+    }
+
+    /// The counters of each key in the order of the keys, and those of the rest, which count as published from now on.
+    /// Keys that have been idle leave.
+    pub(crate) fn publish(&mut self, now: Nanos) -> (Vec<(K, [u64; N])>, [u64; N]) {
+        self.now = now;
+        self.left.clear();
+        self.entries.retain(|_, entry| {
+            if entry.counts != entry.published {
+                entry.changed = now;
+                entry.published = entry.counts;
+            }
+            now.since(entry.changed) < IDLE
+        });
+        let mut all: Vec<(K, [u64; N])> = self
+            .entries
+            .iter()
+            .map(|(key, entry)| (*key, entry.counts))
+            .collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        (all, self.rest)
+    }
+
+    /// How often a key has left for want of room.
+    pub(crate) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// As in [`crate::stats::top_k`]: the median is taken off all, and those that are used up leave.
+    fn make_room(&mut self) {
+        let mut credits: Vec<u64> = self.entries.values().map(|entry| entry.credit).collect();
+        let middle = credits.len() / 2;
+        let (_, median, _) = credits.select_nth_unstable(middle);
+        let median = *median;
+        let Self {
+            entries,
+            rest,
+            left,
+            evicted,
+            ..
+        } = self;
+        entries.retain(|key, entry| {
+            entry.credit = entry.credit.saturating_sub(median);
+            if entry.credit > 0 {
+                return true;
+            }
+            for ((rest, count), published) in rest.iter_mut().zip(entry.counts).zip(entry.published) {
+                *rest += count - published;
+            }
+            if entry.published != [0; N] {
+                left.insert(*key);
+            }
+            *evicted += 1;
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// What a Prometheus that scrapes every collection adds up, by series.
+    #[derive(Default)]
+    struct Scraper {
+        latest: BTreeMap<Option<u16>, u64>,
+        increase: u64,
+    }
+
+    impl Scraper {
+        fn scrape(&mut self, keyed: &mut Keyed<u16, 1>, now: Nanos) {
+            let (all, [rest]) = keyed.publish(now);
+            let series: BTreeMap<Option<u16>, u64> = all
+                .into_iter()
+                .map(|(key, [count])| (Some(key), count))
+                .chain([(None, rest)])
+                .collect();
+            for (key, count) in &series {
+                let before = self.latest.get(key).copied().unwrap_or(0);
+                // A lower value is a counter that began again.
+                self.increase += if *count >= before { count - before } else { *count };
+            }
+            self.latest = series;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_scraper_sees_every_increment_once(
+            keys in prop::collection::vec(0..200_u16, 0..2_000),
+            every in 1..50_usize,
+            capacity in 2..30_usize,
+        ) {
+            let mut keyed = Keyed::<u16, 1>::new(capacity);
+            let mut scraper = Scraper::default();
+            for (at, key) in keys.iter().enumerate() {
+                keyed.add(*key, 0, 1);
+                prop_assert!(keyed.entries.len() <= capacity);
+                if at % every == 0 {
+                    scraper.scrape(&mut keyed, Nanos::from_secs(at as u64));
+                }
+            }
+            scraper.scrape(&mut keyed, Nanos::from_secs(keys.len() as u64));
+            prop_assert_eq!(scraper.increase, keys.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_idle_leaves() {
+        let mut keyed = Keyed::<u16, 2>::new(8);
+        keyed.add(7, 1, 3);
+        assert_eq!(keyed.publish(Nanos::from_secs(1)), (vec![(7, [0, 3])], [0, 0]));
+        assert_eq!(keyed.publish(Nanos::from_secs(500)).0.len(), 1);
+        assert_eq!(keyed.publish(Nanos::from_secs(700)), (vec![], [0, 0]));
+        assert_eq!(keyed.evicted(), 0);
+    }
+}

@@ -1,0 +1,223 @@
+//! `tcptrace serve`: traces, counts, and publishes metrics whenever somebody wants newer ones.
+
+mod judge;
+
+use self::judge::Judge;
+use super::{
+    Failure,
+    cost::Meter,
+    messages, name_absent, runtime,
+    session::{Session, Wake},
+};
+use crate::{
+    cli::ServeArgs,
+    duration::human,
+    event::Nanos,
+    filter::Filter,
+    kernel::clock,
+    metrics::{self, Own, counts::Counts},
+    options::{self, serve::TlsFiles},
+    plural::counted,
+    serve::{
+        Board, Server,
+        auth::Users,
+        tls::{Tls, Wanted},
+    },
+    source::cgroups::Cgroups,
+};
+use nix::unistd::{SysconfVar, sysconf};
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+/// Serves metrics until a signal or the duration ends it.
+pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
+    let args = options::serve::with_file(args)?;
+    let settings = options::settings(&args.tracing, verbose)?;
+    let filter = options::filter(&args.filter, &[])?;
+    let web = options::serve::web(args.web_config.as_deref())?;
+    let tls = web.tls.as_ref().map(tls).transpose()?;
+    name_absent(&filter);
+    // Before tracing begins, which takes longer, and before privileges are dropped.
+    let listener = listen(args.listen)?;
+    let address = listener.local_addr().unwrap_or(args.listen);
+    runtime()?.block_on(async {
+        let mut session = Session::start(&settings, args.tracing.max_connections)?;
+        session.select(&filter)?;
+        let started = session.started;
+        session.engine.select(&filter, started);
+        session.confine([], false);
+        if let Some(duration) = args.duration {
+            session.end_after(duration);
+        }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let board = Arc::new(Board::new());
+        let mut collector = Collector::begin(&session, &args, filter);
+        start_server(listener, &board, tls, Users::new(web.users))?;
+        collector.publish(&mut session, &board)?;
+        messages::tell(format_args!("metrics: {scheme}://{address}/metrics"));
+        loop {
+            let woken = tokio::select! {
+                biased;
+                wake = session.wait(None) => Some(wake),
+                () = board.wanted() => None,
+            };
+            session.pump()?;
+            collector.count(&mut session);
+            board.note_alive();
+            match woken {
+                None => collector.publish(&mut session, &board)?,
+                Some(Wake::Stop) => break,
+                Some(Wake::Tick | Wake::Deadline) => {}
+            }
+        }
+        session.stop();
+        let summary = session.summary(0)?;
+        messages::print(format_args!(
+            "{} in {} on this host, {} lost, {} evicted; {}\n",
+            counted(summary.changes, "change"),
+            human(Nanos(summary.watched_ns)),
+            summary.lost,
+            summary.evicted,
+            summary.usage.words(),
+        ));
+        Ok(())
+    })
+}
+
+fn tls(files: &TlsFiles) -> Result<Tls, Failure> {
+    let read = Tls::read(Wanted {
+        certificate: &files.certificate,
+        key: &files.key,
+        client_authorities: files.client_authorities.as_deref(),
+        only_tls13: files.only_tls13,
+    });
+    read.map_err(|error| {
+        let remedy = "give a certificate and its key in PEM, in files that this user can read";
+        Failure::Usage(options::wrong("--web-config", error.to_string(), remedy))
+    })
+}
+
+fn start_server(
+    listener: TcpListener,
+    board: &Arc<Board>,
+    tls: Option<Tls>,
+    users: Users,
+) -> Result<(), Failure> {
+    let server = Server {
+        listener,
+        board: Arc::clone(board),
+        tls,
+        users,
+    };
+    server
+        .start()
+        .map_err(|error| Failure::Other(anyhow::Error::new(error).context("cannot start the HTTP server")))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let (what_it_means, what_to_do) = match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                "another process listens there, perhaps another tcptrace",
+                format!("give another port with --listen, or find the process: ss -ltnp sport = {}", address.port()),
+            ),
+            io::ErrorKind::AddrNotAvailable => (
+                "no interface of this network namespace has the address",
+                "give one that `ip address` shows with --listen, or 0.0.0.0 for all".to_owned(),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE",
+                "give a port of 1024 or above with --listen".to_owned(),
+            ),
+            _ => ("the kernel refuses the address", "give another one with --listen".to_owned()),
+        };
+        Failure::Other(anyhow::anyhow!(
+            "cannot listen on {address}: {error}\n  what it means: {what_it_means}\n  what to do: {what_to_do}"
+        ))
+    })
+}
+
+/// What is counted beside the session, and how metrics are made of both.
+struct Collector {
+    filter: Filter,
+    max_series: usize,
+    counts: Counts,
+    judge: Judge,
+    cgroups: Cgroups,
+    meter: Meter,
+    page_bytes: u64,
+    /// Time that the latest collection took.
+    took: Option<Nanos>,
+}
+
+impl Collector {
+    fn begin(session: &Session, args: &ServeArgs, filter: Filter) -> Self {
+        let older_than = args
+            .older_than
+            .map(|age| Nanos(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        Self {
+            counts: Counts::new(&filter, args.max_series),
+            judge: Judge::begin(&filter, older_than, args.max_series, session.started),
+            filter,
+            max_series: args.max_series,
+            cgroups: Cgroups::of_this_host(),
+            meter: Meter::new(clock::monotonic()),
+            page_bytes: page.map_or(4096, |bytes| bytes.unsigned_abs()),
+            took: None,
+        }
+    }
+
+    /// Counts the changes of the session's current batch.
+    fn count(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        if self.filter.asks_for_locations() {
+            self.cgroups
+                .find_locations(&mut session.engine.table.processes, now);
+        }
+        session.engine.count_selected();
+        self.counts.count(&session.engine);
+        self.judge.count(session, now);
+    }
+
+    fn publish(&mut self, session: &mut Session, board: &Board) -> Result<(), Failure> {
+        let began = clock::monotonic();
+        self.cgroups
+            .find_locations(&mut session.engine.table.processes, began);
+        let judgement = self.judge.judge(session);
+        // What was read meanwhile is no younger.
+        let now = clock::monotonic();
+        let own = Own {
+            header: session.header(),
+            summary: session.summary(0)?,
+            repaired: session.repaired(),
+            audit: session.last_audit().cloned(),
+            unseen: session.unseen(),
+            share: self.meter.read(session, now),
+            resident_bytes: resident_pages().map(|pages| pages * self.page_bytes),
+            collection: self.took,
+            started_wall_ns: session.anchor().wall(session.started),
+            tracked: session.engine.table.len() as u64,
+        };
+        let source = metrics::Source {
+            engine: &session.engine,
+            filter: &self.filter,
+            counts: &mut self.counts,
+            judgement,
+            own: &own,
+            max_series: self.max_series,
+        };
+        board.publish(metrics::collect(source, now));
+        self.took = Some(clock::monotonic().since(began));
+        Ok(())
+    }
+}
+
+/// The second number of `/proc/self/statm`; see proc(5).
+fn resident_pages() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    text.split(' ').nth(1)?.parse().ok()
+}

@@ -1,0 +1,202 @@
+//! Judges the moment for metrics, by all rules, at a bounded share of the time: over a watch of five to ten minutes, so that
+//! what was wrong an hour ago is not found any more.
+
+use crate::{
+    duty_cycle::DutyCycle,
+    event::{Nanos, ProcessKey, TcpState},
+    filter::Filter,
+    findings::{
+        self,
+        gather::{self, GatheredSockets},
+        history::History,
+        reading::{Queue, SocketEvidence},
+        rules::tcp_memory,
+        scene::{Netns, Scene},
+        settings,
+    },
+    kernel::clock,
+    metrics::Judgement,
+    run::session::Session,
+    source::{
+        process,
+        spaces::{self, Watched},
+    },
+};
+use hashbrown::HashMap;
+use nix::unistd::{SysconfVar, sysconf};
+
+/// How long a watch is when a second one begins, and when that one takes its place.
+const HALF: Nanos = Nanos::from_secs(300);
+const WHOLE: Nanos = Nanos::from_secs(600);
+
+/// How often sockets are read, at most, and the part of the time that this may take.
+const READ_EVERY: Nanos = Nanos::from_secs(1);
+const READ_PAUSE: u64 = 50;
+
+/// The part of the time that judging may take.
+const JUDGE_PAUSE: u64 = 100;
+
+/// Maximum number of processes whose descriptors are counted.
+const DESCRIPTORS_OF: usize = 200;
+
+/// A span of time, and what happened in it.
+struct Watch {
+    began: Nanos,
+    history: History,
+    spaces: Watched,
+}
+
+impl Watch {
+    fn begin(filter: &Filter, now: Nanos) -> Self {
+        Self {
+            began: now,
+            history: History::of(filter),
+            spaces: Watched::default(),
+        }
+    }
+}
+
+pub(super) struct Judge {
+    filter: Filter,
+    older_than: Option<Nanos>,
+    max_series: usize,
+    watch: Watch,
+    /// The one that takes its place; there is none for half of the time.
+    next: Option<Watch>,
+    sysctls: Vec<&'static str>,
+    page_bytes: u64,
+    reads: DutyCycle,
+    judgements: DutyCycle,
+    queues: HashMap<u64, Queue>,
+    evidence: SocketEvidence,
+    is_memory_short: bool,
+    latest: Option<Judgement>,
+}
+
+impl Judge {
+    /// Of what `filter` selects, from `now` on. A CLOSE_WAIT is a leak from the age `older_than` on, if that is given.
+    pub(super) fn begin(filter: &Filter, older_than: Option<Nanos>, max_series: usize, now: Nanos) -> Self {
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        Self {
+            filter: filter.clone(),
+            older_than,
+            max_series,
+            watch: Watch::begin(filter, now),
+            next: None,
+            sysctls: settings::names(),
+            page_bytes: page.map_or(4096, |bytes| bytes.unsigned_abs()),
+            reads: DutyCycle::new(READ_EVERY, READ_PAUSE),
+            judgements: DutyCycle::new(Nanos(0), JUDGE_PAUSE),
+            queues: HashMap::new(),
+            evidence: SocketEvidence::default(),
+            is_memory_short: false,
+            latest: None,
+        }
+    }
+
+    /// Counts the changes of the engine's current batch, and takes the samples that are due.
+    pub(super) fn count(&mut self, session: &Session, now: Nanos) {
+        let age = now.since(self.watch.began);
+        if age >= HALF && self.next.is_none() {
+            self.next = Some(Watch::begin(&self.filter, now));
+        }
+        if age >= WHOLE
+            && let Some(next) = self.next.take()
+        {
+            self.watch = next;
+        }
+        for watch in [Some(&mut self.watch), self.next.as_mut()].into_iter().flatten() {
+            watch.history.count(&session.engine);
+            watch.history.sample(&session.engine, now);
+        }
+    }
+
+    /// The latest judgement; a new one if it is time for that.
+    pub(super) fn judge(&mut self, session: &mut Session) -> Option<&Judgement> {
+        let now = clock::monotonic();
+        if self.reads.is_due(now) {
+            self.read_sockets(session, now);
+        }
+        if self.judgements.is_due(now) {
+            let cpu = clock::thread_cpu();
+            self.latest = Some(self.new_judgement(session, now));
+            self.judgements
+                .finished(clock::monotonic(), clock::thread_cpu().since(cpu));
+        }
+        self.latest.as_ref()
+    }
+
+    /// Reads the queues of listeners and of sockets in CLOSE_WAIT, and what the network does to those that wait.
+    fn read_sockets(&mut self, session: &mut Session, now: Nanos) {
+        let cpu = clock::thread_cpu();
+        let mut queues = HashMap::new();
+        let mut evidence = SocketEvidence::default();
+        let is_memory_short = self.is_memory_short;
+        let read = session.visit_sockets(&self.filter.netns, |socket| {
+            evidence.note(socket, is_memory_short);
+            if matches!(socket.row.state, TcpState::CloseWait | TcpState::Listen) {
+                queues.insert(socket.row.sock.cookie, Queue::of(socket));
+            }
+        });
+        // What cannot be read now is as it was.
+        if read.is_ok() {
+            self.queues = queues;
+            self.evidence = evidence;
+        }
+        self.reads.finished(now, clock::thread_cpu().since(cpu));
+    }
+
+    fn new_judgement(&mut self, session: &Session, now: Nanos) -> Judgement {
+        let engine = &session.engine;
+        let spaces = self.spaces(now);
+        let GatheredSockets {
+            mut sockets,
+            mut processes,
+            ..
+        } = gather::of_engine(engine, &self.watch.history, now, &self.filter);
+        self.evidence.complete(&mut sockets, &self.queues);
+        let mut owned: HashMap<ProcessKey, u64> = HashMap::new();
+        for owner in sockets.iter().filter_map(|socket| socket.owner) {
+            *owned.entry(processes[owner.process].key).or_default() += 1;
+        }
+        let mut order: Vec<usize> = (0..processes.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(owned.get(&processes[*at].key).copied()));
+        for at in order.into_iter().take(DESCRIPTORS_OF) {
+            processes[at].descriptors = process::descriptors_of(processes[at].key);
+        }
+        let wanted = self.filter.asks_for_processes().then(Default::default);
+        let scene = Scene {
+            watched: now.since(self.watch.began),
+            sockets,
+            networks: self.evidence.networks().collect(),
+            processes,
+            spaces,
+            history: std::mem::take(&mut self.watch.history),
+            older_than: self.older_than,
+            asked: gather::asked(&self.filter, wanted, Some(engine)),
+            ..Scene::default()
+        };
+        let found = findings::judge(&scene);
+        self.is_memory_short = tcp_memory::is_short(&scene.spaces);
+        let judgement = Judgement::of(
+            &scene,
+            &found,
+            &self.queues,
+            self.page_bytes,
+            now,
+            self.max_series,
+        );
+        self.watch.history = scene.history;
+        judgement
+    }
+
+    fn spaces(&mut self, now: Nanos) -> Vec<Netns> {
+        let wanted = (!self.filter.netns.is_empty()).then_some(self.filter.netns.as_slice());
+        let mut spaces = spaces::read(wanted, &[], &self.sysctls, now);
+        if let Some(next) = &mut self.next {
+            next.spaces.compare(&mut spaces);
+        }
+        self.watch.spaces.compare(&mut spaces);
+        spaces
+    }
+}
