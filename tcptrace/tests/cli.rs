@@ -34,7 +34,7 @@ fn tcptrace(arguments: &[&str]) -> Said {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["watch"],
         &["man"],
@@ -47,6 +47,7 @@ fn every_command_explains_itself() {
         &["record"],
         &["report"],
         &["export"],
+        &["serve"],
         &["check"],
     ];
     for command in commands {

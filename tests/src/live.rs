@@ -64,6 +64,8 @@ pub enum Requirement {
     Wrk,
     /// The PostgreSQL server and `pgbench` (Debian: `postgresql`).
     Postgresql,
+    /// Prometheus and promtool (Debian: `prometheus`).
+    Prometheus,
     /// The `ip` command.
     Ip,
     /// The Chromium browser.
@@ -118,6 +120,8 @@ impl Requirement {
             // wrk has no option that prints its version and succeeds.
             Self::Wrk => unmet_command("sh", &["-c", "command -v wrk"]).map(|_| "no wrk command".to_owned()),
             Self::Postgresql => postgresql().is_none().then(|| "no PostgreSQL server".to_owned()),
+            Self::Prometheus => unmet_command("prometheus", &["--version"])
+                .or_else(|| unmet_command("promtool", &["--version"])),
             Self::Ip => unmet_command("ip", &["-V"]),
             Self::Tmux => unmet_command("tmux", &["-V"]),
             Self::Chromium => unmet_command(browser::PROGRAM, &["--version"]),
@@ -169,6 +173,7 @@ impl Requirement {
                 | Self::Nginx
                 | Self::Wrk
                 | Self::Postgresql
+                | Self::Prometheus
                 | Self::Tmux
                 | Self::Ip
         )

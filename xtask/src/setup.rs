@@ -23,7 +23,7 @@ const PACKAGES: [&str; 8] = [
 const BPF_LINKER: &str = "=0.13.0";
 
 /// Programs that the live tests run or compare with.
-const PACKAGES_OF_TESTS: [&str; 14] = [
+const PACKAGES_OF_TESTS: [&str; 16] = [
     "chromium",
     "default-jdk-headless",
     "gcc",
@@ -33,7 +33,9 @@ const PACKAGES_OF_TESTS: [&str; 14] = [
     "libhdrhistogram-java",
     "nginx-light",
     "nodejs",
+    "openssl",
     "postgresql",
+    "prometheus",
     "python3",
     "python3-venv",
     "tmux",

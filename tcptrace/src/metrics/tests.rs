@@ -244,3 +244,39 @@ fn the_page_in_the_documentation_lists_every_family() {
     }
     assert_eq!(found, table);
 }
+
+/// The words of a text that begin as families do.
+fn names_in(text: &str) -> HashSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("tcptrace_")).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_are_about_families_that_exist() {
+    let exported: HashSet<String> = catalogue::ALL
+        .iter()
+        .flat_map(|what| {
+            let suffixes: &[&str] = match what.kind {
+                super::Kind::Counter => &["_total"],
+                super::Kind::Gauge => &[""],
+                super::Kind::Histogram => &["_bucket", "_sum", "_count"],
+            };
+            suffixes.iter().map(|suffix| format!("{}{suffix}", what.name))
+        })
+        .collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let rules = folder.join("../../docs/rules");
+    for file in ["prometheus/tcptrace.rules.yml", "grafana/tcptrace.json"] {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        let names = names_in(&text);
+        assert!(names.len() > 10, "{file}");
+        for name in names {
+            assert!(exported.contains(name), "{file}: {name}");
+        }
+        // What an alert links to is there.
+        for link in text.split("blob/main/docs/rules/").skip(1) {
+            let page = link.split_whitespace().next().unwrap_or_default();
+            assert!(rules.join(page).exists(), "{file}: {page}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A running `tcptrace serve`, and what it serves.
+
+use crate::{
+    command::{self, Running},
+    http,
+};
+use nix::sys::signal::Signal;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+/// Series by name and labels, as the text format writes them.
+pub type Series = BTreeMap<String, f64>;
+
+/// The process, which is stopped by SIGINT and killed on drop.
+pub struct Serving {
+    running: Running,
+    pub address: SocketAddr,
+    messages: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Starts it on a free port of 127.0.0.1, and returns when it has metrics.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Self {
+        let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        let mut running = Running::start(command::tcptrace(&all));
+        let mut stderr = BufReader::new(running.stderr());
+        let mut so_far = String::new();
+        let address = loop {
+            let before = so_far.len();
+            let read = stderr.read_line(&mut so_far).expect("messages are text");
+            assert!(read > 0, "it does not serve: {so_far}");
+            if let Some((_, url)) = so_far[before..].split_once("metrics: ") {
+                let address = url.split('/').nth(2).expect("a URL has a host");
+                break address.parse().expect("an address and port");
+            }
+        };
+        let messages = Arc::new(Mutex::new(so_far));
+        let log = Arc::clone(&messages);
+        let reader = thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self {
+            running,
+            address,
+            messages,
+            reader: Some(reader),
+        }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+
+    /// What it serves, in the text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let answer = http::get(self.address, "/metrics", &[]).expect("it answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    #[must_use]
+    pub fn series(&self) -> Series {
+        series(&self.text())
+    }
+
+    /// Stops it, and returns its messages.
+    pub fn stop(mut self) -> String {
+        self.running.signal(Signal::SIGINT);
+        let status = self.running.status();
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("it only reads");
+        }
+        let messages = self
+            .messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        assert!(status.success(), "{messages}");
+        messages
+    }
+}
+
+/// Parses the text format.
+#[must_use]
+pub fn series(text: &str) -> Series {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a series has a value");
+            (name.to_owned(), value.parse().expect("a value is a number"))
+        })
+        .collect()
+}

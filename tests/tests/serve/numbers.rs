@@ -1,0 +1,184 @@
+//! The numbers that are served, against the kernel's and against what was done.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
+    time::Duration,
+};
+use tcptrace_tests::{
+    clock::{linger, poll_until},
+    http::Connection,
+    netns::Netns,
+    serving::{self, Series, Serving},
+    ss,
+    state::State,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longer than metrics count as recent.
+const RECENT: Duration = Duration::from_millis(1_100);
+
+/// A pair of connected sockets on loopback, the client's first.
+pub(super) fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    let (accepted, _) = listener.accept().expect("it waits");
+    (client, accepted)
+}
+
+pub(super) fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+/// Waits until a series has the value.
+pub(super) fn wait_for(serving: &Serving, name: &str, value: f64) {
+    let mut latest = Series::new();
+    let reached = || {
+        latest = serving.series();
+        (latest.get(name) == Some(&value)).then_some(())
+    };
+    let is_reached = poll_until(TIMEOUT, reached);
+    assert!(
+        is_reached.is_some(),
+        "{name} is {:?}, not {value}",
+        latest.get(name)
+    );
+}
+
+pub(super) fn sockets_are_those_of_ss_at_a_quiet_moment(netns: Netns) {
+    let serving = Serving::start(&["-N", &netns.inode.to_string()]);
+    let (listener, _) = listen();
+    let established: Vec<_> = (0..7).map(|_| pair(&listener)).collect();
+    // The client closes first: its half is in FIN_WAIT2.
+    let close_wait: Vec<_> = (0..5).map(|_| pair(&listener).1).collect();
+    // Both do: the client's is in TIME_WAIT.
+    for _ in 0..3 {
+        drop(pair(&listener));
+    }
+    // This connection is one of those that are counted, and is there all the time.
+    let mut connection = Connection::open(serving.address).expect("it listens");
+    let name = |state: State| format!("tcptrace_sockets{{state=\"{}\"}}", state.name());
+    let compared = || {
+        linger(RECENT);
+        let before = by_state();
+        let text = connection.get("/metrics", &[]).expect("it answers").text();
+        let is_quiet = before == by_state();
+        let served = serving::series(&text);
+        let is_equal = State::ALL
+            .into_iter()
+            .all(|state| served[&name(state)] as u64 == before.get(&state).copied().unwrap_or(0));
+        (is_quiet && is_equal).then_some(served)
+    };
+    let served = poll_until(TIMEOUT, compared).unwrap_or_else(|| panic!("ss has {:?}", by_state()));
+    // Fourteen of the pairs, and two of the connection; the listener of the test, and of the server.
+    assert_eq!(served[&name(State::Established)], 16.0);
+    assert_eq!(served[&name(State::CloseWait)], 5.0);
+    assert_eq!(served[&name(State::FinWait2)], 5.0);
+    assert_eq!(served[&name(State::TimeWait)], 3.0);
+    assert_eq!(served[&name(State::Listen)], 2.0);
+    drop((established, close_wait));
+    serving.stop();
+}
+
+/// What `ss` lists in this namespace.
+fn by_state() -> BTreeMap<State, u64> {
+    let mut counts = BTreeMap::new();
+    for socket in ss::list().expect("ss runs") {
+        *counts.entry(socket.state).or_default() += 1;
+    }
+    counts
+}
+
+pub(super) fn counters_are_those_of_the_connections(netns: Netns) {
+    const CONNECTIONS: u32 = 200;
+    const REFUSED: u32 = 30;
+    let (listener, address) = listen();
+    let port = address.port().to_string();
+    // Connections of the scrapes are not counted.
+    let serving = Serving::start(&["-N", &netns.inode.to_string(), "-L", &port, "-D", &port]);
+    // Both ends have the port, one each; so each connection is counted on neither.
+    assert_eq!(serving.series()["tcptrace_sockets{state=\"LISTEN\"}"], 0.0);
+    serving.stop();
+    let serving = Serving::start(&["-N", &netns.inode.to_string(), "-D", &port]);
+    for _ in 0..CONNECTIONS {
+        drop(pair(&listener));
+    }
+    let outcome = |outcome: &str| format!("tcptrace_connects_total{{port=\"{port}\",outcome=\"{outcome}\"}}");
+    wait_for(&serving, &outcome("connected"), CONNECTIONS.into());
+    drop(listener);
+    for _ in 0..REFUSED {
+        TcpStream::connect(address).expect_err("nobody listens");
+    }
+    wait_for(&serving, &outcome("refused"), REFUSED.into());
+    let served = serving.series();
+    let transitions = |from: &str, to: &str| {
+        served.get(&format!(
+            "tcptrace_transitions_total{{from=\"{from}\",to=\"{to}\"}}"
+        ))
+    };
+    assert_eq!(transitions("SYN_SENT", "ESTABLISHED"), Some(&CONNECTIONS.into()));
+    assert_eq!(
+        transitions("CLOSE", "SYN_SENT"),
+        Some(&(CONNECTIONS + REFUSED).into())
+    );
+    // No server's half is selected.
+    assert_eq!(transitions("LISTEN", "SYN_RECV"), None);
+    let ends = "tcptrace_connection_ends_total{reason=\"reset-received\"}";
+    assert_eq!(served[ends], f64::from(REFUSED));
+    let handshakes = "tcptrace_handshake_duration_seconds_count{side=\"client\",outcome=\"connected\"}";
+    assert_eq!(served[handshakes], f64::from(CONNECTIONS));
+    assert_eq!(served["tcptrace_lost_records_total{kind=\"transition\"}"], 0.0);
+    serving.stop();
+}
+
+pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: Netns) {
+    const PROCESSES: usize = 3_000;
+    const BUDGET: f64 = 2_000.0;
+    let (listener, address) = listen();
+    let serving = Serving::start(&["-N", &netns.inode.to_string(), "--max-series", "2000"]);
+    let accepting = std::thread::spawn(move || {
+        for _ in 0..PROCESSES {
+            drop(listener.accept().expect("it listens"));
+        }
+    });
+    // Each is a process of a name of its own that connects, and ends.
+    let script = format!(
+        "for i in $(seq {PROCESSES}); do ( echo p$i > /proc/$BASHPID/comm; exec 3<>/dev/tcp/127.0.0.1/{}; read -u 3 ); done",
+        address.port()
+    );
+    let mut processes = Command::new("bash")
+        .args(["-c", &script])
+        .spawn()
+        .expect("bash is installed");
+    let mut scrapes = 0;
+    let mut most: f64 = 0.0;
+    let is_over = || {
+        let served = serving.series();
+        let lines = served.len() as f64;
+        assert!(lines <= BUDGET, "{lines} series");
+        assert_eq!(served["tcptrace_series"], lines);
+        most = most.max(lines);
+        scrapes += 1;
+        processes.try_wait().expect("our own child").map(drop)
+    };
+    poll_until(Duration::from_mins(3), is_over).expect("all processes end");
+    accepting.join().expect("all of them connect");
+    assert!(scrapes > 3, "only {scrapes} scrapes");
+    let served = serving.series();
+    let opened: f64 = served
+        .iter()
+        .filter(|(name, _)| name.starts_with("tcptrace_process_connections_opened_total"))
+        .map(|(_, value)| *value)
+        .sum();
+    let evicted = served["tcptrace_evicted_keys_total{dimension=\"process_counters\"}"];
+    assert!(evicted > 1_000.0, "{evicted} names have left");
+    // Some names have left with what was published of them.
+    assert!(
+        opened > 0.0 && opened <= 2.0 * (PROCESSES + scrapes + 1) as f64,
+        "{opened}"
+    );
+    serving.stop();
+}
