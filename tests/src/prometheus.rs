@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Maximum time to start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The server, which is killed on drop.
 pub struct Prometheus {

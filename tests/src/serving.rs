@@ -13,8 +13,57 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Series by name and labels, as the text format writes them.
-pub type Series = BTreeMap<String, f64>;
+/// Values by name and labels, as the text format writes them.
+#[derive(Clone, Debug, Default)]
+pub struct Series(BTreeMap<String, String>);
+
+impl Series {
+    /// Parses the text format.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let series = lines.map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a series has a value");
+            (name.to_owned(), value.to_owned())
+        });
+        Self(series.collect())
+    }
+
+    /// The value of a series that counts; `None` if it is not there.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        let value = self.0.get(name)?;
+        Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value}")))
+    }
+
+    /// The same of one that has to be there.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.get(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    /// The value as it is written.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The sum of a family that counts.
+    #[must_use]
+    pub fn sum(&self, family: &str) -> u64 {
+        let of_family = self
+            .0
+            .keys()
+            .filter(|name| name.split('{').next() == Some(family));
+        of_family.map(|name| self.count(name)).sum()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
 
 /// The process, which is stopped by SIGINT and killed on drop.
 pub struct Serving {
@@ -73,7 +122,7 @@ impl Serving {
 
     #[must_use]
     pub fn series(&self) -> Series {
-        series(&self.text())
+        Series::parse(&self.text())
     }
 
     /// Stops it, and returns its messages.
@@ -91,16 +140,4 @@ impl Serving {
         assert!(status.success(), "{messages}");
         messages
     }
-}
-
-/// Parses the text format.
-#[must_use]
-pub fn series(text: &str) -> Series {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').expect("a series has a value");
-            (name.to_owned(), value.parse().expect("a value is a number"))
-        })
-        .collect()
 }

@@ -92,12 +92,11 @@ fn merge_equal(samples: &mut Vec<Sample>) {
     let mut first: HashMap<Vec<super::Label>, usize> = HashMap::with_capacity(samples.len());
     let mut merged: Vec<Sample> = Vec::with_capacity(samples.len());
     for sample in samples.drain(..) {
-        match first.get(&sample.labels) {
-            Some(at) => merged[*at].value.add(&sample.value),
-            None => {
-                first.insert(sample.labels.clone(), merged.len());
-                merged.push(sample);
-            }
+        if let Some(at) = first.get(&sample.labels) {
+            merged[*at].value.add(&sample.value);
+        } else {
+            first.insert(sample.labels.clone(), merged.len());
+            merged.push(sample);
         }
     }
     *samples = merged;

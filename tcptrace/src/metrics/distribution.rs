@@ -99,7 +99,7 @@ impl Distribution {
 
 /// The middle of a bucket, in seconds.
 fn middle(bucket: &Bucket) -> f64 {
-    (super::seconds(bucket.lowest) + super::seconds(bucket.highest)) / 2.0
+    f64::midpoint(super::seconds(bucket.lowest), super::seconds(bucket.highest))
 }
 
 #[expect(

@@ -35,14 +35,14 @@ pub(super) fn of_stats(stats: &Stats) -> Vec<Family> {
     }
     let bins = stats.totals.cells();
     let of = |measure: Measure| distribution(&bins, measure);
-    let mut states = Family::new(&STATE_DURATION);
+    let mut dwells = Family::new(&STATE_DURATION);
     let mut partial = Family::new(&PARTIAL_DURATIONS);
     for state in TcpState::ALL
         .into_iter()
         .filter(|state| *state != TcpState::Close)
     {
         let measure = Measure::Dwell(state);
-        states.add([state.name().into()], of(measure));
+        dwells.add([state.name().into()], of(measure));
         partial.add([state.name().into()], bins.count(measure, Kind::LowerBound));
     }
     let mut handshakes = Family::new(&HANDSHAKE_DURATION);
@@ -56,7 +56,7 @@ pub(super) fn of_stats(stats: &Stats) -> Vec<Family> {
     }
     vec![
         transitions,
-        states,
+        dwells,
         partial,
         Family::single(&CONNECTION_DURATION, of(Measure::Lifetime)),
         handshakes,

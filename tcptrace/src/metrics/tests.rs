@@ -12,7 +12,7 @@ use crate::{
     summary::{Header, Summary},
     view::Share,
 };
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fmt::Write as _, fs, path::Path};
 
 fn own() -> Own {
     let totals = crate::kernel::counters::Totals {
@@ -230,13 +230,14 @@ fn the_page_in_the_documentation_lists_every_family() {
         let unit = what
             .unit
             .map_or(String::new(), |unit| format!(", {}", unit.name()));
-        table.push_str(&format!(
-            "| `{}{suffix}` | {}{unit} | {} | {} |\n",
+        let _ = writeln!(
+            table,
+            "| `{}{suffix}` | {}{unit} | {} | {} |",
             what.name,
             what.kind.name(),
             labels.join(", "),
             what.help
-        ));
+        );
     }
     if std::env::var_os("TCPTRACE_WRITE_DOCS").is_some() {
         fs::write(&path, format!("{before}{HEADING}{table}")).unwrap();

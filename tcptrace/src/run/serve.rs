@@ -64,8 +64,7 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
                 wake = session.wait(None) => Some(wake),
                 () = board.wanted() => None,
             };
-            session.pump()?;
-            collector.count(&mut session);
+            collector.catch_up(&mut session)?;
             board.note_alive();
             match woken {
                 None => collector.publish(&mut session, &board)?,
@@ -166,12 +165,11 @@ impl Collector {
             max_series: args.max_series,
             cgroups: Cgroups::of_this_host(),
             meter: Meter::new(clock::monotonic()),
-            page_bytes: page.map_or(4096, |bytes| bytes.unsigned_abs()),
+            page_bytes: page.map_or(4096, i64::unsigned_abs),
             took: None,
         }
     }
 
-    /// Counts the changes of the session's current batch.
     fn count(&mut self, session: &mut Session) {
         let now = clock::monotonic();
         if self.filter.asks_for_locations() {
@@ -183,11 +181,22 @@ impl Collector {
         self.judge.count(session, now);
     }
 
+    /// Applies what has happened, and counts its changes.
+    fn catch_up(&mut self, session: &mut Session) -> Result<(), Failure> {
+        session.pump()?;
+        self.count(session);
+        Ok(())
+    }
+
     fn publish(&mut self, session: &mut Session, board: &Board) -> Result<(), Failure> {
         let began = clock::monotonic();
         self.cgroups
             .find_locations(&mut session.engine.table.processes, began);
-        let judgement = self.judge.judge(session);
+        // The buffer is drained after each part.
+        self.judge.read_sockets(session);
+        self.catch_up(session)?;
+        self.judge.judge(session);
+        self.catch_up(session)?;
         // What was read meanwhile is no younger.
         let now = clock::monotonic();
         let own = Own {
@@ -206,7 +215,7 @@ impl Collector {
             engine: &session.engine,
             filter: &self.filter,
             counts: &mut self.counts,
-            judgement,
+            judgement: self.judge.latest(),
             own: &own,
             max_series: self.max_series,
         };

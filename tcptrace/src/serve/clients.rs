@@ -27,7 +27,7 @@ const MOST: usize = 256;
 const HEAD: Duration = Duration::from_secs(10);
 
 /// How long a client is served before it has to connect anew, and how long it has then to take its last answer.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The head of a request, at most; Prometheus's has less than 1 KiB.

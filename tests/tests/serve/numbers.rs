@@ -10,7 +10,7 @@ use tcptrace_tests::{
     clock::{linger, poll_until},
     http::Connection,
     netns::Netns,
-    serving::{self, Series, Serving},
+    serving::{Series, Serving},
     ss,
     state::State,
 };
@@ -34,11 +34,11 @@ pub(super) fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// Waits until a series has the value.
-pub(super) fn wait_for(serving: &Serving, name: &str, value: f64) {
-    let mut latest = Series::new();
+pub(super) fn wait_for(serving: &Serving, name: &str, value: u64) {
+    let mut latest = Series::default();
     let reached = || {
         latest = serving.series();
-        (latest.get(name) == Some(&value)).then_some(())
+        (latest.get(name) == Some(value)).then_some(())
     };
     let is_reached = poll_until(TIMEOUT, reached);
     assert!(
@@ -66,19 +66,19 @@ pub(super) fn sockets_are_those_of_ss_at_a_quiet_moment(netns: Netns) {
         let before = by_state();
         let text = connection.get("/metrics", &[]).expect("it answers").text();
         let is_quiet = before == by_state();
-        let served = serving::series(&text);
+        let served = Series::parse(&text);
         let is_equal = State::ALL
             .into_iter()
-            .all(|state| served[&name(state)] as u64 == before.get(&state).copied().unwrap_or(0));
+            .all(|state| served.count(&name(state)) == before.get(&state).copied().unwrap_or(0));
         (is_quiet && is_equal).then_some(served)
     };
     let served = poll_until(TIMEOUT, compared).unwrap_or_else(|| panic!("ss has {:?}", by_state()));
     // Fourteen of the pairs, and two of the connection; the listener of the test, and of the server.
-    assert_eq!(served[&name(State::Established)], 16.0);
-    assert_eq!(served[&name(State::CloseWait)], 5.0);
-    assert_eq!(served[&name(State::FinWait2)], 5.0);
-    assert_eq!(served[&name(State::TimeWait)], 3.0);
-    assert_eq!(served[&name(State::Listen)], 2.0);
+    assert_eq!(served.count(&name(State::Established)), 16);
+    assert_eq!(served.count(&name(State::CloseWait)), 5);
+    assert_eq!(served.count(&name(State::FinWait2)), 5);
+    assert_eq!(served.count(&name(State::TimeWait)), 3);
+    assert_eq!(served.count(&name(State::Listen)), 2);
     drop((established, close_wait));
     serving.stop();
 }
@@ -100,7 +100,7 @@ pub(super) fn counters_are_those_of_the_connections(netns: Netns) {
     // Connections of the scrapes are not counted.
     let serving = Serving::start(&["-N", &netns.inode.to_string(), "-L", &port, "-D", &port]);
     // Both ends have the port, one each; so each connection is counted on neither.
-    assert_eq!(serving.series()["tcptrace_sockets{state=\"LISTEN\"}"], 0.0);
+    assert_eq!(serving.series().count("tcptrace_sockets{state=\"LISTEN\"}"), 0);
     serving.stop();
     let serving = Serving::start(&["-N", &netns.inode.to_string(), "-D", &port]);
     for _ in 0..CONNECTIONS {
@@ -119,24 +119,24 @@ pub(super) fn counters_are_those_of_the_connections(netns: Netns) {
             "tcptrace_transitions_total{{from=\"{from}\",to=\"{to}\"}}"
         ))
     };
-    assert_eq!(transitions("SYN_SENT", "ESTABLISHED"), Some(&CONNECTIONS.into()));
+    assert_eq!(transitions("SYN_SENT", "ESTABLISHED"), Some(CONNECTIONS.into()));
     assert_eq!(
         transitions("CLOSE", "SYN_SENT"),
-        Some(&(CONNECTIONS + REFUSED).into())
+        Some((CONNECTIONS + REFUSED).into())
     );
     // No server's half is selected.
     assert_eq!(transitions("LISTEN", "SYN_RECV"), None);
     let ends = "tcptrace_connection_ends_total{reason=\"reset-received\"}";
-    assert_eq!(served[ends], f64::from(REFUSED));
+    assert_eq!(served.count(ends), u64::from(REFUSED));
     let handshakes = "tcptrace_handshake_duration_seconds_count{side=\"client\",outcome=\"connected\"}";
-    assert_eq!(served[handshakes], f64::from(CONNECTIONS));
-    assert_eq!(served["tcptrace_lost_records_total{kind=\"transition\"}"], 0.0);
+    assert_eq!(served.count(handshakes), u64::from(CONNECTIONS));
+    assert_eq!(served.sum("tcptrace_lost_records_total"), 0);
     serving.stop();
 }
 
 pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: Netns) {
-    const PROCESSES: usize = 3_000;
-    const BUDGET: f64 = 2_000.0;
+    const PROCESSES: u64 = 3_000;
+    const BUDGET: u64 = 2_000;
     let (listener, address) = listen();
     let serving = Serving::start(&["-N", &netns.inode.to_string(), "--max-series", "2000"]);
     let accepting = std::thread::spawn(move || {
@@ -153,14 +153,12 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
         .args(["-c", &script])
         .spawn()
         .expect("bash is installed");
-    let mut scrapes = 0;
-    let mut most: f64 = 0.0;
+    let mut scrapes: u64 = 0;
     let is_over = || {
         let served = serving.series();
-        let lines = served.len() as f64;
+        let lines = served.total();
         assert!(lines <= BUDGET, "{lines} series");
-        assert_eq!(served["tcptrace_series"], lines);
-        most = most.max(lines);
+        assert_eq!(served.count("tcptrace_series"), lines);
         scrapes += 1;
         processes.try_wait().expect("our own child").map(drop)
     };
@@ -168,17 +166,10 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
     accepting.join().expect("all of them connect");
     assert!(scrapes > 3, "only {scrapes} scrapes");
     let served = serving.series();
-    let opened: f64 = served
-        .iter()
-        .filter(|(name, _)| name.starts_with("tcptrace_process_connections_opened_total"))
-        .map(|(_, value)| *value)
-        .sum();
-    let evicted = served["tcptrace_evicted_keys_total{dimension=\"process_counters\"}"];
-    assert!(evicted > 1_000.0, "{evicted} names have left");
+    let opened = served.sum("tcptrace_process_connections_opened_total");
+    let evicted = served.count("tcptrace_evicted_keys_total{dimension=\"process_counters\"}");
+    assert!(evicted > 1_000, "{evicted} names have left");
     // Some names have left with what was published of them.
-    assert!(
-        opened > 0.0 && opened <= 2.0 * (PROCESSES + scrapes + 1) as f64,
-        "{opened}"
-    );
+    assert!(opened > 0 && opened <= 2 * PROCESSES + scrapes + 1, "{opened}");
     serving.stop();
 }

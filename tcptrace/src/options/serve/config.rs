@@ -160,7 +160,7 @@ mod tests {
         let args = of(text, &[]).expect("all of them are options");
         assert_eq!(args.listen.to_string(), "0.0.0.0:80");
         assert_eq!(args.max_series, 2_500);
-        assert_eq!(args.older_than, Some(Duration::from_secs(120)));
+        assert_eq!(args.older_than, Some(Duration::from_mins(2)));
         assert_eq!(args.filter.comm, ["nginx", "envoy"]);
         assert_eq!(args.filter.localport, [80, 443]);
         assert_eq!(args.tracing.buffer, "64M");

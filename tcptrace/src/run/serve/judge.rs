@@ -29,9 +29,11 @@ use nix::unistd::{SysconfVar, sysconf};
 const HALF: Nanos = Nanos::from_secs(300);
 const WHOLE: Nanos = Nanos::from_secs(600);
 
-/// How often sockets are read, at most, and the part of the time that this may take.
+/// How often sockets are read, at most, and the part of the time that this may take: a scrape waits for it. A reading that
+/// takes longer counts as this long, so that there is another within half a minute.
 const READ_EVERY: Nanos = Nanos::from_secs(1);
 const READ_PAUSE: u64 = 50;
+const READ_LONGEST: Nanos = Nanos::from_millis(600);
 
 /// The part of the time that judging may take.
 const JUDGE_PAUSE: u64 = 100;
@@ -84,7 +86,7 @@ impl Judge {
             watch: Watch::begin(filter, now),
             next: None,
             sysctls: settings::names(),
-            page_bytes: page.map_or(4096, |bytes| bytes.unsigned_abs()),
+            page_bytes: page.map_or(4096, i64::unsigned_abs),
             reads: DutyCycle::new(READ_EVERY, READ_PAUSE),
             judgements: DutyCycle::new(Nanos(0), JUDGE_PAUSE),
             queues: HashMap::new(),
@@ -111,24 +113,29 @@ impl Judge {
         }
     }
 
-    /// The latest judgement; a new one if it is time for that.
-    pub(super) fn judge(&mut self, session: &mut Session) -> Option<&Judgement> {
+    /// The latest judgement, if there was one.
+    pub(super) const fn latest(&self) -> Option<&Judgement> {
+        self.latest.as_ref()
+    }
+
+    /// Judges anew, if it is time for that.
+    pub(super) fn judge(&mut self, session: &Session) {
         let now = clock::monotonic();
-        if self.reads.is_due(now) {
-            self.read_sockets(session, now);
-        }
         if self.judgements.is_due(now) {
             let cpu = clock::thread_cpu();
             self.latest = Some(self.new_judgement(session, now));
             self.judgements
                 .finished(clock::monotonic(), clock::thread_cpu().since(cpu));
         }
-        self.latest.as_ref()
     }
 
-    /// Reads the queues of listeners and of sockets in CLOSE_WAIT, and what the network does to those that wait.
-    fn read_sockets(&mut self, session: &mut Session, now: Nanos) {
-        let cpu = clock::thread_cpu();
+    /// Reads the queues of listeners and of sockets in CLOSE_WAIT, and what the network does to those that wait, if it is
+    /// time for that.
+    pub(super) fn read_sockets(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        if !self.reads.is_due(now) {
+            return;
+        }
         let mut queues = HashMap::new();
         let mut evidence = SocketEvidence::default();
         let is_memory_short = self.is_memory_short;
@@ -143,7 +150,8 @@ impl Judge {
             self.queues = queues;
             self.evidence = evidence;
         }
-        self.reads.finished(now, clock::thread_cpu().since(cpu));
+        let ended = clock::monotonic();
+        self.reads.finished(ended, ended.since(now).min(READ_LONGEST));
     }
 
     fn new_judgement(&mut self, session: &Session, now: Nanos) -> Judgement {
