@@ -9,10 +9,11 @@ use crate::{
     },
     filter::Filter,
     kernel::clock::ClockPair,
+    owner::container::Location,
     summary::{Header, Summary},
     view::Share,
 };
-use std::{collections::HashSet, fmt::Write as _, fs, path::Path};
+use std::{collections::HashSet, fmt::Write as _, fs, path::Path, sync::Arc};
 
 fn own() -> Own {
     let totals = crate::kernel::counters::Totals {
@@ -166,6 +167,43 @@ fn every_state_is_there_with_its_sockets() {
         Some(0)
     );
     assert_eq!(value(&families, "tcptrace_folded_keys", &["process"]), Some(0));
+}
+
+#[test]
+fn sockets_are_counted_where_their_processes_run() {
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let mut host = Host::new(budget::DEFAULT);
+    for (process, path) in [
+        (1, "/system.slice/nginx.service".to_owned()),
+        (2, "/system.slice/nginx.service".to_owned()),
+        (3, format!("/system.slice/docker-{ID}.scope")),
+    ] {
+        host.connects(process, "worker", false);
+        let key = ProcessKey::new(process, u64::from(process) + 1);
+        let location = Arc::new(Location::of_path(path.as_bytes()));
+        host.engine.table.processes.settle_location(key, location);
+    }
+    host.connects(4, "worker", false);
+    let families = host.collect(Nanos::from_secs(9));
+    assert_well_formed(&families, budget::DEFAULT);
+    let unit = value(
+        &families,
+        "tcptrace_unit_sockets",
+        &["nginx.service", "ESTABLISHED"],
+    );
+    let container = value(
+        &families,
+        "tcptrace_container_sockets",
+        &[ID, "docker", "ESTABLISHED"],
+    );
+    let process = value(&families, "tcptrace_process_sockets", &["worker", "ESTABLISHED"]);
+    assert_eq!((unit, container, process), (Some(2), Some(1), Some(4)));
+    // Without any, a family is absent.
+    assert!(
+        families
+            .iter()
+            .all(|family| family.what.name != "tcptrace_pod_sockets")
+    );
 }
 
 #[test]
