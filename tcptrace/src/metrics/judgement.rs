@@ -276,3 +276,82 @@ fn memory(scene: &Scene, page_bytes: u64) -> Vec<Family> {
         thresholds,
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        findings::{
+            self,
+            fixture::{scene, socket},
+        },
+        metrics::{budget::LEAST, series},
+    };
+
+    /// Hundreds of leaking processes, each with a listener, and as many namespaces.
+    fn crowded() -> (Scene, HashMap<u64, Queue>) {
+        let mut scene = scene();
+        let mut queues = HashMap::new();
+        for number in 0..400_u32 {
+            let process = scene.process_at(number + 1, &format!("p{number}"));
+            let port = 2_000 + number;
+            let local = format!("10.0.0.1:{port}");
+            scene.add(
+                1,
+                &socket(TcpState::Listen, &local, "0.0.0.0:0", 900, Some(process)),
+            );
+            let queue = Queue {
+                unread: number,
+                unsent: 128,
+                drops: Some(number),
+            };
+            queues.insert(scene.sockets.len() as u64, queue);
+            scene.add(
+                12,
+                &socket(TcpState::CloseWait, &local, "10.0.0.2:40000", 900, Some(process)),
+            );
+            let mut space = scene.spaces[0].clone();
+            space.netns += number + 1;
+            space.counters = COUNTERS.iter().map(|(name, _)| ((*name).to_owned(), 1)).collect();
+            scene.spaces.push(space);
+        }
+        (scene, queues)
+    }
+
+    #[test]
+    fn a_crowded_host_stays_within_its_parts() {
+        let (scene, queues) = crowded();
+        let findings = findings::judge(&scene);
+        let judgement = Judgement::of(&scene, &findings, &queues, 4096, Nanos(0), LEAST);
+        // Leaks, descriptors, ports, listeners and counters have a part each; findings and the rest do not vary.
+        let total = series(&judgement.families);
+        let fixed = rules::ALL.len() * 3 + 5;
+        assert!(
+            total <= fixed + 5 * part(LEAST) + Verdict::ALL.len() + 3,
+            "{total} series"
+        );
+        let folded = |name: &str| judgement.folded.iter().find(|(dimension, _)| *dimension == name);
+        for name in ["leaks", "descriptors", "listener", "netns_counters"] {
+            assert!(
+                folded(name).is_some_and(|(_, count)| *count > 100),
+                "{name}: {:?}",
+                judgement.folded
+            );
+        }
+        // The longest queues are kept, and the sum of the others.
+        let queues = judgement
+            .families
+            .iter()
+            .find(|family| *family.what == ACCEPT_QUEUE);
+        let sum: u64 = queues
+            .expect("there are listeners")
+            .samples
+            .iter()
+            .map(|sample| match sample.value {
+                crate::metrics::Value::Integer(count) => count,
+                crate::metrics::Value::Real(_) | crate::metrics::Value::Distribution(_) => 0,
+            })
+            .sum();
+        assert_eq!(sum, (0..400).sum::<u64>());
+    }
+}

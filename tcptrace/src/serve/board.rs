@@ -41,6 +41,10 @@ impl Published {
         }
     }
 
+    fn is_recent(&self) -> bool {
+        self.made.elapsed() < RECENT
+    }
+
     /// The metrics in this form, and whether they are compressed by gzip. Written by the first who asks.
     pub(crate) fn form(&self, form: Exposition, is_compressed: bool) -> Bytes {
         let [plain, compressed] = &self.forms[form as usize];
@@ -85,9 +89,19 @@ impl Board {
         self.latest.send_replace(Some(Arc::new(Published::new(families))));
     }
 
-    /// Waits until somebody wants newer metrics.
+    /// Waits until somebody wants newer metrics. Whoever asked while the latest were being made has those.
     pub(crate) async fn wanted(&self) {
-        self.wanted.notified().await;
+        loop {
+            self.wanted.notified().await;
+            if self
+                .latest
+                .borrow()
+                .as_deref()
+                .is_none_or(|latest| !latest.is_recent())
+            {
+                return;
+            }
+        }
     }
 
     /// Notes that the thread that traces is not stuck.
@@ -109,7 +123,7 @@ impl Board {
     pub(crate) async fn recent(&self) -> Option<Arc<Published>> {
         let mut latest = self.latest.subscribe();
         if let Some(published) = &*latest.borrow_and_update()
-            && published.made.elapsed() < RECENT
+            && published.is_recent()
         {
             return Some(Arc::clone(published));
         }
@@ -140,6 +154,10 @@ mod tests {
         // Recent ones are taken as they are.
         let third = board.recent().await.expect("there are some");
         assert!(Arc::ptr_eq(&first, &third));
+        // Who had asked for them does not want others.
+        board.wanted.notify_one();
+        let wanted = timeout(PATIENCE, board.wanted());
+        assert!(wanted.await.is_err());
     }
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]

@@ -28,7 +28,8 @@ fn main() -> ExitCode {
             clients::every_path_and_form_is_answered,
             clients::hostile_clients_keep_nobody_out,
             clients::scrapes_during_a_flood_lose_nothing,
-            refusals::what_cannot_be_served_is_refused;
+            refusals::what_cannot_be_served_is_refused,
+            refusals::without_privileges_it_says_which_are_missing;
         with_ss =>
             numbers::sockets_are_those_of_ss_at_a_quiet_moment;
         with_prometheus =>

@@ -1,7 +1,7 @@
 //! What cannot be served is refused, with what it means and what to do.
 
 use std::{fs, net::TcpListener};
-use tcptrace_tests::{command, netns::Netns};
+use tcptrace_tests::{command, netns::Netns, user::Home};
 
 pub(super) fn what_cannot_be_served_is_refused(_: Netns) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -49,4 +49,11 @@ pub(super) fn what_cannot_be_served_is_refused(_: Netns) {
             assert!(output.err.contains(part), "{arguments:?}: {}", output.err);
         }
     }
+}
+
+pub(super) fn without_privileges_it_says_which_are_missing(_: Netns) {
+    let home = Home::new();
+    let output = command::run(home.tcptrace(&[], &["serve", "--listen", "127.0.0.1:0", "--duration", "1"]));
+    assert_eq!(output.code, Some(4), "{}", output.err);
+    assert!(output.err.contains("CAP_BPF"), "{}", output.err);
 }

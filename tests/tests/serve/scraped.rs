@@ -279,8 +279,9 @@ pub(super) fn native_histograms_by_tls_with_a_password(netns: Netns) {
         "histogram_quantile(0.5, tcptrace_handshake_duration_seconds{side=\"client\",outcome=\"connected\"})";
     let median = prometheus.number(quantile).expect("there is a median");
     assert!((1e-6..1.0).contains(&median), "{median}");
-    assert_eq!(prometheus.number("up{job=\"right\"}"), Some(1.0));
-    assert_eq!(prometheus.number("up{job=\"wrong\"}"), Some(0.0));
+    let up = |job: &str| prometheus.number(&format!("up{{job=\"{job}\"}}"));
+    let is_decided = || (up("right") == Some(1.0) && up("wrong") == Some(0.0)).then_some(());
+    poll_until(TIMEOUT, is_decided).unwrap_or_else(|| panic!("{:?} {:?}", up("right"), up("wrong")));
     drop(prometheus);
     serving.stop();
 }
