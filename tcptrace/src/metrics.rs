@@ -16,7 +16,7 @@ mod tests;
 
 pub(crate) use collect::{Source, collect};
 pub(crate) use judgement::Judgement;
-pub(crate) use own::Own;
+pub(crate) use own::{Exports, Own};
 
 use distribution::Distribution;
 use std::borrow::Cow;

@@ -14,6 +14,7 @@ pub(crate) mod json;
 pub(crate) mod leaks;
 pub(crate) mod lifetimes;
 pub(crate) mod loss;
+pub(crate) mod otlp;
 pub(crate) mod outbox;
 pub(crate) mod parquet;
 pub(crate) mod patience;

@@ -113,6 +113,28 @@ pub fn renounce() {
     let _ = sandbox::confine(&Files::default());
 }
 
+/// What resolves names: static programs, and those of glibc, read no other files.
+const RESOLVER: [&str; 6] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    // Where the first is a link to a file that is replaced.
+    "/run/systemd/resolve",
+];
+
+/// Leaves the calling thread nothing but to connect to these TCP ports, and to resolve names. What is refused it keeps.
+pub(crate) fn connect_only(ports: &[u16]) {
+    let _ = prctl::set_no_new_privs();
+    let _ = capabilities::use_only(&[]).and_then(|_| capabilities::seal());
+    let _ = sandbox::confine(&Files {
+        readable: RESOLVER.map(PathBuf::from).to_vec(),
+        ports: ports.to_vec(),
+        ..Files::default()
+    });
+}
+
 /// Gives up what the command does not need. To be called before it starts any thread: those that are there already
 /// keep what they have, unless they [`renounce`] it themselves.
 #[must_use]
@@ -150,6 +172,7 @@ pub fn confine(needs: &Needs) -> Held {
         readable: readable(needs),
         writable: writable.into_iter().chain([PathBuf::from(TERMINAL)]).collect(),
         links: needs.links,
+        ports: Vec::new(),
     });
     let held = Held {
         capabilities: capabilities::names(&kept),

@@ -5,6 +5,7 @@ mod answer;
 pub(crate) mod auth;
 pub(crate) mod board;
 mod clients;
+pub(crate) mod otlp;
 pub(crate) mod tls;
 
 pub(crate) use board::Board;

@@ -3,6 +3,7 @@
 pub(crate) mod cgroups;
 pub mod hlog;
 pub(crate) mod in_flight;
+pub(crate) mod kubernetes;
 pub mod live;
 pub(crate) mod namespaces;
 pub(crate) mod netstat;

@@ -8,7 +8,7 @@
 
 use crate::{
     arrow_readers, browser, cgroup::Cgroup, clock::monotonic_ns, failure, hdrhistogram, host,
-    kernel_log::KernelLog, netns::Netns, protected, small_disk,
+    kernel_log::KernelLog, kubernetes, netns::Netns, protected, rotel, small_disk,
 };
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -64,6 +64,10 @@ pub enum Requirement {
     Wrk,
     /// The PostgreSQL server and `pgbench` (Debian: `postgresql`).
     Postgresql,
+    /// rotel, an OpenTelemetry collector.
+    Collector,
+    /// kubernetes-validate, which has the published schemas.
+    KubernetesSchemas,
     /// Prometheus and promtool (Debian: `prometheus`).
     Prometheus,
     /// The `ip` command.
@@ -146,6 +150,8 @@ impl Requirement {
             Self::Speed => env::var_os("TCPTRACE_EMULATED")
                 .map(|_| "measurements on an emulated processor are meaningless".to_owned()),
             Self::ArrowReaders => arrow_readers::unmet(),
+            Self::Collector => rotel::unmet(),
+            Self::KubernetesSchemas => kubernetes::unmet(),
             Self::Mounts => small_disk::probe()
                 .err()
                 .map(|error| format!("no mounts of its own: {error}")),
@@ -165,6 +171,8 @@ impl Requirement {
             Self::Speed
                 | Self::ArrowReaders
                 | Self::Chromium
+                | Self::Collector
+                | Self::KubernetesSchemas
                 | Self::HdrHistogram
                 | Self::Java
                 | Self::Go

@@ -12,10 +12,12 @@ mod demo_client;
 mod demo_page;
 mod demo_server;
 mod dist;
+mod fleet_tools;
 mod fuzz;
 mod measure;
 mod pictures;
 mod provenance;
+mod python;
 mod setup;
 #[path = "../../tcptrace/bpf/sources.rs"]
 mod sources;

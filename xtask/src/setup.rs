@@ -2,7 +2,7 @@
 //! they are installed.
 
 use crate::{
-    apt, arrow_readers, command,
+    apt, arrow_readers, command, fleet_tools,
     toolchain::{LLVM, Toolchain},
 };
 use anyhow::{Context as _, Result};
@@ -64,7 +64,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.tests {
         apt::install(&PACKAGES_OF_TESTS)?;
-        arrow_readers::run()
+        arrow_readers::run()?;
+        fleet_tools::run()
     } else if args.aarch64 {
         command::run(command::as_root("dpkg")?.args(["--add-architecture", "arm64"]))?;
         apt::install(&PACKAGES)?;

@@ -27,9 +27,9 @@ families! {
         is "Sockets by the name of their owner and by state.";
     UNIT_SOCKETS = Gauge "tcptrace_unit_sockets" by ["unit", "state"]
         is "Sockets by the systemd unit of their owner and by state.";
-    CONTAINER_SOCKETS = Gauge "tcptrace_container_sockets" by ["container", "runtime", "state"]
+    CONTAINER_SOCKETS = Gauge "tcptrace_container_sockets" by ["namespace", "pod", "container", "container_id", "runtime", "state"]
         is "Sockets by the container of their owner and by state.";
-    POD_SOCKETS = Gauge "tcptrace_pod_sockets" by ["pod", "state"]
+    POD_SOCKETS = Gauge "tcptrace_pod_sockets" by ["namespace", "pod", "uid", "state"]
         is "Sockets by the pod of their owner and by state.";
     NETNS_SOCKETS = Gauge "tcptrace_netns_sockets" by ["netns", "state"]
         is "Sockets by network namespace and by state.";
@@ -153,6 +153,12 @@ families! {
         is "Keys without series of their own, which are counted under other or left out, by dimension.";
     EVICTED_KEYS = Counter "tcptrace_evicted_keys" by ["dimension"]
         is "Keys of counters whose series went away for want of room, by dimension.";
+    OTLP_EXPORTS = Counter "tcptrace_otlp_exports" by ["signal", "outcome"]
+        is "Requests to an OpenTelemetry collector, by signal and outcome.";
+    OTLP_REJECTED = Counter "tcptrace_otlp_rejected_items" by ["signal"]
+        is "Data points or log records that the collector rejected of requests that it took.";
+    OTLP_DROPPED = Counter "tcptrace_otlp_dropped_log_records" by []
+        is "Log records that were not pushed, because too many waited or the collector refused them.";
     BUILD = Gauge "tcptrace_build_info" by ["version"]
         is "The version of tcptrace; always 1.";
     KERNEL = Gauge "tcptrace_kernel_info" by ["release", "machine"]

@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     event::{Nanos, TcpState},
     filter::Filter,
+    owner::kubernetes::Names,
     view::population::Population,
 };
 use hashbrown::HashMap;
@@ -24,6 +25,8 @@ pub(crate) struct Source<'a> {
     /// The latest, if there was one.
     pub(crate) judgement: Option<&'a Judgement>,
     pub(crate) own: &'a Own,
+    /// Of Kubernetes' pods and containers.
+    pub(crate) names: &'a Names,
     /// [`super::budget::LEAST`] or more.
     pub(crate) max_series: usize,
 }
@@ -43,6 +46,7 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
         counts,
         judgement,
         own,
+        names,
         max_series,
     } = source;
     let population = Population::of(engine, now, filter);
@@ -60,7 +64,7 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
     let left = max_series.saturating_sub(series(&families) + LAST);
     let left = left.max(DIMENSIONS * TcpState::COUNT);
     let name = |netns| judgement.and_then(|judgement| judgement.netns_names.get(&netns).cloned());
-    let dimensions = populations::dimensions(&population, engine, name);
+    let dimensions = populations::dimensions(&population, engine, names, name);
     let (sockets, of_sockets) = populations::families(dimensions, left);
     families.extend(sockets);
     folded.extend(&of_sockets);

@@ -67,7 +67,8 @@ impl Distribution {
     )]
     pub(crate) fn sum(&self) -> f64 {
         let of = |bucket: &Bucket| middle(bucket) * bucket.count as f64;
-        self.buckets.iter().map(of).sum()
+        // The sum of none is -0.0.
+        self.buckets.iter().map(of).sum::<f64>() + 0.0
     }
 
     /// How many durations are not longer than each of [`BOUNDS`]. A bucket that a bound divides counts as longer.

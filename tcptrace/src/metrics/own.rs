@@ -4,8 +4,9 @@ use super::{
     Family,
     catalogue::{
         AUDIT_AGE, AUDIT_COMPARED, AUDIT_DIFFERENCES, BUILD, COLLECTION, CPU, EVICTED, HOOKS, IMPOSSIBLE,
-        KERNEL, KERNEL_CPU, KERNEL_TRANSITIONS, LOST_RECORDS, PEAK, RECORDS, REPAIRED_RECORDS, RESIDENT,
-        SCAN_CPU, SCANS, START_TIME, TRACKED, UNDECODED, UNKNOWN, UNSEEN, UNSEEN_ENDS,
+        KERNEL, KERNEL_CPU, KERNEL_TRANSITIONS, LOST_RECORDS, OTLP_DROPPED, OTLP_EXPORTS, OTLP_REJECTED,
+        PEAK, RECORDS, REPAIRED_RECORDS, RESIDENT, SCAN_CPU, SCANS, START_TIME, TRACKED, UNDECODED, UNKNOWN,
+        UNSEEN, UNSEEN_ENDS,
     },
     seconds,
 };
@@ -36,6 +37,19 @@ pub(crate) struct Own {
     pub(crate) started_wall_ns: u64,
     /// Connections in the table.
     pub(crate) tracked: u64,
+    /// Pushes by OTLP, by what is pushed.
+    pub(crate) exports: Vec<(&'static str, Exports)>,
+    /// Log records that were dropped before they could be pushed; `None` where there are none.
+    pub(crate) dropped_logs: Option<u64>,
+}
+
+/// What became of pushes by OTLP so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exports {
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    /// Data points or log records that the collector rejected of requests that it took.
+    pub(crate) rejected: u64,
 }
 
 pub(super) fn families(own: &Own, now: Nanos) -> Vec<Family> {
@@ -77,8 +91,20 @@ pub(super) fn families(own: &Own, now: Nanos) -> Vec<Family> {
         ]);
     }
     families.push(unseen(&own.unseen));
+    families.extend(exports(&own.exports));
+    families.extend(own.dropped_logs.map(|count| Family::single(&OTLP_DROPPED, count)));
     families.extend(versions(&own.header));
     families
+}
+
+fn exports(by_signal: &[(&'static str, Exports)]) -> [Family; 2] {
+    let [mut requests, mut rejected] = [&OTLP_EXPORTS, &OTLP_REJECTED].map(Family::new);
+    for (signal, exports) in by_signal {
+        requests.add([(*signal).into(), "success".into()], exports.succeeded);
+        requests.add([(*signal).into(), "failure".into()], exports.failed);
+        rejected.add([(*signal).into()], exports.rejected);
+    }
+    [requests, rejected]
 }
 
 fn lost(by: &LostBy) -> Family {

@@ -13,6 +13,10 @@ use super::{
 use crate::{
     engine::Engine,
     event::{TcpState, known_netns},
+    owner::{
+        container::Container,
+        kubernetes::{Name, Names},
+    },
     view::{
         Counts,
         population::{AGES, Population},
@@ -58,6 +62,7 @@ pub(super) fn of_all(population: &Population) -> Vec<Family> {
 pub(super) fn dimensions(
     population: &Population,
     engine: &Engine,
+    names: &Names,
     netns_name: impl Fn(u32) -> Option<String>,
 ) -> [Dimension; 5] {
     let [mut processes, mut units, mut containers, mut pods, mut spaces] = [
@@ -83,17 +88,43 @@ pub(super) fn dimensions(
             units.add(vec![unit.clone().into()], counts);
         }
         if let Some(container) = &location.container {
-            let runtime = container.runtime.map_or("", |runtime| runtime.name());
-            containers.add(vec![container.id.clone().into(), runtime.into()], counts);
+            containers.add(container_key(container, location.pod.as_deref(), names), counts);
         }
-        if let Some(pod) = &location.pod {
-            pods.add(vec![pod.clone().into()], counts);
+        if let Some(uid) = &location.pod {
+            let [namespace, pod] = pod_labels(names.pods.get(uid), uid);
+            pods.add(vec![namespace, pod, uid.clone().into()], counts);
         }
     }
     for (netns, counts) in &population.by_netns {
         spaces.add(vec![netns_label(*netns, &netns_name)], counts);
     }
     [processes, units, containers, pods, spaces]
+}
+
+/// Namespace and name of a pod; its uid and no namespace where they are not known.
+fn pod_labels(name: Option<&Name>, uid: &str) -> [Label; 2] {
+    match name {
+        Some(name) => [name.namespace.clone().into(), name.pod.clone().into()],
+        None => ["".into(), uid.to_owned().into()],
+    }
+}
+
+/// Namespace, pod, name, id and runtime of a container; the id stands for a name that is not known.
+fn container_key(container: &Container, pod: Option<&str>, names: &Names) -> Key {
+    let name = names.containers.get(&container.id);
+    let of_pod = name.or_else(|| names.pods.get(pod?));
+    let [namespace, pod] = pod_labels(of_pod, pod.unwrap_or_default());
+    let word = name
+        .and_then(|name| name.container.as_ref())
+        .unwrap_or(&container.id);
+    let runtime = container.runtime.map_or("", |runtime| runtime.name());
+    vec![
+        namespace,
+        pod,
+        word.clone().into(),
+        container.id.clone().into(),
+        runtime.into(),
+    ]
 }
 
 /// The label of a network namespace: its name, else its inode number.

@@ -9,7 +9,10 @@ use crate::{
     },
     filter::Filter,
     kernel::clock::ClockPair,
-    owner::container::Location,
+    owner::{
+        container::Location,
+        kubernetes::{Name, Names},
+    },
     summary::{Header, Summary},
     view::Share,
 };
@@ -44,6 +47,8 @@ fn own() -> Own {
         collection: None,
         started_wall_ns: 0,
         tracked: 0,
+        exports: Vec::new(),
+        dropped_logs: None,
     }
 }
 
@@ -52,6 +57,7 @@ struct Host {
     engine: Engine,
     filter: Filter,
     counts: Counts,
+    names: Names,
     max_series: usize,
 }
 
@@ -61,6 +67,7 @@ impl Host {
         Self {
             engine: Engine::new(1_000_000),
             counts: Counts::new(&filter, max_series),
+            names: Names::default(),
             filter,
             max_series,
         }
@@ -93,6 +100,7 @@ impl Host {
             counts: &mut self.counts,
             judgement: None,
             own: &own,
+            names: &self.names,
             max_series: self.max_series,
         };
         collect(source, now)
@@ -194,7 +202,7 @@ fn sockets_are_counted_where_their_processes_run() {
     let container = value(
         &families,
         "tcptrace_container_sockets",
-        &[ID, "docker", "ESTABLISHED"],
+        &["", "", ID, ID, "docker", "ESTABLISHED"],
     );
     let process = value(&families, "tcptrace_process_sockets", &["worker", "ESTABLISHED"]);
     assert_eq!((unit, container, process), (Some(2), Some(1), Some(4)));
@@ -203,6 +211,55 @@ fn sockets_are_counted_where_their_processes_run() {
         families
             .iter()
             .all(|family| family.what.name != "tcptrace_pod_sockets")
+    );
+}
+
+#[test]
+fn a_pod_is_named_where_its_name_is_known() {
+    const UID: &str = "72f7f152-440c-66ac-9084-e0fc1d8a910c";
+    let id = "c0de".repeat(16);
+    let mut host = Host::new(budget::DEFAULT);
+    host.connects(1, "web", false);
+    let path = format!("/kubepods/burstable/pod{UID}/{id}");
+    let location = Arc::new(Location::of_path(path.as_bytes()));
+    host.engine
+        .table
+        .processes
+        .settle_location(ProcessKey::new(1, 2), location);
+    let pods = |host: &mut Host, labels: &[&str]| {
+        value(&host.collect(Nanos::from_secs(2)), "tcptrace_pod_sockets", labels)
+    };
+    let containers = |host: &mut Host, labels: &[&str]| {
+        value(
+            &host.collect(Nanos::from_secs(2)),
+            "tcptrace_container_sockets",
+            labels,
+        )
+    };
+    assert_eq!(pods(&mut host, &["", UID, UID, "ESTABLISHED"]), Some(1));
+    assert_eq!(
+        containers(&mut host, &["", UID, &id, &id, "", "ESTABLISHED"]),
+        Some(1)
+    );
+    let of_pod = Name {
+        namespace: "prod".to_owned(),
+        pod: "shop-1".to_owned(),
+        container: None,
+    };
+    host.names.pods.insert(UID.to_owned(), of_pod.clone());
+    assert_eq!(pods(&mut host, &["prod", "shop-1", UID, "ESTABLISHED"]), Some(1));
+    assert_eq!(
+        containers(&mut host, &["prod", "shop-1", &id, &id, "", "ESTABLISHED"]),
+        Some(1)
+    );
+    let of_container = Name {
+        container: Some("web".to_owned()),
+        ..of_pod
+    };
+    host.names.containers.insert(id.clone(), of_container);
+    assert_eq!(
+        containers(&mut host, &["prod", "shop-1", "web", &id, "", "ESTABLISHED"]),
+        Some(1)
     );
 }
 

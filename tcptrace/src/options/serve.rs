@@ -1,6 +1,7 @@
-//! The options of `serve` in files: its own configuration, and Prometheus's web configuration file.
+//! The options of `serve`: its configuration file, Prometheus's web configuration file, and where OTLP is pushed to.
 
 mod config;
+pub(crate) mod otlp;
 mod web;
 
 pub(crate) use config::with_file;

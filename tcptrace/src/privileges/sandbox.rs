@@ -1,8 +1,8 @@
-//! Landlock: the files that the process may open from now on. Everything else is denied: other files, TCP, abstract
-//! UNIX sockets outside. Open descriptors are not affected.
+//! Landlock: the files that a thread may open from now on, and the ports that it may connect to. Everything else is denied:
+//! other files, TCP, abstract UNIX sockets outside. Open descriptors are not affected.
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus, NetPort,
     PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
     Scope, make_bitflags,
 };
@@ -32,6 +32,8 @@ pub(super) struct Files {
     pub(super) writable: Vec<PathBuf>,
     /// Whether files are linked from one folder into another, which Landlock cannot allow before its ABI 2.
     pub(super) links: bool,
+    /// TCP ports that may be connected to.
+    pub(super) ports: Vec<u16>,
 }
 
 /// What became of it.
@@ -102,6 +104,9 @@ fn try_to_confine(files: &Files) -> Result<Landlock, RulesetError> {
             Ok(same) => ruleset = same,
             Err(error) => log::debug!("{}: {error}", path.display()),
         }
+    }
+    for port in &files.ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     let status = ruleset.restrict_self()?;
     Ok(match (status.landlock, status.ruleset) {

@@ -16,10 +16,15 @@ pub(super) struct Extras {
     pub(super) links: bool,
 }
 
-/// For a command that inspects this machine, and writes to these files or directories.
-pub(super) fn live<'a>(outputs: impl IntoIterator<Item = &'a Path>, extras: Extras) -> Held {
+/// For a command that inspects this machine, writes to these files or directories, and reads these.
+pub(super) fn live<'a>(
+    outputs: impl IntoIterator<Item = &'a Path>,
+    also_read: impl IntoIterator<Item = PathBuf>,
+    extras: Extras,
+) -> Held {
     let Extras { reads_code, links } = extras;
     let mut inputs = sysctl_files::files();
+    inputs.extend(also_read);
     inputs.extend(Cgroups::of_this_host().roots().map(Path::to_owned));
     confine(&Needs {
         work: Work::Live { reads_code },

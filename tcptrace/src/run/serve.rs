@@ -1,8 +1,10 @@
 //! `tcptrace serve`: traces, counts, and publishes metrics whenever somebody wants newer ones.
 
 mod judge;
+mod lifetimes;
+mod resource;
 
-use self::judge::Judge;
+use self::{judge::Judge, lifetimes::Lifetimes};
 use super::{
     Failure,
     cost::Meter,
@@ -16,18 +18,22 @@ use crate::{
     filter::Filter,
     kernel::clock,
     metrics::{self, Own, counts::Counts},
-    options::{self, serve::TlsFiles},
+    options::{
+        self,
+        serve::{TlsFiles, otlp::Otlp},
+    },
     plural::counted,
     serve::{
         Board, Server,
         auth::Users,
+        otlp::{Account, Pusher},
         tls::{Tls, Wanted},
     },
-    source::cgroups::Cgroups,
+    source::{cgroups::Cgroups, kubernetes},
 };
 use nix::unistd::{SysconfVar, sysconf};
 use std::{
-    fs, io,
+    env, fs, io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
 };
@@ -39,6 +45,9 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
     let filter = options::filter(&args.filter, &[])?;
     let web = options::serve::web(args.web_config.as_deref())?;
     let tls = web.tls.as_ref().map(tls).transpose()?;
+    let headers = env::var("OTEL_EXPORTER_OTLP_HEADERS").ok();
+    let otlp = options::serve::otlp::otlp(&args, headers.as_deref())?;
+    let pusher = otlp.map(pusher).transpose()?;
     name_absent(&filter);
     // Before tracing begins, which takes longer, and before privileges are dropped.
     let listener = listen(args.listen)?;
@@ -48,13 +57,21 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
         session.select(&filter)?;
         let started = session.started;
         session.engine.select(&filter, started);
-        session.confine([], false);
+        let board = Arc::new(Board::new());
+        let mut pushes = Pushes::default();
+        if let Some(pusher) = pusher {
+            pushes = Pushes::begin(&pusher, &mut session, &filter);
+            let began = session.anchor().wall(started);
+            pusher
+                .start(Arc::clone(&board), began)
+                .map_err(|error| cannot_start("the push of metrics", error))?;
+        }
+        session.confine_reading([], false, kubernetes::folders(&args.host_root));
         if let Some(duration) = args.duration {
             session.end_after(duration);
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let board = Arc::new(Board::new());
-        let mut collector = Collector::begin(&session, &args, filter);
+        let mut collector = Collector::begin(&session, &args, filter, pushes);
         start_server(listener, &board, tls, Users::new(web.users))?;
         collector.publish(&mut session, &board)?;
         messages::tell(format_args!("metrics: {scheme}://{address}/metrics"));
@@ -66,6 +83,7 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
             };
             collector.catch_up(&mut session)?;
             board.note_alive();
+            collector.pushes.tell();
             match woken {
                 None => collector.publish(&mut session, &board)?,
                 Some(Wake::Stop) => break,
@@ -113,7 +131,18 @@ fn start_server(
     };
     server
         .start()
-        .map_err(|error| Failure::Other(anyhow::Error::new(error).context("cannot start the HTTP server")))
+        .map_err(|error| cannot_start("the HTTP server", error))
+}
+
+fn cannot_start(what: &str, error: io::Error) -> Failure {
+    Failure::Other(anyhow::Error::new(error).context(format!("cannot start {what}")))
+}
+
+fn pusher(otlp: Otlp) -> Result<Pusher, Failure> {
+    Pusher::new(otlp, resource::attributes()).map_err(|error| {
+        let remedy = "give the collector's authority in PEM with --otlp-ca";
+        Failure::Usage(options::wrong("--otlp", error.to_string(), remedy))
+    })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -146,14 +175,43 @@ struct Collector {
     counts: Counts,
     judge: Judge,
     cgroups: Cgroups,
+    kubernetes: kubernetes::Finder,
     meter: Meter,
     page_bytes: u64,
     /// Time that the latest collection took.
     took: Option<Nanos>,
+    pushes: Pushes,
+}
+
+/// What is pushed by OTLP.
+#[derive(Default)]
+struct Pushes {
+    accounts: Vec<(&'static str, Arc<Account>)>,
+    lifetimes: Option<Lifetimes>,
+}
+
+impl Pushes {
+    fn begin(pusher: &Pusher, session: &mut Session, filter: &Filter) -> Self {
+        let logs = pusher.logs();
+        let metrics = ("metrics", Arc::clone(pusher.metrics()));
+        let accounts = logs.map(|logs| ("logs", Arc::clone(&logs.account)));
+        Self {
+            accounts: [Some(metrics), accounts].into_iter().flatten().collect(),
+            lifetimes: logs
+                .map(|logs| Lifetimes::begin(session, filter, Arc::clone(&logs.queue), pusher.port())),
+        }
+    }
+
+    /// Tells the user what has become of pushes.
+    fn tell(&self) {
+        for line in self.accounts.iter().flat_map(|(_, account)| account.news()) {
+            messages::tell(line);
+        }
+    }
 }
 
 impl Collector {
-    fn begin(session: &Session, args: &ServeArgs, filter: Filter) -> Self {
+    fn begin(session: &Session, args: &ServeArgs, filter: Filter, pushes: Pushes) -> Self {
         let older_than = args
             .older_than
             .map(|age| Nanos(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
@@ -164,9 +222,11 @@ impl Collector {
             filter,
             max_series: args.max_series,
             cgroups: Cgroups::of_this_host(),
+            kubernetes: kubernetes::Finder::new(&args.host_root),
             meter: Meter::new(clock::monotonic()),
             page_bytes: page.map_or(4096, i64::unsigned_abs),
             took: None,
+            pushes,
         }
     }
 
@@ -179,6 +239,9 @@ impl Collector {
         session.engine.count_selected();
         self.counts.count(&session.engine);
         self.judge.count(session, now);
+        if let Some(lifetimes) = &mut self.pushes.lifetimes {
+            lifetimes.take(session, &mut self.cgroups, now);
+        }
     }
 
     /// Applies what has happened, and counts its changes.
@@ -192,6 +255,9 @@ impl Collector {
         let began = clock::monotonic();
         self.cgroups
             .find_locations(&mut session.engine.table.processes, began);
+        let located = session.engine.table.processes.located();
+        self.kubernetes
+            .find(located.map(|(_, location)| &**location), began);
         // The buffer is drained after each part.
         self.judge.read_sockets(session);
         self.catch_up(session)?;
@@ -210,6 +276,13 @@ impl Collector {
             collection: self.took,
             started_wall_ns: session.anchor().wall(session.started),
             tracked: session.engine.table.len() as u64,
+            exports: self
+                .pushes
+                .accounts
+                .iter()
+                .map(|(signal, account)| (*signal, account.exports()))
+                .collect(),
+            dropped_logs: self.pushes.lifetimes.as_ref().map(Lifetimes::dropped),
         };
         let source = metrics::Source {
             engine: &session.engine,
@@ -217,6 +290,7 @@ impl Collector {
             counts: &mut self.counts,
             judgement: self.judge.latest(),
             own: &own,
+            names: self.kubernetes.names(),
             max_series: self.max_series,
         };
         board.publish(metrics::collect(source, now));

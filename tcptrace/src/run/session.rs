@@ -40,7 +40,7 @@ use crate::{
 use anyhow::Context as _;
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{
@@ -256,8 +256,18 @@ impl Session {
     /// Gives up what is not needed to go on, where only these files and folders are written to; `links` where files are
     /// linked into folders below them. To be called before any thread is started.
     pub(crate) fn confine<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Path>, links: bool) {
+        self.confine_reading(outputs, links, []);
+    }
+
+    /// The same, but for these directories, which it goes on to read.
+    pub(crate) fn confine_reading<'a>(
+        &mut self,
+        outputs: impl IntoIterator<Item = &'a Path>,
+        links: bool,
+        inputs: impl IntoIterator<Item = PathBuf>,
+    ) {
         let reads_code = self.stacks.is_some();
-        self.held = Some(confine::live(outputs, Extras { reads_code, links }));
+        self.held = Some(confine::live(outputs, inputs, Extras { reads_code, links }));
     }
 
     /// What the process may still do, once it was confined.

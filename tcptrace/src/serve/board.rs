@@ -45,6 +45,10 @@ impl Published {
         self.made.elapsed() < RECENT
     }
 
+    pub(crate) fn families(&self) -> &[Family] {
+        &self.families
+    }
+
     /// The metrics in this form, and whether they are compressed by gzip. Written by the first who asks.
     pub(crate) fn form(&self, form: Exposition, is_compressed: bool) -> Bytes {
         let [plain, compressed] = &self.forms[form as usize];
@@ -107,6 +111,13 @@ impl Board {
     /// Notes that the thread that traces is not stuck.
     pub(crate) fn note_alive(&self) {
         self.alive.send_replace(Instant::now());
+    }
+
+    /// Waits until there are metrics.
+    pub(crate) async fn ready(&self) {
+        let mut latest = self.latest.subscribe();
+        // It fails where the sender is gone, which is in this board.
+        let _ = latest.wait_for(Option::is_some).await;
     }
 
     /// Whether there are metrics: the hooks are attached and the first snapshot was taken.

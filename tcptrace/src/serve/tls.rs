@@ -1,11 +1,11 @@
-//! TLS from the certificate and key of the web configuration file.
+//! TLS: as a server, from the certificate and key of the web configuration file, and as a client of a collector.
 
 use std::{fmt, path::Path, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_rustls::{
-    TlsAcceptor,
+    TlsAcceptor, TlsConnector,
     rustls::{
-        self, RootCertStore, ServerConfig,
+        self, ClientConfig, RootCertStore, ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
         server::WebPkiClientVerifier,
     },
@@ -32,6 +32,10 @@ pub(crate) enum TlsError {
     Unusable(#[from] rustls::Error),
     #[error("client_ca_file cannot be used: {0}")]
     Authorities(String),
+    #[error("{0} is neither a host's name nor an address")]
+    Name(String),
+    #[error("this system has no certificates of authorities: {0}")]
+    NoRoots(String),
 }
 
 /// Accepts TLS.
@@ -76,6 +80,33 @@ impl Tls {
     pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         self.0.accept(stream).await
     }
+}
+
+/// Connects to servers whose certificate one of these authorities has signed, those of the system where none are given, and
+/// that speak one of these protocols (ALPN).
+pub(super) fn connector(authorities: Option<&Path>, protocols: &[&[u8]]) -> Result<TlsConnector, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+                return Err(TlsError::NoRoots(errors.join("; ")));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_protocol_versions(rustls::ALL_VERSIONS)?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,0 +1,137 @@
+//! What becomes of requests, counted for metrics and told once.
+
+use crate::{metrics::Exports, output::otlp::Rejected};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// What a collector answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It took the request, but for what it rejected.
+    Taken(Option<Rejected>),
+    /// It did not, or could not be reached.
+    Failed {
+        why: String,
+        /// Whether it may take a later one: then with the least time to wait, if it asked for one.
+        again: Option<Option<Duration>>,
+    },
+}
+
+impl Outcome {
+    /// A failure that may pass.
+    pub(super) fn passing(why: impl ToString) -> Self {
+        Self::Failed {
+            why: why.to_string(),
+            again: Some(None),
+        }
+    }
+}
+
+/// Requests and what was rejected, shared by the thread that pushes and the one that reports it.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    rejected: AtomicU64,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    is_failing: bool,
+    is_rejecting: bool,
+    pending: Vec<String>,
+}
+
+impl Account {
+    pub(crate) fn exports(&self) -> Exports {
+        Exports {
+            succeeded: self.succeeded.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What the user has not been told: failures when they begin and when they have ended.
+    pub(crate) fn news(&self) -> Vec<String> {
+        std::mem::take(&mut self.told().pending)
+    }
+
+    pub(super) fn note(&self, outcome: &Outcome, what: &str, target: &str) {
+        let mut told = self.told();
+        match outcome {
+            Outcome::Taken(rejected) => {
+                self.succeeded.fetch_add(1, Ordering::Relaxed);
+                if std::mem::take(&mut told.is_failing) {
+                    told.pending.push(format!("{what} are taken by {target} again"));
+                }
+                let Some(Rejected { count, reason }) = rejected else {
+                    told.is_rejecting = false;
+                    return;
+                };
+                self.rejected.fetch_add(*count, Ordering::Relaxed);
+                if !std::mem::replace(&mut told.is_rejecting, true) {
+                    told.pending.push(format!(
+                        "{target} rejects {count} of the {what}: {reason}; tcptrace_otlp_rejected_items counts them"
+                    ));
+                }
+            }
+            Outcome::Failed { why, .. } => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                if !std::mem::replace(&mut told.is_failing, true) {
+                    told.pending.push(format!(
+                        "{what} cannot be pushed to {target}: {why}; pushes go on, and tcptrace_otlp_exports counts them"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_when_it_begins_and_once_when_it_ends() {
+        let account = Account::default();
+        let mut told = Vec::new();
+        let fails = Outcome::passing("connection refused");
+        let rejects = Outcome::Taken(Some(Rejected {
+            count: 3,
+            reason: "too old".to_owned(),
+        }));
+        for outcome in [
+            &Outcome::Taken(None),
+            &fails,
+            &fails,
+            &rejects,
+            &rejects,
+            &Outcome::Taken(None),
+        ] {
+            account.note(outcome, "metrics", "http://otel:4318");
+            told.extend(account.news());
+        }
+        assert_eq!(told.len(), 3, "{told:#?}");
+        assert!(
+            told[0].contains("connection refused")
+                && told[1].ends_with("again")
+                && told[2].contains("too old")
+        );
+        let exports = Exports {
+            succeeded: 4,
+            failed: 2,
+            rejected: 6,
+        };
+        assert_eq!(account.exports(), exports);
+    }
+}
