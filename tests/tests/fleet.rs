@@ -1,19 +1,31 @@
-//! What a fleet is set up with: manifests that Kubernetes' published schemas allow, and commands of the documentation that
-//! tcptrace has.
+//! What a fleet is set up with: names of pods, manifests that Kubernetes' published schemas allow, and commands of the
+//! documentation that tcptrace has.
 
 use std::{
     fs,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::fs::symlink},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Child, Command, ExitCode},
+    time::Duration,
 };
 use tcptrace_tests::{
+    cgroup::Cgroup,
+    clock::poll_until,
     command::{self, tcptrace},
     kubernetes,
     live::{self, LiveTest, Parallelism, Requirement},
+    netns::Netns,
+    serving::Serving,
 };
 
 fn main() -> ExitCode {
+    let mut requirements = live::TRACING.to_vec();
+    requirements.push(Requirement::Cgroups);
     let tests = vec![
+        LiveTest::new("sockets_are_counted_by_the_names_of_pods", &requirements, || {
+            Netns::run(sockets_are_counted_by_the_names_of_pods);
+        }),
         LiveTest::new(
             "the_manifests_are_those_of_the_published_schemas",
             &[Requirement::KubernetesSchemas],
@@ -30,6 +42,69 @@ fn main() -> ExitCode {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A process in the cgroup of a container, whose names are in files as the runtimes and the kubelet write them.
+fn sockets_are_counted_by_the_names_of_pods(netns: Netns) {
+    const UID: &str = "72f7f152-440c-66ac-9084-e0fc1d8a910c";
+    let [of_link, of_config, unknown] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+    let root = tempfile::tempdir().expect("a folder of its own");
+    let links = root.path().join("var/log/containers");
+    let config = root
+        .path()
+        .join("run/containers/storage/overlay-containers")
+        .join(&of_config)
+        .join("userdata");
+    for folder in [&links, &config] {
+        fs::create_dir_all(folder).expect("our own folder");
+    }
+    symlink("/nowhere", links.join(format!("shop-1_prod_web-{of_link}.log"))).expect("our own folder");
+    let annotations = r#"{"annotations": {"io.kubernetes.container.name": "db", "io.kubernetes.pod.name": "shop-1",
+        "io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.pod.namespace": "prod"}}"#;
+    fs::write(config.join("config.json"), annotations).expect("our own folder");
+    let ids = [of_link, of_config, unknown];
+    let held: Vec<(Cgroup, Child)> = ids
+        .iter()
+        .map(|id| {
+            let cgroup = Cgroup::make(&format!("/tcptrace-fleet/kubepods/burstable/pod{UID}/{id}"));
+            let cgroup = cgroup.expect("a cgroup can be made");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+            // The process has the listener as its standard input.
+            let child = Command::new("sleep")
+                .arg("60")
+                .stdin(OwnedFd::from(listener))
+                .spawn();
+            let child = child.expect("sleep is installed");
+            fs::write(cgroup.door(), child.id().to_string()).expect("it is our own child");
+            (cgroup, child)
+        })
+        .collect();
+    let inode = netns.inode.to_string();
+    let folder = root.path().display().to_string();
+    let serving = Serving::start(&["--netns", &inode, "--host-root", &folder]);
+    let expected = [("web", &ids[0]), ("db", &ids[1]), (ids[2].as_str(), &ids[2])];
+    let found = poll_until(Duration::from_secs(30), || {
+        let series = serving.series();
+        let all = expected.iter().all(|(name, id)| {
+            let labels =
+                format!("namespace=\"prod\",pod=\"shop-1\",container=\"{name}\",container_id=\"{id}\"");
+            series.get(&format!(
+                "tcptrace_container_sockets{{{labels},runtime=\"\",state=\"LISTEN\"}}"
+            )) == Some(1)
+        });
+        let pod = format!(
+            "tcptrace_pod_sockets{{namespace=\"prod\",pod=\"shop-1\",uid=\"{UID}\",state=\"LISTEN\"}}"
+        );
+        (all && series.get(&pod) == Some(3)).then_some(())
+    });
+    let text = serving.text();
+    for (cgroup, mut child) in held {
+        child.kill().expect("it is our own child");
+        child.wait().expect("it is our own child");
+        drop(cgroup);
+    }
+    found.unwrap_or_else(|| panic!("{text}"));
+    serving.stop();
 }
 
 fn the_manifests_are_those_of_the_published_schemas() {

@@ -119,9 +119,9 @@ fn values_of_request(metrics: &[Metric]) -> BTreeMap<String, Vec<f64>> {
                 .extend(points.into_iter().map(|point| point.value));
         }
     }
-    values
-        .values_mut()
-        .for_each(|values| values.sort_by(f64::total_cmp));
+    for values in values.values_mut() {
+        values.sort_by(f64::total_cmp);
+    }
     values
 }
 
@@ -135,18 +135,20 @@ fn values_of_scrape(text: &str) -> BTreeMap<String, Vec<f64>> {
             values.entry(name.to_owned()).or_default().push(value);
         }
     }
-    values
-        .values_mut()
-        .for_each(|values| values.sort_by(f64::total_cmp));
+    for values in values.values_mut() {
+        values.sort_by(f64::total_cmp);
+    }
     values
 }
+
+/// Differs from moment to moment.
+const CPU: &str = "tcptrace_cpu_seconds_total";
 
 fn pushes_the_values_of_metrics(scheme: &str, path: &str) {
     let collector = Collector::start(Manner::Takes);
     let serving = push_to(&format!("{scheme}://{}", collector.address), &[]);
     connect(20);
     // Both take metrics that are not older than a second: after a push they are the same, on a machine that is not held up.
-    const CPU: &str = "tcptrace_cpu_seconds_total";
     let same = poll_until(TIMEOUT, || {
         let received = collector.next();
         let pushed = values_of_request(&received.metrics);

@@ -97,12 +97,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn name(namespace: &str, pod: &str, container: Option<&str>) -> Option<Name> {
-        Some(Name {
+    fn name(namespace: &str, pod: &str, container: Option<&str>) -> Name {
+        Name {
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             container: container.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -112,14 +112,14 @@ mod tests {
             "io.kubernetes.cri.sandbox-name": "shop-7d4b9c-x2x", "io.kubernetes.cri.sandbox-namespace": "prod"}}"#;
         let crio = br#"{"annotations": {"io.kubernetes.container.name": "web", "io.kubernetes.pod.name": "shop-7d4b9c-x2x",
             "io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.pod.namespace": "prod"}}"#;
-        let expected = name("prod", "shop-7d4b9c-x2x", Some("web"));
+        let expected = Some(name("prod", "shop-7d4b9c-x2x", Some("web")));
         assert_eq!(Name::of_config(containerd), expected);
         assert_eq!(Name::of_config(crio), expected);
         // CRI-O calls the container of a sandbox POD.
         let sandbox =
             br#"{"annotations": {"io.kubernetes.container.name": "POD", "io.kubernetes.pod.name": "shop",
             "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.pod.namespace": "prod"}}"#;
-        assert_eq!(Name::of_config(sandbox), name("prod", "shop", None));
+        assert_eq!(Name::of_config(sandbox), Some(name("prod", "shop", None)));
     }
 
     #[test]
@@ -127,12 +127,12 @@ mod tests {
         let (id, of_log) = Name::of_log("shop-7d4b9c-x2x_prod_web-front-c0de12.log").expect("it is one");
         assert_eq!(
             (id.as_str(), Some(of_log)),
-            ("c0de12", name("prod", "shop-7d4b9c-x2x", Some("web-front")))
+            ("c0de12", Some(name("prod", "shop-7d4b9c-x2x", Some("web-front"))))
         );
         let (uid, of_folder) = Name::of_folder("kube-system_etcd-node.1_0123abcd").expect("it is one");
         assert_eq!(
             (uid.as_str(), Some(of_folder)),
-            ("0123abcd", name("kube-system", "etcd-node.1", None))
+            ("0123abcd", Some(name("kube-system", "etcd-node.1", None)))
         );
         for other in [
             "",

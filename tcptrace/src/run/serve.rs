@@ -58,9 +58,9 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
         let started = session.started;
         session.engine.select(&filter, started);
         let board = Arc::new(Board::new());
-        let mut pushes = Pushes::default();
+        let mut exports = Pushes::default();
         if let Some(pusher) = pusher {
-            pushes = Pushes::begin(&pusher, &mut session, &filter);
+            exports = Pushes::begin(&pusher, &mut session, &filter);
             let began = session.anchor().wall(started);
             pusher
                 .start(Arc::clone(&board), began)
@@ -71,7 +71,7 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
             session.end_after(duration);
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let mut collector = Collector::begin(&session, &args, filter, pushes);
+        let mut collector = Collector::begin(&session, &args, filter, exports);
         start_server(listener, &board, tls, Users::new(web.users))?;
         collector.publish(&mut session, &board)?;
         messages::tell(format_args!("metrics: {scheme}://{address}/metrics"));

@@ -26,10 +26,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause between two tries of the same log records.
-const LONGEST_LOG_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// The longest pause that a collector may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// Pushes to one collector.
 pub(crate) struct Pusher {
@@ -167,7 +167,7 @@ impl Pauses {
             Outcome::Failed {
                 again: Some(least), ..
             } => {
-                let least = least.unwrap_or_default().min(LONGEST_PAUSE);
+                let least = (*least).min(LONGEST_PAUSE);
                 let pause = spread(self.next).max(least);
                 self.next = (self.next * 2).min(self.longest);
                 Some(pause)
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit_and_begin_anew() {
-        let mut pauses = Pauses::new(Duration::from_secs(60));
+        let mut pauses = Pauses::new(Duration::from_mins(1));
         let fails = Outcome::passing("connection refused");
         for limit in [1, 2, 4, 8, 16, 32, 60, 60] {
             let pause = pauses.after(&fails).expect("it is tried again");
@@ -211,7 +211,7 @@ mod tests {
         assert!(pauses.after(&fails).is_some_and(|pause| pause <= FIRST_PAUSE));
         let asked = Outcome::Failed {
             why: String::new(),
-            again: Some(Some(Duration::from_secs(90))),
+            again: Some(Duration::from_secs(90)),
         };
         assert_eq!(pauses.after(&asked), Some(Duration::from_secs(90)));
     }

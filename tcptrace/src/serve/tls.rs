@@ -86,19 +86,16 @@ impl Tls {
 /// that speak one of these protocols (ALPN).
 pub(super) fn connector(authorities: Option<&Path>, protocols: &[&[u8]]) -> Result<TlsConnector, TlsError> {
     let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
+    if let Some(path) = authorities {
+        for certificate in certificates(path)? {
+            roots.add(certificate)?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-                return Err(TlsError::NoRoots(errors.join("; ")));
-            }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(TlsError::NoRoots(errors.join("; ")));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -236,12 +236,12 @@ mod tests {
     const CRIO: &str = r#"{"annotations": {"io.kubernetes.container.name": "web", "io.kubernetes.pod.name": "shop-1",
         "io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.pod.namespace": "prod"}}"#;
 
-    fn name(container: Option<&str>) -> Option<Name> {
-        Some(Name {
+    fn name(container: Option<&str>) -> Name {
+        Name {
             namespace: "prod".to_owned(),
             pod: "shop-1".to_owned(),
             container: container.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
             let mut finder = Finder::new(root.path());
             assert_eq!(
                 found(&mut finder, &id('a'), 0),
-                (name(Some("web")), name(None)),
+                (Some(name(Some("web"))), Some(name(None))),
                 "{layout}"
             );
         }
@@ -266,13 +266,13 @@ mod tests {
         symlink("/nowhere", links.join(format!("shop-1_prod_web-{}.log", id('a')))).unwrap();
         assert_eq!(
             found(&mut Finder::new(root.path()), &id('a'), 0),
-            (name(Some("web")), name(None))
+            (Some(name(Some("web"))), Some(name(None)))
         );
         fs::remove_dir_all(links).unwrap();
         fs::create_dir_all(folders.join(format!("prod_shop-1_{UID}"))).unwrap();
         assert_eq!(
             found(&mut Finder::new(root.path()), &id('a'), 0),
-            (None, name(None))
+            (None, Some(name(None)))
         );
     }
 
@@ -285,11 +285,11 @@ mod tests {
         assert_eq!(found(&mut finder, &id('a'), 1_059), (None, None));
         assert_eq!(
             found(&mut finder, &id('a'), 1_060),
-            (name(Some("web")), name(None))
+            (Some(name(Some("web"))), Some(name(None)))
         );
         // What was found stays when its files go away.
         fs::remove_dir_all(root.path().join("run")).unwrap();
-        assert_eq!(found(&mut finder, &id('a'), 5_000).0, name(Some("web")));
+        assert_eq!(found(&mut finder, &id('a'), 5_000).0, Some(name(Some("web"))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use hyper::{
 use std::{path::PathBuf, time::Duration};
 
 /// The default of `OTEL_METRIC_EXPORT_INTERVAL`.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// The shortest: metrics are collected at most once a second.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -4,6 +4,9 @@
 use crate::metrics::{Label, Sample, Value};
 use hashbrown::HashMap;
 
+/// Name and labels.
+type Key = (&'static str, Vec<Label>);
+
 #[derive(Debug)]
 pub(super) struct Starts {
     /// When all began; wall time in nanoseconds.
@@ -11,7 +14,7 @@ pub(super) struct Starts {
     /// The time of the request before; `None` if there was none.
     before: Option<u64>,
     /// Start and latest value of the series of the request before and of this one.
-    series: [HashMap<(&'static str, Vec<Label>), (u64, f64)>; 2],
+    series: [HashMap<Key, (u64, f64)>; 2],
 }
 
 impl Starts {

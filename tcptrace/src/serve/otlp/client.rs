@@ -130,7 +130,7 @@ impl Client {
     /// Sends one request and waits for the response, for a bounded time.
     pub(super) async fn send(&self, signal: Signal, message: &[u8]) -> Outcome {
         match timeout(PATIENCE, self.exchange(signal, message)).await {
-            Err(_) => Outcome::passing(format_args!("no response within {} s", PATIENCE.as_secs())),
+            Err(_) => Outcome::passing(format!("no response within {} s", PATIENCE.as_secs())),
             Ok(Err(failure)) => Outcome::passing(causes(&*failure)),
             Ok(Ok(answer)) => match self.otlp.endpoint.protocol {
                 Protocol::Http => of_http(&answer),
@@ -263,7 +263,7 @@ fn of_http(answer: &Answer) -> Outcome {
     let colon = if reason.is_empty() { "" } else { ": " };
     Outcome::Failed {
         why: format!("HTTP status {}{colon}{reason}", answer.status),
-        again: again.then(|| retry_after(&answer.headers)),
+        again: again.then(|| retry_after(&answer.headers).unwrap_or_default()),
     }
 }
 
@@ -291,7 +291,7 @@ fn of_grpc(answer: &Answer) -> Outcome {
     let reason = crate::options::serve::otlp::decoded(header(&GRPC_MESSAGE).unwrap_or_default());
     Outcome::Failed {
         why: format!("gRPC status {status}: {}", shortened(&reason)),
-        again: again.then_some(None),
+        again: again.then_some(Duration::ZERO),
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
         }
     }
 
-    fn failed(outcome: Outcome) -> (String, Option<Option<Duration>>) {
+    fn failed(outcome: Outcome) -> (String, Option<Duration>) {
         match outcome {
             Outcome::Failed { why, again } => (why, again),
             Outcome::Taken(_) => panic!("it failed"),
@@ -364,14 +364,14 @@ mod tests {
             failed(of_http(&answer(404, &[], b"\x0a\x03bad"))).0,
             "HTTP status 404 Not Found"
         );
-        let wait = Some(Some(Duration::from_secs(7)));
+        let wait = Some(Duration::from_secs(7));
         assert_eq!(
             failed(of_http(&answer(429, &[("retry-after", "7")], b""))).1,
             wait
         );
         assert_eq!(
             failed(of_http(&answer(503, &[("retry-after", "soon")], b""))).1,
-            Some(None)
+            Some(Duration::ZERO)
         );
     }
 
@@ -383,14 +383,14 @@ mod tests {
         let unavailable = answer(200, &[("grpc-status", "14"), ("grpc-message", "full%21")], b"");
         assert_eq!(
             failed(of_grpc(&unavailable)),
-            ("gRPC status 14: full!".to_owned(), Some(None))
+            ("gRPC status 14: full!".to_owned(), Some(Duration::ZERO))
         );
         let refused = answer(200, &[("grpc-status", "16"), ("grpc-message", "who?")], b"");
         assert_eq!(
             failed(of_grpc(&refused)),
             ("gRPC status 16: who?".to_owned(), None)
         );
-        assert_eq!(failed(of_grpc(&answer(502, &[], b""))).1, Some(None));
+        assert_eq!(failed(of_grpc(&answer(502, &[], b""))).1, Some(Duration::ZERO));
         assert_eq!(
             failed(of_grpc(&answer(200, &[], b""))).0,
             "the response has no gRPC status"

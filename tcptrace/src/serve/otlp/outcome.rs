@@ -17,17 +17,17 @@ pub(super) enum Outcome {
     /// It did not, or could not be reached.
     Failed {
         why: String,
-        /// Whether it may take a later one: then with the least time to wait, if it asked for one.
-        again: Option<Option<Duration>>,
+        /// The least time to wait for another try; `None` if there is none.
+        again: Option<Duration>,
     },
 }
 
 impl Outcome {
     /// A failure that may pass.
-    pub(super) fn passing(why: impl ToString) -> Self {
+    pub(super) fn passing(why: impl Into<String>) -> Self {
         Self::Failed {
-            why: why.to_string(),
-            again: Some(None),
+            why: why.into(),
+            again: Some(Duration::ZERO),
         }
     }
 }
