@@ -12,8 +12,9 @@ use crate::{
 };
 use hashbrown::HashMap;
 
-/// The age up to which evidence says what a socket is like now, and not only what it was like.
-const RECENT: Nanos = Nanos::from_secs(10);
+/// The age up to which a snapshot says what a socket is like now: a program may read at any moment. At the end of a
+/// recording, what follows the last snapshot takes a part of that.
+const RECENT: Nanos = Nanos::from_secs(2);
 
 /// The sockets of the latest snapshot of which there is evidence, with the options that the latest scan found.
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl LatestNetwork {
         self.latest(connection).map(|latest| (self.read, latest.network))
     }
 
-    /// The socket of a connection, if that still describes it at `now`: read at most 10 s ago, in the state that it is in.
+    /// The socket of a connection, if that still describes it at `now`: read at most 2 s ago, in the state that it is in.
     pub(crate) fn recent(&self, connection: &Connection, now: Nanos) -> Option<Listed> {
         let is_recent = now.since(self.read) <= RECENT && connection.state.since.time() <= self.read;
         self.latest(connection).filter(|_| is_recent)

@@ -51,8 +51,14 @@ pub(crate) fn text(
         count => writeln!(text, ": {} among {sockets}", counted(count, "finding")),
     };
     if scene.is_recorded {
-        text.push_str(
-            "not checked: queues, descriptors, settings and counters, which recordings do not contain\n",
+        let queues = if scene.sockets.iter().any(|socket| socket.unread.is_some()) {
+            ""
+        } else {
+            "queues, "
+        };
+        let _ = writeln!(
+            text,
+            "not checked: {queues}descriptors, settings and counters, which the recording does not contain"
         );
     }
     unseen::push(&mut text, &scene.unseen);

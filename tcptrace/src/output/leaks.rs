@@ -60,7 +60,9 @@ pub(crate) fn text(
     unseen::push(&mut text, &scene.unseen);
     let younger = judged::younger(scene);
     if leaks.is_empty() {
-        if scene.unseen.is_empty() {
+        if !scene.has_matched() {
+            text.push_str("nothing matched, so nothing was checked\n");
+        } else if scene.unseen.is_empty() {
             spared::push_no_leaks(&mut text, younger.as_ref());
         } else {
             text.push_str("no leaks found, but not everything could be seen\n");
@@ -253,6 +255,7 @@ struct SummaryJson<'a> {
     close_wait: usize,
     leaked: usize,
     lost: u64,
+    matched: bool,
     unseen: &'a [Unseen],
     younger: Option<YoungerJson>,
     waiting: Vec<WaitingJson<'a>>,
@@ -288,6 +291,7 @@ pub(crate) fn json(
             close_wait: scene.in_state(TcpState::CloseWait).count(),
             leaked: forgotten(leaks),
             lost,
+            matched: scene.has_matched(),
             unseen: &scene.unseen,
             younger: judged::younger(scene).as_ref().map(YoungerJson::new),
             waiting: judged::waiting(scene).iter().map(WaitingJson::new).collect(),
