@@ -2,12 +2,13 @@
 //! keeps the table and the statistics, and collects changes into batches.
 
 pub mod collector;
+mod late_ports;
 mod latest_network;
 mod selected;
 
 use crate::{
     connection::{blindspots::Blindspots, change::Change, holders::Holders, row::Connection, table::Table},
-    engine::{latest_network::LatestNetwork, selected::Selected},
+    engine::{late_ports::LatePorts, latest_network::LatestNetwork, selected::Selected},
     event::{Event, Nanos, ResetReason, SockRef, Task},
     filter::{Filter, FilterInput},
     kernel::reset_reasons::ResetReasons,
@@ -79,6 +80,7 @@ pub struct Engine {
     pub(crate) network: LatestNetwork,
     /// What the kernel that the events come from calls its reasons for a reset.
     pub reset_reasons: ResetReasons,
+    late_ports: LatePorts,
     is_finished: bool,
     /// How many changes of the batch [`Self::count_selected`] has counted.
     counted: usize,
@@ -98,6 +100,7 @@ impl Engine {
             holders: Holders::default(),
             network: LatestNetwork::default(),
             reset_reasons: ResetReasons::default(),
+            late_ports: LatePorts::default(),
             is_finished: false,
             counted: 0,
         }
@@ -193,16 +196,19 @@ impl Engine {
         self.table.prefetch(socks.iter().copied());
     }
 
-    /// Ends the present batch and puts it in order of time: an end that waited for its explanation became known late.
+    /// Ends the present batch and puts it in order of time: an end that waited for its explanation became known late. Enters
+    /// local ports that the kernel chose after the change that it reported without one.
     /// The batch is valid until the next input; ending it again without an input in between gives an empty one.
     pub fn finish_batch(&mut self) {
         if self.is_finished {
             self.clear_batch();
         }
-        let changes = &mut self.table.changes;
+        let mut changes = std::mem::take(&mut self.table.changes);
         if !changes.is_sorted_by_key(|change| change.time) {
             changes.sort_by_key(|change| change.time);
         }
+        self.late_ports.fill(&mut changes, &self.table);
+        self.table.changes = changes;
         self.is_finished = true;
     }
 
@@ -306,17 +312,10 @@ impl Engine {
         reason = "accepted or not, and owned by somebody known or not"
     )]
     pub(crate) fn accepted_change(&self, change: &Change, filter: &Filter) -> Option<Option<ProcessId>> {
-        // A connection that begins was in no state before: LISTEN is its listener's.
-        let states = [change.new, change.old];
-        let states = if change.dwell.is_some() {
-            &states[..]
-        } else {
-            &states[..1]
-        };
         let subject = FilterInput {
             endpoints: &change.endpoints,
             netns: change.netns,
-            states,
+            states: &change.states(),
             owner: None,
         };
         if !filter.accepts_ends(&subject) {

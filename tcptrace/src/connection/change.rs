@@ -45,6 +45,15 @@ pub struct Change {
     pub is_kernel_socket: bool,
 }
 
+impl Change {
+    /// The states that a filter matches: both, or `new` twice where the connection begins. LISTEN is then its listener's
+    /// state, and CLOSE that of no connection.
+    pub(crate) fn states(&self) -> [TcpState; 2] {
+        let left = self.dwell.map_or(self.new, |_| self.old);
+        [self.new, left]
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod fixture {
     //! Changes for tests.
