@@ -24,14 +24,14 @@ use crate::{
     },
     stats::key::By,
 };
-use std::{io, os::fd::AsRawFd, path::PathBuf, time::Duration};
+use std::{borrow::Cow, io, os::fd::AsRawFd, path::PathBuf, time::Duration};
 
 /// A flag that cannot be obeyed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{flag}: {problem}\n  what to do: {remedy}")]
 pub struct UsageError {
     /// The flag, with its dashes.
-    pub flag: &'static str,
+    pub flag: Cow<'static, str>,
     /// What is wrong with it.
     pub problem: String,
     /// What would do.
@@ -39,9 +39,13 @@ pub struct UsageError {
 }
 
 /// The error of a flag, what is wrong with it, and what would do.
-pub(crate) fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> UsageError {
+pub(crate) fn wrong(
+    flag: impl Into<Cow<'static, str>>,
+    problem: impl Into<String>,
+    remedy: impl Into<String>,
+) -> UsageError {
     UsageError {
-        flag,
+        flag: flag.into(),
         problem: problem.into(),
         remedy: remedy.into(),
     }
@@ -50,7 +54,7 @@ pub(crate) fn wrong(flag: &'static str, problem: impl Into<String>, remedy: impl
 /// A column that does not exist.
 pub(crate) fn unknown_column(flag: &'static str, name: &str, known: &[&str]) -> UsageError {
     let problem = format!("unknown column \"{name}\"");
-    wrong(flag, problem, format!("known are {}", known.join(",")))
+    wrong(flag, problem, format!("expected one of {}", known.join(",")))
 }
 
 /// The rule of `doctor`'s that a flag names.

@@ -54,7 +54,7 @@ impl<'a> ExportRow<'a> {
             protocol: change.protocol,
             old: change.old,
             new: Some(change.new),
-            states: [change.old, change.new],
+            states: change.states(),
             dwell: change.dwell,
             reason: change.reason,
             reset_reason: replay.engine.reset_reason(change.reset_reason),

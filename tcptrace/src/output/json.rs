@@ -10,13 +10,14 @@ use crate::{
         policy::{Evidence, Owner},
         processes::{ProcessId, Processes, comm_text},
     },
+    record::origin::Origin,
     socket::Holder,
-    summary::{Header, Summary},
+    summary::{Header, Missing, SCHEMA_VERSION, Summary},
     unseen::Unseen,
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct EndJson {
@@ -230,20 +231,64 @@ pub(crate) fn change(
     })
 }
 
+/// The first line of a stream.
+#[derive(Serialize)]
+struct HeaderLine<'a> {
+    header: HeaderJson<'a>,
+}
+
+#[derive(Serialize)]
+struct HeaderJson<'a> {
+    schema_version: u32,
+    program: &'static str,
+    version: &'a str,
+    kernel: &'a str,
+    machine: &'a str,
+    host: &'a str,
+    hooks: BTreeMap<&'a str, &'a str>,
+    /// Recordings have it among what was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<&'a [Missing]>,
+    clock: ClockPair,
+    unseen: &'a [Unseen],
+}
+
 /// The header's line, with what of this machine could not be seen.
 pub(crate) fn header(header: &Header, unseen: &[Unseen]) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        header: Whole<'a>,
-    }
-    #[derive(Serialize)]
-    struct Whole<'a> {
-        #[serde(flatten)]
-        header: &'a Header,
-        unseen: &'a [Unseen],
-    }
-    line(&Line {
-        header: Whole { header, unseen },
+    line(&HeaderLine {
+        header: HeaderJson {
+            schema_version: header.schema_version,
+            program: header.program,
+            version: header.version,
+            kernel: &header.kernel,
+            machine: &header.machine,
+            host: &header.host,
+            hooks: header.hooks.clone(),
+            missing: Some(&header.missing),
+            clock: header.clock,
+            unseen,
+        },
+    })
+}
+
+/// The header of the run that a recording is of, as far as it was recorded.
+pub(crate) fn recorded_header(origin: &Origin) -> String {
+    let hooks = origin.hooks.iter();
+    line(&HeaderLine {
+        header: HeaderJson {
+            schema_version: SCHEMA_VERSION,
+            program: "tcptrace",
+            version: &origin.version,
+            kernel: &origin.kernel,
+            machine: &origin.machine,
+            host: &origin.host,
+            hooks: hooks
+                .map(|(feature, mechanism)| (&**feature, &**mechanism))
+                .collect(),
+            missing: None,
+            clock: origin.clock,
+            unseen: &origin.unseen(),
+        },
     })
 }
 

@@ -218,7 +218,7 @@ mod tests {
         },
         kernel::reset_reasons::ResetReasons,
         options::Format,
-        output::printer::{Chosen, Rows, printer},
+        output::printer::{ColumnChoice, Rows, Source, printer},
         owner::{
             policy::{Evidence, Owner},
             processes::Processes,
@@ -269,9 +269,9 @@ mod tests {
     #[test]
     fn columns_are_those_of_what_is_printed() {
         let names = |name: &str| [name.to_owned()];
-        assert!(Chosen::of(Rows::Lifetimes, &names("lifetime_ns")).is_ok());
+        assert!(ColumnChoice::of(Rows::Lifetimes, Source::Machine, &names("lifetime_ns")).is_ok());
         assert_eq!(
-            Chosen::of(Rows::Changes, &names("lifetime_ns")).unwrap_err(),
+            ColumnChoice::of(Rows::Changes, Source::Machine, &names("lifetime_ns")).unwrap_err(),
             "lifetime_ns"
         );
     }
@@ -286,14 +286,21 @@ mod tests {
             of: &lifetime,
             owner: lifetime.owner,
             engine: &engine,
+            host: None,
             netns_name: Some("blue"),
             anchor: &ANCHOR,
         };
         let utc = || Times::Zone(TimeZone::UTC);
         let in_columns = |format, names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            let chosen = Chosen::of(Rows::Lifetimes, &names).unwrap();
-            let printer = printer(format, None, utc(), Rows::Lifetimes, Some(chosen));
+            let chosen = ColumnChoice::of(Rows::Lifetimes, Source::Machine, &names).unwrap();
+            let printer = printer(
+                format,
+                None,
+                utc(),
+                (Rows::Lifetimes, Source::Machine),
+                Some(chosen),
+            );
             printer.titles(Rows::Lifetimes) + &printer.lifetime(&row)
         };
         let names = ["time", "comm", "rtt_ns", "pod", "lifetime_ns"];
@@ -301,7 +308,10 @@ mod tests {
             titles(false, &Times::Zone(TimeZone::UTC)),
             line(&lifetime, &engine, &ANCHOR, &Times::Zone(TimeZone::UTC), false),
             json(&lifetime, &engine, Some("blue"), &ANCHOR),
-            in_columns(Format::Csv, Chosen::all(Rows::Lifetimes).names()),
+            in_columns(
+                Format::Csv,
+                ColumnChoice::all(Rows::Lifetimes, Source::Machine).names(),
+            ),
             in_columns(Format::Csv, &names),
             in_columns(Format::Text { wide: false }, &names),
         ]

@@ -43,7 +43,11 @@ pub(crate) fn json(loss: &Loss, anchor: &ClockPair) -> String {
 }
 
 /// As a row of a table, so that its reader needs to know nothing of losses: only the times and `reason` are not empty.
+/// Without a column for the reason, as a comment.
 pub(crate) fn csv(loss: &Loss, titles: &[&str], anchor: &ClockPair) -> String {
+    if !titles.contains(&"reason") {
+        return format!("# lost {} dropped {}\n", loss.lost, loss.dropped);
+    }
     csv::line(titles.iter().map(|title| match *title {
         "time" => json::rfc3339(anchor.wall(loss.time)),
         "mono_ns" => loss.time.0.to_string(),
@@ -111,6 +115,10 @@ mod tests {
         let reason = titles.iter().position(|title| *title == "reason").unwrap();
         let fields: Vec<&str> = row.trim_end().split(',').collect();
         assert_eq!(fields[reason], "lost 7 dropped 3");
-        assert_eq!(fields[..3], ["2026-11-21T22:26:41.000000000Z", "1000000000", ""]);
+        assert_eq!(
+            fields[..4],
+            ["", "2026-11-21T22:26:41.000000000Z", "1000000000", ""]
+        );
+        assert_eq!(csv(&LOSS, &["time", "pid"], &ANCHOR), "# lost 7 dropped 3\n");
     }
 }

@@ -36,6 +36,15 @@ impl Rows {
     }
 }
 
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This machine, while it is traced.
+    Machine,
+    /// Recordings, of any day and of one or several hosts.
+    Recordings,
+}
+
 /// Writes the lines of a list, each with its newline.
 pub(crate) trait Printer {
     /// Whether lines show where processes run, and the names of network namespaces.
@@ -66,31 +75,37 @@ pub(crate) trait Printer {
 
 /// Columns of rows, in the order in which they are printed.
 #[derive(Clone, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct ColumnChoice {
     /// Places in the list of all.
     places: Vec<usize>,
     names: Vec<&'static str>,
 }
 
-impl Chosen {
-    /// All columns of these rows, as CSV has them.
-    pub(crate) fn all(rows: Rows) -> Self {
+impl ColumnChoice {
+    /// All columns of these rows, as CSV has them; recordings have a host.
+    pub(crate) fn all(rows: Rows, source: Source) -> Self {
         let names = match rows {
             Rows::Changes => csv::titles::<Line<'_, Change>>(),
             Rows::Lifetimes => csv::titles::<Line<'_, Lifetime>>(),
         };
-        Self {
-            places: (0..names.len()).collect(),
-            names,
-        }
+        let all = names.into_iter().enumerate();
+        let (places, names) = all
+            .filter(|(_, name)| source == Source::Recordings || *name != "host")
+            .unzip();
+        Self { places, names }
     }
 
-    /// Those of these names. Fails with the first name that none has.
-    pub(crate) fn of<'n>(rows: Rows, names: &'n [String]) -> Result<Self, &'n str> {
-        let all = Self::all(rows).names;
-        let place = |name: &'n String| all.iter().position(|known| known == name).ok_or(name.as_str());
-        let places = names.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        let names = places.iter().map(|place| all[*place]).collect();
+    /// The columns with these names, in this order. Fails with the first name that no column has.
+    pub(crate) fn of<'n>(rows: Rows, source: Source, names: &'n [String]) -> Result<Self, &'n str> {
+        let all = Self::all(rows, source);
+        let find = |name: &'n String| {
+            let place = all.names.iter().position(|known| known == name);
+            place
+                .map(|place| (all.places[place], all.names[place]))
+                .ok_or(name.as_str())
+        };
+        let columns = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let (places, names) = columns.into_iter().unzip();
         Ok(Self { places, names })
     }
 
@@ -134,21 +149,48 @@ pub(crate) fn printer(
     format: Format,
     columns: Option<u16>,
     times: Times,
-    rows: Rows,
-    chosen: Option<Chosen>,
+    (rows, source): (Rows, Source),
+    chosen: Option<ColumnChoice>,
 ) -> Box<dyn Printer> {
+    let dates = Dates {
+        times,
+        has_first: source == Source::Recordings,
+        day: Cell::new(None),
+    };
     match (format, chosen) {
-        (Format::Text { .. }, Some(chosen)) => Box::new(Table { chosen, times }),
+        (Format::Text { .. }, Some(chosen)) => Box::new(Table { chosen, dates }),
         (Format::Text { wide }, None) => Box::new(Text {
             layout: Layout::new(wide, columns),
             has_wide_addresses: wide || columns >= Some(LIFETIME_COLUMNS),
-            times,
-            date: Cell::new(None),
+            dates,
         }),
         (Format::Json, _) => Box::new(Json),
         (Format::Csv, chosen) => Box::new(Csv {
-            chosen: chosen.unwrap_or_else(|| Chosen::all(rows)),
+            chosen: chosen.unwrap_or_else(|| ColumnChoice::all(rows, source)),
         }),
+    }
+}
+
+/// The times of lines, and the days that they do not name.
+struct Dates {
+    times: Times,
+    /// Whether the first line has its date before it: its day need not be today.
+    has_first: bool,
+    /// The day of the line before.
+    day: Cell<Option<Date>>,
+}
+
+impl Dates {
+    /// The line, after one with the date if it is another day than that of the line before.
+    fn dated(&self, time: Nanos, anchor: &ClockPair, line: String) -> String {
+        let Some(day) = self.times.date(time, anchor) else {
+            return line;
+        };
+        match self.day.replace(Some(day)) {
+            Some(before) if before == day => line,
+            None if !self.has_first => line,
+            Some(_) | None => format!("{day}\n{line}"),
+        }
     }
 }
 
@@ -156,20 +198,7 @@ struct Text {
     layout: Layout,
     /// Of lifetimes.
     has_wide_addresses: bool,
-    times: Times,
-    /// The day of the line before.
-    date: Cell<Option<Date>>,
-}
-
-impl Text {
-    /// The line, after one with the date if it is another day than that of the line before.
-    fn dated(&self, time: Nanos, anchor: &ClockPair, line: String) -> String {
-        let date = self.times.date(time, anchor);
-        match (self.date.replace(date), date) {
-            (Some(before), Some(date)) if before < date => format!("{date}\n{line}"),
-            _ => line,
-        }
-    }
+    dates: Dates,
 }
 
 impl Printer for Text {
@@ -179,8 +208,8 @@ impl Printer for Text {
 
     fn titles(&self, rows: Rows) -> String {
         match rows {
-            Rows::Changes => self.layout.titles(&self.times),
-            Rows::Lifetimes => lifetimes::titles(self.has_wide_addresses, &self.times),
+            Rows::Changes => self.layout.titles(&self.dates.times),
+            Rows::Lifetimes => lifetimes::titles(self.has_wide_addresses, &self.dates.times),
         }
     }
 
@@ -192,20 +221,22 @@ impl Printer for Text {
             anchor,
             ..
         } = *line;
-        let text = self.layout.line(of, engine, netns_name, anchor, &self.times);
-        self.dated(of.time, anchor, text)
+        let text = self
+            .layout
+            .line(of, engine, netns_name, anchor, &self.dates.times);
+        self.dates.dated(of.time, anchor, text)
     }
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
         let Line {
             of, engine, anchor, ..
         } = *line;
-        let text = lifetimes::line(of, engine, anchor, &self.times, self.has_wide_addresses);
-        self.dated(of.ended, anchor, text)
+        let text = lifetimes::line(of, engine, anchor, &self.dates.times, self.has_wide_addresses);
+        self.dates.dated(of.ended, anchor, text)
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
-        loss::line(loss, anchor, &self.times)
+        loss::line(loss, anchor, &self.dates.times)
     }
 }
 
@@ -239,23 +270,45 @@ impl Printer for Json {
 
 /// Chosen columns for people.
 struct Table {
-    chosen: Chosen,
-    times: Times,
+    chosen: ColumnChoice,
+    dates: Dates,
 }
 
 impl Table {
-    fn line<R: TableRow>(&self, row: &R, time: Nanos, anchor: &ClockPair) -> String {
+    fn line<'r, T>(&'r self, row: &'r Line<'r, T>, time: Nanos) -> String
+    where
+        Line<'r, T>: TableRow,
+    {
         let mut line = String::new();
-        let names = self.chosen.names().iter().copied();
-        let cells = names
-            .zip(self.chosen.values(row))
-            .map(|(name, value)| match value {
-                Value::Time(_) => (name, self.times.micros(time, anchor).into()),
-                value if is_exact(row, name) => (name, value),
-                value => (name, table::lower_bound(&value)),
-            });
+        let names = self.chosen.names();
+        let guess = self.place_of_guess(row);
+        let values = self.chosen.values(row).enumerate();
+        let cells = values.map(|(place, value)| {
+            let name = names[place];
+            let value = match value {
+                Value::Time(_) => self.dates.times.micros(time, row.anchor).into(),
+                value if guess == Some(place) => format!("{}?", value.text()).into(),
+                value if is_exact(row, name) => value,
+                value => table::lower_bound(&value),
+            };
+            (name, value)
+        });
         table::push_line(&mut line, cells);
-        line
+        if names.contains(&"time") {
+            self.dates.dated(time, row.anchor, line)
+        } else {
+            line
+        }
+    }
+
+    /// Which column marks the owner as a guess, if it is one: that of the PID, or else that of the name.
+    fn place_of_guess<T>(&self, row: &Line<'_, T>) -> Option<usize> {
+        let (_, evidence) = row.process()?;
+        let names = self.chosen.names();
+        let place_of = |name| names.iter().position(|known| *known == name);
+        evidence
+            .is_provisional()
+            .then(|| place_of("pid").or_else(|| place_of("comm")))?
     }
 }
 
@@ -269,20 +322,20 @@ impl Printer for Table {
     }
 
     fn change(&self, line: &Line<'_, Change>) -> String {
-        self.line(line, line.of.time, line.anchor)
+        self.line(line, line.of.time)
     }
 
     fn lifetime(&self, line: &Line<'_, Lifetime>) -> String {
-        self.line(line, line.of.ended, line.anchor)
+        self.line(line, line.of.ended)
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
-        loss::line(loss, anchor, &self.times)
+        loss::line(loss, anchor, &self.dates.times)
     }
 }
 
 struct Csv {
-    chosen: Chosen,
+    chosen: ColumnChoice,
 }
 
 impl Csv {
@@ -309,10 +362,64 @@ impl Printer for Csv {
     }
 
     fn loss(&self, loss: &Loss, _: Rows, anchor: &ClockPair) -> String {
-        // Standard error reports it too.
-        if !self.chosen.names().contains(&"reason") {
-            return String::new();
-        }
         loss::csv(loss, self.chosen.names(), anchor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connection::change::fixture::change_of,
+        engine::Engine,
+        event::{
+            Age, ProcessKey,
+            fixture::{comm, endpoints, task},
+        },
+        owner::policy::{Evidence, Owner},
+    };
+
+    #[test]
+    fn chosen_columns_mark_an_owner_that_is_a_guess() {
+        let mut engine = Engine::new(1);
+        let process = task(ProcessKey::new(7, 1), comm("nginx"));
+        let process = engine.table.processes.intern(&process);
+        let change = change_of(endpoints("10.0.0.1:80", "10.0.0.2:4000"), Age::Exact(Nanos(5)));
+        let line_of = |evidence, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let chosen = ColumnChoice::of(Rows::Changes, Source::Machine, &names).unwrap();
+            let printer = printer(
+                Format::Text { wide: false },
+                None,
+                Times::Epoch,
+                (Rows::Changes, Source::Machine),
+                Some(chosen),
+            );
+            let owner = Some(Owner {
+                process,
+                evidence,
+                since: Nanos(0),
+            });
+            printer.change(&Line {
+                of: &change,
+                owner,
+                engine: &engine,
+                host: None,
+                netns_name: None,
+                anchor: &ClockPair::default(),
+            })
+        };
+        assert_eq!(
+            line_of(Evidence::Listener, &["comm", "pid"]),
+            "nginx               7?\n"
+        );
+        assert_eq!(
+            line_of(Evidence::Listener, &["old", "comm"]),
+            "ESTABLISHED nginx?\n"
+        );
+        assert_eq!(
+            line_of(Evidence::Accept, &["comm", "pid"]),
+            "nginx                7\n"
+        );
     }
 }

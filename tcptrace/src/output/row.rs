@@ -116,6 +116,8 @@ pub(crate) struct Line<'a, T> {
     pub(crate) of: &'a T,
     pub(crate) owner: Option<Owner>,
     pub(crate) engine: &'a Engine,
+    /// That of a recording.
+    pub(crate) host: Option<&'a str>,
     pub(crate) netns_name: Option<&'a str>,
     pub(crate) anchor: &'a ClockPair,
 }
@@ -137,6 +139,7 @@ impl<T> Line<'_, T> {
 macro_rules! line_columns {
     ($time:ident, [$($what:expr),* $(,)?], [$($more:expr),* $(,)?]) => {
         &[
+            ("host", |line| line.host.into()),
             ("time", |line| $crate::output::row::Value::Time(line.anchor.wall(line.of.$time))),
             ("mono_ns", |line| line.of.$time.0.into()),
             ("cookie", |line| line.of.id.cookie.into()),

@@ -60,7 +60,7 @@ fn text<'v>(name: &str, value: Value<'v>) -> Cow<'v, str> {
 /// Width of a column; what is wider shifts the rest of its line.
 fn width(name: &str) -> usize {
     let least = match name {
-        "time" | "local_addr" | "remote_addr" | "comm" | "netns_name" | "unit" => 15,
+        "time" | "mono_ns" | "host" | "local_addr" | "remote_addr" | "comm" | "netns_name" | "unit" => 15,
         "container" | "pod" => 12,
         "netns" | "state" | "old" | "new" | "timer" | "reason" => 11,
         "runtime" | "congestion" | "evidence" | "dwell_ns" => 8,
@@ -77,6 +77,7 @@ fn is_word(name: &str) -> bool {
         || matches!(
             name,
             "time"
+                | "host"
                 | "family"
                 | "local_addr"
                 | "remote_addr"
@@ -94,6 +95,11 @@ fn is_word(name: &str) -> bool {
                 | "timer"
                 | "congestion"
         )
+}
+
+/// Whether a number is a time of a clock, and no duration.
+fn is_of_clock(name: &str) -> bool {
+    name == "mono_ns"
 }
 
 /// The unit of a number, which the name of its column ends with.
@@ -120,7 +126,7 @@ impl Unit {
         };
         units
             .into_iter()
-            .find(|unit| name.ends_with(unit.suffix))
+            .find(|unit| name.ends_with(unit.suffix) && !is_of_clock(name))
             .unwrap_or(none)
     }
 }
@@ -128,6 +134,16 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_a_clock_is_a_number() {
+        let mut lines = titles(["mono_ns"].into_iter());
+        push_line(
+            &mut lines,
+            [("mono_ns", Value::Number(31_716_000_000_001))].into_iter(),
+        );
+        assert_eq!(lines, "        MONO_NS\n 31716000000001\n");
+    }
 
     #[test]
     fn titles_stand_above_their_values() {

@@ -24,7 +24,42 @@ pub(crate) enum Layout {
         process: usize,
         remote: usize,
         most: usize,
+        rest: Rest,
     },
+}
+
+/// The columns that narrow terminals have no room for, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    All,
+    WithoutPort,
+    WithoutPortAndTime,
+    /// Nor the dwell time.
+    None,
+}
+
+impl Rest {
+    /// What a terminal with this many columns has room for, and how many columns that saves.
+    const fn of(columns: usize) -> (Self, usize) {
+        match columns {
+            NARROW.. => (Self::All, 0),
+            74.. => (Self::WithoutPort, 6),
+            65.. => (Self::WithoutPortAndTime, 15),
+            _ => (Self::None, 23),
+        }
+    }
+
+    const fn has_port(self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    const fn has_time(self) -> bool {
+        matches!(self, Self::All | Self::WithoutPort)
+    }
+
+    const fn has_dwell(self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 /// The longest line of [`Layout::All`] without the reason of an end.
@@ -37,6 +72,7 @@ impl Layout {
         process: 11,
         remote: 21,
         most: usize::MAX,
+        rest: Rest::All,
     };
 
     /// That of a terminal with this many columns; without one nothing limits a line.
@@ -47,14 +83,19 @@ impl Layout {
         if wide || columns >= ALL_COLUMNS {
             return Self::All;
         }
+        let (rest, saved) = Rest::of(columns);
         let spare = columns.saturating_sub(NARROW);
+        let lacking = NARROW.saturating_sub(columns + saved);
         // `4194304?/` and the longest name.
         let for_process = spare.min(13);
         Self::Fitted {
-            process: 11 + for_process,
+            process: (11 + for_process).saturating_sub(lacking / 3).max(5),
             // `[`, `]:` and a port beside the longest address.
-            remote: 21 + (spare - for_process).min(26),
+            remote: (21 + (spare - for_process).min(26))
+                .saturating_sub(lacking - lacking / 3)
+                .max(9),
             most: columns,
+            rest,
         }
     }
 
@@ -75,10 +116,26 @@ impl Layout {
                 "DWELL",
                 "CHANGE"
             ),
-            Self::Fitted { process, remote, .. } => format!(
-                "{:<width$} {:<process$} {:>5} {:<remote$} {:>7} {}\n",
-                "TIME", "PID/COMMAND", "LPORT", "REMOTE", "DWELL", "CHANGE"
-            ),
+            Self::Fitted {
+                process,
+                remote,
+                rest,
+                ..
+            } => {
+                let mut line = String::new();
+                if rest.has_time() {
+                    let _ = write!(line, "{:<width$} ", "TIME");
+                }
+                let _ = write!(line, "{:<process$} ", clip("PID/COMMAND", process));
+                if rest.has_port() {
+                    let _ = write!(line, "{:>5} ", "LPORT");
+                }
+                let _ = write!(line, "{:<remote$} ", "REMOTE");
+                if rest.has_dwell() {
+                    let _ = write!(line, "{:>7} ", "DWELL");
+                }
+                line + "CHANGE\n"
+            }
         }
     }
 
@@ -101,8 +158,9 @@ impl Layout {
                 process,
                 remote,
                 most,
+                rest,
             } => {
-                let mut line = fitted(change, owner, anchor, times, (process, remote));
+                let mut line = fitted(change, owner, anchor, times, (process, remote, rest));
                 if line.chars().count() + reason.len() <= most {
                     line.push_str(&reason);
                 }
@@ -119,7 +177,7 @@ fn fitted(
     owner: Owner<'_>,
     anchor: &ClockPair,
     times: &Times,
-    (process, remote): (usize, usize),
+    (process, remote, rest): (usize, usize, Rest),
 ) -> String {
     let who = owner.map_or_else(
         || "-".to_owned(),
@@ -128,19 +186,26 @@ fn fitted(
             format!("{}{guess}/{}", process.key.pid, process.name())
         },
     );
-    format!(
-        "{} {} {:>5} {:<remote$} {:>7} {}→{}",
-        times.seconds(change.time, anchor),
-        Padded(&clip(&who, process), process),
-        change.endpoints.local_port,
-        clip(
-            &end(change.endpoints.remote(), change.endpoints.remote_port),
-            remote
-        ),
-        dwell(change),
-        change.old,
-        change.new,
-    )
+    let mut line = String::new();
+    if rest.has_time() {
+        line = times.seconds(change.time, anchor) + " ";
+    }
+    let _ = write!(line, "{} ", Padded(&clip(&who, process), process));
+    let Endpoints {
+        local_port,
+        remote_port,
+        ..
+    } = change.endpoints;
+    if rest.has_port() {
+        let _ = write!(line, "{local_port:>5} ");
+    }
+    let end = clip(&end(change.endpoints.remote(), remote_port), remote);
+    let _ = write!(line, "{end:<remote$} ");
+    if rest.has_dwell() {
+        let _ = write!(line, "{:>7} ", dwell(change));
+    }
+    let _ = write!(line, "{}→{}", change.old, change.new);
+    line
 }
 
 fn all(
@@ -289,7 +354,7 @@ mod tests {
     fn a_terminal_s_columns_are_used_and_not_exceeded() {
         let (mut longest, engine) = example("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
         longest.reason = Some(EndReason::TimewaitOverflow);
-        for columns in [80, 81, 100, 132, 160, 212, 213] {
+        for columns in [40, 60, 65, 74, 79, 80, 81, 100, 132, 160, 212, 213] {
             let layout = Layout::new(false, Some(columns));
             let line = line_of(layout, &longest, &engine, None);
             let length = line.trim_end().chars().count();
@@ -307,6 +372,9 @@ mod tests {
                 "{columns}: {line}"
             );
             assert!(columns < 100 || line.contains("leaky-server"), "{line}");
+            let titles = layout.titles(&Times::Zone(TimeZone::UTC));
+            let at = |text: &str, part: &str| text.find(part).map(|end| text[..end].chars().count());
+            assert_eq!(at(&line, "ESTABLISHED→"), at(&titles, "CHANGE"), "{titles}{line}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct RunStats {
     pub events: u64,
     /// Records that the kernel could not deliver.
     pub lost: u64,
+    /// Of those, how many before the span that is read.
+    lost_before: u64,
     /// Number of gaps, where entries are missing from the recording.
     pub gaps: u32,
     /// Entries that are known to be missing from the recording.
@@ -52,6 +54,7 @@ impl RunStats {
             latest: Nanos(clock.mono_ns),
             events: 0,
             lost: 0,
+            lost_before: 0,
             gaps: 0,
             missing: 0,
             scans: Cost::default(),
@@ -111,6 +114,16 @@ impl RunStats {
             | Entry::Location { .. }
             | Entry::Summary(_) => {}
         }
+    }
+
+    /// Begins the span that is read: what was lost so far is not of it.
+    pub(crate) const fn begin_span(&mut self) {
+        self.lost_before = self.lost;
+    }
+
+    /// Records of the span that the kernel could not deliver.
+    pub(crate) const fn lost_in_span(&self) -> u64 {
+        self.lost.saturating_sub(self.lost_before)
     }
 
     /// Both clocks at the latest reading that is not after `time`, or at the first.

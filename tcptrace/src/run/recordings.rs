@@ -65,18 +65,57 @@ pub(crate) struct Coverage {
     outside: Vec<String>,
     unreadable: Vec<String>,
     has_named: bool,
-    unnamed: Vec<String>,
+    unnamed: Vec<Unnamed>,
+}
+
+/// Why a run has nothing that a filter names.
+#[derive(Debug)]
+struct Unnamed {
+    flags: Vec<&'static str>,
+    problem: String,
+    remedy: &'static str,
+}
+
+/// The flags that name processes and network namespaces in this filter.
+fn flags_of(filter: &Filter) -> Vec<&'static str> {
+    [
+        ("-p", !filter.pids.is_empty()),
+        ("-c", !filter.comms.is_empty()),
+        ("-u", !filter.users.is_empty()),
+        ("--container", !filter.containers.is_empty()),
+        ("--cgroup", !filter.cgroups.is_empty()),
+        ("-N", !filter.netns.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(flag, is_given)| is_given.then_some(flag))
+    .collect()
 }
 
 impl Coverage {
     /// Records whether the run has what `filter` names: processes, containers, namespaces. `is_there`: this is
-    /// known already, or cannot be: where a socket passes, or the run was not played to its end.
-    pub(crate) fn look_for(&mut self, filter: &Filter, replay: &Replay, is_there: bool, run: &Run) {
+    /// known already, or cannot be: where a socket passes, or the run was not played to its end. Returns the answer.
+    pub(crate) fn look_for(&mut self, filter: &Filter, replay: &Replay, is_there: bool, run: &Run) -> bool {
         if is_there || has_named(filter, replay) {
             self.has_named = true;
-        } else {
-            self.unnamed.push(format!("{} contains none of them", run.name()));
+            return true;
         }
+        let mut processes = replay.engine.table.processes.iter();
+        self.unnamed.push(
+            if !filter.users.is_empty() && processes.all(|process| process.uid.is_none()) {
+                Unnamed {
+                    flags: vec!["-u"],
+                    problem: format!("{} has no user IDs: an earlier version wrote it", run.name()),
+                    remedy: "select processes by -p or -c",
+                }
+            } else {
+                Unnamed {
+                    flags: flags_of(filter),
+                    problem: format!("{} contains no such process or network namespace", run.name()),
+                    remedy: "`tcptrace report FILE` lists the processes in a recording, `tcptrace export FILE` also their containers and network namespaces",
+                }
+            },
+        );
+        false
     }
 
     /// `None` where the run does not have the time that was asked for.
@@ -115,14 +154,14 @@ impl Coverage {
             )));
         }
         // Of what could not be read it is not known.
-        if let (false, Some(text)) = (
+        if let (false, Some(unnamed)) = (
             self.has_named || !self.unreadable.is_empty(),
             self.unnamed.first(),
         ) {
             return Err(Failure::Usage(options::wrong(
-                "-p, -c, -u, --container, --cgroup, -N",
-                text.clone(),
-                "`tcptrace report FILE` lists the processes in a recording, `tcptrace export FILE` also their containers and network namespaces",
+                unnamed.flags.join(", "),
+                unnamed.problem.clone(),
+                unnamed.remedy,
             )));
         }
         for text in &self.outside {
@@ -240,6 +279,7 @@ pub(crate) fn play_from(
                 has_begun = true;
                 let time = moment_time(span.from, &replay.run_stats, time);
                 replay.engine.begin_span(time);
+                replay.run_stats.begin_span();
                 beginning = Beginning {
                     time,
                     events: replay.run_stats.events,
@@ -286,6 +326,7 @@ pub(crate) fn play_from(
             tally: replay.engine.table.tally,
         };
         replay.engine.begin_span(end);
+        replay.run_stats.begin_span();
     }
     Ok(Played {
         replay,

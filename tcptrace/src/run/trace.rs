@@ -1,6 +1,7 @@
 //! `tcptrace trace`: one line per state transition.
 
 mod recorded;
+mod subject;
 
 use super::{
     Failure, ended, ignore_broken_pipe,
@@ -15,19 +16,18 @@ use crate::{
     duration::human,
     engine::Engine,
     event::{Nanos, TcpState},
-    filter::{Filter, FilterInput},
+    filter::Filter,
     kernel::clock,
     options::{self, Format, Output, UsageError},
     outfile::Inputs,
     output::{
         loss::Loss,
-        printer::{Chosen, Printer, Rows, printer},
+        printer::{ColumnChoice, Printer, Rows, Source, printer},
         row::Line,
         sink::Sink,
         stream::{Ending, Stream},
         times::Times,
     },
-    owner::policy::Owner,
     plural::{counted, was},
     source::{cgroups::Cgroups, namespaces::Names},
     stats::Stats,
@@ -36,6 +36,7 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, fmt::Write as _};
+use subject::Subject;
 
 /// Traces until a signal, the duration or the count ends it, or prints what recordings have.
 pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
@@ -45,8 +46,19 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
     } else {
         Rows::Changes
     };
-    let chosen = columns(rows, &args.columns)?;
-    let printer = printer(output.format, output.columns, times(args.time), rows, chosen);
+    let source = if args.files.is_empty() {
+        Source::Machine
+    } else {
+        Source::Recordings
+    };
+    let chosen = columns(rows, source, &args.columns)?;
+    let printer = printer(
+        output.format,
+        output.columns,
+        times(args.time),
+        (rows, source),
+        chosen,
+    );
     let ports = services(&args.output.ports, output.is_text())?;
     if !args.files.is_empty() {
         return recorded::run(args, &output, rows, ports, printer);
@@ -90,12 +102,12 @@ pub(crate) fn run(args: &TraceArgs, verbose: u8) -> Result<(), Failure> {
 }
 
 /// The columns with these names, if there are any.
-fn columns(rows: Rows, names: &[String]) -> Result<Option<Chosen>, UsageError> {
+fn columns(rows: Rows, source: Source, names: &[String]) -> Result<Option<ColumnChoice>, UsageError> {
     if names.is_empty() {
         return Ok(None);
     }
-    let chosen = Chosen::of(rows, names)
-        .map_err(|name| options::unknown_column("--columns", name, Chosen::all(rows).names()));
+    let chosen = ColumnChoice::of(rows, source, names)
+        .map_err(|name| options::unknown_column("--columns", name, ColumnChoice::all(rows, source).names()));
     chosen.map(Some)
 }
 
@@ -144,13 +156,6 @@ struct Tracing {
     first: Option<Box<Stats>>,
     /// Connections that have ended, where those are printed instead of changes.
     lifetimes: Option<Vec<Lifetime>>,
-}
-
-/// The properties of a line that filters match.
-struct Told<'a> {
-    subject: FilterInput<'a>,
-    owner: Option<Owner>,
-    cookie: u64,
 }
 
 impl Tracing {
@@ -225,18 +230,18 @@ impl Tracing {
 
     /// What was lost since this was last asked.
     fn loss_line(&mut self, now: Nanos) -> String {
-        let told = Loss {
+        let total = Loss {
             time: now,
             lost: self.session.lost(),
             dropped: self.stream.dropped(),
         };
         let loss = Loss {
-            lost: told.lost - self.losses.lost,
-            dropped: told.dropped - self.losses.dropped,
-            ..told
+            lost: total.lost - self.losses.lost,
+            dropped: total.dropped - self.losses.dropped,
+            ..total
         };
-        self.losses.lost = told.lost;
-        self.losses.dropped = told.dropped;
+        self.losses.lost = total.lost;
+        self.losses.dropped = total.dropped;
         let anchor = self.session.anchor();
         self.printer.loss(&loss, self.rows(), &anchor)
     }
@@ -252,28 +257,14 @@ impl Tracing {
 
     fn print_changes(&mut self, now: Nanos) -> Result<bool, Failure> {
         for index in 0..self.session.engine.batch().len() {
-            let mut change = self.session.engine.batch()[index];
-            // `connect` chooses its port after the transition to SYN_SENT.
-            if change.endpoints.local_port == 0
-                && let Some(endpoints) = self.session.engine.table.endpoints_of(change.id)
-            {
-                change.endpoints = endpoints;
-            }
-            let told = Told {
-                subject: FilterInput {
-                    endpoints: &change.endpoints,
-                    netns: change.netns,
-                    states: &[change.old, change.new],
-                    owner: None,
-                },
-                owner: change.owner,
-                cookie: change.id.cookie,
-            };
-            if self.is_wanted(&told, now) {
+            let change = self.session.engine.batch()[index];
+            let states = change.states();
+            let subject = Subject::of_change(&change, &states);
+            if self.is_wanted(&subject, now) {
                 if let Some(first) = &mut self.first {
                     first.count(&change);
                 }
-                let line = self.line(&change, &told, now, |printer, line| printer.change(line));
+                let line = self.line(&change, &subject, now, |printer, line| printer.change(line));
                 if !ignore_broken_pipe(self.stream.line(&line))? {
                     return Ok(false);
                 }
@@ -285,18 +276,9 @@ impl Tracing {
     fn print_lifetimes(&mut self, lifetimes: &[Lifetime], now: Nanos) -> Result<bool, Failure> {
         for lifetime in lifetimes {
             let states: Vec<TcpState> = lifetime.states().collect();
-            let told = Told {
-                subject: FilterInput {
-                    endpoints: &lifetime.endpoints,
-                    netns: lifetime.netns,
-                    states: &states,
-                    owner: None,
-                },
-                owner: lifetime.owner,
-                cookie: lifetime.id.cookie,
-            };
-            if self.is_wanted(&told, now) {
-                let line = self.line(lifetime, &told, now, |printer, line| printer.lifetime(line));
+            let subject = Subject::of_lifetime(lifetime, &states);
+            if self.is_wanted(&subject, now) {
+                let line = self.line(lifetime, &subject, now, |printer, line| printer.lifetime(line));
                 if !ignore_broken_pipe(self.stream.line(&line))? {
                     return Ok(false);
                 }
@@ -305,35 +287,32 @@ impl Tracing {
         Ok(true)
     }
 
-    /// Whether a line is to be printed.
-    fn is_wanted(&mut self, told: &Told<'_>, now: Nanos) -> bool {
+    /// Whether a line is to be printed. Looks up where its processes run, if that matters.
+    fn is_wanted(&mut self, subject: &Subject<'_>, now: Nanos) -> bool {
         let is_full = self.limit.is_some_and(|limit| self.stream.printed() >= limit);
-        if is_full || !self.filter.accepts_ends(&told.subject) {
+        if is_full || !self.filter.accepts_ends(&subject.ends) {
             return false;
         }
         let shows_places = self.printer.shows_places() || self.filter.asks_for_locations();
         let Self { session, cgroups, .. } = self;
         let Engine { table, holders, .. } = &mut session.engine;
         if shows_places {
-            let owner = told.owner.map(|owner| owner.process);
-            let others = holders.of(told.cookie).iter().map(|(process, _)| *process);
+            let owner = subject.owner.map(|owner| owner.process);
+            let others = holders.of(subject.cookie).iter().map(|(process, _)| *process);
             for process in owner.into_iter().chain(others) {
                 table.processes.location(process, now, &mut |process| {
                     cgroups.location(process.key, process.cgroup, now)
                 });
             }
         }
-        let engine = &self.session.engine;
-        engine
-            .accepted_process(told.owner, told.cookie, &self.filter)
-            .is_some()
+        subject.is_accepted(&self.session.engine, &self.filter)
     }
 
     /// One line, with its namespace's name where that is shown; empty while lines are dropped.
     fn line<T>(
         &mut self,
         of: &T,
-        told: &Told<'_>,
+        subject: &Subject<'_>,
         now: Nanos,
         print: impl FnOnce(&dyn Printer, &Line<'_, T>) -> String,
     ) -> String {
@@ -341,14 +320,15 @@ impl Tracing {
             return String::new();
         }
         let netns_name = if self.printer.shows_places() {
-            self.names.of(told.subject.netns, now)
+            self.names.of(subject.ends.netns, now)
         } else {
             None
         };
         let line = Line {
             of,
-            owner: told.owner,
+            owner: subject.owner,
             engine: &self.session.engine,
+            host: None,
             netns_name,
             anchor: &self.session.anchor(),
         };
@@ -382,7 +362,7 @@ impl Tracing {
         self.session.release_signals();
         let ending = self.stream.finish(&last, signals::patience());
         if self.output.format != Format::Json && !matches!(ending, Ok(Ending::Closed)) {
-            messages::print(closing_lines(&summary, &self.filter, rows.name()));
+            messages::print(closing_lines(&summary, &self.filter, rows));
         }
         ended(ending)
     }
@@ -403,15 +383,19 @@ fn dwell_lines(text: &mut String, dwells: &BTreeMap<TcpState, Dwells>) {
     }
 }
 
+/// How much was printed of how long, and what is missing in it.
+fn totals(rows: Rows, printed: u64, watched_ns: u64, lost: u64) -> String {
+    format!(
+        "{} in {}, {lost} lost",
+        counted(printed, rows.name()),
+        human(Nanos(watched_ns))
+    )
+}
+
 /// The summary for people.
-fn closing_lines(summary: &Summary, filter: &Filter, what: &str) -> String {
-    let mut text = format!(
-        "{} in {}, {} lost, {} evicted",
-        counted(summary.printed, what),
-        human(Nanos(summary.watched_ns)),
-        summary.lost,
-        summary.evicted
-    );
+fn closing_lines(summary: &Summary, filter: &Filter, rows: Rows) -> String {
+    let mut text = totals(rows, summary.printed, summary.watched_ns, summary.lost);
+    let _ = write!(text, ", {} evicted", summary.evicted);
     if summary.dropped > 0 {
         let _ = write!(text, ", {} dropped", summary.dropped);
     }

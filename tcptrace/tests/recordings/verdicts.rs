@@ -102,7 +102,10 @@ fn a_filter_that_names_nothing_in_the_recording_is_refused() {
                 Some(2),
                 "{command:?} {filter:?}: {out}{error}"
             );
-            assert!(error.contains("web1.arrows contains none of them"), "{error}");
+            assert!(
+                error.contains("web1.arrows contains no such process or network namespace"),
+                "{error}"
+            );
             assert!(
                 !out.contains("no findings") && !out.contains("as soon as"),
                 "{out}"

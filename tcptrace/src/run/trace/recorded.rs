@@ -1,19 +1,20 @@
 //! `tcptrace trace FILE…`: the changes of recordings, in the lines of a live run.
 
-use super::dwell_lines;
+use super::{dwell_lines, subject::Subject, totals};
 use crate::{
     cli::TraceArgs,
     connection::{
         change::Change,
         lifetime::{Lifetime, LifetimeTracker},
     },
-    duration::human,
-    event::{Endpoints, Nanos, TcpState},
-    filter::{Filter, FilterInput},
+    engine::Engine,
+    event::TcpState,
+    filter::Filter,
     kernel::clock::ClockPair,
     options::{self, Format, Output},
     outfile::Inputs,
     output::{
+        json,
         loss::Loss,
         printer::{Printer, Rows},
         recorded::{self, Summary},
@@ -21,8 +22,6 @@ use crate::{
         services::Services,
         sink::{Sink, SinkError},
     },
-    owner::policy::Owner,
-    plural::counted,
     record::replay::Replay,
     run::{
         Failure, confine, ignore_broken_pipe, messages,
@@ -31,7 +30,7 @@ use crate::{
     stats::Stats,
     summary::Dwells,
 };
-use std::ops::ControlFlow;
+use std::{fmt::Write as _, ops::ControlFlow};
 
 /// Prints the recordings one after another, until the count ends it.
 pub(super) fn run(
@@ -57,36 +56,43 @@ pub(super) fn run(
         limit: args.count,
         printed: 0,
         lost: 0,
+        head: String::new(),
         stats: Box::default(),
         written: Ok(()),
     };
     if output.header {
-        listing.write(&listing.printer.titles(rows));
+        listing.head = listing.printer.titles(rows);
     }
     let mut coverage = Coverage::default();
+    // Of runs that have nothing of what the filter names, printed unless that is all of them.
+    let mut others = Vec::new();
     for mut run in runs {
+        let head = listing.head.len();
         if output.format == Format::Json {
-            listing.write(&recorded::header(&run.origin));
+            listing.head += &json::recorded_header(&run.origin);
         } else if has_several && output.is_text() {
-            listing.write(&format!("# {}: {}\n", run.origin.host, run.name()));
+            let _ = writeln!(listing.head, "# {}: {}", run.origin.host, run.name());
         }
         listing.lost = 0;
         let before = listing.printed;
         let mut replay = Replay::new(&run.origin);
         replay.engine.table.lifetimes = args.lifetimes.then(LifetimeTracker::default);
+        let host = run.origin.host.clone();
         let played = recordings::play_from(replay, &mut run, span, &filter, &mut |replay| {
-            listing.batch(replay);
+            listing.batch(replay, &host);
             listing.flow()
         })?;
         let Some(played) = coverage.of(played) else {
+            listing.head.truncate(head);
             continue;
         };
         let count = listing.printed - before;
-        coverage.look_for(&filter, &played.replay, count > 0 || !played.is_to_end(), &run);
+        let is_there = count > 0 || !played.is_to_end();
+        let has_named = coverage.look_for(&filter, &played.replay, is_there, &run);
         let mut summary = Summary {
             watched_ns: played.end.since(played.beginning.time).0,
             printed: count,
-            lost: played.replay.run_stats.lost,
+            lost: played.replay.run_stats.lost_in_span(),
             remarks: played.remarks(&run),
             dwells: Dwells::by_state(&std::mem::take(&mut listing.stats)),
         };
@@ -94,17 +100,21 @@ pub(super) fn run(
         summary
             .dwells
             .retain(|state, _| states.is_empty() || states.contains(state));
-        recordings::print_remarks(&summary.remarks);
-        if output.format == Format::Json {
-            listing.write(&recorded::summary(&summary));
+        if has_named {
+            listing.end(&summary, output.format);
         } else {
-            messages::print(closing_lines(&summary, rows));
+            let head = listing.head.split_off(head.min(listing.head.len()));
+            others.push((head, summary));
         }
         if listing.flow().is_break() {
             break;
         }
     }
     coverage.begin()?;
+    for (head, summary) in others {
+        listing.head += &head;
+        listing.end(&summary, output.format);
+    }
     let Listing {
         mut sink, written, ..
     } = listing;
@@ -114,12 +124,7 @@ pub(super) fn run(
 
 /// The summary for people.
 fn closing_lines(summary: &Summary, rows: Rows) -> String {
-    let mut text = format!(
-        "{} in {}, {} lost\n",
-        counted(summary.printed, rows.name()),
-        human(Nanos(summary.watched_ns)),
-        summary.lost
-    );
+    let mut text = totals(rows, summary.printed, summary.watched_ns, summary.lost) + "\n";
     dwell_lines(&mut text, &summary.dwells);
     text
 }
@@ -132,25 +137,20 @@ struct Listing<'a> {
     sink: Sink,
     limit: Option<u64>,
     printed: u64,
-    /// Losses of the recording that are reported.
+    /// How many losses of the recording are reported.
     lost: u64,
     /// Counts of the printed changes of the recording.
     stats: Box<Stats>,
+    /// Titles and headers that come before the next line.
+    head: String,
     written: Result<(), SinkError>,
-}
-
-/// What of a line the filters match, besides the states.
-struct Subject<'a> {
-    endpoints: &'a Endpoints,
-    netns: u32,
-    owner: Option<Owner>,
-    cookie: u64,
 }
 
 impl Listing<'_> {
     fn write(&mut self, text: &str) {
         if self.written.is_ok() {
-            self.written = self.sink.lines(text);
+            let head = std::mem::take(&mut self.head);
+            self.written = self.sink.lines(&(head + text));
         }
     }
 
@@ -167,10 +167,10 @@ impl Listing<'_> {
         self.limit.is_some_and(|limit| self.printed >= limit)
     }
 
-    fn batch(&mut self, replay: &mut Replay) {
+    fn batch(&mut self, replay: &mut Replay, host: &str) {
         let now = replay.run_stats.latest;
         let anchor = replay.run_stats.anchor(now);
-        let total = replay.run_stats.lost;
+        let total = replay.run_stats.lost_in_span();
         if total > self.lost {
             let loss = Loss {
                 time: now,
@@ -180,82 +180,81 @@ impl Listing<'_> {
             self.lost = total;
             self.write(&self.printer.loss(&loss, self.rows, &anchor));
         }
-        if let Some(tracker) = &mut replay.engine.table.lifetimes {
-            let mut ended = Vec::new();
+        let mut ended = Vec::new();
+        let is_of_lifetimes = if let Some(tracker) = &mut replay.engine.table.lifetimes {
             tracker.take(|lifetime| ended.push(lifetime));
+            true
+        } else {
+            false
+        };
+        let from = Batch {
+            engine: &replay.engine,
+            host,
+            anchor: &anchor,
+        };
+        if is_of_lifetimes {
             for lifetime in &ended {
-                self.lifetime(lifetime, replay, &anchor);
+                self.lifetime(lifetime, &from);
             }
         } else {
             for change in replay.engine.batch() {
-                self.change(change, replay, &anchor);
+                self.change(change, &from);
             }
         }
     }
 
-    fn change(&mut self, change: &Change, replay: &Replay, anchor: &ClockPair) {
-        let mut change = *change;
-        if change.endpoints.local_port == 0
-            && let Some(endpoints) = replay.engine.table.endpoints_of(change.id)
-        {
-            change.endpoints = endpoints;
-        }
-        let subject = Subject {
-            endpoints: &change.endpoints,
-            netns: change.netns,
-            owner: change.owner,
-            cookie: change.id.cookie,
-        };
-        if self.is_wanted(&subject, &[change.old, change.new], replay) {
-            self.stats.count(&change);
-            self.write(&self.printer.change(&line(&change, &subject, replay, anchor)));
+    fn change(&mut self, change: &Change, from: &Batch<'_>) {
+        let states = change.states();
+        let subject = Subject::of_change(change, &states);
+        if self.is_wanted(&subject, from) {
+            self.stats.count(change);
+            self.write(&self.printer.change(&from.line(change, &subject)));
             self.printed += 1;
         }
     }
 
-    fn lifetime(&mut self, lifetime: &Lifetime, replay: &Replay, anchor: &ClockPair) {
+    fn lifetime(&mut self, lifetime: &Lifetime, from: &Batch<'_>) {
         let states: Vec<TcpState> = lifetime.states().collect();
-        let subject = Subject {
-            endpoints: &lifetime.endpoints,
-            netns: lifetime.netns,
-            owner: lifetime.owner,
-            cookie: lifetime.id.cookie,
-        };
-        if self.is_wanted(&subject, &states, replay) {
-            self.write(&self.printer.lifetime(&line(lifetime, &subject, replay, anchor)));
+        let subject = Subject::of_lifetime(lifetime, &states);
+        if self.is_wanted(&subject, from) {
+            self.write(&self.printer.lifetime(&from.line(lifetime, &subject)));
             self.printed += 1;
         }
     }
 
-    fn is_wanted(&self, subject: &Subject<'_>, states: &[TcpState], replay: &Replay) -> bool {
-        let Subject {
-            endpoints,
-            netns,
-            owner,
-            cookie,
-        } = *subject;
-        let ends = FilterInput {
-            endpoints,
-            netns,
-            states,
-            owner: None,
-        };
-        !self.is_full()
-            && self.filter.accepts_ends(&ends)
-            && replay
-                .engine
-                .accepted_process(owner, cookie, self.filter)
-                .is_some()
+    fn is_wanted(&self, subject: &Subject<'_>, from: &Batch<'_>) -> bool {
+        !self.is_full() && subject.is_accepted(from.engine, self.filter)
+    }
+
+    /// Ends what is printed of a recording.
+    fn end(&mut self, summary: &Summary, format: Format) {
+        recordings::print_remarks(&summary.remarks);
+        if format == Format::Json {
+            self.write(&recorded::summary(summary));
+        } else {
+            self.write("");
+            messages::print(closing_lines(summary, self.rows));
+        }
     }
 }
 
-/// A line; recordings do not have the names of network namespaces.
-fn line<'a, T>(of: &'a T, subject: &Subject<'_>, replay: &'a Replay, anchor: &'a ClockPair) -> Line<'a, T> {
-    Line {
-        of,
-        owner: subject.owner,
-        engine: &replay.engine,
-        netns_name: None,
-        anchor,
+/// What the lines of a batch have in common.
+struct Batch<'a> {
+    engine: &'a Engine,
+    host: &'a str,
+    anchor: &'a ClockPair,
+}
+
+impl Batch<'_> {
+    /// A line; recordings do not have the names of network namespaces.
+    fn line<'l, T>(&'l self, of: &'l T, subject: &Subject<'_>) -> Line<'l, T> {
+        Line {
+            of,
+            owner: subject.owner,
+            engine: self.engine,
+            host: Some(self.host),
+            netns_name: None,
+            anchor: self.anchor,
+        }
     }
 }
