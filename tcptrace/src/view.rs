@@ -5,6 +5,7 @@ pub(crate) mod endpoints;
 pub(crate) mod history;
 pub(crate) mod left_over;
 pub(crate) mod population;
+mod sort;
 pub(crate) mod unanswered;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     owner::{container::Location, processes::ProcessId, schedule::Cost},
 };
 use hashbrown::HashMap;
+pub use sort::Sort;
 use std::{sync::Arc, time::Duration};
 
 /// How many sockets are in each state.
@@ -64,24 +66,6 @@ impl ProcessView {
         let (_, age) = self.oldest.filter(|(state, _)| *state == TcpState::CloseWait)?;
         Some(age)
     }
-}
-
-/// The order of processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sort {
-    /// Sockets in CLOSE_WAIT, then transitions per second.
-    #[default]
-    CloseWait,
-    /// Sockets in TIME_WAIT.
-    TimeWait,
-    /// Sockets in all states.
-    Sockets,
-    /// Transitions per second.
-    Rate,
-    /// Process ID.
-    Pid,
-    /// Process name.
-    Comm,
 }
 
 /// What tracing costs: shares of one CPU, 0 to 1, and memory.
@@ -147,7 +131,7 @@ impl View {
     /// The same with one row for all processes of a name that have nothing open.
     pub(crate) fn with_left_over_merged(mut self, sort: Sort) -> Self {
         self.processes = left_over::merge(self.processes);
-        sort_processes(&mut self.processes, sort);
+        sort.apply(&mut self.processes);
         self
     }
 }
@@ -219,7 +203,7 @@ pub(crate) fn build(engine: &Engine, now: Nanos, context: Context, filter: &Filt
             .map(|process| process.key.start_ns)
     });
     let mut processes: Vec<ProcessView> = rows.into_iter().map(|(_, row)| row).collect();
-    sort_processes(&mut processes, sort);
+    sort.apply(&mut processes);
     View {
         now,
         watched: context.watched,
@@ -284,23 +268,6 @@ pub(crate) fn oldest(
         is_close_wait(known) != is_close_wait(candidate) || (known.1.is_exact() && candidate.1.is_exact());
     let age = if is_certain { age } else { Age::AtLeast(age.span()) };
     Some((state, age))
-}
-
-fn sort_processes(processes: &mut [ProcessView], sort: Sort) {
-    let count = |row: &ProcessView, state: TcpState| row.counts[state.index()];
-    processes.sort_by(|a, b| {
-        let order = match sort {
-            Sort::CloseWait => count(b, TcpState::CloseWait)
-                .cmp(&count(a, TcpState::CloseWait))
-                .then(b.rate.total_cmp(&a.rate)),
-            Sort::TimeWait => count(b, TcpState::TimeWait).cmp(&count(a, TcpState::TimeWait)),
-            Sort::Sockets => b.total().cmp(&a.total()),
-            Sort::Rate => b.rate.total_cmp(&a.rate),
-            Sort::Pid => std::cmp::Ordering::Equal,
-            Sort::Comm => a.comm.cmp(&b.comm),
-        };
-        order.then(a.pid.cmp(&b.pid))
-    });
 }
 
 #[cfg(test)]

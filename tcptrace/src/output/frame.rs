@@ -168,6 +168,14 @@ mod tests {
         owner::schedule::Cost,
         view::{Share, Sort},
     };
+    use clap::ValueEnum as _;
+
+    #[test]
+    fn frames_are_sorted_by_their_columns() {
+        let columns: Vec<&str> = ProcessColumn::all().map(|column| column.name).collect();
+        let sorts = Sort::value_variants().iter();
+        assert_eq!(sorts.map(|sort| sort.name()).collect::<Vec<_>>(), columns);
+    }
 
     fn view() -> View {
         let mut counts = [0; TcpState::COUNT];
@@ -265,7 +273,7 @@ mod tests {
         };
         view.processes.extend((1_000..1_150).map(check));
         view.processes.push(still_open);
-        let merged = view.with_left_over_merged(Sort::TimeWait);
+        let merged = view.with_left_over_merged(Sort::State(TcpState::TimeWait));
         insta::assert_snapshot!(draw(&merged, NOTHING_YET, &[]));
     }
 

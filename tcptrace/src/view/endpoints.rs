@@ -148,12 +148,12 @@ impl Handshakes {
         }
     }
 
-    /// How many ended.
+    /// Number of handshakes that have ended.
     pub(crate) fn total(&self) -> u64 {
         self.ends.iter().sum()
     }
 
-    /// How many ended so.
+    /// Number of handshakes that ended with this outcome.
     pub(crate) const fn count(&self, end: HandshakeEnd) -> u64 {
         self.ends[end as usize]
     }

@@ -60,8 +60,8 @@ fn each_sort_of_the_command_line_orders_by_what_it_names() {
     let time_wait = |row: &ProcessView| row.counts[TcpState::TimeWait.index()];
     for values in [
         by(Sort::Sockets, ProcessView::total),
-        by(Sort::Rate, rate),
-        by(Sort::TimeWait, time_wait),
+        by(Sort::Changes, rate),
+        by(Sort::State(TcpState::TimeWait), time_wait),
     ] {
         assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
         assert!(values[0] > values[1], "{values:?}");
@@ -74,7 +74,7 @@ fn each_sort_of_the_command_line_orders_by_what_it_names() {
 fn the_column_that_rows_are_sorted_by_is_shown_on_any_terminal() {
     for (sort, title) in [
         (Sort::Sockets, ColumnId::Sockets),
-        (Sort::Rate, ColumnId::Changes),
+        (Sort::Changes, ColumnId::Changes),
     ] {
         let mut app = App::new(Theme::PLAIN, sort, Duration::from_secs(1), String::new());
         app.content = examples::content(Moment::Ordinary);

@@ -89,12 +89,18 @@ impl Table for Processes {
 pub(in crate::tui) const fn column_of(sort: Sort) -> ColumnId {
     match sort {
         // It has the processes with the most CLOSE_WAIT first among those of one finding.
-        Sort::CloseWait => ColumnId::Finding,
-        Sort::TimeWait => ColumnId::SocketsIn(TcpState::TimeWait),
-        Sort::Sockets => ColumnId::Sockets,
-        Sort::Rate => ColumnId::Changes,
+        Sort::State(TcpState::CloseWait) => ColumnId::Finding,
+        Sort::State(state) => ColumnId::SocketsIn(state),
+        // The live view does not count the processes of a row.
+        Sort::Sockets | Sort::Processes => ColumnId::Sockets,
+        Sort::Changes => ColumnId::Changes,
+        Sort::Opened => ColumnId::Opens,
+        Sort::Closed => ColumnId::Closes,
+        Sort::TimeWaits => ColumnId::TimeWaits,
+        Sort::Oldest => ColumnId::Oldest,
         Sort::Pid => ColumnId::Pid,
         Sort::Comm => ColumnId::Command,
+        Sort::Container | Sort::Pod | Sort::Unit | Sort::CgroupPath => ColumnId::Container,
     }
 }
 
