@@ -2,9 +2,11 @@
 
 mod examples;
 mod groups;
+mod recordings;
 mod serve;
 
 pub(crate) use groups::{FilterArgs, OutputArgs, PortArgs, SocketArgs, SpanArgs, TracingArgs};
+pub(crate) use recordings::{ExportArgs, ExportFormat, RecordArgs, ReportArgs};
 pub(crate) use serve::{OtlpLogs, ServeArgs};
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     stats::key::By,
     view::Sort,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
 use std::{path::PathBuf, time::Duration};
 
@@ -26,7 +28,7 @@ use std::{path::PathBuf, time::Duration};
     name = "tcptrace",
     version,
     max_term_width = 100,
-    after_help = "Times are in seconds, or have a unit: 500ms, 10s, 5m, 1h. Sizes are 64K, 8M, 2G.\n\nExit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 kernel or privileges insufficient, or nothing found although not everything could be seen.",
+    after_help = examples::PROGRAM,
     propagate_version = true
 )]
 pub struct Cli {
@@ -39,6 +41,23 @@ pub struct Cli {
     /// Whether text has colours.
     #[command(flatten)]
     pub color: colorchoice_clap::Color,
+}
+
+impl Cli {
+    /// The definition of the command line. A value that begins like a negative number reaches its parser, which names what
+    /// is allowed.
+    #[must_use]
+    pub fn definition() -> clap::Command {
+        fn with_negative_numbers(command: clap::Command) -> clap::Command {
+            command
+                .mut_args(|arg| {
+                    let has_value = arg.get_action().takes_values() && !arg.is_positional();
+                    arg.allow_negative_numbers(has_value)
+                })
+                .mut_subcommands(with_negative_numbers)
+        }
+        with_negative_numbers(Self::command())
+    }
 }
 
 /// The commands.
@@ -63,7 +82,7 @@ pub(crate) enum Command {
     #[command(after_help = examples::MORE, after_long_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
     /// Record everything to a file, for report, export and other tools
-    #[command(after_help = examples::MORE, after_long_help = examples::RECORD)]
+    #[command(after_help = examples::MORE_OPTIONS, after_long_help = examples::RECORD)]
     Record(RecordArgs),
     /// Report the state of a recording, at its end or at any moment
     #[command(after_help = examples::MORE, after_long_help = examples::REPORT)]
@@ -78,8 +97,10 @@ pub(crate) enum Command {
     #[command(after_long_help = examples::CHECK)]
     Check(CheckArgs),
     /// Print the manual page of tcptrace or of one of its commands, in roff
+    #[command(after_help = examples::MAN)]
     Man(ManArgs),
     /// Print the script that makes a shell complete commands, options and values
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
 }
 
@@ -111,7 +132,7 @@ pub(crate) struct WatchArgs {
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Replay speed: 1 is real time, 10 ten times as fast, 0 without waiting
-    #[arg(long, default_value = "1", value_name = "FACTOR", requires = "files")]
+    #[arg(long, default_value = "1", value_name = "FACTOR", requires = "files", value_parser = quantity::factor)]
     pub(crate) speed: f64,
     /// Time between frames
     #[arg(short = 'd', long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
@@ -120,7 +141,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "TIME", value_parser = quantity::time, conflicts_with = "files")]
     pub(crate) duration: Option<Duration>,
     /// Stop after this many frames
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = quantity::count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Print frames even if standard output is a terminal
     #[arg(short = 'b', long)]
@@ -137,8 +158,15 @@ pub(crate) struct WatchArgs {
         hide_short_help = true
     )]
     pub(crate) columns: Vec<String>,
-    /// Sort processes by this column
-    #[arg(short = 'S', long, value_enum, default_value_t)]
+    /// Sort processes by this column: comm, close_wait, changes_per_second; an unknown name lists all
+    #[arg(
+        short = 'S',
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
     pub(crate) sort: Sort,
     /// Only sockets in these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
@@ -163,7 +191,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = quantity::time)]
     pub(crate) duration: Option<Duration>,
     /// Stop after this many lines
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = quantity::count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Only transitions from or to these states
     #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
@@ -273,7 +301,7 @@ pub(crate) struct HistArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
     /// Maximum number of groups in text output
-    #[arg(long, default_value = "10", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long, default_value = "10", value_name = "COUNT", value_parser = quantity::count::<usize>, hide_short_help = true)]
     pub(crate) top: usize,
     /// Output format
     #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "csv"])]
@@ -325,9 +353,9 @@ pub(crate) struct LeaksArgs {
         conflicts_with = "once"
     )]
     pub(crate) stacks: Option<Stacks>,
-    /// List all sockets of each process, not only the ten oldest
-    #[arg(short, long)]
-    pub(crate) wide: bool,
+    /// List all sockets of each process and whole stacks, not only the ten oldest and the innermost frames
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) ports: PortArgs,
     #[command(flatten)]
@@ -355,8 +383,8 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "RULE", add = ArgValueCandidates::new(completion::rule_names))]
     pub(crate) explain: Option<String>,
     /// Show all settings, not only those that should be changed
-    #[arg(short, long)]
-    pub(crate) wide: bool,
+    #[arg(long)]
+    pub(crate) settings: bool,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -366,113 +394,6 @@ pub(crate) struct DoctorArgs {
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
-}
-
-/// `record`
-#[derive(Debug, Args)]
-pub(crate) struct RecordArgs {
-    /// Write to this file; replaces it unless it is a recording. With --flight-recorder, write to this directory; with
-    /// --rotate, to numbered files, continuing after existing ones
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Stop after this time
-    #[arg(long, value_name = "TIME", value_parser = quantity::time)]
-    pub(crate) duration: Option<Duration>,
-    /// Interval of flushes to disk: the most that a crash can lose
-    #[arg(long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
-    pub(crate) sync: Duration,
-    /// Start a new file after this size or time: 100M, 2G, 30s, 10m, 1h
-    #[arg(long, value_name = "SIZE|TIME")]
-    pub(crate) rotate: Option<String>,
-    /// Keep this many files; delete older ones, including those of earlier runs
-    #[arg(long, value_name = "COUNT", requires = "rotate")]
-    pub(crate) keep: Option<usize>,
-    /// Keep only the last minutes, or another time such as 2h, and save them on SIGUSR1
-    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["rotate", "keep"], value_parser = quantity::minutes)]
-    pub(crate) flight_recorder: Option<Duration>,
-    /// Also save them when one of these doctor rules has a new finding; "all" for any rule
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "RULE",
-        add = ArgValueCandidates::new(completion::triggers),
-        requires = "flight_recorder"
-    )]
-    pub(crate) fire_on: Vec<String>,
-    /// Write a report to this file at the end
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) tracing: TracingArgs,
-}
-
-/// `report`
-#[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// Recordings of one or several runs and hosts, or directories of them; with --html, none is this machine
-    #[arg(required_unless_present = "html", value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
-    pub(crate) files: Vec<PathBuf>,
-    /// Write a page for a browser: findings, plots and tables, in one file that loads nothing else
-    #[arg(long, conflicts_with_all = ["json", "state"])]
-    pub(crate) html: bool,
-    /// Write the page to this file instead of standard output; replaces it unless it is a recording or an input
-    #[arg(short, long, value_name = "FILE", requires = "html")]
-    pub(crate) output: Option<PathBuf>,
-    /// Replace addresses and the names of hosts, processes, namespaces and files in the page
-    #[arg(long, requires = "html")]
-    pub(crate) redact: bool,
-    /// Without files, watch this machine for this time
-    #[arg(long, default_value = "10", value_name = "TIME", requires = "html", value_parser = quantity::time)]
-    pub(crate) duration: Duration,
-    #[command(flatten)]
-    pub(crate) span: SpanArgs,
-    /// Sort processes by this column
-    #[arg(short = 'S', long, value_enum, default_value_t)]
-    pub(crate) sort: Sort,
-    /// Only sockets in these states
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<StateSet>,
-    /// One JSON object per line
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) ports: PortArgs,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    #[command(flatten)]
-    pub(crate) tracing: TracingArgs,
-}
-
-/// Output formats of `export`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// Apache Parquet with zstd; needs -o
-    Parquet,
-    /// Comma-separated values
-    Csv,
-    /// One JSON object per line
-    Jsonl,
-}
-
-/// `export`
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// Recordings of one or several runs and hosts, or directories of them
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Output format
-    #[arg(long, value_enum)]
-    pub(crate) format: ExportFormat,
-    /// Write to this file instead of standard output; replaces it unless it is a recording or an input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Only transitions from or to these states, and connections in them at the end
-    #[arg(short = 's', long, value_delimiter = ',', value_name = "STATE", add = ArgValueCandidates::new(completion::states))]
-    pub(crate) state: Vec<StateSet>,
-    #[command(flatten)]
-    pub(crate) span: SpanArgs,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
 }
 
 /// `man`
@@ -502,4 +423,38 @@ pub(crate) struct CheckArgs {
     pub(crate) hooks: Preference,
     #[command(flatten)]
     pub(crate) sockets: SocketArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_that_is_wrong_gets_the_answer_what_is_allowed() {
+        let numbers = ["TIME", "COUNT", "PORT", "PID", "FACTOR", "MINUTES"];
+        // Moments, which are read together.
+        let moments = ["at", "from", "to"];
+        let mut count = 0;
+        for command in Cli::definition().get_subcommands() {
+            let is_number = |arg: &&clap::Arg| {
+                let names = arg.get_value_names().unwrap_or_default();
+                names.iter().any(|name| numbers.contains(&name.as_str()))
+                    && !moments.contains(&arg.get_id().as_str())
+            };
+            for arg in command.get_arguments().filter(is_number) {
+                let flag = format!("--{}", arg.get_long().expect("numbers have long flags"));
+                for value in ["x", "-5", "1e"] {
+                    let line = ["tcptrace", command.get_name(), &flag, value];
+                    let error = Cli::definition().try_get_matches_from(line).expect_err(&flag);
+                    let error = error.to_string();
+                    assert!(
+                        error.contains("give ") && error.contains(&format!("'{value}'")),
+                        "{line:?}: {error}"
+                    );
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 40, "{count} numeric flags");
+    }
 }

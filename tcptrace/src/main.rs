@@ -2,7 +2,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use std::process::ExitCode;
 use tcptrace::{
     cli::Cli,
@@ -11,7 +11,10 @@ use tcptrace::{
 
 fn main() -> ExitCode {
     run::manual::answer_shell();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::definition()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
         Ok(cli) => cli,
         Err(error) => return run::explain(error),
     };

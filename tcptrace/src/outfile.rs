@@ -281,17 +281,17 @@ pub(crate) fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
 }
 
 /// Whether a new file may take this name, from an existing file too. Fails as [`judge`], and for a pipe or device.
-pub(crate) fn judge_new(path: &Path) -> Result<(Folder, OsString), Cause> {
+pub(crate) fn check_new(path: &Path) -> Result<(Folder, OsString), Cause> {
     let (folder, name) = Folder::containing(path)?;
     match judge_name(&folder, &name, &Inputs::default())? {
         There::Replaceable => Ok((folder, name)),
-        There::Special => Err(Errno::EEXIST.into()),
+        There::Special => Err(Cause::NotRegular),
     }
 }
 
 /// Removes a file that may be replaced, if it is there, for a new one of this name.
-pub(crate) fn make_way(path: &Path) -> Result<(), Cause> {
-    let (folder, name) = judge_new(path)?;
+pub(crate) fn remove_replaceable(path: &Path) -> Result<(), Cause> {
+    let (folder, name) = check_new(path)?;
     match folder.remove(&name) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(error) => Err(error.into()),

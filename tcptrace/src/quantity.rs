@@ -1,7 +1,7 @@
 //! Times, sizes and networks as users write them: `10`, `500ms`, `5m`, `64K`, `10.0.0.0/8`.
 
 use ipnet::IpNet;
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 /// Longer times are taken to be this long, a hundred years: clocks can add it to the present.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
@@ -30,6 +30,45 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 /// The same, or 0.
 pub(crate) fn time_or_zero(text: &str) -> Result<Duration, String> {
     time_in("s", text).ok_or_else(|| TIME_HELP.to_owned())
+}
+
+/// A time as users write it: `500ms`, `90s`, `5m`, `1h30m`, rounded to the next lower unit that is shown.
+pub(crate) fn written(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, rest) = (seconds / 3_600, seconds % 3_600 / 60, seconds % 60);
+    match (hours, minutes, rest) {
+        (0, 0, _) if time.subsec_millis() > 0 => format!("{time:?}"),
+        (0, 0, rest) => format!("{rest}s"),
+        (0, minutes, 0) => format!("{minutes}m"),
+        (0, minutes, rest) => format!("{minutes}m{rest:02}s"),
+        (hours, 0, _) => format!("{hours}h"),
+        (hours, minutes, _) => format!("{hours}h{minutes:02}m"),
+    }
+}
+
+/// A whole number from 0. Fails with what to give instead.
+pub(crate) fn count<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "give a whole number from 0, such as 10".to_owned())
+}
+
+/// A process ID. Fails with what to give instead.
+pub(crate) fn pid(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "give a process ID such as 4242; -c selects by name".to_owned())
+}
+
+/// A port. Fails with what to give instead.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give a port from 0 to 65535".to_owned())
+}
+
+/// A factor of time. Fails with what to give instead.
+pub(crate) fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok();
+    factor
+        .filter(|factor: &f64| factor.is_finite() && *factor >= 0.0)
+        .ok_or_else(|| "give a factor such as 0.5, 1 or 10, or 0 for no wait".to_owned())
 }
 
 /// A time above 0; without a unit in minutes.
@@ -112,6 +151,22 @@ mod tests {
             assert!(time(wrong).is_err(), "{wrong}");
         }
         assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn times_are_written_with_at_most_two_units() {
+        for (milliseconds, text) in [
+            (500, "500ms"),
+            (0, "0s"),
+            (10_000, "10s"),
+            (60_000, "1m"),
+            (61_000, "1m01s"),
+            (3_600_000, "1h"),
+            (5_400_000, "1h30m"),
+            (90_000_000, "25h"),
+        ] {
+            assert_eq!(written(Duration::from_millis(milliseconds)), text);
+        }
     }
 
     #[test]

@@ -213,11 +213,19 @@ fn show(text: &str, inputs: &Inputs) -> Result<bool, Failure> {
     is_wanted(stream.finish(text, signals::patience()))
 }
 
-/// What ports are called in an output that is text, as far as that is wanted. Fails if `/etc/services` cannot be read.
+/// What ports are called in an output that is text, as far as that is requested. Fails if it is requested of
+/// another form, or `/etc/services` cannot be read.
 fn services(args: &PortArgs, is_text: bool) -> Result<Services, UsageError> {
     const FILE: &str = "/etc/services";
-    if !(args.services && is_text) {
+    if !args.services {
         return Ok(Services::default());
+    }
+    if !is_text {
+        return Err(options::wrong(
+            "--services",
+            "only text names ports: every other form has their numbers",
+            "omit the flag, or --json, --csv and --format",
+        ));
     }
     let text = lossy::read(FILE).map_err(|error| {
         options::wrong(

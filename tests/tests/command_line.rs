@@ -307,10 +307,12 @@ fn a_user_selects_its_processes() {
             bash.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]);
             bash
         };
-        for user in [0, NOBODY] {
-            assert!(connect().uid(user).status().expect("bash").success());
+        let pids = [0, NOBODY].map(|user| {
+            let mut child = connect().uid(user).spawn().expect("bash starts");
+            assert!(child.wait().expect("our own child").success());
             drop(listener.accept().expect("it waits"));
-        }
+            child.id()
+        });
         run.signal(Signal::SIGINT);
         let lines = command::rest_of(stdout);
         let (_, events) = lines.split_last().expect("at least the summary");
@@ -319,8 +321,8 @@ fn a_user_selects_its_processes() {
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .collect();
         assert_eq!(events[0]["new"], "SYN_SENT", "{events:?}");
-        let of_one = |event: &Value| event["owner"]["pid"] == events[0]["owner"]["pid"];
-        assert!(events.iter().all(of_one), "{events:?}");
+        let of_nobody = |event: &Value| event["owner"]["pid"] == pids[1];
+        assert!(events.iter().all(of_nobody), "{pids:?}: {events:?}");
     });
 }
 

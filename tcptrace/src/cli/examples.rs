@@ -3,10 +3,34 @@
 /// Ends a short help, which leaves flags out.
 pub(crate) const MORE: &str = "More filters and options, and examples: --help";
 
+/// The same of a command without filters.
+pub(crate) const MORE_OPTIONS: &str = "More options, and examples: --help";
+
+pub(crate) const PROGRAM: &str = "\
+Times are in seconds, or have a unit: 500ms, 10s, 5m, 1h. Sizes are 64K, 8M, 2G.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 something found, 4 kernel or privileges insufficient, or nothing found although not everything could be seen.
+
+Examples:
+  tcptrace watch                            processes and their sockets, live
+  tcptrace leaks                            who leaks CLOSE_WAIT now, and why
+  tcptrace record -o incident.arrows        everything, for report and export
+  tcptrace doctor                           findings, with what to do";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  tcptrace man trace | man -l -             the page of one command
+  tcptrace man --directory man1             all pages";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  tcptrace completions bash > /etc/bash_completion.d/tcptrace
+  tcptrace completions fish > ~/.config/fish/completions/tcptrace.fish";
+
 pub(crate) const WATCH: &str = "\
 Examples:
   tcptrace watch                            live view; ? shows its keys
-  tcptrace watch -S time-wait -c nginx      one program, most TIME_WAITs
+  tcptrace watch -S time_wait -c nginx      one program, most TIME_WAITs
   tcptrace watch -b -n 1 -d 10 > frame.txt  one frame after ten seconds
   tcptrace watch --speed 10 incident.arrows a recording, ten times as fast";
 
@@ -88,7 +112,20 @@ mod tests {
     #[test]
     fn every_example_is_a_command() {
         let all = [
-            WATCH, TRACE, SNAPSHOT, HIST, LEAKS, DOCTOR, RECORD, REPORT, EXPORT, SERVE, CHECK,
+            WATCH,
+            TRACE,
+            SNAPSHOT,
+            HIST,
+            LEAKS,
+            DOCTOR,
+            RECORD,
+            REPORT,
+            EXPORT,
+            SERVE,
+            CHECK,
+            MAN,
+            COMPLETIONS,
+            PROGRAM,
         ];
         for help in all {
             let examples = help.lines().filter(|line| line.starts_with("  tcptrace"));

@@ -15,14 +15,14 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Span of recordings")]
 pub(crate) struct SpanArgs {
-    /// Report this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, 17:52 today, -5m from now, +90s after
+    /// The state at this moment: 2026-11-22T02:30:00Z, "2026-11-22 02:30" in local time, 17:52 today, -5m from now, +90s after
     /// the start, or now
     #[arg(long, value_name = "TIME", conflicts_with = "to", allow_hyphen_values = true)]
     pub(crate) at: Option<String>,
-    /// Count transitions and dwell times from this moment on
+    /// Transitions and dwell times from this moment on
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) from: Option<String>,
-    /// End at this moment
+    /// Those until this moment
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) to: Option<String>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct SpanArgs {
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Only these processes, by PID or thread ID, ignoring later processes that reuse the PID
-    #[arg(short, long, value_delimiter = ',', value_name = "PID", add = ArgValueCandidates::new(completion::pids))]
+    #[arg(short, long, value_delimiter = ',', value_name = "PID", value_parser = quantity::pid, add = ArgValueCandidates::new(completion::pids))]
     pub(crate) pid: Vec<u32>,
     /// Only processes whose name contains this
     #[arg(short, long, value_delimiter = ',', value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
@@ -41,10 +41,10 @@ pub(crate) struct FilterArgs {
     #[arg(short, long, value_delimiter = ',', value_name = "USER", value_parser = users::id, add = ArgValueCandidates::new(completion::users), hide_short_help = true)]
     pub(crate) user: Vec<u32>,
     /// Only these local ports
-    #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT")]
+    #[arg(short = 'L', long, value_delimiter = ',', value_name = "PORT", value_parser = quantity::port)]
     pub(crate) localport: Vec<u16>,
     /// Only these remote ports
-    #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT")]
+    #[arg(short = 'D', long, value_delimiter = ',', value_name = "PORT", value_parser = quantity::port)]
     pub(crate) remoteport: Vec<u16>,
     /// Only local addresses of these networks: 10.0.0.1, 10.0.0.0/8, fe80::/10
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS", value_parser = quantity::network, hide_short_help = true)]
@@ -140,7 +140,7 @@ pub(crate) struct TracingArgs {
     #[arg(long, default_value = "8M", value_name = "SIZE", hide_short_help = true)]
     pub(crate) buffer: String,
     /// Maximum number of live connections; more are dropped and counted
-    #[arg(long, default_value = "1000000", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long, default_value = "1000000", value_name = "COUNT", value_parser = quantity::count::<usize>, hide_short_help = true)]
     pub(crate) max_connections: usize,
     /// Report the sockets of SCTP and of MPTCP itself too
     #[arg(long, hide_short_help = true)]

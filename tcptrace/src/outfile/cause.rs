@@ -90,6 +90,9 @@ pub enum Cause {
     /// A disk.
     #[error("it is a block device, whose content would be destroyed")]
     BlockDevice,
+    /// A pipe, device or socket, where a new file is made.
+    #[error("it is not a regular file")]
+    NotRegular,
     /// The command reads it.
     #[error("it is also an input")]
     Input,
@@ -133,6 +136,7 @@ impl Cause {
             }
             Self::ForeignFile(_) => "choose another name, or a directory that only you can write to",
             Self::BlockDevice => "give a file",
+            Self::NotRegular => "give the name of a new file",
             Self::Input => "choose another file for the output",
             Self::Recording => "choose another name, or delete that file if it is not needed",
             Self::NoDescriptor(_) => "open it in the shell, as in 3>file",

@@ -50,7 +50,7 @@ impl Destination {
         file.sync_all()?;
         // It may have come while this was written.
         if judge_name(&self.folder, &self.name, &self.inputs)? == There::Special {
-            return Err(Errno::EEXIST.into());
+            return Err(Cause::NotRegular);
         }
         if matches!(self.state, State::Nameless) {
             self.state = State::Beside(link_beside(&self.folder, file)?);

@@ -96,16 +96,16 @@ fn recordings_are_never_overwritten() {
 fn a_new_recording_takes_the_name_of_anything_but_a_recording() {
     let folder = folder();
     let path = folder.path().join("g.arrows");
-    make_way(&path).unwrap();
+    remove_replaceable(&path).unwrap();
     fs::write(&path, "notes").unwrap();
-    assert!(judge_new(&path).is_ok() && path.exists());
-    make_way(&path).unwrap();
+    assert!(check_new(&path).is_ok() && path.exists());
+    remove_replaceable(&path).unwrap();
     assert!(!path.exists());
     fs::write(&path, RECORDING).unwrap();
-    assert!(matches!(make_way(&path), Err(Cause::Recording)));
+    assert!(matches!(remove_replaceable(&path), Err(Cause::Recording)));
     fs::remove_file(&path).unwrap();
     mkfifo(&path, Mode::S_IRUSR).unwrap();
-    assert!(make_way(&path).is_err());
+    assert!(remove_replaceable(&path).is_err());
     assert_eq!(names_in(&folder), ["g.arrows"]);
 }
 

@@ -17,8 +17,8 @@ pub(crate) struct Sink {
     flush_lines: bool,
     look: Look,
     services: Services,
-    /// When it was last made sure that the file has its name.
-    looked: Instant,
+    /// When the name of the file was last checked.
+    checked: Instant,
     is_displaced: bool,
     notice: Option<String>,
 }
@@ -32,7 +32,7 @@ impl From<Descriptor> for Sink {
             flush_lines: true,
             look: Look::default(),
             services: Services::default(),
-            looked: Instant::now(),
+            checked: Instant::now(),
             is_displaced: false,
             notice: None,
         }
@@ -59,7 +59,7 @@ impl From<NotWritten> for SinkError {
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How often it is made sure that a stream's file has its name.
+/// How often the name of a stream's file is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Sink {
@@ -82,7 +82,7 @@ impl Sink {
             look: Look::default(),
             services: Services::default(),
             file,
-            looked: Instant::now(),
+            checked: Instant::now(),
             is_displaced: false,
             notice: None,
         })
@@ -145,10 +145,10 @@ impl Sink {
     /// Makes sure, at most once in [`LOOK_EVERY`], that the file of a stream is still there.
     fn look(&mut self) -> Result<(), SinkError> {
         let Some(file) = &self.file else { return Ok(()) };
-        if self.looked.elapsed() < LOOK_EVERY {
+        if self.checked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.checked = Instant::now();
         match file.whereabouts() {
             Whereabouts::InPlace => {}
             Whereabouts::Moved if self.is_displaced => {}

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use tcptrace_common::Call;
 
-/// Frames of a stack in a line; with `-w` all of them.
+/// Frames of a stack in a line; with `--all` all of them.
 const FRAMES: usize = 32;
 
 /// Adds the lines of one process; more than `limit` sockets means all frames.

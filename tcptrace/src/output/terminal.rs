@@ -1,7 +1,7 @@
 //! Text for people, as the terminal that shows it needs it: coloured, wrapped at its width, and in ASCII where its locale is
 //! not UTF-8.
 
-use crate::event::TcpState;
+use crate::{event::TcpState, options};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use std::{
@@ -10,8 +10,8 @@ use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _},
 };
-use textwrap::Options;
-use unicode_width::UnicodeWidthChar as _;
+use textwrap::{Options, WordSeparator, WordSplitter};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Narrower terminals wrap by themselves.
 const LEAST_COLUMNS: usize = 20;
@@ -21,24 +21,32 @@ const LEAST_COLUMNS: usize = 20;
 pub(crate) struct Look {
     is_coloured: bool,
     is_ascii: bool,
+    /// Whether it is shown by a terminal, whose width may change.
+    is_on_terminal: bool,
 }
 
 impl Look {
     /// By `--color`, the terminal and the environment.
     pub(crate) fn of_stdout() -> Self {
+        let is_on_terminal = io::stdout().is_terminal();
         Self {
             is_coloured: has_colour(),
-            is_ascii: io::stdout().is_terminal() && !is_utf8(),
+            is_ascii: is_on_terminal && !is_utf8(),
+            is_on_terminal,
         }
     }
 
     /// The lines in this look.
     pub(crate) fn apply(self, text: &str) -> Cow<'_, str> {
-        let text = if self.is_ascii {
-            ascii(text)
-        } else {
-            Cow::Borrowed(text)
-        };
+        let mut text = Cow::Borrowed(text);
+        if self.is_on_terminal
+            && let Some(columns) = options::columns_of(&io::stdout())
+        {
+            text = wrapped(&text, columns.into()).into_owned().into();
+        }
+        if self.is_ascii {
+            text = ascii(&text).into_owned().into();
+        }
         if self.is_coloured {
             coloured(&text).into()
         } else {
@@ -156,24 +164,35 @@ fn colour_states(all: &mut String, line: &str) {
 }
 
 /// The lines wrapped between words at `columns`, what follows indented by two more than its line.
-pub(crate) fn wrapped(text: &str, columns: usize) -> String {
+pub(crate) fn wrapped(text: &str, columns: usize) -> Cow<'_, str> {
+    let columns = columns.max(LEAST_COLUMNS);
+    let fits = |line: &str| line.trim_end().width() <= columns;
+    if text.lines().all(fits) {
+        return text.into();
+    }
     let mut all = String::with_capacity(text.len());
-    for line in text.lines() {
+    for line in text.split_inclusive('\n') {
+        if fits(line) {
+            all.push_str(line);
+            continue;
+        }
         let indent = line.len() - line.trim_start_matches([' ', '-']).len();
         let indent = " ".repeat(if line.trim_start().starts_with('-') {
             indent
         } else {
             indent + 2
         });
-        let options = Options::new(columns.max(LEAST_COLUMNS))
+        let options = Options::new(columns)
             .subsequent_indent(&indent)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
             .break_words(false);
-        for piece in textwrap::wrap(line, options) {
+        for piece in textwrap::wrap(line.trim_end_matches('\n'), options) {
             all.push_str(&piece);
             all.push('\n');
         }
     }
-    all
+    all.into()
 }
 
 #[cfg(test)]
@@ -214,5 +233,14 @@ mod tests {
             wrapped(text, 24),
             "  - one two three four\n    five six seven\n  what to do: eight nine\n    ten eleven twelve\nend\n\n"
         );
+        assert_eq!(
+            wrapped("  what to do: sysctl net.ipv4.tcp-keepalive-time", 40),
+            "  what to do: sysctl\n    net.ipv4.tcp-keepalive-time\n",
+            "a command is not broken at a hyphen"
+        );
+        assert!(matches!(
+            wrapped("  fits\nas it is", 24),
+            Cow::Borrowed("  fits\nas it is")
+        ));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     findings::{self, settings},
     options,
     outfile::Inputs,
-    output::{doctor as output, terminal},
+    output::doctor as output,
     source::sysctl_files,
 };
 
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
         let rule = options::rule("--explain", id)?;
-        show(&fitted(&rule.page()), &inputs)?;
+        show(&rule.page(), &inputs)?;
         return Ok(Answer::Nothing);
     }
     let ports = services(&args.ports, !args.json)?;
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
             let lines = output::json(&findings, &seen.scene, seen.lost, &seen.remarks);
             print(&lines, &inputs)?
         } else {
-            let text = output::text(&findings, &seen.scene, seen.lost, &seen.remarks, args.wide);
-            show(&fitted(&ports.apply(&text)), &inputs)?
+            let text = output::text(&findings, &seen.scene, seen.lost, &seen.remarks, args.settings);
+            show(&ports.apply(&text), &inputs)?
         };
         if !is_wanted {
             break;
@@ -46,14 +46,6 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     }
     coverage.end()?;
     Ok(Answer::of(is_found, is_all_seen))
-}
-
-/// Wrapped at the width of the terminal, if there is one.
-fn fitted(text: &str) -> String {
-    match options::terminal_size() {
-        Some((columns @ 1.., _)) => terminal::wrapped(text, columns.into()),
-        Some((0, _)) | None => text.to_owned(),
-    }
 }
 
 fn seen(

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &HistArgs, verbose: u8) -> Result<Answer, Failure> {
             session.confine(wanted.output.file.as_deref(), false);
             if wanted.interval.is_some() {
                 sink.begin()?;
-                // Not silent.
+                // Each interval is printed as it ends, so that no line announces the wait.
                 if let Some(duration) = args.duration {
                     session.end_after(duration);
                 }

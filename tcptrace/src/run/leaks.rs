@@ -50,7 +50,7 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
             print(&lines, &inputs)?
         } else {
             recordings::print_remarks(&seen.remarks);
-            let limit = if args.wide { usize::MAX } else { SOCKETS };
+            let limit = if args.all { usize::MAX } else { SOCKETS };
             let text = output::text(&leaks, call_sites.as_deref(), &seen.scene, seen.lost, limit);
             show(&ports.apply(&text), &inputs)?
         };

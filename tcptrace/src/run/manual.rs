@@ -8,13 +8,13 @@ use crate::{
     outfile::Inputs,
 };
 use anyhow::Context as _;
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::CompleteEnv;
 use clap_mangen::Man;
 
 /// Answers a shell that asks for completions, and exits then.
 pub fn answer_shell() {
-    CompleteEnv::with_factory(Cli::command)
+    CompleteEnv::with_factory(Cli::definition)
         .var(VARIABLE)
         .bin(COMMAND)
         .completer(COMMAND)
@@ -26,7 +26,7 @@ pub fn answer_shell() {
 /// # Errors
 /// An unknown command, a directory that cannot be written to.
 pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = Cli::definition().disable_help_subcommand(true);
     program.build();
     if let Some(directory) = &args.directory {
         return clap_mangen::generate_to(program, directory)

@@ -8,10 +8,12 @@ use crate::{
         terminal,
     },
     printable::printable,
+    quantity,
 };
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write},
+    os::fd::AsRawFd as _,
     sync::{
         LazyLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -46,23 +48,35 @@ pub(crate) fn tell(text: impl Display) {
     print(format_args!("tcptrace: {text}\n"));
 }
 
-/// Tells a user at a terminal what goes on without any output, and how it ends.
+/// Reports what goes on without any output, and how it ends.
 pub(crate) fn tell_wait(activity: &str, duration: Option<Duration>) {
-    if io::stderr().is_terminal() {
-        tell(wait(activity, duration));
-    }
+    tell(wait(activity, duration));
 }
 
 fn wait(activity: &str, duration: Option<Duration>) -> String {
     match duration {
-        Some(duration) => format!("{activity} for {duration:?}; Ctrl-C ends it earlier"),
+        Some(duration) => format!(
+            "{activity} for {}; Ctrl-C ends it earlier",
+            quantity::written(duration)
+        ),
         None => format!("{activity} until Ctrl-C"),
     }
 }
 
+/// Whether standard error is a terminal and this process is in its foreground: the last line of any other belongs to a
+/// shell.
+pub(crate) fn is_in_foreground() -> bool {
+    let terminal = io::stderr();
+    // SAFETY: both calls take and return integers alone; -1 where there is no terminal is no process group.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
+}
+
 /// Draws over the line at the bottom of a terminal, or removes it if there is no text. What is printed later takes its
-/// place.
+/// place. Does nothing in the background.
 pub(crate) fn draw(text: &str) {
+    if !is_in_foreground() {
+        return;
+    }
     let Some(outbox) = OUTBOX.as_ref() else { return };
     let was_drawn = IS_DRAWN.swap(!text.is_empty(), Ordering::Relaxed);
     if !was_drawn && text.is_empty() {
@@ -79,7 +93,7 @@ pub(crate) fn print(text: impl Display) {
     let Some(outbox) = OUTBOX.as_ref() else { return };
     let was_idle = outbox.waiting() == 0;
     let missed = MISSED.swap(0, Ordering::Relaxed);
-    let erase = if IS_DRAWN.swap(false, Ordering::Relaxed) {
+    let erase = if IS_DRAWN.swap(false, Ordering::Relaxed) && is_in_foreground() {
         ERASE
     } else {
         ""
@@ -149,6 +163,10 @@ mod tests {
         assert_eq!(
             wait("watching", Some(Duration::from_secs(10))),
             "watching for 10s; Ctrl-C ends it earlier"
+        );
+        assert_eq!(
+            wait("recording", Some(Duration::from_hours(1))),
+            "recording for 1h; Ctrl-C ends it earlier"
         );
         assert_eq!(wait("recording", None), "recording until Ctrl-C");
     }

@@ -1,12 +1,8 @@
 //! A line at the bottom of a terminal that shows how far a command is that is silent until it ends.
 
 use super::messages;
-use crate::options;
-use std::{
-    env,
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use crate::{options, quantity};
+use std::{env, io, time::Duration};
 use tokio::time::Instant;
 
 /// Cells of the bar.
@@ -25,10 +21,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Announces an activity on standard error, if that is a terminal, and draws a line where it can be drawn over.
+    /// Announces an activity on standard error: by a line that is drawn over on a terminal, in whose foreground this is,
+    /// else by one that stays.
     pub(crate) fn start(activity: &'static str, duration: Duration) -> Option<Self> {
         let is_dumb = env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
-        if is_dumb || !io::stderr().is_terminal() {
+        if is_dumb || !messages::is_in_foreground() {
             messages::tell_wait(activity, Some(duration));
             return None;
         }
@@ -71,9 +68,12 @@ fn line(activity: &str, passed: Duration, duration: Duration, columns: usize) ->
     let (passed, all) = (passed.min(duration).as_millis(), duration.as_millis().max(1));
     let full = usize::try_from(passed * CELLS as u128 / all).unwrap_or_default();
     let text = format!(
-        "[{:.<CELLS$}] {activity}: {}s of {duration:?}; Ctrl-C ends it",
+        "[{:.<CELLS$}] {activity}: {} of {}; Ctrl-C ends it",
         "#".repeat(full),
-        passed / 1_000,
+        quantity::written(Duration::from_secs(
+            u64::try_from(passed / 1_000).unwrap_or(u64::MAX)
+        )),
+        quantity::written(duration),
     );
     text.chars().take(columns.saturating_sub(1)).collect()
 }

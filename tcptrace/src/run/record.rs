@@ -72,7 +72,9 @@ pub(crate) fn run(args: &RecordArgs, verbose: u8) -> Result<(), Failure> {
         );
         // Who sees the file may send the signal.
         let dumper = Dumper::new(&session, &Filter::default(), Some(&files.histograms()))?;
-        files.make_way().map_err(|cause| not_begun(&args.output, cause))?;
+        files
+            .remove_replaceable()
+            .map_err(|cause| not_begun(&args.output, cause))?;
         let writer = FileWriter::start(&files.begin(), &origin, args.sync, &mut session.recorder)
             .map_err(|error| not_begun(&error.path, error.cause))?;
         let trigger = (!fire_on.is_empty()).then(|| Trigger::new(fire_on, files.kept(), &mut session));

@@ -296,7 +296,7 @@ impl Session {
         self.end = Some(Instant::now() + duration);
     }
 
-    /// Ends the run after this time, if there is one, and says so on a terminal, with how far it is.
+    /// Ends the run after this time, if there is one, and reports on standard error what goes on, and on a terminal how far it is.
     pub(crate) fn announce(&mut self, activity: &'static str, duration: Option<Duration>) {
         match duration {
             None => messages::tell_wait(activity, None),

@@ -16,7 +16,7 @@ pub(crate) fn id(word: &str) -> Result<u32, String> {
     })
 }
 
-/// Names of the users.
+/// Names of this host's users, as /etc/passwd lists them.
 pub(crate) fn names() -> Vec<String> {
     let users = lossy::read("/etc/passwd").unwrap_or_default();
     let names = users.lines().filter_map(|line| line.split(':').next());

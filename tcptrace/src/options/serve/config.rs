@@ -6,7 +6,7 @@ use crate::{
     cli::{Cli, Command, ServeArgs},
     options::{UsageError, wrong},
 };
-use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::{Arg, ArgAction, FromArgMatches as _, parser::ValueSource};
 use std::{env, ffi::OsString, path::Path};
 use toml::de::{DeTable, DeValue};
 
@@ -35,7 +35,7 @@ fn merged(path: &Path, text: &str, mut arguments: Vec<OsString>) -> Result<Serve
         let at = error.span().map_or(0, |span| span.start);
         refuse(at, error.message(), "write options as TOML: max-series = 2000")
     })?;
-    let command = Cli::command();
+    let command = Cli::definition();
     let serve = command
         .find_subcommand("serve")
         .expect("it is a command of tcptrace");

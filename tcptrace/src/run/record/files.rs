@@ -62,11 +62,12 @@ impl Files {
     }
 
     /// Creates the ring's directory, and adopts existing numbered files: this run continues after the highest number,
-    /// and they count among those that are kept. A single file may replace another that is no recording. Fails if the folder cannot be had
-    /// or is not safe, the file is a recording, or another process is recording to one of the files.
+    /// and they count among those that are kept. A single file may replace another that is no recording. Fails if the
+    /// folder cannot be created or is not safe, the file is a recording, or another process is recording to one of the
+    /// files.
     pub(super) fn prepare(&mut self) -> Result<(), Cause> {
         if !self.is_numbered {
-            return outfile::judge_new(&self.file).map(drop);
+            return outfile::check_new(&self.file).map(drop);
         }
         let parent = self.file.parent().unwrap_or(Path::new("."));
         let folder = if self.is_ring {
@@ -91,11 +92,11 @@ impl Files {
     }
 
     /// Makes way for a single file: nothing is replaced before tracing has begun.
-    pub(super) fn make_way(&self) -> Result<(), Cause> {
+    pub(super) fn remove_replaceable(&self) -> Result<(), Cause> {
         if self.is_numbered {
             return Ok(());
         }
-        outfile::make_way(&self.file)
+        outfile::remove_replaceable(&self.file)
     }
 
     /// Whether one of the files in turn may have this path.
