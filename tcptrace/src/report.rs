@@ -15,7 +15,7 @@ use crate::{
     filter::Filter,
     record::{
         origin::Origin,
-        run_stats::{Ending, RunStats},
+        run_stats::{Beginning, Ending, RunStats},
     },
     summary::Dwells,
     view::{
@@ -55,37 +55,14 @@ pub struct Report {
     pub is_filtered: bool,
     /// Changes within the span that the filter lets pass.
     pub changes: u64,
-    /// Number of gaps, where entries are missing from the recording.
+    /// Number of gaps within the span, where entries are missing from the recording.
     pub gaps: u32,
-    /// Entries that are known to be missing.
+    /// Entries that are known to be missing from the span.
     pub missing: u64,
     /// Messages shown while it was recorded.
     pub notes: Vec<String>,
     /// What of the files was not read.
     pub remarks: Vec<String>,
-}
-
-/// What was counted when the span began.
-#[derive(Clone, Copy, Debug)]
-pub struct Beginning {
-    /// When the span begins.
-    pub time: Nanos,
-    /// Events until then.
-    pub events: u64,
-    /// Counts of the engine until then.
-    pub tally: Tally,
-}
-
-impl Beginning {
-    /// The beginning of the run.
-    #[must_use]
-    pub fn of_run(run_stats: &RunStats) -> Self {
-        Self {
-            time: run_stats.began,
-            events: 0,
-            tally: Tally::default(),
-        }
-    }
 }
 
 /// Builds the report of the span from `beginning` to `end`. The engine must have applied all input until then, and
@@ -103,7 +80,7 @@ pub fn build(
     let watched = end.since(beginning.time);
     let context = Context {
         watched,
-        lost: run_stats.lost,
+        lost: run_stats.lost - beginning.lost,
         audit: None,
         scans: run_stats.scans,
         share: Share::default(),
@@ -124,8 +101,8 @@ pub fn build(
         is_filtered: *filter != Filter::default(),
         changes: engine.shown().changes(),
         tally: since(&engine.table.tally, &beginning.tally),
-        gaps: run_stats.gaps,
-        missing: run_stats.missing,
+        gaps: run_stats.gaps - beginning.gaps,
+        missing: run_stats.missing - beginning.missing,
         notes: run_stats.notes.clone(),
         remarks: Vec::new(),
     }

@@ -1,6 +1,10 @@
 //! The counters of the kernel programs, summed over all CPUs.
 
+use crate::event::Nanos;
 use tcptrace_common::{Counters, Hits};
+
+/// How often the counters of losses are read.
+pub(crate) const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 
 /// Everything the kernel counts.
 #[derive(Clone, Copy, Debug)]

@@ -54,7 +54,8 @@ pub(crate) fn page(page: &Page) -> String {
                     h1 { (title) }
                     @if page.is_redacted {
                         p.note { "Redacted: addresses and the names of hosts, processes, namespaces and files are \
-                            pseudonyms; equal ones are equal. Loopback addresses, ports and process IDs are as they were." }
+                            pseudonyms; equal ones are equal. Of the kernel's release only the number is left. Loopback addresses, ports, \
+                            process IDs and the numbers of network namespaces are as they were." }
                     }
                     @if page.hosts.len() > 1 { (overview(page)) }
                 }
@@ -111,7 +112,7 @@ fn of_host(host: &Host, at: usize) -> Markup {
     let id = format!("h{at}");
     html! {
         section.host id=(id) aria-labelledby=(format!("{id}-name"))
-            data-begin=(over_time::began_ms(host)) data-width=(over_time::width_ms(host)) {
+            data-begin=(over_time::began_ms(host)) data-width=(over_time::width_ms(host)) data-dated[over_time::is_dated(host)] {
             h2 id=(format!("{id}-name")) { (origin.host) }
             p.facts {
                 span { (moment(report.from_ns)) " to " (moment(report.to_ns)) " UTC" } " "
@@ -158,7 +159,7 @@ fn of_part(host: &Host, part: &Part, id: &str, number: usize) -> Markup {
         (over_time::plots(host, part, number == 0))
         (diagram::draw(part, &id))
         (durations::draw(part))
-        (handshakes::draw(host, part))
+        (handshakes::draw(part))
         @if number == 0 { (handshakes::ports(host)) }
         (held::draw(host, part, number == 0))
     };

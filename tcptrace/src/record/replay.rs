@@ -10,7 +10,7 @@ use crate::{
         bounds::{MOST_CONNECTIONS, MOST_GATHERED},
         entry::Entry,
         origin::Origin,
-        run_stats::RunStats,
+        run_stats::{Beginning, RunStats},
     },
     socket::{
         Row,
@@ -26,6 +26,8 @@ pub struct Replay {
     pub engine: Engine,
     /// Spans, losses and clocks so far.
     pub run_stats: RunStats,
+    /// The beginning of the span that is asked for.
+    pub beginning: Beginning,
     /// Entries that belong to a snapshot or a scan of which the beginning or the end is missing.
     pub orphans: u64,
     gathering: Gathering,
@@ -58,12 +60,24 @@ impl Replay {
         engine.begin_frame(run_stats.began);
         Self {
             engine,
+            beginning: Beginning::of_run(&run_stats),
             run_stats,
             orphans: 0,
             gathering: Gathering::Nothing,
             keeps_events: false,
             is_settled: false,
         }
+    }
+
+    /// Begins the span that is asked for at `time`: statistics are those of what follows.
+    pub(crate) fn begin_span(&mut self, time: Nanos) {
+        self.engine.begin_span(time);
+        self.beginning = Beginning::after(time, &self.run_stats, &self.engine.table.tally);
+    }
+
+    /// Records of the span that the kernel could not deliver.
+    pub(crate) const fn lost_in_span(&self) -> u64 {
+        self.run_stats.lost.saturating_sub(self.beginning.lost)
     }
 
     /// Applies one entry to the engine.

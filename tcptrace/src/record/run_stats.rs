@@ -2,7 +2,7 @@
 //! replay, from the same entries.
 
 use super::{bounds::MOST_REMARKS, entry::Entry};
-use crate::{event::Nanos, kernel::clock::ClockPair, owner::schedule::Cost};
+use crate::{connection::table::Tally, event::Nanos, kernel::clock::ClockPair, owner::schedule::Cost};
 use hashbrown::HashSet;
 
 /// More network namespaces are not noted: a recording may be hostile.
@@ -29,8 +29,6 @@ pub struct RunStats {
     pub events: u64,
     /// Records that the kernel could not deliver.
     pub lost: u64,
-    /// Of those, how many before the span that is read.
-    lost_before: u64,
     /// Number of gaps, where entries are missing from the recording.
     pub gaps: u32,
     /// Entries that are known to be missing from the recording.
@@ -46,6 +44,51 @@ pub struct RunStats {
     anchors: Vec<ClockPair>,
 }
 
+/// What had been counted when a span of a run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// When the span begins.
+    pub time: Nanos,
+    /// Events until then.
+    pub events: u64,
+    /// Records lost until then.
+    pub lost: u64,
+    /// Gaps until then.
+    pub gaps: u32,
+    /// Entries known to be missing until then.
+    pub missing: u64,
+    /// Counts of the engine until then.
+    pub tally: Tally,
+}
+
+impl Beginning {
+    /// The beginning of the run.
+    #[must_use]
+    pub fn of_run(run_stats: &RunStats) -> Self {
+        Self {
+            time: run_stats.began,
+            events: 0,
+            lost: 0,
+            gaps: 0,
+            missing: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The beginning at `time` of a span, after what `run_stats` and `tally` have counted.
+    #[must_use]
+    pub const fn after(time: Nanos, run_stats: &RunStats, tally: &Tally) -> Self {
+        Self {
+            time,
+            events: run_stats.events,
+            lost: run_stats.lost,
+            gaps: run_stats.gaps,
+            missing: run_stats.missing,
+            tally: *tally,
+        }
+    }
+}
+
 impl RunStats {
     /// The statistics of a run that begins when both clocks read `clock`.
     pub(crate) fn new(clock: ClockPair) -> Self {
@@ -54,7 +97,6 @@ impl RunStats {
             latest: Nanos(clock.mono_ns),
             events: 0,
             lost: 0,
-            lost_before: 0,
             gaps: 0,
             missing: 0,
             scans: Cost::default(),
@@ -114,16 +156,6 @@ impl RunStats {
             | Entry::Location { .. }
             | Entry::Summary(_) => {}
         }
-    }
-
-    /// Begins the span that is read: what was lost so far is not of it.
-    pub(crate) const fn begin_span(&mut self) {
-        self.lost_before = self.lost;
-    }
-
-    /// Records of the span that the kernel could not deliver.
-    pub(crate) const fn lost_in_span(&self) -> u64 {
-        self.lost.saturating_sub(self.lost_before)
     }
 
     /// Both clocks at the latest reading that is not after `time`, or at the first.

@@ -10,7 +10,7 @@ use super::{
     origin::{Origin, tests::example},
     read::{Damage, Fault, ReadError, Reader},
     recorder::{Message, Recorder},
-    run_stats::RunStats,
+    run_stats::{Beginning, RunStats},
     write::Encoder,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         format::{FORMAT, needs_object},
         replay::Replay,
     },
-    report::{self, Beginning},
+    report,
     socket::{
         Holder, Row, SockKind,
         network::{Congestion, Network, SocketNetwork, SocketOptions, Timer, TimerPurpose},

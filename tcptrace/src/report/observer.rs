@@ -9,9 +9,11 @@ use super::{
 use crate::{
     connection::{change::Change, handshake::HandshakeEnd, row::Connection},
     engine::{Engine, collector::Collector},
-    event::{Age, Nanos, ProcessKey, TcpState},
+    event::{Age, ConnectionId, Nanos, ProcessKey, TcpState},
     filter::Filter,
+    kernel::counters::LOSS_CHECK_EVERY,
     owner::processes::ProcessId,
+    record::run_stats::Beginning,
     stats::{
         key::{By, Facts},
         measure::{Kind, Measure},
@@ -23,7 +25,7 @@ use hashbrown::HashMap;
 use std::cmp::Reverse;
 
 /// Processes that are kept apart; when there are more, the less active half is added up, and so are new ones until then.
-const MOST_PROCESSES: usize = 256;
+pub(crate) const MOST_PROCESSES: usize = 256;
 
 /// Endpoints that are kept apart, of each process.
 const MOST_ENDPOINTS: usize = 256;
@@ -53,10 +55,17 @@ impl Default for Scope {
 }
 
 impl Scope {
-    fn count(&mut self, axis: &Axis, bucket: usize, change: &Change, facts: &Facts<'_>, ended: Option<Path>) {
-        let old = change.dwell.map(|_| change.old);
-        let new = (change.new != TcpState::Close).then_some(change.new);
-        self.series.count(axis, bucket, change.time, old, new);
+    /// `old` is the state that the connection is counted in.
+    fn count(
+        &mut self,
+        axis: &Axis,
+        bucket: usize,
+        change: &Change,
+        old: Option<TcpState>,
+        facts: &Facts<'_>,
+        ended: Option<Path>,
+    ) {
+        self.series.count(axis, bucket, change.time, old, after(change));
         self.arrows.count(change);
         if let (Some(end), Some(dwell)) = (HandshakeEnd::of(change), change.dwell)
             && let Some(bins) = self.handshakes.cells_of(facts)
@@ -85,6 +94,11 @@ impl Scope {
     }
 }
 
+/// The state that a connection is in after a change; `None` where it ends.
+fn after(change: &Change) -> Option<TcpState> {
+    (change.new != TcpState::Close).then_some(change.new)
+}
+
 /// A process; `None` where the owner of connections is not known.
 pub(crate) type Whose = Option<ProcessKey>;
 
@@ -93,6 +107,21 @@ pub(crate) type Whose = Option<ProcessKey>;
 pub(crate) struct Lost {
     pub(crate) records: u64,
     pub(crate) gaps: u32,
+}
+
+impl Lost {
+    pub(crate) const fn of(records: u64, gaps: u32) -> Self {
+        Self { records, gaps }
+    }
+}
+
+/// Records that were lost, and gaps, in one of these buckets or in several of them: it is only known when they were
+/// missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    pub(crate) count: u64,
 }
 
 /// Gathers from batch to batch.
@@ -105,19 +134,32 @@ pub(crate) struct Observer {
     pub(crate) by_process: HashMap<Whose, Scope>,
     /// Of processes that were added up.
     pub(crate) rest: Scope,
-    /// By bucket, records that were lost and gaps.
-    pub(crate) losses: Vec<u64>,
+    /// Whether some were.
+    pub(crate) is_folded: bool,
+    /// In the order of time; one ends no later than in the bucket in which the next begins, as far as checks go.
+    pub(crate) losses: Vec<Loss>,
     lost: Lost,
+    /// When `lost` was read last.
+    checked: Nanos,
     /// Durations by process.
     pub(crate) durations: Collector,
     paths: Paths,
+    /// The connections that are counted now, by whom and in which state. Those without a cookie cannot be recognised.
+    counted_as: HashMap<ConnectionId, (Whose, TcpState)>,
     /// The bucket in which the table was counted last, and how many sockets snapshots had shown by then.
     counted: Option<(usize, u64)>,
 }
 
 impl Observer {
-    /// Begins at `began`, with what `filter` selects; its states are ignored.
-    pub(crate) fn new(filter: &Filter, began: Nanos, watched_from: Nanos) -> Self {
+    /// Begins with a span of a recording, of which `engine` has the statistics.
+    pub(crate) fn of_span(filter: &Filter, engine: &Engine, beginning: &Beginning) -> Self {
+        let watched_from = engine.stats.watched_from.unwrap_or(beginning.time);
+        let lost = Lost::of(beginning.lost, beginning.gaps);
+        Self::new(filter, beginning.time, watched_from, lost)
+    }
+
+    /// Begins at `began`, with what `filter` selects; its states are ignored. `lost` is what was lost before.
+    pub(crate) fn new(filter: &Filter, began: Nanos, watched_from: Nanos, lost: Lost) -> Self {
         Self {
             filter: Filter {
                 states: Vec::new(),
@@ -127,10 +169,13 @@ impl Observer {
             all: Scope::default(),
             by_process: HashMap::new(),
             rest: Scope::default(),
+            is_folded: false,
             losses: Vec::new(),
-            lost: Lost::default(),
+            lost,
+            checked: began,
             durations: Collector::new(filter, By::Process, watched_from),
             paths: Paths::default(),
+            counted_as: HashMap::new(),
             counted: None,
         }
     }
@@ -142,12 +187,7 @@ impl Observer {
             self.count_change(engine, change);
         }
         let bucket = self.bucket(now);
-        if self.losses.len() <= bucket {
-            self.losses.resize(bucket + 1, 0);
-        }
-        self.losses[bucket] += lost.records.saturating_sub(self.lost.records)
-            + u64::from(lost.gaps.saturating_sub(self.lost.gaps));
-        self.lost = lost;
+        self.count_losses(bucket, now, lost);
         let counted = Some((bucket, engine.table.tally.shown));
         if self.counted != counted {
             self.counted = counted;
@@ -160,7 +200,6 @@ impl Observer {
     pub(crate) fn finish(&mut self, engine: &Engine, now: Nanos) {
         let bucket = self.bucket(now);
         self.count_table(engine, bucket);
-        self.losses.resize(bucket + 1, 0);
         for connection in engine.table.iter() {
             if connection.state.tcp == TcpState::Listen {
                 continue;
@@ -182,11 +221,39 @@ impl Observer {
         }
     }
 
+    /// What is missing since the last time went missing since then, or since the counters were read before.
+    fn count_losses(&mut self, bucket: usize, now: Nanos, lost: Lost) {
+        let count = lost.records.saturating_sub(self.lost.records)
+            + u64::from(lost.gaps.saturating_sub(self.lost.gaps));
+        let since = self.checked.min(Nanos(now.0.saturating_sub(LOSS_CHECK_EVERY.0)));
+        (self.lost, self.checked) = (lost, now);
+        if count > 0 {
+            self.losses.push(Loss {
+                first: self.axis.bucket_of(since).min(bucket),
+                last: bucket,
+                count,
+            });
+            self.join_losses();
+        }
+    }
+
+    /// Adds up those of the same buckets, so that there are not many more than buckets.
+    fn join_losses(&mut self) {
+        self.losses.dedup_by(|next, loss| {
+            let is_same = (next.first, next.last) == (loss.first, loss.last);
+            if is_same {
+                loss.count += next.count;
+            }
+            is_same
+        });
+    }
+
     fn count_change(&mut self, engine: &Engine, change: &Change) {
+        let bucket = self.bucket(change.time);
         let Some(process) = engine.accepted_change(change, &self.filter) else {
+            self.leave(bucket, change.id);
             return;
         };
-        let bucket = self.bucket(change.time);
         let owner = process.and_then(|id| engine.table.processes.get(id));
         let whose = owner.map(|process| process.key);
         let ended = self.paths.count(change).map(|path| path.of_owner(whose));
@@ -197,23 +264,65 @@ impl Observer {
             owner,
         };
         let axis = self.axis;
-        self.all.count(&axis, bucket, change, &facts, ended);
-        let has_room = self.by_process.len() < MOST_PROCESSES || self.by_process.contains_key(&whose);
-        if !has_room {
-            self.rest.count(&axis, bucket, change, &facts, ended);
-            return;
-        }
-        let scope = self.by_process.entry(whose).or_default();
+        let old = self.hand_over(bucket, change, whose);
+        self.all.count(&axis, bucket, change, old, &facts, ended);
+        let scope = self.scope_of(whose);
         if let Some(process) = owner {
             scope.comm = process.comm;
         }
-        scope.count(&axis, bucket, change, &facts, ended);
+        scope.count(&axis, bucket, change, old, &facts, ended);
+    }
+
+    /// Makes `whose` the one that the connection of a change is counted for, in the state that is returned; `None` where
+    /// it begins. What enters or leaves the selection by a change of its owner does so in all connections, too.
+    fn hand_over(&mut self, bucket: usize, change: &Change, whose: Whose) -> Option<TcpState> {
+        let old = change.dwell.map(|_| change.old);
+        if change.id.cookie == 0 {
+            return old;
+        }
+        let counted = match after(change) {
+            Some(new) => self.counted_as.insert(change.id, (whose, new)),
+            None => self.counted_as.remove(&change.id),
+        };
+        match (counted, old) {
+            (Some((before, state)), _) if before != whose => {
+                self.scope_of(before).series.leave(bucket, state);
+                self.scope_of(whose).series.enter(bucket, state);
+                Some(state)
+            }
+            (Some((_, state)), _) => Some(state),
+            (None, Some(state)) => {
+                self.all.series.enter(bucket, state);
+                self.scope_of(whose).series.enter(bucket, state);
+                Some(state)
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Ends the count of a connection that is no longer selected.
+    fn leave(&mut self, bucket: usize, id: ConnectionId) {
+        if let Some((whose, state)) = self.counted_as.remove(&id) {
+            self.all.series.leave(bucket, state);
+            self.scope_of(whose).series.leave(bucket, state);
+        }
+    }
+
+    /// The scope that a process is counted in; [`Self::rest`] where there is no room for one of its own.
+    fn scope_of(&mut self, whose: Whose) -> &mut Scope {
+        if self.by_process.len() < MOST_PROCESSES || self.by_process.contains_key(&whose) {
+            self.by_process.entry(whose).or_default()
+        } else {
+            self.is_folded = true;
+            &mut self.rest
+        }
     }
 
     /// Counts the sockets in the table: snapshots show some that no transition does, and owners become known later.
     fn count_table(&mut self, engine: &Engine, bucket: usize) {
         let mut all: Counts = [0; TcpState::COUNT];
         let mut counted: HashMap<Whose, (Option<ProcessId>, Counts)> = HashMap::new();
+        self.counted_as.clear();
         for connection in engine.table.iter() {
             let Some(process) = engine.accepted_row(connection, &self.filter) else {
                 continue;
@@ -221,6 +330,10 @@ impl Observer {
             let key = process.and_then(|id| Some(engine.table.processes.get(id)?.key));
             let state = connection.state.tcp.index();
             all[state] += 1;
+            if connection.id().cookie != 0 {
+                self.counted_as
+                    .insert(connection.id(), (key, connection.state.tcp));
+            }
             counted.entry(key).or_insert((process, [0; TcpState::COUNT])).1[state] += 1;
         }
         self.all.series.set(bucket, all);
@@ -237,6 +350,7 @@ impl Observer {
         });
         for (whose, (process, counts)) in counted {
             if self.by_process.len() >= MOST_PROCESSES && !self.by_process.contains_key(&whose) {
+                self.is_folded = true;
                 for (sum, more) in rest.iter_mut().zip(counts) {
                     *sum += more;
                 }
@@ -270,6 +384,7 @@ impl Observer {
         ranked.sort_unstable();
         for (_, whose) in ranked.iter().take(MOST_PROCESSES / 2) {
             if let Some(scope) = self.by_process.remove(whose) {
+                self.is_folded = true;
                 self.rest.add(&scope, now);
             }
         }
@@ -284,8 +399,10 @@ impl Observer {
             for scope in scopes.chain([&mut self.all, &mut self.rest]) {
                 scope.series.widen(width);
             }
-            let pairs = self.losses.chunks(2);
-            self.losses = pairs.map(|pair| pair.iter().sum()).collect();
+            for loss in &mut self.losses {
+                (loss.first, loss.last) = (loss.first / 2, loss.last / 2);
+            }
+            self.join_losses();
             self.counted = None;
         }
         // An end that waited for its explanation is older than the latest bucket, and belongs to what has passed.
@@ -299,10 +416,13 @@ mod tests {
     use super::*;
     use crate::{
         engine::Input,
-        event::fixture::{comm, of_client},
+        event::{
+            Event, EventData, SockRef,
+            fixture::{self, comm, endpoints, of_client, transition},
+        },
         report::over_time::{MOST, total},
     };
-    use TcpState::{Close, CloseWait, Established, SynSent};
+    use TcpState::{Close, CloseWait, Established, Listen, SynRecv, SynSent};
 
     fn play(engine: &mut Engine, observer: &mut Observer, pid: u32, at: Nanos, step: (TcpState, TcpState)) {
         let event = of_client(ProcessKey::new(pid, 1), comm("client"), pid.into(), at, step);
@@ -311,11 +431,83 @@ mod tests {
         observer.count(engine, at, Lost::default());
     }
 
+    /// A connection is accepted in another process than that of the listener, which the first states are counted for.
+    #[test]
+    fn a_connection_is_counted_for_one_process_at_a_time() {
+        let [parent, worker] = [10, 20].map(|pid| ProcessKey::new(pid, 1));
+        let mut engine = Engine::new(64);
+        let mut observer = Observer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
+        let mut apply = |cookie: u64, remote: &str, at: u64, task: Option<ProcessKey>, data: EventData| {
+            let event = Event {
+                time: Nanos::from_millis(at),
+                sock: SockRef::new(cookie, cookie << 12),
+                endpoints: endpoints("10.0.0.1:80", remote),
+                netns: 1,
+                protocol: 6,
+                data,
+                task: task.map(|process| fixture::task(process, comm("server"))),
+                ..Event::default()
+            };
+            engine.apply(Input::Events(&[event]));
+            engine.finish_batch();
+            observer.count(&engine, Nanos::from_millis(at), Lost::default());
+        };
+        apply(1, "0.0.0.0:0", 0, Some(parent), transition(Close, Listen));
+        for number in 0..4 {
+            let (cookie, remote) = (2 + number, format!("10.0.0.2:{}", 4_000 + number));
+            let at = 1 + number;
+            apply(cookie, &remote, at, None, transition(Listen, SynRecv));
+            apply(cookie, &remote, at, None, transition(SynRecv, Established));
+            apply(cookie, &remote, at + 10, Some(worker), EventData::Accept);
+            // In the bucket of the accept, so that the table is not counted in between.
+            apply(cookie, &remote, at + 20, None, transition(Established, CloseWait));
+        }
+        let now = |whose| {
+            let scope: &Scope = &observer.by_process[&Some(whose)];
+            let counts = scope.series.now();
+            [Listen, Established, CloseWait].map(|state| counts[state.index()])
+        };
+        assert_eq!(now(parent), [1, 0, 0], "the listener alone");
+        assert_eq!(now(worker), [0, 0, 4]);
+        observer.finish(&engine, Nanos::from_millis(40));
+        let all = observer.all.series.buckets();
+        assert_eq!(all.len(), 1, "all in one bucket");
+        for (whose, scope) in &observer.by_process {
+            for (bucket, whole) in scope.series.buckets().iter().zip(all) {
+                let is_within = bucket.most.iter().zip(whole.most).all(|(its, all)| *its <= all);
+                assert!(is_within, "{whose:?}: {bucket:?} of {whole:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_is_somewhere_between_two_checks() {
+        let engine = Engine::new(1);
+        let before = Lost { records: 5, gaps: 1 };
+        let began = Nanos::from_secs(100);
+        let mut observer = Observer::new(&Filter::default(), began, began, before);
+        let mut count = |after_ms: u64, records: u64| {
+            let now = began.plus(Nanos::from_millis(after_ms));
+            observer.count(&engine, now, Lost { records, gaps: 1 });
+            observer.losses.clone()
+        };
+        let loss = |first, last, count| Loss { first, last, count };
+        assert_eq!(count(100, 5), [], "what was lost before is none of it");
+        assert_eq!(count(2_000, 5), []);
+        // The counters are read four times in a second, and batches come more often.
+        assert_eq!(count(2_100, 12), [loss(14, 16, 7)]);
+        assert_eq!(count(9_900, 14), [loss(14, 16, 7), loss(16, 79, 2)]);
+        // From now on the buckets are twice as wide, and then four times more.
+        assert_eq!(count(30_000, 14), [loss(7, 8, 7), loss(8, 39, 2)]);
+        let all = [loss(1, 2, 7), loss(2, 9, 2), loss(30, 200, 1)];
+        assert_eq!(count(200_000, 15), all);
+    }
+
     #[test]
     fn processes_beyond_the_limit_are_added_up_and_nothing_is_counted_twice() {
         let processes = u32::try_from(3 * MOST_PROCESSES).expect("some hundreds");
         let mut engine = Engine::new(4_096);
-        let mut observer = Observer::new(&Filter::default(), Nanos(0), Nanos(0));
+        let mut observer = Observer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
         // Long enough for the buckets to be widened on the way.
         let second = |pid: u32| Nanos::from_secs(pid.into());
         for pid in 1..=processes {
@@ -338,7 +530,7 @@ mod tests {
             }
         }
         observer.finish(&engine, second(processes));
-        assert!(observer.by_process.len() <= MOST_PROCESSES);
+        assert!(observer.by_process.len() <= MOST_PROCESSES && observer.is_folded);
         assert!(
             observer.by_process.contains_key(&Some(ProcessKey::new(1, 1))),
             "the busiest stays"

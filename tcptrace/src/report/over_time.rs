@@ -171,7 +171,7 @@ impl Series {
         }
         self.second.1 += 1;
         if let Some(old) = old {
-            // The owner of a connection may have become known since it entered the state.
+            // One without a cookie may have come to its owner since it entered the state.
             let count = &mut self.now[old.index()];
             *count = count.saturating_sub(1);
         }
@@ -189,6 +189,42 @@ impl Series {
         }
     }
 
+    /// A socket comes in the bucket `at`, the latest one, without a transition: from another owner.
+    pub(crate) fn enter(&mut self, at: usize, state: TcpState) {
+        self.extend_to(at);
+        self.now[state.index()] += 1;
+        self.extend_latest();
+    }
+
+    /// A socket goes to another owner.
+    pub(crate) fn leave(&mut self, at: usize, state: TcpState) {
+        self.extend_to(at);
+        let count = &mut self.now[state.index()];
+        *count = count.saturating_sub(1);
+        self.extend_latest();
+    }
+
+    fn extend_latest(&mut self) {
+        if let Some(bucket) = self.buckets.last_mut() {
+            bucket.extend(&self.now);
+        }
+    }
+
+    /// Lowers maxima to those of `all`, which includes this series: those of a sum are bounds.
+    pub(crate) fn limit_to(&mut self, all: &Self) {
+        for (bucket, whole) in self.buckets.iter_mut().zip(&all.buckets) {
+            for (most, bound) in bucket.most.iter_mut().zip(whole.most) {
+                *most = bound.min(*most);
+            }
+            if total(&bucket.peak) > total(&whole.peak) {
+                for (count, most) in bucket.peak.iter_mut().zip(whole.peak) {
+                    *count = most.min(*count);
+                }
+            }
+            bucket.busiest = bucket.busiest.min(whole.busiest);
+        }
+    }
+
     /// Sets what there is in the bucket `at`, the latest one. Of a series without a bucket, that was there all along.
     pub(crate) fn set(&mut self, at: usize, counts: Counts) {
         if self.buckets.is_empty() {
@@ -197,9 +233,7 @@ impl Series {
         }
         self.extend_to(at);
         self.now = counts;
-        if let Some(bucket) = self.buckets.last_mut() {
-            bucket.extend(&counts);
-        }
+        self.extend_latest();
     }
 
     /// Merges pairs of buckets into buckets of `width`.

@@ -5,7 +5,7 @@ use super::{
     Report,
     arrows::Arrow,
     held::Path,
-    observer::{Observer, Scope, Whose},
+    observer::{Loss, Observer, Scope, Whose},
     over_time::{Axis, Bucket, Series},
     redaction::Redactor,
 };
@@ -20,6 +20,7 @@ use crate::{
         key::{By, Key, NamedKey},
         measure::Measure,
         report::{Report as Durations, Spans, Who},
+        top_k::TopK,
     },
     view::endpoints::{self, EndpointView, Handshakes},
 };
@@ -51,12 +52,14 @@ pub(crate) struct Host {
     /// What is wrong, worst first.
     pub(crate) findings: Vec<Finding>,
     pub(crate) axis: Axis,
-    /// Records lost and gaps, by bucket.
-    pub(crate) losses: Vec<u64>,
+    /// Records lost and gaps, in the order of time.
+    pub(crate) losses: Vec<Loss>,
     /// All connections first, then processes, then what is left of them.
     pub(crate) parts: Vec<Part>,
     /// The names of processes that were kept apart.
     pub(crate) owners: BTreeMap<ProcessKey, String>,
+    /// Whether there were more processes than are kept apart.
+    pub(crate) is_folded: bool,
     /// Endpoints at the end, those with the most local ports first.
     pub(crate) endpoints: Vec<EndpointView>,
 }
@@ -84,8 +87,19 @@ pub(crate) struct Part {
     /// Dwell times and lifetimes.
     pub(crate) spans: Vec<Spans>,
     /// Handshakes that ended, by endpoint, those with the most failures first; none of [`Subject::Others`].
-    pub(crate) handshakes: Vec<(Key, Handshakes)>,
+    pub(crate) handshakes: Vec<EndpointHandshakes>,
+    /// The sum of the endpoints that are not listed.
+    pub(crate) other_handshakes: Handshakes,
     pub(crate) longest: Vec<Path>,
+}
+
+/// The handshakes of an endpoint that ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndpointHandshakes {
+    pub(crate) key: Key,
+    pub(crate) ended: Handshakes,
+    /// Whether some more may be among those of the other endpoints.
+    pub(crate) is_lower_bound: bool,
 }
 
 impl Page {
@@ -131,6 +145,7 @@ impl Host {
             all,
             by_process,
             rest,
+            is_folded,
             ..
         } = observer;
         Self {
@@ -140,6 +155,7 @@ impl Host {
             axis,
             losses,
             owners: owners(&by_process),
+            is_folded,
             parts: parts(all, by_process, rest, &durations, end, most),
             endpoints,
         }
@@ -208,6 +224,7 @@ fn parts(
         .filter(|(_, scope)| scope.series.most(TcpState::CloseWait) > 0)
         .count();
     scopes[leaking..].sort_by_key(|(whose, scope)| (Reverse(scope.series.changes()), *whose));
+    let whole = all.series.clone();
     let mut parts = vec![Part::new(Subject::All, all, &of_all)];
     for (at, (whose, scope)) in scopes.into_iter().enumerate() {
         let its = bins.remove(&whose);
@@ -231,6 +248,7 @@ fn parts(
     for its in bins.into_values() {
         of_rest.merge(its);
     }
+    rest.series.limit_to(&whole);
     let rest = Part::new(Subject::Others, rest, &of_rest);
     if !rest.is_empty() {
         parts.push(rest);
@@ -238,16 +256,33 @@ fn parts(
     parts
 }
 
+/// The endpoints with the most failures, and the sum of the others.
+fn handshakes(by_endpoint: &TopK) -> (Vec<EndpointHandshakes>, Handshakes) {
+    let mut all: Vec<(EndpointHandshakes, &Bins)> = by_endpoint
+        .iter()
+        .map(|kept| {
+            let row = EndpointHandshakes {
+                key: kept.named.key,
+                ended: Handshakes::of(kept.cells),
+                is_lower_bound: kept.missed_at_most > 0,
+            };
+            (row, kept.cells)
+        })
+        .collect();
+    let failed = |of: &Handshakes| of.failures().map(|(_, count)| count).sum::<u64>();
+    all.sort_by_key(|(row, _)| (Reverse(failed(&row.ended)), Reverse(row.ended.total()), row.key));
+    let listed = all.len().min(MOST_ENDPOINTS);
+    let mut others = by_endpoint.rest().0.clone();
+    for (_, cells) in &all[listed..] {
+        others.merge(cells);
+    }
+    let rows = all[..listed].iter().map(|(row, _)| *row).collect();
+    (rows, Handshakes::of(&others))
+}
+
 impl Part {
     fn new(subject: Subject, scope: Scope, bins: &Bins) -> Self {
-        let mut handshakes: Vec<(Key, Handshakes)> = scope
-            .handshakes
-            .iter()
-            .map(|kept| (kept.named.key, Handshakes::of(kept.cells)))
-            .collect();
-        let failed = |of: &Handshakes| of.failures().map(|(_, count)| count).sum::<u64>();
-        handshakes.sort_by_key(|(key, of)| (Reverse(failed(of)), Reverse(of.total()), *key));
-        handshakes.truncate(MOST_ENDPOINTS);
+        let (handshakes, other_handshakes) = handshakes(&scope.handshakes);
         Self {
             subject,
             series: scope.series,
@@ -258,6 +293,7 @@ impl Part {
                 .filter(|spans| !spans.is_empty())
                 .collect(),
             handshakes,
+            other_handshakes,
             longest: scope.longest.paths().to_vec(),
         }
     }

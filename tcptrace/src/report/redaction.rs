@@ -53,9 +53,12 @@ impl Redactor {
             losses: _,
             parts,
             owners,
+            is_folded: _,
             endpoints,
         } = host;
         report.origin.host = self.name("host", &report.origin.host);
+        let release = &report.origin.kernel;
+        report.origin.kernel = release[..numeric_len(release)].to_owned();
         report.origin.command.clear();
         report.origin.run.clear();
         for list in [
@@ -96,8 +99,8 @@ impl Redactor {
         if let Subject::Process { comm, .. } = &mut part.subject {
             *comm = self.name("process", comm);
         }
-        for (key, _) in &mut part.handshakes {
-            *key = self.key(*key);
+        for row in &mut part.handshakes {
+            row.key = self.key(row.key);
         }
         for path in &mut part.longest {
             let Path { endpoints, .. } = path;
@@ -187,6 +190,13 @@ impl Redactor {
         });
         format!("{kind}-{number}")
     }
+}
+
+/// The length of the version that a kernel's release begins with: what follows may name who built it.
+fn numeric_len(release: &str) -> usize {
+    let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let number = &release[..end.unwrap_or(release.len())];
+    number.trim_end_matches('.').len()
 }
 
 fn documentation(number: u32) -> Ipv4Addr {
@@ -312,6 +322,18 @@ mod tests {
         }
         let process = scene.processes.last().expect("it was added");
         assert_eq!(scene.in_flight[0].comm, process.comm, "one name is one pseudonym");
+    }
+
+    #[test]
+    fn of_a_kernel_s_release_only_the_number_is_left() {
+        for (release, number) in [
+            ("6.8.0-1021-acme", "6.8.0"),
+            ("6.12.7", "6.12.7"),
+            ("5.10.acme", "5.10"),
+            ("acme-6", ""),
+        ] {
+            assert_eq!(&release[..numeric_len(release)], number, "{release}");
+        }
     }
 
     #[test]

@@ -25,8 +25,9 @@ use crate::{
         file_writer::{FileWriter, WriteError},
         origin::Origin,
         recorder::Recorder,
+        run_stats::Beginning,
     },
-    report::{self, Beginning},
+    report,
     unseen::{self, Unseen},
     view::Sort,
 };

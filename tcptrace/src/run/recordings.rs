@@ -15,7 +15,6 @@ use crate::{
         run_stats::{Ending, RunStats},
         runs::{self, Run},
     },
-    report::Beginning,
 };
 use std::{ops::ControlFlow, path::PathBuf};
 
@@ -39,8 +38,6 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
 pub(crate) struct Played {
     /// The engine and the statistics of the run.
     pub(crate) replay: Replay,
-    /// What had been counted when the span began.
-    pub(crate) beginning: Beginning,
     /// The moment that was reached.
     pub(crate) end: Nanos,
     /// Whether that is where the recording ends.
@@ -251,7 +248,6 @@ pub(crate) fn play_from(
     each_batch: &mut impl FnMut(&mut Replay) -> ControlFlow<()>,
 ) -> Result<Played, Failure> {
     replay.engine.select(filter, replay.run_stats.began);
-    let mut beginning = Beginning::of_run(&replay.run_stats);
     let mut has_begun = span.from.is_none();
     let mut end = None;
     // Where nobody takes more, nothing is known of where the recording ends.
@@ -277,14 +273,7 @@ pub(crate) fn play_from(
                     .is_some_and(|from| !is_before(time, from, &replay.run_stats))
             {
                 has_begun = true;
-                let time = moment_time(span.from, &replay.run_stats, time);
-                replay.engine.begin_span(time);
-                replay.run_stats.begin_span();
-                beginning = Beginning {
-                    time,
-                    events: replay.run_stats.events,
-                    tally: replay.engine.table.tally,
-                };
+                replay.begin_span(moment_time(span.from, &replay.run_stats, time));
             }
         }
         if replay.ends_batch(entry) {
@@ -320,17 +309,10 @@ pub(crate) fn play_from(
     };
     let end = end.unwrap_or(replay.run_stats.latest);
     if !has_begun {
-        beginning = Beginning {
-            time: end,
-            events: replay.run_stats.events,
-            tally: replay.engine.table.tally,
-        };
-        replay.engine.begin_span(end);
-        replay.run_stats.begin_span();
+        replay.begin_span(end);
     }
     Ok(Played {
         replay,
-        beginning,
         end,
         is_to_end,
         nothing,

@@ -22,6 +22,7 @@ use crate::{
     filter::Filter,
     kernel::{
         clock,
+        counters::LOSS_CHECK_EVERY,
         hook::Feature,
         loader::Settings,
         plan::{Mechanism, SocketReader},
@@ -55,9 +56,6 @@ const DRAIN_EVERY: Duration = Duration::from_millis(20);
 /// The same after [`QUIET_AFTER`] drains that found nothing: the first record ends the wait.
 const DRAIN_EVERY_IF_QUIET: Duration = Duration::from_millis(250);
 const QUIET_AFTER: u32 = 3;
-
-/// How often the counters are read to see whether anything was lost.
-const LOSS_CHECK_EVERY: Nanos = Nanos::from_millis(250);
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use crate::{
     findings::{Evidence, Finding, Level, Subject, scene::Scene},
     plural::counted,
     record::run_stats::Ending,
-    report::page::Host,
+    report::{observer::MOST_PROCESSES, page::Host},
 };
 use maud::{Markup, html};
 
 /// Findings, and messages, that are shown; the others are counted.
-const MOST: usize = 40;
+const MOST_SHOWN: usize = 40;
 
 /// Findings that are shown in full; the others are opened by a click.
 const OPEN: usize = 4;
@@ -45,8 +45,8 @@ pub(super) fn findings(host: &Host, id: &str) -> Markup {
         section.findings aria-labelledby=(heading) {
             h3 id=(heading) { "What was found" }
             @if findings.is_empty() { p.none { (nothing(host)) } }
-            @for (at, finding) in findings.iter().take(MOST).enumerate() { (one(host, finding, id, at < OPEN)) }
-            @if findings.len() > MOST { p.note { "and " (counted(findings.len() - MOST, "more finding")) } }
+            @for (at, finding) in findings.iter().take(MOST_SHOWN).enumerate() { (one(host, finding, id, at < OPEN)) }
+            @if findings.len() > MOST_SHOWN { p.note { "and " (counted(findings.len() - MOST_SHOWN, "more finding")) } }
         }
     }
 }
@@ -146,7 +146,7 @@ fn certainty(scene: &Scene, subject: &Subject) -> String {
 /// Everything that is missing or less certain; nothing where nothing is.
 pub(super) fn unknowns(host: &Host) -> Markup {
     let list = missing(host);
-    let rest = list.len().saturating_sub(MOST);
+    let rest = list.len().saturating_sub(MOST_SHOWN);
     if list.is_empty() {
         return html! { p.complete { "Nothing was lost and everything requested was seen." } };
     }
@@ -154,7 +154,7 @@ pub(super) fn unknowns(host: &Host) -> Markup {
         section.unknowns aria-label="What this page cannot know" {
             h3 { "What this page cannot know" }
             ul {
-                @for sentence in list.iter().take(MOST) { li { (sentence) } }
+                @for sentence in list.iter().take(MOST_SHOWN) { li { (sentence) } }
                 @if rest > 0 { li { "and " (counted(rest, "more message")) } }
             }
         }
@@ -195,6 +195,12 @@ fn missing(host: &Host) -> Vec<String> {
         if count > 0 {
             list.push(format!("{} {what}", counted(count, noun)));
         }
+    }
+    if host.is_folded {
+        list.push(format!(
+            "there were more than {MOST_PROCESSES} processes: those with the least to see were added up as other processes, \
+             and one that was, and was active again later, begins at 0 then"
+        ));
     }
     if report.is_filtered {
         list.push("a filter was given: the page shows what it selects and nothing else".to_owned());

@@ -5,39 +5,44 @@ use crate::{
     duration::human,
     event::TcpState,
     findings::scene::Scene,
-    report::page::{Host, MOST_ENDPOINTS, Part, Subject},
+    report::page::{EndpointHandshakes, Host, MOST_ENDPOINTS, Part, Subject},
     stats::key::{Key, NamedKey},
     view::endpoints::{EndpointView, Handshakes},
 };
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 
 /// Ports that `connect` chooses from by the kernel's default, 32768 to 60999.
 const DEFAULT_PORTS: u64 = 28_232;
 
-pub(super) fn draw(host: &Host, part: &Part) -> Markup {
-    let several_hosts_spaces = host.scene.spaces.len() > 1;
+pub(super) fn draw(part: &Part) -> Markup {
     html! {
         section.handshakes {
             h4 { "Handshakes by endpoint and outcome" }
             @if matches!(part.subject, Subject::Others) {
                 p.none { "Not known of processes that were added up." }
-            } @else if part.handshakes.is_empty() {
+            } @else if part.handshakes.is_empty() && part.other_handshakes.total() == 0 {
                 p.none { "No handshake ended." }
             } @else {
                 p.note {
                     "Those with the most failures first, at most " (MOST_ENDPOINTS) ". Of a client's connections the \
                     endpoint is the destination, of a server's its port."
                 }
-                (table(part, several_hosts_spaces))
+                (table(part))
             }
         }
     }
 }
 
-fn table(part: &Part, shows_netns: bool) -> Markup {
+fn table(part: &Part) -> Markup {
+    let rows = &part.handshakes;
+    let others = &part.other_handshakes;
+    let names_netns = is_in_several(rows.iter().map(|row| &row.key));
+    let is_bounded = rows.iter().any(|row| row.is_lower_bound);
+    let all = || rows.iter().map(|row| &row.ended).chain([others]);
     let ends: Vec<HandshakeEnd> = HandshakeEnd::ALL
         .into_iter()
-        .filter(|end| part.handshakes.iter().any(|(_, of)| of.count(*end) > 0))
+        .filter(|end| all().any(|of| of.count(*end) > 0))
         .collect();
     html! {
         div.scroll { table {
@@ -47,16 +52,26 @@ fn table(part: &Part, shows_netns: bool) -> Markup {
                 th.n { "Median, if established" }
             } }
             tbody {
-                @for (key, of) in &part.handshakes {
+                @for EndpointHandshakes { key, ended, is_lower_bound } in rows {
                     tr {
-                        th scope="row" { (name(key)) @if shows_netns { (netns(key)) } }
-                        td { (bar(of)) }
-                        @for end in &ends { td { (of.count(*end)) } }
-                        td { @if let Some(median) = of.median { (human(median)) } }
+                        th scope="row" { (name(key, names_netns)) }
+                        (cells(ended, &ends, *is_lower_bound))
                     }
                 }
+                @if others.total() > 0 { tr { th scope="row" { "other endpoints" } (cells(others, &ends, false)) } }
             }
         } }
+        @if is_bounded {
+            p.note { "≥ marks a lower bound: there were too many endpoints, and some of these may be among the other ones." }
+        }
+    }
+}
+
+fn cells(of: &Handshakes, ends: &[HandshakeEnd], is_lower_bound: bool) -> Markup {
+    html! {
+        td { (bar(of)) }
+        @for end in ends { td { @if is_lower_bound { "≥" } (of.count(*end)) } }
+        td { @if let Some(median) = of.median { (human(median)) } }
     }
 }
 
@@ -84,17 +99,20 @@ fn bar(of: &Handshakes) -> Markup {
     }
 }
 
-fn name(key: &Key) -> String {
-    NamedKey {
-        key: *key,
-        comm: [0; 16],
-    }
-    .to_string()
+/// Whether endpoints are in more than one network namespace.
+fn is_in_several<'a>(keys: impl Iterator<Item = &'a Key>) -> bool {
+    keys.filter_map(Key::netns).collect::<BTreeSet<u32>>().len() > 1
 }
 
-fn netns(key: &Key) -> String {
-    key.netns()
-        .map_or_else(String::new, |netns| format!(" in {netns}"))
+fn name(key: &Key, names_netns: bool) -> String {
+    let named = NamedKey {
+        key: *key,
+        comm: [0; 16],
+    };
+    match key.netns().filter(|_| names_netns) {
+        Some(netns) => format!("{named} in {netns}"),
+        None => named.to_string(),
+    }
 }
 
 /// The ports that may be used towards a destination, and whether that is known.
@@ -111,6 +129,7 @@ pub(super) fn ports(host: &Host) -> Markup {
         .filter(|row| row.ports_used > 0)
         .map(|row| (row, limit(&host.scene, &row.key)))
         .collect();
+    let names_netns = is_in_several(used.iter().map(|(row, _)| &row.key));
     let is_default = used.iter().any(|(_, (_, is_known))| !is_known);
     html! {
         section.ports {
@@ -129,7 +148,7 @@ pub(super) fn ports(host: &Host) -> Markup {
                     tbody {
                         @for (row, (limit, _)) in &used {
                             tr {
-                                th scope="row" { (name(&row.key)) }
+                                th scope="row" { (name(&row.key, names_netns)) }
                                 td { (share(row.ports_used, *limit)) }
                                 td { (row.ports_used) } td { (limit) }
                                 td { (row.counts[TcpState::TimeWait.index()]) }

@@ -11,6 +11,7 @@ use crate::{
     output::json::rfc3339,
     plural::counted,
     report::{
+        observer::Loss,
         over_time::{Bucket, total},
         page::{Host, Part, Subject},
     },
@@ -19,6 +20,8 @@ use maud::{Markup, html};
 
 /// Lines in one plot.
 const MOST_LINES: usize = 8;
+
+const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// The order from the bottom up: what lasts, what opens, what closes.
 const STACKED: [TcpState; 11] = [
@@ -63,14 +66,18 @@ pub(super) fn plots(host: &Host, part: &Part, is_all: bool) -> Markup {
         return html! {};
     }
     let width = human(host.axis.width);
-    let is_lossy = host.losses.iter().any(|lost| *lost > 0);
+    let is_lossy = !host.losses.is_empty();
     html! {
         section.times aria-label="Over time" {
             h4 { "Over time" }
             p.note {
                 "Each column covers " (width) " and shows the moment with the most sockets; the table has the minimum and the \
-                maximum of each state. For transitions, the line is the busiest second within the column."
-                @if is_lossy { " Hatched: records were lost, or are missing from the recording." }
+                maximum of each state."
+                @if has_seconds(host) { " For transitions, the line is the busiest second within the column." }
+                @if matches!(part.subject, Subject::Others) {
+                    " Maxima are upper bounds: they are those of several processes, added up."
+                }
+                @if is_lossy { " Grey between dashed lines: records were lost, or are missing from the recording." }
             }
             (states(host, part))
             (rate(host, part))
@@ -130,9 +137,13 @@ fn states(host: &Host, part: &Part) -> Markup {
     .draw()
 }
 
-/// Transitions per second of a bucket, and of its busiest second. The last bucket may not be over, and counts as half of
-/// one at least.
-fn rates(host: &Host, at: usize, bucket: &Bucket) -> (u64, u64) {
+/// Whether buckets have whole seconds, so that one of them is the busiest.
+fn has_seconds(host: &Host) -> bool {
+    host.axis.width >= Nanos::from_secs(1)
+}
+
+/// Transitions per second of a bucket. The last bucket may not be over, and counts as half of one at least.
+fn mean(host: &Host, at: usize, bucket: &Bucket) -> u64 {
     let width = host.axis.width.0.max(1);
     let begin = host.axis.began.0.saturating_add(width.saturating_mul(at as u64));
     let passed = host
@@ -141,29 +152,26 @@ fn rates(host: &Host, at: usize, bucket: &Bucket) -> (u64, u64) {
         .0
         .saturating_sub(begin)
         .clamp(width.div_ceil(2), width);
-    let per_second = |count: u64| {
-        let scaled = u128::from(count) * 1_000_000_000 / u128::from(passed);
-        u64::try_from(scaled).unwrap_or(u64::MAX)
-    };
-    let mean = per_second(bucket.changes);
-    let is_short = host.axis.width <= Nanos::from_secs(1);
-    (mean, if is_short { mean } else { bucket.busiest })
+    let scaled = u128::from(bucket.changes) * 1_000_000_000 / u128::from(passed);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 fn rate(host: &Host, part: &Part) -> Markup {
-    let rates: Vec<(u64, u64)> = part
-        .buckets()
+    let buckets = part.buckets();
+    let means: Vec<u64> = buckets
         .iter()
         .enumerate()
-        .map(|(at, bucket)| rates(host, at, bucket))
+        .map(|(at, bucket)| mean(host, at, bucket))
         .collect();
-    let most = rates.iter().map(|(_, busiest)| *busiest).max().unwrap_or(0);
+    let busiest: Vec<u64> = if has_seconds(host) {
+        buckets.iter().map(|bucket| bucket.busiest).collect()
+    } else {
+        Vec::new()
+    };
+    let most = means.iter().chain(&busiest).copied().max().unwrap_or(0);
     let top = rounded_up(most);
-    let means: Vec<u64> = rates.iter().map(|(mean, _)| height_of(*mean, top)).collect();
-    let busiest: Vec<u64> = rates
-        .iter()
-        .map(|(_, busiest)| height_of(*busiest, top))
-        .collect();
+    let heights = |rates: &[u64]| -> Vec<u64> { rates.iter().map(|rate| height_of(*rate, top)).collect() };
+    let (means, busiest) = (heights(&means), heights(&busiest));
     let ground = vec![height_of(0, top); means.len()];
     Frame {
         title: "Transitions per second".to_owned(),
@@ -177,12 +185,12 @@ fn rate(host: &Host, part: &Part) -> Markup {
         legend: html! {
             ul.legend {
                 li { (swatch("rate")) "mean" }
-                li { (line_key_of("busiest")) "busiest second" }
+                @if has_seconds(host) { li { (line_key_of("busiest")) "busiest second" } }
             }
         },
         drawing: html! {
             path.rate d=(area(&means, &ground)) {}
-            path.line.busiest d=(stairs(&busiest)) {}
+            @if has_seconds(host) { path.line.busiest d=(stairs(&busiest)) {} }
             (lost_marks(host))
         },
     }
@@ -191,7 +199,7 @@ fn rate(host: &Host, part: &Part) -> Markup {
 
 fn table(host: &Host, part: &Part) -> Markup {
     let states = occurring(part);
-    let is_lossy = host.losses.iter().any(|lost| *lost > 0);
+    let is_lossy = !host.losses.is_empty();
     html! {
         details.numbers {
             summary { "Table: sockets and transitions over time" }
@@ -199,18 +207,18 @@ fn table(host: &Host, part: &Part) -> Markup {
                 thead { tr {
                     th { "From" } th.n { "Sockets" }
                     @for state in &states { th.n { (state) } }
-                    th.n { "Transitions" } th.n { "Per second" } th.n { "Busiest second" }
+                    th.n { "Transitions" } th.n { "Transitions/s" } @if has_seconds(host) { th.n { "Busiest second" } }
                     @if is_lossy { th.n { "Lost" } }
                 } }
                 tbody {
                     @for (at, bucket) in part.buckets().iter().enumerate() {
-                        @let (mean, busiest) = rates(host, at, bucket);
                         tr {
-                            th scope="row" { (time(wall_ns(host, at), host.axis.width)) }
+                            th scope="row" { (time(host, wall_ns(host, at), host.axis.width)) }
                             td { (total(&bucket.peak)) }
                             @for state in &states { td { (range(bucket, *state)) } }
-                            td { (bucket.changes) } td { (mean) } td { (busiest) }
-                            @if is_lossy { td { (host.losses.get(at).copied().unwrap_or(0)) } }
+                            td { (bucket.changes) } td { (mean(host, at, bucket)) }
+                            @if has_seconds(host) { td { (bucket.busiest) } }
+                            @if is_lossy { td { (lost_in(host, at)) } }
                         }
                     }
                 }
@@ -285,7 +293,7 @@ fn by_process(host: &Host, state: TcpState) -> Markup {
                 tbody {
                     @for at in 0..buckets(host) {
                         tr {
-                            th scope="row" { (time(wall_ns(host, at), host.axis.width)) }
+                            th scope="row" { (time(host, wall_ns(host, at), host.axis.width)) }
                             @for (_, part) in &lines {
                                 td { (part.buckets().get(at).map_or_else(|| "0".to_owned(), |bucket| range(bucket, state))) }
                             }
@@ -297,13 +305,29 @@ fn by_process(host: &Host, state: TcpState) -> Markup {
     }
 }
 
-/// Where records were lost.
+/// The buckets in which records may have been lost.
 fn lost_marks(host: &Host) -> Markup {
-    let lost = host.losses.iter().enumerate().filter(|(_, lost)| **lost > 0);
     html! {
-        @for (at, lost) in lost {
-            rect.lost x=(at) y="0" width="1" height="1000" { title { (counted(*lost, "record")) " lost" } }
+        @for Loss { first, last, count } in &host.losses {
+            rect.lost x=(first) y="0" width=(last - first + 1) height="1000" {
+                title { (counted(*count, "record")) " lost" }
+            }
         }
+    }
+}
+
+/// Records that were lost in a bucket, `≤12` where some of them may have been in another.
+fn lost_in(host: &Host, at: usize) -> String {
+    let here = host
+        .losses
+        .iter()
+        .filter(|loss| (loss.first..=loss.last).contains(&at));
+    let sum: u64 = here.clone().map(|loss| loss.count).sum();
+    let is_known = here.clone().all(|loss| loss.first == loss.last);
+    if is_known {
+        sum.to_string()
+    } else {
+        format!("≤{sum}")
     }
 }
 
@@ -313,20 +337,27 @@ pub(super) fn time_labels(host: &Host) -> Vec<String> {
     (0..=4)
         .map(|quarter| {
             let part = Nanos(host.axis.width.0.saturating_mul(buckets as u64) / 4);
-            time(
-                wall_ns(host, 0).saturating_add(part.0.saturating_mul(quarter)),
-                part,
-            )
+            let wall_ns = wall_ns(host, 0).saturating_add(part.0.saturating_mul(quarter));
+            time(host, wall_ns, part)
         })
         .collect()
 }
 
-/// The time of day, with as many digits as `unit` needs.
-pub(super) fn time(wall_ns: u64, unit: Nanos) -> String {
+/// Whether times need their date: the plots go over midnight.
+pub(super) fn is_dated(host: &Host) -> bool {
+    let day = |bucket| wall_ns(host, bucket) / DAY_NS;
+    day(0) != day(buckets(host))
+}
+
+/// The time of day, with as many digits as `unit` needs; month and day before it where the plots go over midnight.
+fn time(host: &Host, wall_ns: u64, unit: Nanos) -> String {
     let text = rfc3339(wall_ns);
-    let of_day = text.split_once('T').map_or(text.as_str(), |(_, time)| time);
+    let (date, of_day) = text.split_once('T').unwrap_or(("", &text));
     let digits = if unit < Nanos::from_secs(1) { 12 } else { 8 };
-    of_day.chars().take(digits).filter(|c| *c != 'Z').collect()
+    let of_day = of_day.chars().take(digits).filter(|c| *c != 'Z');
+    let date = date.chars().skip("2026-".len()).chain([' ']);
+    let date = date.take(if is_dated(host) { usize::MAX } else { 0 });
+    date.chain(of_day).collect()
 }
 
 /// A patch of colour.

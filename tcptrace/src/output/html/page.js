@@ -88,11 +88,12 @@ function host(section) {
   });
   const began = Number(section.dataset.begin);
   const width = Number(section.dataset.width);
+  const isDated = "dated" in section.dataset;
   const buckets = Number(to.max);
 
   function time(column, step) {
     const text = new Date(began + column * width).toISOString();
-    return text.slice(11, step < 1000 ? 23 : 19);
+    return text.slice(isDated ? 5 : 11, step < 1000 ? 23 : 19).replace("T", " ");
   }
 
   function choose(id) {

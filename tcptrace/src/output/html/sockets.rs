@@ -13,10 +13,15 @@ use crate::{
     report::page::Host,
     view::{Counts, ProcessView, unanswered::Unanswered},
 };
+use hashbrown::HashMap;
 use maud::{Markup, html};
 
 /// Processes that are listed; the others are counted.
-const MOST: usize = 50;
+const MOST_PROCESSES: usize = 50;
+
+/// Tables of settings, and network namespaces that are named above each; the others are counted.
+const MOST_TABLES: usize = 20;
+const MOST_NAMED: usize = 8;
 
 /// The states that have a column everywhere; the others are added up.
 const SHOWN: [TcpState; 7] = [
@@ -70,11 +75,11 @@ pub(super) fn processes(host: &Host, id: &str) -> Markup {
                         (count_cells(&view.counts))
                         td.n { @if let Some(rate) = view.rate { (format!("{rate:.1}")) } } td {}
                     }
-                    @for process in view.processes.iter().take(MOST) { (row(host, process, id)) }
+                    @for process in view.processes.iter().take(MOST_PROCESSES) { (row(host, process, id)) }
                 }
             } }
-            @if view.processes.len() > MOST {
-                p.note { "and " (counted(view.processes.len() - MOST, "more process")) ", which the totals include" }
+            @if view.processes.len() > MOST_PROCESSES {
+                p.note { "and " (counted(view.processes.len() - MOST_PROCESSES, "more process")) ", which the totals include" }
             }
         }
     }
@@ -137,23 +142,73 @@ pub(super) fn unanswered(host: &Host) -> Markup {
 
 /// The settings of each namespace, as `doctor` has them.
 pub(super) fn settings(host: &Host) -> Markup {
-    let spaces = &host.scene.spaces;
+    let groups = grouped(host);
+    let rest: usize = groups
+        .iter()
+        .skip(MOST_TABLES)
+        .map(|(spaces, _)| spaces.len())
+        .sum();
     html! {
         section.settings {
             h3 { "Settings" }
-            @if spaces.is_empty() {
+            @if groups.is_empty() {
                 p.none { "A recording has no settings. " code { "tcptrace doctor -w" } " shows them on the host itself." }
             }
-            @for space in spaces { (settings_of(host, space)) }
+            @for (spaces, all) in groups.iter().take(MOST_TABLES) { (settings_of(spaces, all)) }
+            @if rest > 0 { p.note { "and those of " (counted(rest, "other network namespace")) } }
         }
     }
 }
 
-fn settings_of(host: &Host, space: &Netns) -> Markup {
-    let all = settings::found(space, &host.findings);
+/// Namespaces with equal settings, and these; those where something should be changed come first, then those where
+/// something was.
+fn grouped(host: &Host) -> Vec<(Vec<&Netns>, Vec<Found>)> {
+    let mut groups: Vec<(Vec<&Netns>, Vec<Found>)> = Vec::new();
+    let mut places: HashMap<Vec<(&'static str, String)>, usize> = HashMap::new();
+    for space in &host.scene.spaces {
+        let all = settings::found(space, &host.findings);
+        let values = all.iter().map(|found| (found.setting.name, found.value.clone()));
+        let at = *places.entry(values.collect()).or_insert(groups.len());
+        match groups.get_mut(at) {
+            Some((spaces, _)) => spaces.push(space),
+            None => groups.push((vec![space], all)),
+        }
+    }
+    groups.sort_by_key(|(_, all)| {
+        (
+            !all.iter().any(|found| found.advice.is_some()),
+            !all.iter().any(|found| found.is_default == Some(false)),
+        )
+    });
+    groups
+}
+
+/// `7 (web), 8 and 12 others`.
+fn names_of(spaces: &[&Netns]) -> String {
+    let mut names: Vec<String> = spaces
+        .iter()
+        .take(MOST_NAMED)
+        .map(|space| match &space.name {
+            Some(name) => format!("{} ({name})", space.netns),
+            None => space.netns.to_string(),
+        })
+        .collect();
+    if spaces.len() > MOST_NAMED {
+        names.push(format!("and {} more", spaces.len() - MOST_NAMED));
+    }
+    names.join(", ")
+}
+
+fn settings_of(spaces: &[&Netns], all: &[Found]) -> Markup {
     let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
+    let noun = if spaces.len() == 1 {
+        "namespace"
+    } else {
+        "namespaces"
+    };
+    let names = names_of(spaces);
     html! {
-        h4 { "Network namespace " (space.netns) @if let Some(name) = &space.name { " (" (name) ")" } }
+        h4 { "Network " (noun) " " (names) }
         @if advised.is_empty() { p.none { "No setting needs changing." } }
         @for found in &advised {
             @if let Some(advice) = found.advice {
@@ -161,11 +216,11 @@ fn settings_of(host: &Host, space: &Netns) -> Markup {
             }
         }
         details.numbers {
-            summary { "Table: settings of network namespace " (space.netns) }
+            summary { "Table: settings of network " (noun) " " (names) }
             div.scroll { table {
                 thead { tr { th { "Setting, below net" } th { "Here" } th { "Default" } th { "What it does" } } }
                 tbody {
-                    @for Found { setting, value, is_default, .. } in &all {
+                    @for Found { setting, value, is_default, .. } in all {
                         tr.changed[*is_default == Some(false)] {
                             th scope="row" { (setting.name) }
                             td { (value) @if *is_default == Some(false) { " (changed)" } }

@@ -109,12 +109,8 @@ pub(super) fn gather(
     };
     let mut remarks = played.remarks(run);
     let is_to_end = played.is_to_end();
-    let Played {
-        replay,
-        beginning,
-        end,
-        ..
-    } = played;
+    let Played { replay, end, .. } = played;
+    let beginning = replay.beginning;
     let mut report = Report::default();
     if gathering.is_log() {
         gathering.write_until(end, &replay, sink)?;

@@ -80,7 +80,7 @@ pub(crate) fn scene(
     let gathered = gather::of_engine(engine, &history, played.end, filter);
     let processes = filter.asks_for_processes().then(HashSet::new);
     Scene {
-        watched: played.end.since(played.beginning.time),
+        watched: played.end.since(played.replay.beginning.time),
         sockets: gathered.sockets,
         processes: gathered.processes,
         networks: gathered.networks,

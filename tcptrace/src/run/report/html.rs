@@ -1,8 +1,8 @@
 //! `tcptrace report --html`: the page of recordings, or of a session that watches this machine.
 
+use super::of_played;
 use crate::{
     cli::ReportArgs,
-    engine::Engine,
     event::Nanos,
     filter::Filter,
     findings::{history::History, settings},
@@ -12,10 +12,10 @@ use crate::{
     output::{html, sink::Sink},
     record::{
         origin::Origin,
-        run_stats::{Ending, RunStats},
+        run_stats::{Beginning, Ending, RunStats},
     },
     report::{
-        self, Beginning,
+        self,
         observer::{Lost, Observer},
         page::{Host, Page},
     },
@@ -69,53 +69,25 @@ fn of_recordings(args: &ReportArgs) -> Result<(), Failure> {
         let mut observer = None;
         let played = recordings::play(&mut run, span, &filter, &mut |replay| {
             recorded::count(&mut history, replay);
-            let stats = &replay.run_stats;
-            let lost = Lost {
-                records: stats.lost,
-                gaps: stats.gaps,
-            };
-            let began = if span.from.is_some() {
-                watched_from(&replay.engine, stats.began)
-            } else {
-                stats.began
-            };
+            let (engine, stats) = (&replay.engine, &replay.run_stats);
             observer
-                .get_or_insert_with(|| {
-                    Observer::new(&filter, began, watched_from(&replay.engine, stats.began))
-                })
-                .count(&replay.engine, stats.latest, lost);
+                .get_or_insert_with(|| Observer::of_span(&filter, engine, &replay.beginning))
+                .count(engine, stats.latest, Lost::of(stats.lost, stats.gaps));
             ControlFlow::Continue(())
         })?;
         let Some(played) = coverage.of(played) else {
             continue;
         };
-        let engine = &played.replay.engine;
-        let (beginning, end) = (played.beginning, played.end);
-        let mut report = report::build(
-            &run.origin,
-            engine,
-            &played.replay.run_stats,
-            beginning,
-            end,
-            &filter,
-            args.sort,
-        );
-        report.is_whole = played.is_to_end();
-        report.is_ended |= run.is_whole();
-        report.remarks = played.remarks(&run);
-        let is_there = !report.view.processes.is_empty() || !played.is_to_end();
-        coverage.look_for(&filter, &played.replay, is_there, &run);
+        let report = of_played(&played, &run, &filter, args.sort, &mut coverage);
         let scene = recorded::scene(&run, &played, history, &filter, None);
-        let observer = observer.unwrap_or_else(|| Observer::new(&filter, beginning.time, beginning.time));
+        let engine = &played.replay.engine;
+        let observer =
+            observer.unwrap_or_else(|| Observer::of_span(&filter, engine, &played.replay.beginning));
         hosts.push(Host::new(report, scene, observer, engine, &filter, most_parts));
     }
     coverage.begin()?;
     write(sink, hosts, args.redact)?;
     coverage.end()
-}
-
-fn watched_from(engine: &Engine, began: Nanos) -> Nanos {
-    engine.stats.watched_from.unwrap_or(began)
 }
 
 /// Watches for as long as requested, or until a signal.
@@ -137,7 +109,8 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
         session.confine(args.output.as_deref(), false);
         let mut watcher = observe::Observer::begin(&mut session, &filter);
         let began = Nanos(session.anchor().mono_ns);
-        let mut observer = Observer::new(&filter, began, watched_from(&session.engine, started));
+        let watched_from = session.engine.stats.watched_from.unwrap_or(started);
+        let mut observer = Observer::new(&filter, began, watched_from, lost(&session));
         let mut cgroups = Cgroups::of_this_host();
         messages::tell_wait("watching", Some(args.duration));
         session.end_after(args.duration);
@@ -172,10 +145,7 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
 }
 
 fn lost(session: &Session) -> Lost {
-    Lost {
-        records: session.lost(),
-        gaps: 0,
-    }
+    Lost::of(session.lost(), 0)
 }
 
 /// The report of a session, as that of its recording would be.

@@ -90,9 +90,9 @@ pub(super) fn run(
         let is_there = count > 0 || !played.is_to_end();
         let has_named = coverage.look_for(&filter, &played.replay, is_there, &run);
         let mut summary = Summary {
-            watched_ns: played.end.since(played.beginning.time).0,
+            watched_ns: played.end.since(played.replay.beginning.time).0,
             printed: count,
-            lost: played.replay.run_stats.lost_in_span(),
+            lost: played.replay.lost_in_span(),
             remarks: played.remarks(&run),
             dwells: Dwells::by_state(&std::mem::take(&mut listing.stats)),
         };
@@ -170,7 +170,7 @@ impl Listing<'_> {
     fn batch(&mut self, replay: &mut Replay, host: &str) {
         let now = replay.run_stats.latest;
         let anchor = replay.run_stats.anchor(now);
-        let total = replay.run_stats.lost_in_span();
+        let total = replay.lost_in_span();
         if total > self.lost {
             let loss = Loss {
                 time: now,
