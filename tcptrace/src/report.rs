@@ -2,8 +2,8 @@
 //! from a replayed one. Immutable; outputs read it.
 
 pub(crate) mod arrows;
+pub(crate) mod gatherer;
 pub(crate) mod held;
-pub(crate) mod observer;
 pub(crate) mod over_time;
 pub(crate) mod page;
 mod redaction;

@@ -8,6 +8,9 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -17,6 +20,9 @@ pub const PROGRAM: &str = "chromium";
 /// The protocol's file descriptors are 3 and 4, which a shell makes of its standard input and output.
 const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 1>&2"#;
 
+/// Maximum time for an answer.
+const DEADLINE: Duration = Duration::from_secs(120);
+
 /// A window's width and height.
 pub type Size = (u32, u32);
 
@@ -24,7 +30,7 @@ pub type Size = (u32, u32);
 pub struct Browser {
     child: Child,
     requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<Vec<u8>>,
     session: String,
     latest: u64,
     /// What the console has, uncaught exceptions and violations of the page's policy included.
@@ -56,7 +62,7 @@ impl Browser {
             .spawn()
             .expect("the requirement was checked");
         let requests = child.stdin.take().expect("it is piped");
-        let answers = BufReader::new(child.stdout.take().expect("it is piped"));
+        let answers = read(child.stdout.take().expect("it is piped"));
         let mut browser = Self {
             child,
             requests,
@@ -86,6 +92,16 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", &metrics);
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.call("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
+    }
+
+    /// Shows the page as it is printed.
+    pub fn prefer_print(&mut self) {
+        self.call("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    }
+
+    /// Pages that are opened from now on run no script.
+    pub fn disable_scripts(&mut self) {
+        self.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     }
 
     /// Opens a file and waits until it is loaded.
@@ -163,9 +179,12 @@ impl Browser {
     }
 
     fn receive(&mut self) -> Value {
-        let mut bytes = Vec::new();
-        self.answers.read_until(0, &mut bytes).expect("it answers");
-        assert_eq!(bytes.pop(), Some(0), "{PROGRAM} has ended");
+        // A failure ends the browser, by `drop`.
+        let bytes = match self.answers.recv_timeout(DEADLINE) {
+            Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Timeout) => panic!("{PROGRAM} has not answered for {DEADLINE:?}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("{PROGRAM} has ended"),
+        };
         let message: Value = serde_json::from_slice(&bytes).expect("messages are JSON");
         self.note(&message);
         message
@@ -184,6 +203,19 @@ impl Browser {
             _ => {}
         }
     }
+}
+
+/// The messages of the browser, each of which a zero ends.
+fn read(output: ChildStdout) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for message in BufReader::new(output).split(0).map_while(Result::ok) {
+            if sender.send(message).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 impl Drop for Browser {

@@ -16,7 +16,7 @@ const STEPS: usize = 8;
 
 /// A connection and its states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Path {
+pub(crate) struct Timeline {
     pub(crate) id: ConnectionId,
     pub(crate) netns: u32,
     pub(crate) endpoints: Endpoints,
@@ -30,7 +30,7 @@ pub(crate) struct Path {
     len: usize,
 }
 
-impl Path {
+impl Timeline {
     fn new(
         id: ConnectionId,
         netns: u32,
@@ -63,11 +63,11 @@ impl Path {
             Some(time) => (time, change.old),
             None => (change.time, change.new),
         };
-        let mut path = Self::new(change.id, change.netns, change.endpoints, change.began, first);
+        let mut timeline = Self::new(change.id, change.netns, change.endpoints, change.began, first);
         if begin.is_some() {
-            path.push(change);
+            timeline.push(change);
         }
-        path
+        timeline
     }
 
     fn push(&mut self, change: &Change) {
@@ -87,7 +87,7 @@ impl Path {
     }
 
     /// Its states, each with its beginning and its end; what goes on ends at `now`.
-    pub(crate) fn stays(&self, now: Nanos) -> impl Iterator<Item = (TcpState, Nanos, Nanos)> {
+    pub(crate) fn dwells(&self, now: Nanos) -> impl Iterator<Item = (TcpState, Nanos, Nanos)> {
         let end = self.ended.unwrap_or(now);
         let steps = &self.steps[..self.len];
         let ends = steps.iter().skip(1).map(|(time, _)| *time).chain([end]);
@@ -102,10 +102,10 @@ impl Path {
         self.ended.unwrap_or(now).since(self.began.time())
     }
 
-    /// The longest held come first: those whose closing was begun and not finished, then the rest by their length.
-    /// TIME_WAIT is held by nobody.
+    /// Orders connections by how long they were opening or closing, longest first, and equal ones by how long they lasted.
+    /// TIME_WAIT is not counted as closing, since no process holds it.
     fn rank(&self, now: Nanos) -> (Reverse<Nanos>, Reverse<Nanos>, ConnectionKey) {
-        let closing = self.stays(now).filter(|(state, ..)| {
+        let closing = self.dwells(now).filter(|(state, ..)| {
             !matches!(
                 state,
                 TcpState::Established | TcpState::Listen | TcpState::TimeWait
@@ -120,14 +120,14 @@ impl Path {
 /// Orders connections that are equal otherwise.
 type ConnectionKey = (u64, u32);
 
-/// The paths of live connections.
+/// The timelines of live connections.
 #[derive(Debug, Default)]
-pub(crate) struct Paths(HashMap<ConnectionId, Path>);
+pub(crate) struct Timelines(HashMap<ConnectionId, Timeline>);
 
-impl Paths {
-    /// Takes in a change; returns the path of a connection that ends by it. Listeners, and connections that the kernel
-    /// gave no cookie, have none.
-    pub(crate) fn count(&mut self, change: &Change) -> Option<Path> {
+impl Timelines {
+    /// Adds a change to the states of its connection, and returns these if it ends the connection. Listeners and connections
+    /// without a cookie are ignored.
+    pub(crate) fn count(&mut self, change: &Change) -> Option<Timeline> {
         let is_end = change.new == TcpState::Close;
         let is_listener =
             change.old == TcpState::Listen && change.dwell.is_some() || change.new == TcpState::Listen;
@@ -139,55 +139,55 @@ impl Paths {
         } else {
             self.0.get(&change.id).copied()
         };
-        let path = match known {
-            Some(mut path) => {
-                path.push(change);
-                path
+        let timeline = match known {
+            Some(mut timeline) => {
+                timeline.push(change);
+                timeline
             }
-            None => Path::of_change(change),
+            None => Timeline::of_change(change),
         };
         if is_end {
-            return Some(path);
+            return Some(timeline);
         }
         if known.is_some() || self.0.len() < MOST_LIVE {
-            self.0.insert(change.id, path);
+            self.0.insert(change.id, timeline);
         }
         None
     }
 
-    /// The path of a connection that is in the table.
-    pub(crate) fn of(&self, row: &Connection) -> Path {
+    /// The timeline of a connection that is in the table.
+    pub(crate) fn of(&self, row: &Connection) -> Timeline {
         let known = self.0.get(&row.id()).copied();
-        known.unwrap_or_else(|| Path::of_row(row))
+        known.unwrap_or_else(|| Timeline::of_row(row))
     }
 }
 
 /// The longest held of some connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Longest(Vec<Path>);
+pub(crate) struct Longest(Vec<Timeline>);
 
 impl Longest {
     /// How many are kept.
-    pub(crate) const MOST: usize = 16;
+    pub(crate) const MOST_KEPT: usize = 16;
 
     /// Adds one; `now` is when it ended, or the end of everything.
-    pub(crate) fn push(&mut self, path: Path, now: Nanos) {
-        let rank = path.rank(now);
+    pub(crate) fn push(&mut self, timeline: Timeline, now: Nanos) {
+        let rank = timeline.rank(now);
         let at = self.0.partition_point(|other| other.rank(now) < rank);
-        if at < Self::MOST {
-            self.0.insert(at, path);
-            self.0.truncate(Self::MOST);
+        if at < Self::MOST_KEPT {
+            self.0.insert(at, timeline);
+            self.0.truncate(Self::MOST_KEPT);
         }
     }
 
     pub(crate) fn add(&mut self, other: &Self, now: Nanos) {
-        for path in &other.0 {
-            self.push(*path, now);
+        for timeline in &other.0 {
+            self.push(*timeline, now);
         }
     }
 
     /// Those that are kept, the longest held first.
-    pub(crate) fn paths(&self) -> &[Path] {
+    pub(crate) fn timelines(&self) -> &[Timeline] {
         &self.0
     }
 }
@@ -215,38 +215,48 @@ mod tests {
 
     #[test]
     fn a_path_has_every_state_until_its_end() {
-        let mut paths = Paths::default();
-        assert_eq!(paths.count(&change(1, 10, Close, SynSent, None)), None);
-        assert_eq!(paths.count(&change(1, 12, SynSent, Established, Some(2))), None);
-        assert_eq!(paths.count(&change(1, 20, Established, CloseWait, Some(8))), None);
-        let path = paths
+        let mut timelines = Timelines::default();
+        assert_eq!(timelines.count(&change(1, 10, Close, SynSent, None)), None);
+        assert_eq!(
+            timelines.count(&change(1, 12, SynSent, Established, Some(2))),
+            None
+        );
+        assert_eq!(
+            timelines.count(&change(1, 20, Established, CloseWait, Some(8))),
+            None
+        );
+        let timeline = timelines
             .count(&change(1, 90, CloseWait, Close, Some(70)))
             .expect("it ends");
-        let stays: Vec<_> = path.stays(Nanos(1_000)).collect();
+        let dwells: Vec<_> = timeline.dwells(Nanos(1_000)).collect();
         let expected = [
             (SynSent, Nanos(10), Nanos(12)),
             (Established, Nanos(12), Nanos(20)),
             (CloseWait, Nanos(20), Nanos(90)),
         ];
-        assert_eq!(stays, expected);
-        assert_eq!(path.length(Nanos(1_000)), Nanos(80));
+        assert_eq!(dwells, expected);
+        assert_eq!(timeline.length(Nanos(1_000)), Nanos(80));
         // Of one that was there before the first change is known.
-        let late = paths.count(&change(2, 90, CloseWait, Close, Some(70)));
-        let stays: Vec<_> = late.expect("it ends").stays(Nanos(1_000)).collect();
-        assert_eq!(stays, [(CloseWait, Nanos(20), Nanos(90))]);
+        let late = timelines.count(&change(2, 90, CloseWait, Close, Some(70)));
+        let dwells: Vec<_> = late.expect("it ends").dwells(Nanos(1_000)).collect();
+        assert_eq!(dwells, [(CloseWait, Nanos(20), Nanos(90))]);
     }
 
     #[test]
     fn what_is_half_closed_for_long_comes_before_what_is_merely_old() {
-        let mut paths = Paths::default();
+        let mut timelines = Timelines::default();
         let mut longest = Longest::default();
         for cookie in 1..=40 {
             let end = 100 + cookie;
             let old = if cookie > 20 { CloseWait } else { Established };
-            let ended = paths.count(&change(cookie, end, old, Close, Some(cookie)));
+            let ended = timelines.count(&change(cookie, end, old, Close, Some(cookie)));
             longest.push(ended.expect("it ends"), Nanos(end));
         }
-        let cookies: Vec<u64> = longest.paths().iter().map(|path| path.id.cookie).collect();
+        let cookies: Vec<u64> = longest
+            .timelines()
+            .iter()
+            .map(|timeline| timeline.id.cookie)
+            .collect();
         let expected: Vec<u64> = (25..=40).rev().collect();
         assert_eq!(cookies, expected);
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Maximum number of buckets.
-pub(crate) const MOST: usize = 240;
+pub(crate) const MOST_BUCKETS: usize = 240;
 
 /// The width of a bucket at first.
 const NARROWEST: Nanos = Nanos::from_millis(125);
@@ -32,7 +32,7 @@ impl Axis {
         }
     }
 
-    /// The bucket that a time is in; the first one for times before it. May be [`MOST`] or beyond: then the buckets must
+    /// The bucket that a time is in; the first one for times before it. May be [`MOST_BUCKETS`] or beyond: then the buckets must
     /// be widened.
     pub(crate) fn bucket_of(&self, time: Nanos) -> usize {
         usize::try_from(time.since(self.began).0 / self.width.0).unwrap_or(usize::MAX)
@@ -47,7 +47,7 @@ impl Axis {
     pub(crate) fn widenings(&self, time: Nanos) -> u32 {
         let mut times = 0;
         let mut after = self.bucket_of(time);
-        while after >= MOST {
+        while after >= MOST_BUCKETS {
             after /= 2;
             times += 1;
         }

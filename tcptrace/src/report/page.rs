@@ -4,8 +4,8 @@
 use super::{
     Report,
     arrows::Arrow,
-    held::Path,
-    observer::{Loss, Observer, Scope, Whose},
+    gatherer::{Gatherer, Loss, OwnerKey, Scope},
+    held::Timeline,
     over_time::{Axis, Bucket, Series},
     redaction::Redactor,
 };
@@ -36,7 +36,7 @@ const MOST_PARTS_OF_HOST: usize = 8;
 /// Endpoints that are listed, in each list.
 pub(crate) const MOST_ENDPOINTS: usize = 20;
 
-/// Several hosts, or one.
+/// What a page shows: runs in the order of their hosts' names and their beginnings.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) hosts: Vec<Host>,
@@ -64,33 +64,33 @@ pub(crate) struct Host {
     pub(crate) endpoints: Vec<EndpointView>,
 }
 
-/// Whose connections a part is about.
+/// OwnerKey connections a part is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum Selection {
     All,
     Process {
         key: ProcessKey,
         comm: String,
     },
-    /// Those whose owner is not known.
+    /// The connections whose owner is not known.
     Unknown,
-    /// The other processes.
+    /// The connections of all processes that have no part of their own.
     Others,
 }
 
 /// What is shown of some connections.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) subject: Subject,
+    pub(crate) subject: Selection,
     pub(crate) series: Series,
     pub(crate) arrows: Vec<Arrow>,
     /// Dwell times and lifetimes.
     pub(crate) spans: Vec<Spans>,
-    /// Handshakes that ended, by endpoint, those with the most failures first; none of [`Subject::Others`].
+    /// Handshakes that ended, by endpoint, those with the most failures first; none of [`Selection::Others`].
     pub(crate) handshakes: Vec<EndpointHandshakes>,
     /// The sum of the endpoints that are not listed.
     pub(crate) other_handshakes: Handshakes,
-    pub(crate) longest: Vec<Path>,
+    pub(crate) longest: Vec<Timeline>,
 }
 
 /// The handshakes of an endpoint that ended.
@@ -126,20 +126,20 @@ impl Host {
     pub(crate) fn new(
         report: Report,
         scene: Scene,
-        mut observer: Observer,
+        mut gatherer: Gatherer,
         engine: &Engine,
         filter: &Filter,
         most: usize,
     ) -> Self {
         let end = report.to;
-        observer.finish(engine, end);
-        let durations = observer.durations.report(engine, end);
+        gatherer.finish(engine, end);
+        let durations = gatherer.durations.report(engine, end);
         // Handshakes are those of the parts.
         let no_handshakes = Collector::new(filter, By::Endpoint, end);
         let mut endpoints = endpoints::build(engine, end, filter, &no_handshakes, &HashSet::new());
         endpoints.sort_by_key(|row| (Reverse(row.ports_used), Reverse(row.total()), row.key));
         endpoints.truncate(MOST_ENDPOINTS);
-        let Observer {
+        let Gatherer {
             axis,
             losses,
             all,
@@ -147,7 +147,7 @@ impl Host {
             rest,
             is_folded,
             ..
-        } = observer;
+        } = gatherer;
         Self {
             report,
             scene,
@@ -171,70 +171,71 @@ impl Host {
         let wanted = ProcessKey::new(pid, start_ns);
         self.parts
             .iter()
-            .position(|part| matches!(&part.subject, Subject::Process { key, .. } if *key == wanted))
+            .position(|part| matches!(&part.subject, Selection::Process { key, .. } if *key == wanted))
     }
 
     /// The part of connections whose owner is not known.
     pub(crate) fn part_of_unknown(&self) -> Option<usize> {
         self.parts
             .iter()
-            .position(|part| part.subject == Subject::Unknown)
+            .position(|part| part.subject == Selection::Unknown)
     }
 }
 
 /// The names of all processes that were kept apart.
-fn owners(by_process: &HashMap<Whose, Scope>) -> BTreeMap<ProcessKey, String> {
+fn owners(by_process: &HashMap<OwnerKey, Scope>) -> BTreeMap<ProcessKey, String> {
     let named = by_process
         .iter()
-        .filter_map(|(whose, scope)| Some(((*whose)?, comm_text(&scope.comm).into_owned())));
+        .filter_map(|(owner_key, scope)| Some(((*owner_key)?, comm_text(&scope.comm).into_owned())));
     named.collect()
 }
 
 /// The parts of a page: all, the processes with the most CLOSE_WAITs and the most transitions, and the others.
 fn parts(
     all: Scope,
-    by_process: HashMap<Whose, Scope>,
+    by_process: HashMap<OwnerKey, Scope>,
     mut rest: Scope,
     durations: &Durations,
     end: Nanos,
     most: usize,
 ) -> Vec<Part> {
-    let mut bins: HashMap<Whose, &Bins> = HashMap::new();
+    let mut bins: HashMap<OwnerKey, &Bins> = HashMap::new();
     let mut of_all = Bins::default();
     let mut of_rest = Bins::default();
     for group in &durations.groups {
         match group.who {
             Who::All => of_all.merge(&group.cells),
             Who::One(NamedKey {
-                key: Key::Process(whose),
+                key: Key::Process(owner_key),
                 ..
             }) => {
-                bins.insert(whose, &group.cells);
+                bins.insert(owner_key, &group.cells);
             }
             Who::One(_) | Who::Rest => of_rest.merge(&group.cells),
         }
     }
-    let mut scopes: Vec<(Whose, Scope)> = by_process.into_iter().collect();
+    let mut scopes: Vec<(OwnerKey, Scope)> = by_process.into_iter().collect();
     let close_waits = |scope: &Scope| Reverse(scope.series.most(TcpState::CloseWait));
-    scopes.sort_by_key(|(whose, scope)| (close_waits(scope), Reverse(scope.series.changes()), *whose));
+    scopes
+        .sort_by_key(|(owner_key, scope)| (close_waits(scope), Reverse(scope.series.changes()), *owner_key));
     // Half of them are those with the most CLOSE_WAITs, where they have any.
     let leaking = scopes
         .iter()
         .take(most.div_ceil(2))
         .filter(|(_, scope)| scope.series.most(TcpState::CloseWait) > 0)
         .count();
-    scopes[leaking..].sort_by_key(|(whose, scope)| (Reverse(scope.series.changes()), *whose));
+    scopes[leaking..].sort_by_key(|(owner_key, scope)| (Reverse(scope.series.changes()), *owner_key));
     let whole = all.series.clone();
-    let mut parts = vec![Part::new(Subject::All, all, &of_all)];
-    for (at, (whose, scope)) in scopes.into_iter().enumerate() {
-        let its = bins.remove(&whose);
+    let mut parts = vec![Part::new(Selection::All, all, &of_all)];
+    for (at, (owner_key, scope)) in scopes.into_iter().enumerate() {
+        let its = bins.remove(&owner_key);
         if at < most {
-            let subject = match whose {
-                Some(key) => Subject::Process {
+            let subject = match owner_key {
+                Some(key) => Selection::Process {
                     key,
                     comm: comm_text(&scope.comm).into_owned(),
                 },
-                None => Subject::Unknown,
+                None => Selection::Unknown,
             };
             parts.push(Part::new(subject, scope, its.unwrap_or(&Bins::default())));
         } else {
@@ -249,7 +250,7 @@ fn parts(
         of_rest.merge(its);
     }
     rest.series.limit_to(&whole);
-    let rest = Part::new(Subject::Others, rest, &of_rest);
+    let rest = Part::new(Selection::Others, rest, &of_rest);
     if !rest.is_empty() {
         parts.push(rest);
     }
@@ -281,7 +282,7 @@ fn handshakes(by_endpoint: &TopK) -> (Vec<EndpointHandshakes>, Handshakes) {
 }
 
 impl Part {
-    fn new(subject: Subject, scope: Scope, bins: &Bins) -> Self {
+    fn new(subject: Selection, scope: Scope, bins: &Bins) -> Self {
         let (handshakes, other_handshakes) = handshakes(&scope.handshakes);
         Self {
             subject,
@@ -294,7 +295,7 @@ impl Part {
                 .collect(),
             handshakes,
             other_handshakes,
-            longest: scope.longest.paths().to_vec(),
+            longest: scope.longest.timelines().to_vec(),
         }
     }
 

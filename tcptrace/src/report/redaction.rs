@@ -3,8 +3,8 @@
 //! that were written elsewhere may have anything, and are withheld.
 
 use super::{
-    held::Path,
-    page::{Host, Part, Subject},
+    held::Timeline,
+    page::{Host, Part, Selection},
 };
 use crate::{
     event::Endpoints,
@@ -96,14 +96,14 @@ impl Redactor {
     }
 
     fn redact_part(&mut self, part: &mut Part) {
-        if let Subject::Process { comm, .. } = &mut part.subject {
+        if let Selection::Process { comm, .. } = &mut part.subject {
             *comm = self.name("process", comm);
         }
         for row in &mut part.handshakes {
             row.key = self.key(row.key);
         }
-        for path in &mut part.longest {
-            let Path { endpoints, .. } = path;
+        for timeline in &mut part.longest {
+            let Timeline { endpoints, .. } = timeline;
             *endpoints = self.endpoints(endpoints);
         }
     }

@@ -35,6 +35,8 @@ fn main() -> ExitCode {
             a_process_is_shown_alone_and_all_again,
             numbers_are_shown_under_the_pointer_and_by_keys,
             a_span_of_time_is_chosen,
+            without_scripts_a_page_has_all_text_and_tables,
+            a_page_is_printed_with_what_is_closed,
             an_empty_recording_has_a_page,
             names_with_markup_are_text,
             a_huge_recording_has_a_page_of_bounded_size;
@@ -114,10 +116,15 @@ impl Opened {
         assert_eq!(is_forbidden, json!(true));
     }
 
+    /// A picture as it is shown now.
+    fn take_picture(&mut self, name: &str) {
+        self.browser
+            .picture(&folder_of_pictures().join(name).with_extension("png"), 8_000);
+    }
+
     /// Pictures in every size and colour scheme.
     fn take_pictures(&mut self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pages");
-        fs::create_dir_all(&folder).expect("a folder of ours");
+        let folder = folder_of_pictures();
         for (size_name, size) in SIZES {
             for scheme in ["light", "dark"] {
                 self.browser.prefer(size, scheme);
@@ -141,6 +148,12 @@ impl Opened {
             .unwrap_or_default()
             .to_owned()
     }
+}
+
+fn folder_of_pictures() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pages");
+    fs::create_dir_all(&folder).expect("a folder of ours");
+    folder
 }
 
 /// Three clients, of which the first leaks for a minute.
@@ -219,6 +232,13 @@ fn a_process_is_shown_alone_and_all_again() {
         .browser
         .value("document.querySelectorAll('[aria-current]').length");
     assert_eq!(is_current, json!(1));
+    let others = "document.querySelectorAll('.finding:not([data-part=h0-p1])').length";
+    let shown = "[...document.querySelectorAll('.finding')].filter((it) => it.checkVisibility()).length";
+    let [others, shown, all] = [others, shown, "document.querySelectorAll('.finding').length"]
+        .map(|script| page.browser.value(script).as_u64().expect("a count"));
+    assert!(shown > 0, "it leaks");
+    assert_eq!(shown, all - others, "findings about others are hidden");
+    assert_eq!(page.is_visible(".hidden-findings"), others > 0);
     page.take_pictures("narrowed");
     page.browser.value(
         "(() => {
@@ -245,6 +265,8 @@ fn numbers_are_shown_under_the_pointer_and_by_keys() {
     page.browser.press("ArrowRight");
     let next = page.text("#h0-p0 .tip");
     assert_ne!(tip, next);
+    let announced = page.text("#numbers");
+    assert!(announced.contains("CLOSE_WAIT"), "{announced}");
     page.browser.press("ArrowLeft");
     assert_eq!(page.text("#h0-p0 .tip"), tip);
     page.browser.press("Escape");
@@ -274,11 +296,64 @@ fn a_span_of_time_is_chosen() {
     assert_eq!(later[4], all_labels[4]);
     let half = page.browser.value(rows).as_u64().expect("a count") * 2;
     assert!(half.abs_diff(all_rows.as_u64().expect("a count")) <= 1);
+    let crossed = page.browser.value(
+        "(() => {
+            const [from, to] = document.querySelectorAll('.toolbar input');
+            from.value = from.max;
+            from.dispatchEvent(new Event('input'));
+            return to.valueAsNumber - from.valueAsNumber;
+        })()",
+    );
+    assert_eq!(crossed, json!(1), "the beginning stays before the end");
     page.browser
         .value("document.querySelector('.toolbar button').click()");
-    page.browser.value("new Promise((done) => setTimeout(done, 50))");
+    // After the page's own, which the click has set.
+    page.browser.value("new Promise((done) => setTimeout(done))");
     assert_eq!(page.browser.value(labels), all_labels);
     assert_eq!(page.browser.value(rows), all_rows);
+    page.end();
+}
+
+fn without_scripts_a_page_has_all_text_and_tables() {
+    let mut page = Opened::new(&ordinary());
+    let tables = "document.querySelectorAll('main table').length";
+    let with_scripts = page.browser.value(tables);
+    let file = page.browser.value("location.pathname");
+    page.browser.disable_scripts();
+    page.browser.open(Path::new(file.as_str().expect("a path")));
+    assert!(!page.is_visible(".toolbar"), "it needs scripts");
+    assert!(!page.is_visible(".hidden-findings"));
+    assert_eq!(page.browser.value(tables), with_scripts);
+    for selector in [
+        ".finding",
+        ".processes",
+        "#h0-p0 .diagram",
+        "#h0-p0 table.durations",
+        "details.part summary",
+        "details.glossary summary",
+    ] {
+        assert!(page.is_visible(selector), "{selector}");
+    }
+    let parts = page
+        .browser
+        .value("document.querySelectorAll('details.part').length");
+    assert_eq!(parts, json!(3), "a process each");
+    assert_eq!(page.browser.complaints, [""; 0]);
+}
+
+fn a_page_is_printed_with_what_is_closed() {
+    let mut page = Opened::new(&ordinary());
+    assert!(!page.is_visible(".glossary dl"));
+    page.browser.prefer_print();
+    assert!(page.is_visible(".glossary dl"));
+    assert!(!page.is_visible("details.numbers"));
+    let wider = "[...document.querySelectorAll('main :not(svg *)')].filter((it) => it.checkVisibility() && \
+                 it.getBoundingClientRect().right > innerWidth).map((it) => it.outerHTML.slice(0, 80))";
+    // The width of a sheet of A4 without its margins, in pixels of CSS.
+    page.browser.prefer((718, 1_000), "light");
+    page.browser.prefer_print();
+    assert_eq!(page.browser.value(wider), json!([]));
+    page.take_picture("printed");
     page.end();
 }
 

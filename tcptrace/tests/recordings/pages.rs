@@ -97,15 +97,144 @@ fn what_was_lost_is_marked_and_named() {
     assert!(!page.contains("Nothing was lost"));
 }
 
-/// A recording that has a secret wherever there is text or an address.
+#[test]
+fn what_was_lost_before_a_span_is_no_part_of_it() {
+    let folder = Folder::new();
+    let file = folder.file("lossy.arrows");
+    let at = |second: u64| Nanos(BEGAN + second * SECOND);
+    let lost = Entry::Lost {
+        time: at(0),
+        total: 7,
+    };
+    let gap = Entry::Gap {
+        time: at(0),
+        entries: 3,
+    };
+    record_by(Path::new(&file), 1, &origin(1), 20, &[lost, gap]);
+    let files = [file];
+    let page = page(&["--from", "+5s"], &files);
+    assert!(page.contains("Nothing was lost"), "{page}");
+    assert!(!page.contains("class=\"lost\""), "{page}");
+    let figures = |arguments: &[&str]| {
+        let rows = rows(&tcptrace(&[&["report", "--json"], arguments].concat(), &files));
+        let summary = rows.iter().find_map(|row| row.get("summary")).expect("a summary");
+        ["lost", "gaps", "missing_entries"].map(|field| summary[field].as_u64())
+    };
+    assert_eq!(figures(&[]), [Some(7), Some(1), Some(3)]);
+    assert_eq!(figures(&["--from", "+5s"]), [Some(0); 3]);
+}
+
+#[test]
+fn times_have_a_date_where_a_run_goes_over_midnight() {
+    const MIDNIGHT: u64 = 1_795_305_600;
+    let folder = Folder::new();
+    let made = |name: &str, begin: u64| {
+        let file = folder.file(name);
+        let origin = Origin {
+            clock: ClockPair {
+                mono_ns: BEGAN,
+                wall_ns: begin * SECOND,
+            },
+            ..origin(1)
+        };
+        record_by(Path::new(&file), 1, &origin, 60, &[]);
+        page(&[], &[file])
+    };
+    let over = made("over.arrows", MIDNIGHT - 30);
+    assert!(over.contains(">11-21 23:59:30<"), "{over}");
+    assert!(over.contains(">11-22 00:00:00<"), "{over}");
+    let after = made("after.arrows", MIDNIGHT + 30);
+    assert!(
+        after.contains(">00:00:30<") && !after.contains(">11-22"),
+        "{after}"
+    );
+}
+
+#[test]
+fn runs_of_one_host_are_distinguished_by_their_spans() {
+    let folder = Folder::new();
+    let files: Vec<String> = [1, 2]
+        .map(|number| {
+            let file = folder.file(&format!("{number}.arrows"));
+            let origin = Origin {
+                host: "web".to_owned(),
+                ..origin(number)
+            };
+            record_by(Path::new(&file), number, &origin, 60, &[]);
+            file
+        })
+        .to_vec();
+    let page = page(&[], &files);
+    for text in [
+        "<title>TCP states on web</title>",
+        "<h2 id=\"h0-name\">web, 2026-11-21 23:26:40 to 2026-11-21 23:27:40</h2>",
+        "<a href=\"#h1\">web, 2026-11-22 00:26:40 to 2026-11-22 00:27:40</a>",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[test]
+fn a_filter_is_shown_with_what_it_selects() {
+    let folder = Folder::new();
+    let [file, _] = folder.two_hosts();
+    let pid = PIDS[0].to_string();
+    let page = page(&["-p", &pid], &[file]);
+    // Both processes do the same.
+    let (selected, all) = (CONNECTIONS * 5 - LEAKED * 2, (CONNECTIONS * 5 - LEAKED * 2) * 2);
+    let text = format!("{selected} of {all} transitions selected");
+    assert!(page.contains(&text), "{text}: {page}");
+}
+
+/// Two clients of the same addresses in network namespaces of their own, and more endpoints than are listed.
+#[test]
+fn endpoints_have_their_namespaces_and_those_that_are_not_listed_are_added_up() {
+    const DESTINATIONS: u64 = 30;
+    let folder = Folder::new();
+    let file = folder.file("spaces.arrows");
+    let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");
+    let mut push = |entry: Entry| writer.push(&entry).expect("there is room");
+    for number in 0..DESTINATIONS {
+        for (at, old, new) in [(0, Close, SynSent), (1, SynSent, Established)] {
+            let event = event(number + 1, BEGAN + number * 1_000 + at, old, new, task(PIDS[0]));
+            let remote = 443 + u16::try_from(number / 2).expect("few");
+            let address = |text: &str| text.parse().expect("an address");
+            let (local, remote_host) = (address("10.0.0.1"), address("10.0.0.2"));
+            push(Entry::Event(Event {
+                endpoints: Endpoints::new((local, event.endpoints.local_port), (remote_host, remote)),
+                netns: 4_026_531_840 + u32::try_from(number % 2).expect("few"),
+                ..event
+            }));
+        }
+    }
+    push(Entry::Stopped(Nanos(BEGAN + 60 * SECOND)));
+    writer.finish().expect("there is room");
+    let page = page(&[], &[file]);
+    for section in ["handshakes", "ports"] {
+        let (_, text) = page
+            .split_once(&format!("<section class=\"{section}\">"))
+            .expect("it is there");
+        let (text, _) = text.split_once("</section>").expect("it ends");
+        for netns in [4_026_531_840_u32, 4_026_531_841] {
+            assert!(text.contains(&format!("10.0.0.2:443 in {netns}")), "{text}");
+        }
+    }
+    let (_, others) = page.split_once("other endpoints").expect("a row");
+    let cells: Vec<&str> = others.split("<td>").skip(2).take(1).collect();
+    assert!(
+        cells[0].starts_with("10<"),
+        "of 30 endpoints 20 are listed: {cells:?}"
+    );
+}
+
+/// A recording that has a secret wherever a page has text or an address of it.
 fn secretive(folder: &Folder) -> String {
     const ADDRESSES: [(&str, &str); 2] = [("10.66.66.1", "10.66.66.2"), ("fd66:66::1", "fd66:66::2")];
     let file = folder.file("secret.arrows");
     let origin = Origin {
         host: "secret-host".to_owned(),
-        command: "tcptrace record -o /srv/secret-command".to_owned(),
+        kernel: "6.8.0-secret-vendor".to_owned(),
         limitations: vec!["secret-limitation".to_owned()],
-        run: "secret-run".to_owned(),
         ..origin(1)
     };
     let mut writer = Writer::create(Path::new(&file), &origin).expect("a new file");
@@ -131,17 +260,12 @@ fn secretive(folder: &Folder) -> String {
                 }));
             }
         }
-        push(Entry::Location {
-            task,
-            path: "/system.slice/secret-unit.service".into(),
-        });
     }
     push(Entry::Note {
         time: Nanos(BEGAN),
         text: "secret-note".into(),
     });
     push(Entry::Settled(Nanos(BEGAN + 90 * SECOND)));
-    push(Entry::Summary("{\"secret\":\"secret-summary\"}".into()));
     writer.flush().expect("there is room");
     // The end is damaged, so that a remark names the file.
     writer
@@ -163,6 +287,9 @@ fn a_redacted_page_has_no_name_and_no_address() {
         "secret-host",
         "secret-comm",
         "secret-limitation",
+        "secret-note",
+        "secret-vendor",
+        "secret.arrows",
         "10.66.66.2",
         "fd66:66::2",
     ] {
@@ -185,7 +312,7 @@ fn a_redacted_page_has_no_name_and_no_address() {
 }
 
 #[test]
-fn a_page_needs_no_option_that_is_for_this_machine() {
+fn options_that_a_page_cannot_obey_are_refused() {
     let refused = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_tcptrace"))
             .args(arguments)
@@ -198,6 +325,7 @@ fn a_page_needs_no_option_that_is_for_this_machine() {
     refused(&["report", "-o", "page.html", "it.arrows"]);
     refused(&["report", "--redact", "it.arrows"]);
     refused(&["report", "--html", "--json", "it.arrows"]);
+    refused(&["report", "--html", "--services", "it.arrows"]);
     refused(&["report", "--html", "--duration", "5", "it.arrows"]);
     let error = refused(&["report", "--html", "--at", "-5m"]);
     assert!(error.contains("only a recording has a span"), "{error}");

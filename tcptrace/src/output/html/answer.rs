@@ -3,10 +3,10 @@
 use crate::{
     duration::human,
     event::Nanos,
-    findings::{Evidence, Finding, Level, Subject, scene::Scene},
+    findings::{Evidence, Finding, Level, Subject},
     plural::counted,
     record::run_stats::Ending,
-    report::{observer::MOST_PROCESSES, page::Host},
+    report::{gatherer::MOST_PROCESSES, page::Host},
 };
 use maud::{Markup, html};
 
@@ -44,7 +44,8 @@ pub(super) fn findings(host: &Host, id: &str) -> Markup {
     html! {
         section.findings aria-labelledby=(heading) {
             h3 id=(heading) { "What was found" }
-            @if findings.is_empty() { p.none { (nothing(host)) } }
+            @if findings.is_empty() { p.none { (nothing(host)) } } @else { p.note { (sources(host)) } }
+            p.note.hidden-findings hidden role="status" {}
             @for (at, finding) in findings.iter().take(MOST_SHOWN).enumerate() { (one(host, finding, id, at < OPEN)) }
             @if findings.len() > MOST_SHOWN { p.note { "and " (counted(findings.len() - MOST_SHOWN, "more finding")) } }
         }
@@ -98,7 +99,7 @@ fn one(host: &Host, finding: &Finding, id: &str, is_open: bool) -> Markup {
             dt { "What to do" } dd { (remedy) }
             dt { "What it means" } dd { (meaning) }
             dt { "Evidence" } dd { ul { @for Evidence { text, .. } in evidence { li { (text) } } } }
-            dt { "How sure" } dd { (certainty(&host.scene, subject)) }
+            @if let Some(certainty) = certainty(subject) { dt { "How sure" } dd { (certainty) } }
             dt { "More" } dd { code { "tcptrace doctor --explain " (rule) } }
         }
     };
@@ -120,27 +121,36 @@ const fn mark(level: Level) -> &'static str {
     }
 }
 
-fn certainty(scene: &Scene, subject: &Subject) -> String {
-    let mut sentences = Vec::new();
+/// Whether the process is a guess; `None` where the finding is not about one.
+const fn certainty(subject: &Subject) -> Option<&'static str> {
     match subject {
-        Subject::Process { is_guess: true, .. } => sentences.push(
+        Subject::Process { is_guess: true, .. } => Some(
             "The process is a guess: it owns the listener that the connections came to, and nothing shows that it has them.",
         ),
-        Subject::Process { .. } => sentences.push("The kernel's own evidence shows that the process had the sockets."),
-        Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {}
+        Subject::Process { .. } => Some("The kernel's own evidence shows that the process had the sockets."),
+        Subject::Listener { .. } | Subject::Destination { .. } | Subject::Netns { .. } | Subject::Host => {
+            None
+        }
     }
-    if scene.is_recorded {
-        sentences.push(
-            "It is from a recording, which has the states and their durations, and no queues, descriptors, settings and \
-             counters: why sockets are not closed is less certain than live.",
-        );
+}
+
+/// What all findings are based on.
+fn sources(host: &Host) -> String {
+    let Host { scene, .. } = host;
+    let mut text = if !scene.is_recorded {
+        "Queues, descriptors, settings and counters were read from the running kernel."
+    } else if scene.networks.is_empty() {
+        "From a recording, which has the states and their durations, and no queues, descriptors, settings and counters: why \
+         sockets are not closed is less certain than live."
     } else {
-        sentences.push("Queues, descriptors, settings and counters were read from the running kernel.");
+        "From a recording, which has the states and their durations, the queues of its last snapshot, and no descriptors, \
+         settings and counters: why sockets are not closed is less certain than live."
     }
+    .to_owned();
     if !scene.unseen.is_empty() {
-        sentences.push("Not everything could be seen: see below.");
+        text.push_str(" Not everything could be seen: see below.");
     }
-    sentences.join(" ")
+    text
 }
 
 /// Everything that is missing or less certain; nothing where nothing is.

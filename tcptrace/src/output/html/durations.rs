@@ -108,7 +108,7 @@ fn height(share: f64) -> u64 {
     HEIGHT - (share.clamp(0.0, 1.0) * 1_000.0).round() as u64
 }
 
-/// The curve, in steps that can be told apart: 1 part in 250 of the height.
+/// The curve; steps of less than 1 part in 250 of the height are joined.
 fn staircase(spans: &Spans, axis: LogAxis) -> String {
     let curve = &spans.curve;
     if curve.watched_to == Nanos(0) {
@@ -265,8 +265,16 @@ fn ends(labels: &[String]) -> Vec<&String> {
     .collect()
 }
 
+fn row_name(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Lifetime => "whole lifetime",
+        Measure::Dwell(_) | Measure::Handshake(_) => measure.name(),
+    }
+}
+
 fn table(part: &Part) -> Markup {
     html! {
+        p.note { "The whole lifetime of a connection is from its first SYN to its end." }
         div.scroll { table.durations {
             thead { tr {
                 th { "State" } th.n { "Ended" } th.n { "Median" } th.n { "p90" } th.n { "p99" } th.n { "Longest" }
@@ -276,7 +284,7 @@ fn table(part: &Part) -> Markup {
                 @for spans in &part.spans {
                     @let open = spans.open.len() + spans.open_lower_bounds.len();
                     tr data-measure=(spans.measure.name()) {
-                        th scope="row" { (spans.measure.name()) }
+                        th scope="row" { (row_name(spans.measure)) }
                         td data-field="ended" { (spans.finished.len()) }
                         @for quantile in [0.5, 0.9, 0.99, 1.0] {
                             td { @if !spans.finished.is_empty() { (human(Nanos(spans.finished.value_at_quantile(quantile)))) } }

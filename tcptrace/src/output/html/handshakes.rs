@@ -5,7 +5,7 @@ use crate::{
     duration::human,
     event::TcpState,
     findings::scene::Scene,
-    report::page::{EndpointHandshakes, Host, MOST_ENDPOINTS, Part, Subject},
+    report::page::{EndpointHandshakes, Host, MOST_ENDPOINTS, Part, Selection},
     stats::key::{Key, NamedKey},
     view::endpoints::{EndpointView, Handshakes},
 };
@@ -19,7 +19,7 @@ pub(super) fn draw(part: &Part) -> Markup {
     html! {
         section.handshakes {
             h4 { "Handshakes by endpoint and outcome" }
-            @if matches!(part.subject, Subject::Others) {
+            @if matches!(part.subject, Selection::Others) {
                 p.none { "Not known of processes that were added up." }
             } @else if part.handshakes.is_empty() && part.other_handshakes.total() == 0 {
                 p.none { "No handshake ended." }
@@ -45,6 +45,16 @@ fn table(part: &Part) -> Markup {
         .filter(|end| all().any(|of| of.count(*end) > 0))
         .collect();
     html! {
+        ul.legend {
+            @for end in &ends {
+                li {
+                    svg.key viewBox="0 0 12 12" aria-hidden="true" {
+                        rect class=(format!("e-{}", end.name())) width="12" height="12" {}
+                    }
+                    (end.name())
+                }
+            }
+        }
         div.scroll { table {
             thead { tr {
                 th { "Endpoint" } th { "Outcomes" }

@@ -11,9 +11,9 @@ use crate::{
     output::json::rfc3339,
     plural::counted,
     report::{
-        observer::Loss,
+        gatherer::Loss,
         over_time::{Bucket, total},
-        page::{Host, Part, Subject},
+        page::{Host, Part, Selection},
     },
 };
 use maud::{Markup, html};
@@ -74,7 +74,7 @@ pub(super) fn plots(host: &Host, part: &Part, is_all: bool) -> Markup {
                 "Each column covers " (width) " and shows the moment with the most sockets; the table has the minimum and the \
                 maximum of each state."
                 @if has_seconds(host) { " For transitions, the line is the busiest second within the column." }
-                @if matches!(part.subject, Subject::Others) {
+                @if matches!(part.subject, Selection::Others) {
                     " Maxima are upper bounds: they are those of several processes, added up."
                 }
                 @if is_lossy { " Grey between dashed lines: records were lost, or are missing from the recording." }
@@ -243,7 +243,7 @@ fn by_process(host: &Host, state: TcpState) -> Markup {
         .parts
         .iter()
         .enumerate()
-        .filter(|(_, part)| part.subject != Subject::All && part.series.most(state) > 0)
+        .filter(|(_, part)| part.subject != Selection::All && part.series.most(state) > 0)
         .collect();
     lines.sort_by_key(|(at, part)| (std::cmp::Reverse(part.series.most(state)), *at));
     lines.truncate(MOST_LINES);

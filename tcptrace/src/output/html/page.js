@@ -32,7 +32,6 @@ function plot(figure) {
   const tip = canvas.appendChild(document.createElement("div"));
   tip.className = "tip";
   tip.hidden = true;
-  tip.setAttribute("role", "status");
   let position = null;
 
   function show(x) {
@@ -66,7 +65,7 @@ function plot(figure) {
   svg.addEventListener("pointerleave", hide);
   svg.addEventListener("blur", hide);
   svg.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (event.key === "Escape") hide();
     if (!by || !rows.length) return;
     event.preventDefault();
@@ -75,6 +74,8 @@ function plot(figure) {
     const next = rows[Math.max(0, Math.min(rows.length - 1, at + by))];
     const x = next.dataset.x ? Number(next.dataset.x) : rows.indexOf(next) + 0.5;
     show(Math.max(view.x, Math.min(view.x + view.width - 0.5, x)));
+    const cells = [...tip.querySelectorAll("tr")].map((line) => [...line.cells].map((cell) => cell.textContent).join(" "));
+    document.getElementById("numbers").textContent = cells.join(", ");
   });
 }
 
@@ -104,9 +105,13 @@ function host(section) {
       if (element.tagName === "DETAILS") element.open = !element.hidden;
     }
     part.value = chosen.id;
-    for (const element of all("[data-part]", section)) {
-      element.hidden = chosen !== parts[0] && element.dataset.part !== chosen.id;
-    }
+    const isAll = chosen === parts[0];
+    const findings = all(".finding", section);
+    for (const finding of findings) finding.hidden = !isAll && finding.dataset.part !== chosen.id;
+    const hidden = findings.filter((finding) => finding.hidden).length;
+    const note = section.querySelector(".hidden-findings");
+    note.hidden = hidden === 0;
+    note.textContent = `${hidden} of ${findings.length} findings are about other processes or the whole host, and are not shown.`;
     for (const row of all(".processes tbody tr", section)) {
       const link = row.querySelector("a.narrow");
       const isChosen = link && link.hash === `#${chosen.id}`;
@@ -116,8 +121,7 @@ function host(section) {
   }
 
   function span() {
-    let first = Math.min(from.valueAsNumber, buckets - 1);
-    let last = Math.max(to.valueAsNumber, first + 1);
+    const [first, last] = [from.valueAsNumber, to.valueAsNumber];
     const columns = last - first;
     for (const svg of all(".plot.time .canvas svg, .track", section)) {
       const view = svg.viewBox.baseVal;
@@ -133,10 +137,12 @@ function host(section) {
         row.hidden = at < first || at >= last;
       });
     }
-    from.ariaValueText = time(first, width);
-    to.ariaValueText = time(last, width);
+    for (const [input, column] of [[from, first], [to, last]]) {
+      input.ariaValueText = time(column, width);
+      input.parentElement.querySelector("output").textContent = time(column, width);
+    }
     const whole = first === 0 && last === buckets;
-    form.querySelector("output").textContent = whole
+    form.querySelector("output.span").textContent = whole
       ? ""
       : `${time(first, width)} – ${time(last, width)}; durations, handshakes and findings are of the whole span`;
   }
@@ -144,8 +150,14 @@ function host(section) {
   part.addEventListener("change", () => {
     location.hash = part.value;
   });
-  from.addEventListener("input", span);
-  to.addEventListener("input", span);
+  from.addEventListener("input", () => {
+    from.valueAsNumber = Math.min(from.valueAsNumber, to.valueAsNumber - 1);
+    span();
+  });
+  to.addEventListener("input", () => {
+    to.valueAsNumber = Math.max(to.valueAsNumber, from.valueAsNumber + 1);
+    span();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => {
     choose(parts.find(({ element }) => !element.hidden).id);
@@ -156,6 +168,16 @@ function host(section) {
   form.hidden = false;
   return { has: (id) => parts.some((one) => one.id === id), choose };
 }
+
+// Findings are printed with their content, closed or not.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = all("details.finding:not([open]), details.glossary:not([open])");
+  for (const element of opened) element.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const element of opened) element.open = false;
+});
 
 all(".plot").forEach(plot);
 const hosts = all(".host").map(host);

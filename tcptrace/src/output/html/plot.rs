@@ -151,7 +151,7 @@ impl LogAxis {
             None => Some((power, power)),
             Some((low, high)) => Some((power.min(low), power.max(high))),
         })?;
-        // Below a microsecond there is nothing to tell.
+        // The clock of the kernel has no more than microseconds of accuracy between processors.
         Some(Self {
             lowest: lowest.max(3).min(highest),
             highest: highest + 1,

@@ -1,6 +1,6 @@
 //! The processes and their sockets at the end, and the settings of network namespaces.
 
-use super::moment;
+use super::{UNKNOWN, moment};
 use crate::{
     duration::{human, human_age},
     event::TcpState,
@@ -67,13 +67,13 @@ pub(super) fn processes(host: &Host, id: &str) -> Markup {
             div.scroll { table.processes {
                 thead { tr {
                     th { "Process" } th.n { "PID" } (count_titles())
-                    th.n { "Changes/s" } th { "Oldest" }
+                    th.n { "Transitions/s" } th { "Oldest" } th {}
                 } }
                 tbody {
                     tr.total {
                         th scope="row" { a.narrow href=(format!("#{id}-p0")) { "all processes" } } td {}
                         (count_cells(&view.counts))
-                        td.n { @if let Some(rate) = view.rate { (format!("{rate:.1}")) } } td {}
+                        td.n { @if let Some(rate) = view.rate { (format!("{rate:.1}")) } } td {} td {}
                     }
                     @for process in view.processes.iter().take(MOST_PROCESSES) { (row(host, process, id)) }
                 }
@@ -90,17 +90,24 @@ fn row(host: &Host, process: &ProcessView, id: &str) -> Markup {
         Some(key) => host.part_of(key.pid, key.start_ns),
         None => host.part_of_unknown().filter(|_| process.pid.is_none()),
     };
+    let name = match process.pid {
+        Some(_) => process.comm.as_str(),
+        None => UNKNOWN,
+    };
     html! {
         tr data-process=[process.pid] {
             th scope="row" {
                 @if let Some(part) = part {
-                    a.narrow href=(format!("#{id}-p{part}")) { (process.comm) }
-                } @else { (process.comm) }
+                    a.narrow href=(format!("#{id}-p{part}")) { (name) }
+                } @else { (name) }
             }
             td.n { @if let Some(pid) = process.pid { (pid) } }
             (count_cells(&process.counts))
             td.n { @if host.report.view.rate.is_some() { (format!("{:.1}", process.rate)) } }
             td.left { @if let Some((state, age)) = process.oldest { (state) " " (human_age(age)) } }
+            td.left {
+                @if process.sharers > 0 { "shared with " (counted(process.sharers, "process")) }
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     report::{
         self,
-        observer::{Lost, Observer},
+        gatherer::{Gatherer, Lost},
         page::{Host, Page},
     },
     run::{
@@ -66,12 +66,12 @@ fn of_recordings(args: &ReportArgs) -> Result<(), Failure> {
     let most_parts = Host::most_parts(runs.len());
     for mut run in runs {
         let mut history = History::of(&filter);
-        let mut observer = None;
+        let mut gatherer = None;
         let played = recordings::play(&mut run, span, &filter, &mut |replay| {
             recorded::count(&mut history, replay);
             let (engine, stats) = (&replay.engine, &replay.run_stats);
-            observer
-                .get_or_insert_with(|| Observer::of_span(&filter, engine, &replay.beginning))
+            gatherer
+                .get_or_insert_with(|| Gatherer::of_span(&filter, engine, &replay.beginning))
                 .count(engine, stats.latest, Lost::of(stats.lost, stats.gaps));
             ControlFlow::Continue(())
         })?;
@@ -81,9 +81,9 @@ fn of_recordings(args: &ReportArgs) -> Result<(), Failure> {
         let report = of_played(&played, &run, &filter, args.sort, &mut coverage);
         let scene = recorded::scene(&run, &played, history, &filter, None);
         let engine = &played.replay.engine;
-        let observer =
-            observer.unwrap_or_else(|| Observer::of_span(&filter, engine, &played.replay.beginning));
-        hosts.push(Host::new(report, scene, observer, engine, &filter, most_parts));
+        let gatherer =
+            gatherer.unwrap_or_else(|| Gatherer::of_span(&filter, engine, &played.replay.beginning));
+        hosts.push(Host::new(report, scene, gatherer, engine, &filter, most_parts));
     }
     coverage.begin()?;
     write(sink, hosts, args.redact)?;
@@ -110,7 +110,7 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
         let mut watcher = observe::Observer::begin(&mut session, &filter);
         let began = Nanos(session.anchor().mono_ns);
         let watched_from = session.engine.stats.watched_from.unwrap_or(started);
-        let mut observer = Observer::new(&filter, began, watched_from, lost(&session));
+        let mut gatherer = Gatherer::new(&filter, began, watched_from, lost(&session));
         let mut cgroups = Cgroups::of_this_host();
         messages::tell_wait("watching", Some(args.duration));
         session.end_after(args.duration);
@@ -121,7 +121,7 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
                 cgroups.find_locations(&mut session.engine.table.processes, clock::monotonic());
             }
             watcher.count(&mut session);
-            observer.count(&session.engine, clock::monotonic(), lost(&session));
+            gatherer.count(&session.engine, clock::monotonic(), lost(&session));
             match wake {
                 Wake::Tick => {}
                 Wake::Stop | Wake::Deadline => break,
@@ -130,13 +130,13 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
         let mut scene = watcher.scene(&mut session, &request)?;
         scene.configured = sysctl_files::read();
         let end = clock::monotonic();
-        observer.count(&session.engine, end, lost(&session));
+        gatherer.count(&session.engine, end, lost(&session));
         let report = report_of(&session, &filter, args, end)?;
         let most_parts = Host::most_parts(1);
         Ok(Host::new(
             report,
             scene,
-            observer,
+            gatherer,
             &session.engine,
             &filter,
             most_parts,

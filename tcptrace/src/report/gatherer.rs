@@ -3,7 +3,7 @@
 
 use super::{
     arrows::Arrows,
-    held::{Longest, Path, Paths},
+    held::{Longest, Timeline, Timelines},
     over_time::{Axis, Series},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) const MOST_PROCESSES: usize = 256;
 /// Endpoints that are kept apart, of each process.
 const MOST_ENDPOINTS: usize = 256;
 
-/// Of some connections.
+/// What was gathered of all connections, of a process's, or of those of several.
 #[derive(Debug)]
 pub(crate) struct Scope {
     /// The process's name, zero-padded; zeros for several.
@@ -63,7 +63,7 @@ impl Scope {
         change: &Change,
         old: Option<TcpState>,
         facts: &Facts<'_>,
-        ended: Option<Path>,
+        ended: Option<Timeline>,
     ) {
         self.series.count(axis, bucket, change.time, old, after(change));
         self.arrows.count(change);
@@ -76,8 +76,8 @@ impl Scope {
             };
             bins.record(Measure::Handshake(end), kind, dwell.span());
         }
-        if let Some(path) = ended {
-            self.longest.push(path, change.time);
+        if let Some(timeline) = ended {
+            self.longest.push(timeline, change.time);
         }
     }
 
@@ -100,7 +100,7 @@ fn after(change: &Change) -> Option<TcpState> {
 }
 
 /// A process; `None` where the owner of connections is not known.
-pub(crate) type Whose = Option<ProcessKey>;
+pub(crate) type OwnerKey = Option<ProcessKey>;
 
 /// Records that were lost, and gaps of the recording, until now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,15 +126,15 @@ pub(crate) struct Loss {
 
 /// Gathers from batch to batch.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(crate) struct Gatherer {
     filter: Filter,
     pub(crate) axis: Axis,
     /// Of all connections.
     pub(crate) all: Scope,
-    pub(crate) by_process: HashMap<Whose, Scope>,
+    pub(crate) by_process: HashMap<OwnerKey, Scope>,
     /// Of processes that were added up.
     pub(crate) rest: Scope,
-    /// Whether some were.
+    /// Whether any process was added up.
     pub(crate) is_folded: bool,
     /// In the order of time; one ends no later than in the bucket in which the next begins, as far as checks go.
     pub(crate) losses: Vec<Loss>,
@@ -143,14 +143,14 @@ pub(crate) struct Observer {
     checked: Nanos,
     /// Durations by process.
     pub(crate) durations: Collector,
-    paths: Paths,
+    timelines: Timelines,
     /// The connections that are counted now, by whom and in which state. Those without a cookie cannot be recognised.
-    counted_as: HashMap<ConnectionId, (Whose, TcpState)>,
+    counted_as: HashMap<ConnectionId, (OwnerKey, TcpState)>,
     /// The bucket in which the table was counted last, and how many sockets snapshots had shown by then.
     counted: Option<(usize, u64)>,
 }
 
-impl Observer {
+impl Gatherer {
     /// Begins with a span of a recording, of which `engine` has the statistics.
     pub(crate) fn of_span(filter: &Filter, engine: &Engine, beginning: &Beginning) -> Self {
         let watched_from = engine.stats.watched_from.unwrap_or(beginning.time);
@@ -158,13 +158,10 @@ impl Observer {
         Self::new(filter, beginning.time, watched_from, lost)
     }
 
-    /// Begins at `began`, with what `filter` selects; its states are ignored. `lost` is what was lost before.
+    /// Begins at `began`, with what `filter` selects, which must not select states. `lost` is what was lost before.
     pub(crate) fn new(filter: &Filter, began: Nanos, watched_from: Nanos, lost: Lost) -> Self {
         Self {
-            filter: Filter {
-                states: Vec::new(),
-                ..filter.clone()
-            },
+            filter: filter.clone(),
             axis: Axis::new(began),
             all: Scope::default(),
             by_process: HashMap::new(),
@@ -174,7 +171,7 @@ impl Observer {
             lost,
             checked: began,
             durations: Collector::new(filter, By::Process, watched_from),
-            paths: Paths::default(),
+            timelines: Timelines::default(),
             counted_as: HashMap::new(),
             counted: None,
         }
@@ -204,15 +201,15 @@ impl Observer {
             if connection.state.tcp == TcpState::Listen {
                 continue;
             }
-            let Some(whose) = self.whose(engine, connection) else {
+            let Some(owner_key) = self.owner_key(engine, connection) else {
                 continue;
             };
-            let path = self.paths.of(connection).of_owner(whose);
-            self.all.longest.push(path, now);
-            if let Some(scope) = self.by_process.get_mut(&whose) {
-                scope.longest.push(path, now);
+            let timeline = self.timelines.of(connection).of_owner(owner_key);
+            self.all.longest.push(timeline, now);
+            if let Some(scope) = self.by_process.get_mut(&owner_key) {
+                scope.longest.push(timeline, now);
             } else {
-                self.rest.longest.push(path, now);
+                self.rest.longest.push(timeline, now);
             }
         }
         let scopes = self.by_process.values_mut();
@@ -255,8 +252,11 @@ impl Observer {
             return;
         };
         let owner = process.and_then(|id| engine.table.processes.get(id));
-        let whose = owner.map(|process| process.key);
-        let ended = self.paths.count(change).map(|path| path.of_owner(whose));
+        let owner_key = owner.map(|process| process.key);
+        let ended = self
+            .timelines
+            .count(change)
+            .map(|timeline| timeline.of_owner(owner_key));
         let facts = Facts {
             endpoints: &change.endpoints,
             netns: change.netns,
@@ -264,9 +264,9 @@ impl Observer {
             owner,
         };
         let axis = self.axis;
-        let old = self.hand_over(bucket, change, whose);
+        let old = self.hand_over(bucket, change, owner_key);
         self.all.count(&axis, bucket, change, old, &facts, ended);
-        let scope = self.scope_of(whose);
+        let scope = self.scope_of(owner_key);
         if let Some(process) = owner {
             scope.comm = process.comm;
         }
@@ -275,25 +275,25 @@ impl Observer {
 
     /// Makes `whose` the one that the connection of a change is counted for, in the state that is returned; `None` where
     /// it begins. What enters or leaves the selection by a change of its owner does so in all connections, too.
-    fn hand_over(&mut self, bucket: usize, change: &Change, whose: Whose) -> Option<TcpState> {
+    fn hand_over(&mut self, bucket: usize, change: &Change, owner_key: OwnerKey) -> Option<TcpState> {
         let old = change.dwell.map(|_| change.old);
         if change.id.cookie == 0 {
             return old;
         }
         let counted = match after(change) {
-            Some(new) => self.counted_as.insert(change.id, (whose, new)),
+            Some(new) => self.counted_as.insert(change.id, (owner_key, new)),
             None => self.counted_as.remove(&change.id),
         };
         match (counted, old) {
-            (Some((before, state)), _) if before != whose => {
+            (Some((before, state)), _) if before != owner_key => {
                 self.scope_of(before).series.leave(bucket, state);
-                self.scope_of(whose).series.enter(bucket, state);
+                self.scope_of(owner_key).series.enter(bucket, state);
                 Some(state)
             }
             (Some((_, state)), _) => Some(state),
             (None, Some(state)) => {
                 self.all.series.enter(bucket, state);
-                self.scope_of(whose).series.enter(bucket, state);
+                self.scope_of(owner_key).series.enter(bucket, state);
                 Some(state)
             }
             (None, None) => None,
@@ -302,16 +302,16 @@ impl Observer {
 
     /// Ends the count of a connection that is no longer selected.
     fn leave(&mut self, bucket: usize, id: ConnectionId) {
-        if let Some((whose, state)) = self.counted_as.remove(&id) {
+        if let Some((owner_key, state)) = self.counted_as.remove(&id) {
             self.all.series.leave(bucket, state);
-            self.scope_of(whose).series.leave(bucket, state);
+            self.scope_of(owner_key).series.leave(bucket, state);
         }
     }
 
     /// The scope that a process is counted in; [`Self::rest`] where there is no room for one of its own.
-    fn scope_of(&mut self, whose: Whose) -> &mut Scope {
-        if self.by_process.len() < MOST_PROCESSES || self.by_process.contains_key(&whose) {
-            self.by_process.entry(whose).or_default()
+    fn scope_of(&mut self, owner_key: OwnerKey) -> &mut Scope {
+        if self.by_process.len() < MOST_PROCESSES || self.by_process.contains_key(&owner_key) {
+            self.by_process.entry(owner_key).or_default()
         } else {
             self.is_folded = true;
             &mut self.rest
@@ -321,7 +321,7 @@ impl Observer {
     /// Counts the sockets in the table: snapshots show some that no transition does, and owners become known later.
     fn count_table(&mut self, engine: &Engine, bucket: usize) {
         let mut all: Counts = [0; TcpState::COUNT];
-        let mut counted: HashMap<Whose, (Option<ProcessId>, Counts)> = HashMap::new();
+        let mut counted: HashMap<OwnerKey, (Option<ProcessId>, Counts)> = HashMap::new();
         self.counted_as.clear();
         for connection in engine.table.iter() {
             let Some(process) = engine.accepted_row(connection, &self.filter) else {
@@ -337,26 +337,26 @@ impl Observer {
             counted.entry(key).or_insert((process, [0; TcpState::COUNT])).1[state] += 1;
         }
         self.all.series.set(bucket, all);
-        for (whose, scope) in &mut self.by_process {
-            if !counted.contains_key(whose) {
+        for (owner_key, scope) in &mut self.by_process {
+            if !counted.contains_key(owner_key) {
                 scope.series.set(bucket, [0; TcpState::COUNT]);
             }
         }
         let mut rest = [0; TcpState::COUNT];
         // In an order of their own, since room is made by what was there before.
         let mut counted: Vec<_> = counted.into_iter().collect();
-        counted.sort_unstable_by_key(|(whose, (_, counts))| {
-            (Reverse(counts[TcpState::CloseWait.index()]), *whose)
+        counted.sort_unstable_by_key(|(owner_key, (_, counts))| {
+            (Reverse(counts[TcpState::CloseWait.index()]), *owner_key)
         });
-        for (whose, (process, counts)) in counted {
-            if self.by_process.len() >= MOST_PROCESSES && !self.by_process.contains_key(&whose) {
+        for (owner_key, (process, counts)) in counted {
+            if self.by_process.len() >= MOST_PROCESSES && !self.by_process.contains_key(&owner_key) {
                 self.is_folded = true;
                 for (sum, more) in rest.iter_mut().zip(counts) {
                     *sum += more;
                 }
                 continue;
             }
-            let scope = self.by_process.entry(whose).or_default();
+            let scope = self.by_process.entry(owner_key).or_default();
             if let Some(process) = process.and_then(|id| engine.table.processes.get(id)) {
                 scope.comm = process.comm;
             }
@@ -365,7 +365,7 @@ impl Observer {
         self.rest.series.set(bucket, rest);
     }
 
-    fn whose(&self, engine: &Engine, connection: &Connection) -> Option<Whose> {
+    fn owner_key(&self, engine: &Engine, connection: &Connection) -> Option<OwnerKey> {
         let process = engine.accepted_row(connection, &self.filter)?;
         Some(process.and_then(|id| Some(engine.table.processes.get(id)?.key)))
     }
@@ -376,14 +376,14 @@ impl Observer {
         if self.by_process.len() < MOST_PROCESSES {
             return;
         }
-        let mut ranked: Vec<(u64, Whose)> = self
+        let mut ranked: Vec<(u64, OwnerKey)> = self
             .by_process
             .iter()
-            .map(|(whose, scope)| (scope.activity(), *whose))
+            .map(|(owner_key, scope)| (scope.activity(), *owner_key))
             .collect();
         ranked.sort_unstable();
-        for (_, whose) in ranked.iter().take(MOST_PROCESSES / 2) {
-            if let Some(scope) = self.by_process.remove(whose) {
+        for (_, owner_key) in ranked.iter().take(MOST_PROCESSES / 2) {
+            if let Some(scope) = self.by_process.remove(owner_key) {
                 self.is_folded = true;
                 self.rest.add(&scope, now);
             }
@@ -420,15 +420,15 @@ mod tests {
             Event, EventData, SockRef,
             fixture::{self, comm, endpoints, of_client, transition},
         },
-        report::over_time::{MOST, total},
+        report::over_time::{MOST_BUCKETS, total},
     };
     use TcpState::{Close, CloseWait, Established, Listen, SynRecv, SynSent};
 
-    fn play(engine: &mut Engine, observer: &mut Observer, pid: u32, at: Nanos, step: (TcpState, TcpState)) {
+    fn play(engine: &mut Engine, gatherer: &mut Gatherer, pid: u32, at: Nanos, step: (TcpState, TcpState)) {
         let event = of_client(ProcessKey::new(pid, 1), comm("client"), pid.into(), at, step);
         engine.apply(Input::Events(&[event]));
         engine.finish_batch();
-        observer.count(engine, at, Lost::default());
+        gatherer.count(engine, at, Lost::default());
     }
 
     /// A connection is accepted in another process than that of the listener, which the first states are counted for.
@@ -436,7 +436,7 @@ mod tests {
     fn a_connection_is_counted_for_one_process_at_a_time() {
         let [parent, worker] = [10, 20].map(|pid| ProcessKey::new(pid, 1));
         let mut engine = Engine::new(64);
-        let mut observer = Observer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
+        let mut gatherer = Gatherer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
         let mut apply = |cookie: u64, remote: &str, at: u64, task: Option<ProcessKey>, data: EventData| {
             let event = Event {
                 time: Nanos::from_millis(at),
@@ -450,7 +450,7 @@ mod tests {
             };
             engine.apply(Input::Events(&[event]));
             engine.finish_batch();
-            observer.count(&engine, Nanos::from_millis(at), Lost::default());
+            gatherer.count(&engine, Nanos::from_millis(at), Lost::default());
         };
         apply(1, "0.0.0.0:0", 0, Some(parent), transition(Close, Listen));
         for number in 0..4 {
@@ -462,20 +462,20 @@ mod tests {
             // In the bucket of the accept, so that the table is not counted in between.
             apply(cookie, &remote, at + 20, None, transition(Established, CloseWait));
         }
-        let now = |whose| {
-            let scope: &Scope = &observer.by_process[&Some(whose)];
+        let now = |owner_key| {
+            let scope: &Scope = &gatherer.by_process[&Some(owner_key)];
             let counts = scope.series.now();
             [Listen, Established, CloseWait].map(|state| counts[state.index()])
         };
         assert_eq!(now(parent), [1, 0, 0], "the listener alone");
         assert_eq!(now(worker), [0, 0, 4]);
-        observer.finish(&engine, Nanos::from_millis(40));
-        let all = observer.all.series.buckets();
+        gatherer.finish(&engine, Nanos::from_millis(40));
+        let all = gatherer.all.series.buckets();
         assert_eq!(all.len(), 1, "all in one bucket");
-        for (whose, scope) in &observer.by_process {
+        for (owner_key, scope) in &gatherer.by_process {
             for (bucket, whole) in scope.series.buckets().iter().zip(all) {
                 let is_within = bucket.most.iter().zip(whole.most).all(|(its, all)| *its <= all);
-                assert!(is_within, "{whose:?}: {bucket:?} of {whole:?}");
+                assert!(is_within, "{owner_key:?}: {bucket:?} of {whole:?}");
             }
         }
     }
@@ -485,11 +485,11 @@ mod tests {
         let engine = Engine::new(1);
         let before = Lost { records: 5, gaps: 1 };
         let began = Nanos::from_secs(100);
-        let mut observer = Observer::new(&Filter::default(), began, began, before);
+        let mut gatherer = Gatherer::new(&Filter::default(), began, began, before);
         let mut count = |after_ms: u64, records: u64| {
             let now = began.plus(Nanos::from_millis(after_ms));
-            observer.count(&engine, now, Lost { records, gaps: 1 });
-            observer.losses.clone()
+            gatherer.count(&engine, now, Lost { records, gaps: 1 });
+            gatherer.losses.clone()
         };
         let loss = |first, last, count| Loss { first, last, count };
         assert_eq!(count(100, 5), [], "what was lost before is none of it");
@@ -507,48 +507,48 @@ mod tests {
     fn processes_beyond_the_limit_are_added_up_and_nothing_is_counted_twice() {
         let processes = u32::try_from(3 * MOST_PROCESSES).expect("some hundreds");
         let mut engine = Engine::new(4_096);
-        let mut observer = Observer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
+        let mut gatherer = Gatherer::new(&Filter::default(), Nanos(0), Nanos(0), Lost::default());
         // Long enough for the buckets to be widened on the way.
         let second = |pid: u32| Nanos::from_secs(pid.into());
         for pid in 1..=processes {
-            play(&mut engine, &mut observer, pid, second(pid), (Close, SynSent));
+            play(&mut engine, &mut gatherer, pid, second(pid), (Close, SynSent));
             if pid == 1 {
                 play(
                     &mut engine,
-                    &mut observer,
+                    &mut gatherer,
                     pid,
                     second(pid),
                     (SynSent, Established),
                 );
                 play(
                     &mut engine,
-                    &mut observer,
+                    &mut gatherer,
                     pid,
                     second(pid),
                     (Established, CloseWait),
                 );
             }
         }
-        observer.finish(&engine, second(processes));
-        assert!(observer.by_process.len() <= MOST_PROCESSES && observer.is_folded);
+        gatherer.finish(&engine, second(processes));
+        assert!(gatherer.by_process.len() <= MOST_PROCESSES && gatherer.is_folded);
         assert!(
-            observer.by_process.contains_key(&Some(ProcessKey::new(1, 1))),
+            gatherer.by_process.contains_key(&Some(ProcessKey::new(1, 1))),
             "the busiest stays"
         );
         let now = |scope: &Scope| total(scope.series.now());
-        let apart: u64 = observer.by_process.values().map(now).sum();
-        assert_eq!(now(&observer.all), u64::from(processes));
-        assert_eq!(apart + now(&observer.rest), u64::from(processes));
+        let apart: u64 = gatherer.by_process.values().map(now).sum();
+        assert_eq!(now(&gatherer.all), u64::from(processes));
+        assert_eq!(apart + now(&gatherer.rest), u64::from(processes));
         let changes = |scope: &Scope| scope.series.changes();
-        let apart: u64 = observer.by_process.values().map(changes).sum();
-        assert_eq!(apart + changes(&observer.rest), changes(&observer.all));
-        let buckets = observer.all.series.buckets();
+        let apart: u64 = gatherer.by_process.values().map(changes).sum();
+        assert_eq!(apart + changes(&gatherer.rest), changes(&gatherer.all));
+        let buckets = gatherer.all.series.buckets();
         assert!(
-            buckets.len() <= MOST && buckets.len() > MOST / 2,
+            buckets.len() <= MOST_BUCKETS && buckets.len() > MOST_BUCKETS / 2,
             "{}",
             buckets.len()
         );
-        let longest = observer.all.longest.paths();
+        let longest = gatherer.all.longest.timelines();
         assert_eq!(
             longest[0].owner,
             Some(ProcessKey::new(1, 1)),
