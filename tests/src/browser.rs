@@ -21,7 +21,7 @@ pub const PROGRAM: &str = "chromium";
 const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 1>&2"#;
 
 /// Maximum time for an answer.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A window's width and height.
 pub type Size = (u32, u32);
