@@ -159,7 +159,7 @@ pub(super) fn settings(host: &Host) -> Markup {
         section.settings {
             h3 { "Settings" }
             @if groups.is_empty() {
-                p.none { "A recording has no settings. " code { "tcptrace doctor -w" } " shows them on the host itself." }
+                p.none { "A recording has no settings. " code { "tcptrace doctor --settings" } " shows them on the host itself." }
             }
             @for (spaces, all) in groups.iter().take(MOST_TABLES) { (settings_of(spaces, all)) }
             @if rest > 0 { p.note { "and those of " (counted(rest, "other network namespace")) } }
