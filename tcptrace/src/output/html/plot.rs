@@ -151,7 +151,7 @@ impl LogAxis {
             None => Some((power, power)),
             Some((low, high)) => Some((power.min(low), power.max(high))),
         })?;
-        // The clock of the kernel has no more than microseconds of accuracy between processors.
+        // What is shorter than a microsecond shares the first power.
         Some(Self {
             lowest: lowest.max(3).min(highest),
             highest: highest + 1,
