@@ -136,11 +136,17 @@ fn endpoint(url: &str) -> Result<Endpoint, UsageError> {
         return Err(refuse("gRPC has no path"));
     }
     let host = uri.host().unwrap_or_default();
+    let port = match uri.port_u16() {
+        // Without a port, the authority is the host.
+        None if authority.as_str() == host => default_port,
+        None | Some(0) => return Err(refuse("its port is not from 1 to 65535")),
+        Some(port) => port,
+    };
     Ok(Endpoint {
         protocol,
         is_tls,
         host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: uri.port_u16().unwrap_or(default_port),
+        port,
         base: base.to_owned(),
     })
 }
@@ -245,6 +251,9 @@ mod tests {
             (&["--otlp", "ftp://otel"], "unknown scheme"),
             (&["--otlp", "http://me:secret@otel"], "--otlp-header"),
             (&["--otlp", "http://otel/?x=1"], "query"),
+            (&["--otlp", "http://otel:99999"], "from 1 to 65535"),
+            (&["--otlp", "grpc://[::1]:0"], "from 1 to 65535"),
+            (&["--otlp", "http://otel:"], "from 1 to 65535"),
             (&["--otlp", "grpc://otel/v1"], "no path"),
             (&["--otlp-interval", "10s"], "without --otlp"),
             (&["--otlp-header", "a=b"], "without --otlp"),

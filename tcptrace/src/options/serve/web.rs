@@ -82,7 +82,7 @@ fn parse(text: &str, path: &Path) -> Result<Web, UsageError> {
         |problem: String, remedy: &str| wrong(FLAG, format!("{}: {problem}", path.display()), remedy);
     let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| {
         refuse(
-            error.to_string(),
+            described(&error),
             "see docs/commands.md for the keys that are supported",
         )
     })?;
@@ -123,6 +123,26 @@ fn parse(text: &str, path: &Path) -> Result<Web, UsageError> {
         }
     }
     Ok(Web { tls, users })
+}
+
+/// What is wrong, and where. Passwords and hashes are in the file, and the library's messages cite lines and values: so
+/// nothing is repeated but keys.
+fn described(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    let problem = match error.without_snippet() {
+        E::SerdeUnknownField { field, .. } => format!("unknown key {field}"),
+        E::SerdeMissingField { field, .. } => format!("{field} is missing"),
+        E::SerdeUnknownVariant { expected, .. } => {
+            format!("unknown value; supported are {}", expected.join(" and "))
+        }
+        E::SerdeInvalidType { .. } => "the value is of another type".to_owned(),
+        E::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        _ => "it is no YAML of the form that is expected".to_owned(),
+    };
+    match error.location() {
+        Some(at) => format!("line {}, column {}: {problem}", at.line(), at.column()),
+        None => problem,
+    }
 }
 
 #[cfg(test)]
@@ -175,11 +195,11 @@ mod tests {
             ("tls_server_config:\n  cert_file: a\n", "key_file"),
             (
                 "tls_server_config:\n  cert_file: a\n  key_file: b\n  client_auth_type: RequestClientCert\n",
-                "RequestClientCert",
+                "RequireAndVerifyClientCert",
             ),
             (
                 "tls_server_config:\n  cert_file: a\n  key_file: b\n  min_version: TLS10\n",
-                "TLS10",
+                "TLS12 and TLS13",
             ),
             (
                 "tls_server_config:\n  cert_file: a\n  key_file: b\n  client_ca_file: c\n",
@@ -197,6 +217,28 @@ mod tests {
                 error.contains(named) && error.contains("web.yml"),
                 "{text}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_repeated() {
+        for text in [
+            "basic_auth_users: hunter2\n",
+            "basic_auth_users:\n  prometheus: [hunter2]\n",
+            "basic_auth_users:\n  prometheus: {hunter2: hunter2}\n",
+            "basic_auth_users:\n  - hunter2\n",
+            "basic_auth_users:\n  prometheus: hunter2\n",
+            "basic_auth_users:\n  prometheus: \"hunter2\n",
+            "basic_auth_users:\n  prometheus: hunter2\n rate_limit: 1\n",
+            "basic_auth_users:\n  prometheus: hunter2\nrate_limit: 1\n",
+            "basic_auth_users:\n  prometheus: !hunter2 hunter2\n  prometheus: hunter2\n",
+            "basic_auth_users:\n  prometheus: *hunter2\n",
+            "tls_server_config: hunter2\n",
+            "tls_server_config:\n  cert_file: a\n  key_file: b\n  min_version: hunter2\n",
+            "hunter2",
+        ] {
+            let error = parsed(text).expect_err(text);
+            assert!(!error.contains("hunter2"), "{text}: {error}");
         }
     }
 }
