@@ -39,6 +39,8 @@ pub struct Needs {
     pub work: Work,
     /// Files that are read, and folders with all below them.
     pub inputs: Vec<PathBuf>,
+    /// Folders that are listed, and whose files are not read.
+    pub listed: Vec<PathBuf>,
     /// Files that are written, and folders in which files are.
     pub outputs: Vec<PathBuf>,
     /// Whether files are linked from one of those folders into one below it.
@@ -170,6 +172,7 @@ pub fn confine(needs: &Needs) -> Held {
     };
     let landlock = sandbox::confine(&Files {
         readable: readable(needs),
+        listed: needs.listed.clone(),
         writable: writable.into_iter().chain([PathBuf::from(TERMINAL)]).collect(),
         links: needs.links,
         ports: Vec::new(),

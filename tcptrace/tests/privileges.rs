@@ -53,11 +53,13 @@ fn a_replay_reads_its_inputs_and_writes_beside_its_output_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (beside, file) = (own.path().join("output.part"), victim.clone());
+    let listed = foreign.path().to_owned();
     apart(move || {
         let held = privileges::confine(&Needs {
             work: Work::Replay,
             inputs: vec![input.clone()],
             outputs: vec![output.clone()],
+            listed: vec![listed.clone()],
             links: false,
         });
         assert_eq!(held.capabilities, [] as [&str; 0]);
@@ -68,6 +70,7 @@ fn a_replay_reads_its_inputs_and_writes_beside_its_output_alone() {
         fs::rename(&beside, &output).unwrap();
         if has_landlock(&held) {
             assert!(is_denied(fs::read(&other)));
+            assert!(fs::read_dir(&listed).is_ok());
             assert!(is_denied(fs::write(&victim, "")));
             assert!(is_denied(fs::remove_file(&victim)));
             assert!(is_denied(File::create(victim.with_extension("new"))));
@@ -91,6 +94,7 @@ fn a_device_is_written_and_its_folder_is_not() {
             work: Work::Replay,
             inputs: Vec::new(),
             outputs: vec!["/dev/null".into()],
+            listed: Vec::new(),
             links: false,
         });
         fs::write("/dev/null", "text").unwrap();
@@ -130,6 +134,7 @@ fn one_thread_looks_into_other_processes_and_writes_nothing() {
             work: Work::Live { reads_code: false },
             inputs: Vec::new(),
             outputs: Vec::new(),
+            listed: Vec::new(),
             links: false,
         });
         assert_eq!(held.failures, [] as [&str; 0]);

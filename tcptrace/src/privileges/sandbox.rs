@@ -28,6 +28,8 @@ const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ ReadFile | ReadDir }
 pub(super) struct Files {
     /// Files that may be read, and folders with all below.
     pub(super) readable: Vec<PathBuf>,
+    /// Folders that may be listed, with all below.
+    pub(super) listed: Vec<PathBuf>,
     /// Folders in which files may be written; anything else that may be written.
     pub(super) writable: Vec<PathBuf>,
     /// Whether files are linked from one folder into another, which Landlock cannot allow before its ABI 2.
@@ -95,8 +97,15 @@ fn try_to_confine(files: &Files) -> Result<Landlock, RulesetError> {
         .iter()
         .map(|path| (path, READ, AccessFs::ReadFile.into()));
     let writable = files.writable.iter().map(|path| (path, WRITE, WRITE_SPECIAL));
-    for (path, of_folder, of_file) in readable.chain(writable) {
+    let listed = files
+        .listed
+        .iter()
+        .map(|path| (path, AccessFs::ReadDir.into(), BitFlags::EMPTY));
+    for (path, of_folder, of_file) in readable.chain(writable).chain(listed) {
         let rights = if path.is_dir() { of_folder } else { of_file };
+        if rights.is_empty() {
+            continue;
+        }
         // What is not there needs no right, and a pipe without a name can have none.
         let Ok(opened) = PathFd::new(path) else { continue };
         let Ok(same) = ruleset.try_clone() else { continue };

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &CheckArgs, verbose: u8) -> Result<(), Failure> {
         ..Settings::least(args.hooks)
     };
     let mut kernel = Kernel::attach(&settings).map(|(kernel, _)| kernel);
-    let held = confine::live([], [], Extras::default());
+    let held = confine::live([], Extras::default());
     let mut text = match &kernel {
         Ok(kernel) => hooks(kernel),
         Err(refusal) => format!("\ntracing: NOT possible: {}\n", refusal.cause()),

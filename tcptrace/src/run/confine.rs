@@ -4,31 +4,34 @@
 use super::messages;
 use crate::{
     privileges::{self, Held, Needs, Work},
-    source::{cgroups::Cgroups, sysctl_files},
+    source::{cgroups::Cgroups, kubernetes::Folders, sysctl_files},
 };
 use std::path::{Path, PathBuf};
 
 /// What a live command does besides tracing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Extras {
     pub(super) reads_code: bool,
     /// It links its files into folders below that of its output.
     pub(super) links: bool,
+    /// Folders that it goes on to read.
+    pub(super) folders: Folders,
 }
 
-/// For a command that inspects this machine, writes to these files or directories, and reads these.
-pub(super) fn live<'a>(
-    outputs: impl IntoIterator<Item = &'a Path>,
-    also_read: impl IntoIterator<Item = PathBuf>,
-    extras: Extras,
-) -> Held {
-    let Extras { reads_code, links } = extras;
+/// For a command that inspects this machine, writes to these files or directories.
+pub(super) fn live<'a>(outputs: impl IntoIterator<Item = &'a Path>, extras: Extras) -> Held {
+    let Extras {
+        reads_code,
+        links,
+        folders,
+    } = extras;
     let mut inputs = sysctl_files::files();
-    inputs.extend(also_read);
+    inputs.extend(folders.read);
     inputs.extend(Cgroups::of_this_host().roots().map(Path::to_owned));
     confine(&Needs {
         work: Work::Live { reads_code },
         inputs,
+        listed: folders.listed,
         outputs: outputs.into_iter().map(Path::to_owned).collect(),
         links,
     })
@@ -39,6 +42,7 @@ pub(super) fn replay<'a>(inputs: &[PathBuf], outputs: impl IntoIterator<Item = &
     confine(&Needs {
         work: Work::Replay,
         inputs: inputs.to_vec(),
+        listed: Vec::new(),
         outputs: outputs.into_iter().map(Path::to_owned).collect(),
         links: false,
     });

@@ -78,7 +78,7 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
         ..Wanted::of(&request.filter.netns)
     };
     let mut kernel = Kernel::for_snapshots();
-    confine::live([], [], Extras::default());
+    confine::live([], Extras::default());
     let files = snapshot::open_holder_iterator(&mut kernel);
     limitations.extend(sockets.warning().map(str::to_owned));
     let mut snapshot = snapshot::sockets(Reader::without_session(sockets, &mut kernel)?, wanted)?;

@@ -34,14 +34,17 @@ use crate::{
     privileges::Held,
     record::recorder::Recorder,
     socket::scan::Keeper,
-    source::live::{self, Live, Records},
+    source::{
+        kubernetes::Folders,
+        live::{self, Live, Records},
+    },
     stacks::reader::StackReader,
     unseen::Unseen,
 };
 use anyhow::Context as _;
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 use tokio::{
@@ -254,7 +257,7 @@ impl Session {
     /// Gives up what is not needed to go on, where only these files and folders are written to; `links` where files are
     /// linked into folders below them. To be called before any thread is started.
     pub(crate) fn confine<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Path>, links: bool) {
-        self.confine_reading(outputs, links, []);
+        self.confine_reading(outputs, links, Folders::default());
     }
 
     /// The same, but for these directories, which it goes on to read.
@@ -262,10 +265,14 @@ impl Session {
         &mut self,
         outputs: impl IntoIterator<Item = &'a Path>,
         links: bool,
-        inputs: impl IntoIterator<Item = PathBuf>,
+        folders: Folders,
     ) {
-        let reads_code = self.stacks.is_some();
-        self.held = Some(confine::live(outputs, inputs, Extras { reads_code, links }));
+        let extras = Extras {
+            reads_code: self.stacks.is_some(),
+            links,
+            folders,
+        };
+        self.held = Some(confine::live(outputs, extras));
     }
 
     /// What the process may still do, once it was confined.

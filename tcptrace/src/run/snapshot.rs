@@ -59,7 +59,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<Answer, Failure> {
         .shown(output.is_text())
         .naming(ports);
     let mut kernel = Kernel::for_snapshots();
-    confine::live(output.file.as_deref(), [], Extras::default());
+    confine::live(output.file.as_deref(), Extras::default());
     let mut listing = Listing::new(filter.clone(), output, format, sorted, sink);
     let files = snapshot::open_holder_iterator(&mut kernel);
     if let Some(warning) = args.sockets.sockets.warning() {

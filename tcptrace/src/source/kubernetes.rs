@@ -65,13 +65,27 @@ pub(crate) struct Finder {
     next_listing: Nanos,
 }
 
-/// The folders that are read below `root`, where the host's files are.
-pub(crate) fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let configs = CONFIGS.map(|(folder, _)| folder);
-    [CONTAINER_LOGS, POD_LOGS]
-        .into_iter()
-        .chain(configs)
-        .map(|folder| root.join(folder))
+/// Folders that are gone on to be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folders {
+    /// Of these, the names of what is in them.
+    pub(crate) listed: Vec<PathBuf>,
+    /// Of these, files too.
+    pub(crate) read: Vec<PathBuf>,
+}
+
+/// The folders below `root`, where the host's files are. Where the kubelet links logs, which have the names of all
+/// containers, nothing of the runtimes' is read: the environment of each container is there.
+pub(crate) fn folders(root: &Path) -> Folders {
+    let configs: &[_] = if root.join(CONTAINER_LOGS).is_dir() {
+        &[]
+    } else {
+        &CONFIGS
+    };
+    Folders {
+        listed: [CONTAINER_LOGS, POD_LOGS].map(|folder| root.join(folder)).into(),
+        read: configs.iter().map(|(folder, _)| root.join(folder)).collect(),
+    }
 }
 
 impl Finder {
@@ -328,5 +342,14 @@ mod tests {
         }
         finder.find(locations.iter(), Nanos(0));
         assert!(finder.missing.len() <= MOST_AT_A_TIME);
+    }
+
+    #[test]
+    fn runtimes_folders_are_read_only_where_the_kubelet_links_no_logs() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(folders(root.path()).read.len(), CONFIGS.len());
+        fs::create_dir_all(root.path().join(CONTAINER_LOGS)).unwrap();
+        assert_eq!(folders(root.path()).read, [PathBuf::new(); 0]);
+        assert_eq!(folders(root.path()).listed.len(), 2);
     }
 }
