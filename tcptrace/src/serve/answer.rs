@@ -1,6 +1,9 @@
 //! Answers one request.
 
-use super::{auth::Users, board::Board};
+use super::{
+    auth::{Access, Users},
+    board::Board,
+};
 use crate::output::exposition::Exposition;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -34,13 +37,15 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    /// What a client gets that may not have what it asks for, or asks for what takes no time; `None` for others, whom
+    /// [`Self::answer`] answers.
+    pub(super) async fn admit<B>(&self, request: &Request<B>) -> Option<Answer> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
             set(&mut answer, ALLOW, "GET, HEAD");
-            return answer;
+            return Some(answer);
         }
-        match request.uri().path() {
+        let answer = match request.uri().path() {
             // Those who probe these have no passwords, and learn nothing.
             "/healthz" if self.board.is_healthy() => text(StatusCode::OK, "ok\n"),
             "/healthz" => text(
@@ -49,16 +54,24 @@ impl Answerer {
             ),
             "/readyz" if self.board.is_ready() => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "there are no metrics yet\n"),
-            path => {
-                if !self.users.accept(request.headers().get(AUTHORIZATION)).await {
-                    return unauthorized();
-                }
-                match path {
-                    "/metrics" => self.metrics(request.headers()).await,
-                    "/" => page(),
-                    _ => text(StatusCode::NOT_FOUND, "not found: / lists what is here\n"),
-                }
-            }
+            _ => match self.users.check(request.headers().get(AUTHORIZATION)).await {
+                Access::Granted => return None,
+                Access::Refused => unauthorized(),
+                Access::Busy => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many passwords are being checked: try again\n",
+                ),
+            },
+        };
+        Some(answer)
+    }
+
+    /// The answer to a client that was admitted.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        match request.uri().path() {
+            "/metrics" => self.metrics(request.headers()).await,
+            "/" => page(),
+            _ => text(StatusCode::NOT_FOUND, "not found: / lists what is here\n"),
         }
     }
 
@@ -115,7 +128,10 @@ fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Family, catalogue::SCANS};
+    use crate::{
+        metrics::{Family, catalogue::SCANS},
+        serve::auth::tests::basic,
+    };
     use http_body_util::BodyExt as _;
 
     async fn ask(
@@ -128,7 +144,11 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = answerer.answer(&request.body(()).unwrap()).await;
+        let request = request.body(()).unwrap();
+        let answer = match answerer.admit(&request).await {
+            Some(answer) => answer,
+            None => answerer.answer(&request).await,
+        };
         let body = answer.body().clone().collect().await.unwrap().to_bytes();
         (
             answer.status().as_u16(),
@@ -209,17 +229,13 @@ mod tests {
         // "secret", at the lowest cost.
         let hash = bcrypt::hash("secret", 4).unwrap();
         let answerer = answerer(Users::new([("prometheus".to_owned(), hash)].into()));
-        let header = |text: &str| {
-            use base64::Engine as _;
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
-        };
         for (sent, status) in [
             (None, 401),
-            (Some(header("prometheus:secret")), 200),
-            (Some(header("prometheus:secret")), 200),
-            (Some(header("prometheus:wrong")), 401),
-            (Some(header("nobody:secret")), 401),
-            (Some(header("prometheus")), 401),
+            (Some(basic("prometheus:secret")), 200),
+            (Some(basic("prometheus:secret")), 200),
+            (Some(basic("prometheus:wrong")), 401),
+            (Some(basic("nobody:secret")), 401),
+            (Some(basic("prometheus")), 401),
             (Some("Basic !".to_owned()), 401),
             (Some("Bearer x".to_owned()), 401),
         ] {

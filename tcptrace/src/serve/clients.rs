@@ -1,5 +1,5 @@
-//! Accepts clients, a bounded number at a time. One that waits for its next request, or has never made one, gives way to a
-//! new one; so that a thousand idle clients do not keep Prometheus out.
+//! Accepts clients, a bounded number at a time. One that waits for its next request, has never made one, or waits for its
+//! password to be checked gives way to a new one; so that a thousand such clients do not keep Prometheus out.
 
 use super::{answer::Answerer, tls::Tls};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -37,14 +37,14 @@ const HEADERS: usize = 64;
 /// How long to wait before another client is accepted if none could be: descriptors may be short.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One client.
+/// A client that is connected.
 struct Client {
     task: AbortHandle,
-    /// Whether an answer is being made for it.
+    /// Whether metrics are being made for it, which it may have.
     is_busy: Arc<AtomicBool>,
 }
 
-/// All of them.
+/// The clients that are connected, those who have been for longest first.
 pub(super) struct Clients {
     answerer: Arc<Answerer>,
     tls: Option<Tls>,
@@ -125,9 +125,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (answerer, is_busy) = (Arc::clone(&answerer), Arc::clone(&is_busy));
         async move {
-            is_busy.store(true, Ordering::Relaxed);
-            let answer = answerer.answer(&request).await;
-            is_busy.store(false, Ordering::Relaxed);
+            let answer = match answerer.admit(&request).await {
+                Some(answer) => answer,
+                None => {
+                    is_busy.store(true, Ordering::Relaxed);
+                    let answer = answerer.answer(&request).await;
+                    is_busy.store(false, Ordering::Relaxed);
+                    answer
+                }
+            };
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
@@ -142,5 +148,59 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         connection.as_mut().graceful_shutdown();
         // Whoever does not take it is cut off.
         let _ = timeout(LAST_ANSWER, connection).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::{Family, catalogue::SCANS},
+        serve::{
+            auth::{Users, tests::basic},
+            board::Board,
+        },
+    };
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn ask(address: SocketAddr, path: &str, password: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let authorization = basic(&format!("prometheus:{password}"));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {authorization}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn status(mut stream: TcpStream) -> String {
+        let mut answer = Vec::new();
+        let read = timeout(HEAD, stream.read_to_end(&mut answer)).await;
+        read.expect("it answers in time").unwrap();
+        String::from_utf8_lossy(&answer[..12]).into_owned()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn wrong_passwords_keep_nobody_out_who_is_known() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let board = Board::new();
+        board.publish(vec![Family::single(&SCANS, 7)]);
+        let answerer = Answerer {
+            board: Arc::new(board),
+            users: Users::new([("prometheus".to_owned(), hash)].into()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients = Clients::new(Arc::new(answerer), None);
+        tokio::spawn(async move { clients.accept(&listener).await });
+        assert_eq!(status(ask(address, "/", "secret").await).await, "HTTP/1.1 200");
+        let mut guesses = Vec::new();
+        for number in 0..2 * MOST {
+            guesses.push(ask(address, "/", &number.to_string()).await);
+        }
+        assert_eq!(status(ask(address, "/healthz", "").await).await, "HTTP/1.1 200");
+        assert_eq!(status(ask(address, "/", "secret").await).await, "HTTP/1.1 200");
+        drop(guesses);
     }
 }
