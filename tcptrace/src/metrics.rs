@@ -9,13 +9,15 @@ pub(crate) mod distribution;
 mod durations;
 mod judgement;
 mod keyed;
+mod listeners;
+mod netns_counters;
 mod own;
 mod populations;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use collect::{Source, collect};
-pub(crate) use judgement::Judgement;
+pub(crate) use judgement::{Judgement, Totals};
 pub(crate) use own::{Exports, Own};
 
 use distribution::Distribution;
@@ -89,13 +91,6 @@ impl Value {
         match self {
             Self::Integer(_) | Self::Real(_) => 1,
             Self::Distribution(_) => distribution::SERIES,
-        }
-    }
-
-    /// Adds another count; of other values the first is kept.
-    fn add(&mut self, other: &Self) {
-        if let (Self::Integer(sum), Self::Integer(more)) = (self, other) {
-            *sum += more;
         }
     }
 }

@@ -51,11 +51,14 @@ impl Series {
     /// The sum of a family that counts.
     #[must_use]
     pub fn sum(&self, family: &str) -> u64 {
-        let of_family = self
-            .0
-            .keys()
-            .filter(|name| name.split('{').next() == Some(family));
-        of_family.map(|name| self.count(name)).sum()
+        self.of(family).map(|(_, count)| count).sum()
+    }
+
+    /// Names and values of a family that counts.
+    pub fn of(&self, family: &str) -> impl Iterator<Item = (&str, u64)> {
+        let names = self.0.keys().map(String::as_str);
+        let of_family = names.filter(move |name| name.split('{').next() == Some(family));
+        of_family.map(|name| (name, self.count(name)))
     }
 
     /// How many there are.

@@ -5,7 +5,7 @@
 /// sockets, and eleven more for each process name, unit, container, pod and network namespace.
 pub(crate) const DEFAULT: usize = 5_000;
 
-/// The least: with less there would be nothing but what does not vary.
+/// The least budget that has room for what varies, beside some 700 series that every host has and the parts of each group.
 pub(crate) const LEAST: usize = 2_000;
 
 /// Maximum number of series of each family or group of families whose keys vary, but for sockets.
@@ -13,8 +13,7 @@ pub(crate) const fn part(max_series: usize) -> usize {
     max_series / 25
 }
 
-/// Divides `available` among those who want so much: nobody gets more than he wants, and who gets less gets no less than
-/// another (max-min fairness).
+/// Divides `available` by max-min fairness: each gets what it wants, or else an equal share of what the smaller wants leave.
 pub(super) fn divide(available: usize, wanted: &[usize]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|at| wanted[*at]);

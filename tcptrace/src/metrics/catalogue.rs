@@ -83,11 +83,11 @@ families! {
     PORTS_AVAILABLE = Gauge "tcptrace_ephemeral_ports" by ["netns", "local", "remote", "port"]
         is "Local ports that connect chooses from towards a destination.";
     ACCEPT_QUEUE = Gauge "tcptrace_accept_queue_connections" by ["netns", "process", "address", "port"]
-        is "Connections that wait for accept, by listener.";
+        is "Connections that wait for accept, by listener; of several sockets that listen there, the fullest queue.";
     ACCEPT_QUEUE_LIMIT = Gauge "tcptrace_accept_queue_limit" by ["netns", "process", "address", "port"]
-        is "Connections that the accept queue holds, by listener.";
+        is "Connections that this accept queue holds.";
     LISTENER_DROPS = Counter "tcptrace_listener_drops" by ["netns", "process", "address", "port"]
-        is "SYNs and last ACKs that the kernel dropped, by listener.";
+        is "SYNs and last ACKs that the kernel dropped since tcptrace was ready, by listener that has dropped any.";
     LISTEN_OVERFLOWS = Counter "tcptrace_netns_listen_overflows" by ["netns"]
         is "Connections that arrived at a full accept queue (ListenOverflows), whatever the filter.";
     LISTEN_DROPS = Counter "tcptrace_netns_listen_drops" by ["netns"]

@@ -1,7 +1,7 @@
 //! Puts the families of one moment together, within the budget of series.
 
 use super::{
-    Family, Judgement, Own, Sample,
+    Family, Judgement, Own,
     catalogue::{self, BUDGET, EVICTED_KEYS, FOLDED, JUDGEMENT_AGE, SERIES},
     counts::Counts,
     durations, own, populations, seconds, series,
@@ -13,7 +13,7 @@ use crate::{
     owner::kubernetes::Names,
     view::population::Population,
 };
-use hashbrown::HashMap;
+use std::collections::HashSet;
 
 /// What metrics are made of.
 #[derive(Debug)]
@@ -68,10 +68,12 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
     let (sockets, of_sockets) = populations::families(dimensions, left);
     families.extend(sockets);
     folded.extend(&of_sockets);
-    families.extend(budget(&folded, counts));
-    for family in &mut families {
-        merge_equal(&mut family.samples);
-    }
+    let evicted_listeners = judgement.map(|judgement| judgement.evicted_listeners);
+    families.extend(budget(&folded, counts, evicted_listeners));
+    debug_assert!(
+        families.iter().all(has_unique_labels),
+        "a set of labels is there twice"
+    );
     let total = series(&families) as u64 + 2;
     families.push(Family::single(&BUDGET, max_series as u64));
     families.push(Family::single(&SERIES, total));
@@ -80,28 +82,20 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
     families
 }
 
-fn budget(folded: &[(&'static str, u64)], counts: &Counts) -> [Family; 2] {
+fn budget(folded: &[(&'static str, u64)], counts: &Counts, evicted_listeners: Option<u64>) -> [Family; 2] {
     let [mut keys, mut evicted] = [&FOLDED, &EVICTED_KEYS].map(Family::new);
     for (dimension, count) in folded {
         keys.add([(*dimension).into()], *count);
     }
-    for (dimension, count) in counts.evicted() {
+    let of_listeners = evicted_listeners.map(|count| ("listener_drops", count));
+    for (dimension, count) in counts.evicted().into_iter().chain(of_listeners) {
         evicted.add([dimension.into()], count);
     }
     [keys, evicted]
 }
 
-/// Names of processes are theirs to choose: what has equal labels is one series, the first with the sum.
-fn merge_equal(samples: &mut Vec<Sample>) {
-    let mut first: HashMap<Vec<super::Label>, usize> = HashMap::with_capacity(samples.len());
-    let mut merged: Vec<Sample> = Vec::with_capacity(samples.len());
-    for sample in samples.drain(..) {
-        if let Some(at) = first.get(&sample.labels) {
-            merged[*at].value.add(&sample.value);
-        } else {
-            first.insert(sample.labels.clone(), merged.len());
-            merged.push(sample);
-        }
-    }
-    *samples = merged;
+/// Whether no set of labels is there twice, for which Prometheus refuses a scrape as a whole.
+fn has_unique_labels(family: &Family) -> bool {
+    let mut seen = HashSet::with_capacity(family.samples.len());
+    family.samples.iter().all(|sample| seen.insert(&sample.labels))
 }

@@ -7,6 +7,7 @@ use crate::{
     engine::Engine,
     event::{EndReason, TcpState},
     filter::{Filter, FilterInput},
+    owner::processes::comm_text,
 };
 
 /// Outcomes of a `connect`.
@@ -21,21 +22,36 @@ pub(crate) const OUTCOMES: [HandshakeEnd; 6] = [
 
 /// Counters of the processes of one name, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Activity {
     Opened,
     Closed,
     TimeWait,
     Retransmitted,
 }
 
-impl Deed {
+impl Activity {
     pub(super) const COUNT: usize = 4;
 }
 
-/// The name of a process; zeros where the owner is not known.
+/// The name of a process, in which a byte 0xff stands for what cannot be shown: names that are shown alike are equal. Zeros
+/// where the owner is not known.
 pub(super) type Name = [u8; 16];
 
-/// All of it.
+fn name_of(comm: &[u8; 16]) -> Name {
+    let mut name = [0; 16];
+    let mut length = 0;
+    for shown in comm_text(comm).chars() {
+        if shown == char::REPLACEMENT_CHARACTER {
+            name[length] = 0xff;
+            length += 1;
+        } else {
+            length += shown.encode_utf8(&mut name[length..]).len();
+        }
+    }
+    name
+}
+
+/// Everything that `serve` counts itself.
 #[derive(Debug)]
 pub(crate) struct Counts {
     filter: Filter,
@@ -44,7 +60,7 @@ pub(crate) struct Counts {
     /// TIME_WAITs that ended, likewise.
     pub(super) time_wait_ends: [u64; EndReason::COUNT + 1],
     pub(super) connects: Keyed<u16, { OUTCOMES.len() }>,
-    pub(super) by_name: Keyed<Name, { Deed::COUNT }>,
+    pub(super) by_name: Keyed<Name, { Activity::COUNT }>,
 }
 
 impl Counts {
@@ -56,7 +72,7 @@ impl Counts {
             ends: [0; EndReason::COUNT + 1],
             time_wait_ends: [0; EndReason::COUNT + 1],
             connects: Keyed::new(share(OUTCOMES.len())),
-            by_name: Keyed::new(share(Deed::COUNT)),
+            by_name: Keyed::new(share(Activity::COUNT)),
         }
     }
 
@@ -76,7 +92,7 @@ impl Counts {
                 continue;
             };
             let name = process.and_then(|id| engine.table.processes.get(id));
-            self.count_change(change, name.map_or([0; 16], |process| process.comm));
+            self.count_change(change, name.map_or([0; 16], |process| name_of(&process.comm)));
         }
     }
 
@@ -85,19 +101,19 @@ impl Counts {
             self.ends[index_of(change.reason)] += 1;
             let retransmitted = change.path.retransmits_total.map_or(0, u64::from);
             self.by_name
-                .add(name, Deed::Retransmitted as usize, retransmitted);
+                .add(name, Activity::Retransmitted as usize, retransmitted);
         }
         if change.old == TcpState::TimeWait {
             self.time_wait_ends[index_of(change.reason)] += 1;
         }
         if change.new == TcpState::Established {
-            self.by_name.add(name, Deed::Opened as usize, 1);
+            self.by_name.add(name, Activity::Opened as usize, 1);
         }
         if change.old == TcpState::Established {
-            self.by_name.add(name, Deed::Closed as usize, 1);
+            self.by_name.add(name, Activity::Closed as usize, 1);
         }
         if change.new == TcpState::TimeWait {
-            self.by_name.add(name, Deed::TimeWait as usize, 1);
+            self.by_name.add(name, Activity::TimeWait as usize, 1);
         }
         let outcome = HandshakeEnd::of(change).and_then(|end| OUTCOMES.iter().position(|of| *of == end));
         if let Some(outcome) = outcome {
@@ -116,4 +132,27 @@ impl Counts {
 
 fn index_of(reason: Option<EndReason>) -> usize {
     reason.map_or(0, |reason| reason.index() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::fixture::comm;
+
+    #[test]
+    fn names_that_are_shown_alike_are_one() {
+        let raw = |bytes: &[u8]| {
+            let mut comm = [0; 16];
+            comm[..bytes.len()].copy_from_slice(bytes);
+            name_of(&comm)
+        };
+        assert_eq!(raw(b"nginx"), comm("nginx"));
+        assert_eq!(raw("café".as_bytes()), comm("café"));
+        for bytes in [&b"a\xff"[..], b"a\xfe", b"a\x07", "a\u{fffd}".as_bytes()] {
+            assert_eq!(raw(bytes), raw(b"a\xff"), "{bytes:?}");
+            assert_eq!(comm_text(&raw(bytes)), "a\u{fffd}");
+        }
+        assert_eq!(raw(&[0xff; 15])[..15], [0xff; 15]);
+        assert_eq!(raw(b""), [0; 16]);
+    }
 }

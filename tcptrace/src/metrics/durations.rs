@@ -6,7 +6,7 @@ use super::{
         CLOSED, CONNECTION_DURATION, CONNECTS, ENDS, HANDSHAKE_DURATION, OPENED, PARTIAL_DURATIONS,
         RETRANSMITTED, STATE_DURATION, TIME_WAIT_ENDS, TIME_WAITS, TRANSITIONS,
     },
-    counts::{Counts, Deed, OUTCOMES},
+    counts::{Activity, Counts, OUTCOMES},
     distribution::Distribution,
 };
 use crate::{
@@ -23,12 +23,52 @@ use crate::{
 /// What keys without series of their own are counted under.
 pub(super) const OTHER: &str = "other";
 
+/// What stands for a name that is not known.
+pub(super) const UNKNOWN: &str = "(unknown)";
+
+/// The transitions of RFC 9293 and of Linux. Each is there from the start, with 0: a server takes the first value of a series
+/// for what was there before. Others are there once they have been seen.
+const USUAL: [(TcpState, TcpState); 26] = {
+    use TcpState::{
+        Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
+        TimeWait,
+    };
+    [
+        (Close, Listen),
+        (Close, SynSent),
+        (Listen, Close),
+        (Listen, SynRecv),
+        (SynSent, SynRecv),
+        (SynSent, Established),
+        (SynSent, Close),
+        (SynRecv, Established),
+        (SynRecv, FinWait1),
+        (SynRecv, CloseWait),
+        (SynRecv, Close),
+        (Established, FinWait1),
+        (Established, CloseWait),
+        (Established, Close),
+        (FinWait1, FinWait2),
+        (FinWait1, Closing),
+        (FinWait1, TimeWait),
+        (FinWait1, Close),
+        (FinWait2, TimeWait),
+        (FinWait2, Close),
+        (Closing, TimeWait),
+        (Closing, Close),
+        (CloseWait, LastAck),
+        (CloseWait, Close),
+        (LastAck, Close),
+        (TimeWait, Close),
+    ]
+};
+
 /// The transitions and durations of `stats`.
 pub(super) fn of_stats(stats: &Stats) -> Vec<Family> {
     let mut transitions = Family::new(&TRANSITIONS);
     for (from, row) in TcpState::ALL.into_iter().zip(&stats.matrix) {
         for (to, count) in TcpState::ALL.into_iter().zip(row) {
-            if *count > 0 {
+            if *count > 0 || USUAL.contains(&(from, to)) {
                 transitions.add([from.name().into(), to.name().into()], *count);
             }
         }
@@ -85,20 +125,14 @@ pub(super) fn of_counts(counts: &mut Counts, now: Nanos) -> Vec<Family> {
     for ((reason, count), of_time_wait) in reasons.zip(counts.ends).zip(counts.time_wait_ends) {
         let name = reason.map_or("none", EndReason::name);
         ends.add([name.into()], count);
-        let is_usual = matches!(
-            reason,
-            Some(EndReason::TimewaitExpired | EndReason::TimewaitReused | EndReason::TimewaitReset)
-        );
-        if is_usual || of_time_wait > 0 {
-            time_wait_ends.add([name.into()], of_time_wait);
-        }
+        time_wait_ends.add([name.into()], of_time_wait);
     }
     let mut families = vec![connects, ends, time_wait_ends];
     families.extend(of_names(counts, now));
     families
 }
 
-fn of_names(counts: &mut Counts, now: Nanos) -> [Family; Deed::COUNT] {
+fn of_names(counts: &mut Counts, now: Nanos) -> [Family; Activity::COUNT] {
     let (names, rest) = counts.by_name.publish(now);
     let names = names
         .into_iter()
@@ -115,7 +149,16 @@ fn of_names(counts: &mut Counts, now: Nanos) -> [Family; Deed::COUNT] {
 /// The name of a process as a label; `(unknown)` where the owner is not known.
 pub(super) fn process_label(comm: &[u8; 16]) -> Label {
     if comm[0] == 0 {
-        return "(unknown)".into();
+        return UNKNOWN.into();
     }
-    comm_text(comm).into_owned().into()
+    name_label(&comm_text(comm))
+}
+
+/// The name of a process that is known. Names are the processes' to choose: one that has another meaning here is marked, by
+/// more bytes than a name can have.
+pub(super) fn name_label(name: &str) -> Label {
+    match name {
+        OTHER | UNKNOWN => format!("{name} (name of a process)").into(),
+        name => name.to_owned().into(),
+    }
 }

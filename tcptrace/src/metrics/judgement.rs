@@ -5,11 +5,12 @@ use super::{
     Family, Label,
     budget::part,
     catalogue::{
-        ACCEPT_QUEUE, ACCEPT_QUEUE_LIMIT, DESCRIPTORS, DESCRIPTORS_LIMIT, EXHAUSTION, FINDINGS, JUDGED,
-        LEAKED_AGE, LEAKED_SOCKETS, LISTEN_DROPS, LISTEN_OVERFLOWS, LISTENER_DROPS, MEMORY, MEMORY_THRESHOLD,
-        PORTS_AVAILABLE, PORTS_USED, RETRANS_SEGS, SYN_COOKIES, TIME_WAIT_OVERFLOWS,
+        DESCRIPTORS, DESCRIPTORS_LIMIT, EXHAUSTION, FINDINGS, JUDGED, LEAKED_AGE, LEAKED_SOCKETS, MEMORY,
+        MEMORY_THRESHOLD, PORTS_AVAILABLE, PORTS_USED,
     },
-    durations::OTHER,
+    durations::{OTHER, UNKNOWN, name_label},
+    listeners::{self, ListenerDrops},
+    netns_counters::{COUNTERS, NetnsCounters},
     populations::netns_label,
     seconds,
 };
@@ -25,16 +26,23 @@ use crate::{
     },
 };
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-/// The counters of the kernel that are families, by their names there.
-const COUNTERS: [(&str, &super::Description); 5] = [
-    ("ListenOverflows", &LISTEN_OVERFLOWS),
-    ("ListenDrops", &LISTEN_DROPS),
-    ("TCPTimeWaitOverflow", &TIME_WAIT_OVERFLOWS),
-    ("SyncookiesSent", &SYN_COOKIES),
-    ("RetransSegs", &RETRANS_SEGS),
-];
+/// Counters that go on from one judgement to the next.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    drops: ListenerDrops,
+    counters: NetnsCounters,
+}
+
+impl Totals {
+    pub(crate) fn new(max_series: usize) -> Self {
+        Self {
+            drops: ListenerDrops::new(max_series),
+            counters: NetnsCounters::default(),
+        }
+    }
+}
 
 /// What was found at one moment.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +52,9 @@ pub(crate) struct Judgement {
     pub(super) families: Vec<Family>,
     /// Keys that are left out or under `other`, by dimension.
     pub(super) folded: Vec<(&'static str, u64)>,
-    /// The names of network namespaces that have one.
+    /// Listeners whose series of drops went away for want of room.
+    pub(super) evicted_listeners: u64,
+    /// The names of network namespaces that have one of their own.
     pub(super) netns_names: HashMap<u32, String>,
 }
 
@@ -55,16 +65,14 @@ impl Judgement {
         scene: &Scene,
         findings: &[Finding],
         queues: &HashMap<u64, Queue>,
+        totals: &mut Totals,
         page_bytes: u64,
         made: Nanos,
         max_series: usize,
     ) -> Self {
-        let names = scene.spaces.iter();
         let mut judgement = Self {
             made,
-            netns_names: names
-                .filter_map(|space| Some((space.netns, space.name.clone()?)))
-                .collect(),
+            netns_names: netns_names(scene),
             ..Self::default()
         };
         let part = part(max_series);
@@ -72,8 +80,8 @@ impl Judgement {
         judgement.add_leaks(scene, part);
         judgement.add_descriptors(scene, part);
         judgement.add_ports(scene, part);
-        judgement.add_listeners(scene, queues, part);
-        judgement.add_counters(scene, part);
+        judgement.add_listeners(scene, queues, &mut totals.drops, part);
+        judgement.add_counters(scene, &mut totals.counters, part);
         judgement.families.extend(memory(scene, page_bytes));
         judgement
     }
@@ -98,7 +106,11 @@ impl Judgement {
             }
         }
         let mut sorted: Vec<(Label, [u64; Verdict::ALL.len()])> = verdicts.into_iter().collect();
-        sorted.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.iter().sum::<u64>()));
+        // First those that run out of descriptors soonest, then those that leak most.
+        sorted.sort_by_key(|(name, counts)| {
+            let runs_out = exhausted.get(name).copied();
+            (runs_out.is_none(), runs_out, Reverse(counts.iter().sum::<u64>()))
+        });
         // Few verdicts are given to one process; at worst each has a series.
         let most = (part / (Verdict::ALL.len() + 2)).max(1);
         let others = sorted.split_off(most.min(sorted.len()));
@@ -147,7 +159,7 @@ impl Judgement {
         self.folded.push(("descriptors", omitted.len() as u64));
         let [mut used, mut limit] = [&DESCRIPTORS, &DESCRIPTORS_LIMIT].map(Family::new);
         for (name, descriptors) in sorted {
-            let name = Label::from(name.to_owned());
+            let name = name_label(name);
             used.add([name.clone()], descriptors.used);
             limit.add([name], descriptors.limit);
         }
@@ -172,73 +184,70 @@ impl Judgement {
         self.families.extend([used, available]);
     }
 
-    fn add_listeners(&mut self, scene: &Scene, queues: &HashMap<u64, Queue>, part: usize) {
-        // Several sockets may listen on one port, each with a queue of its own.
-        let mut by_labels: BTreeMap<[Label; 4], [u64; 3]> = BTreeMap::new();
-        for listener in scene
+    fn add_listeners(
+        &mut self,
+        scene: &Scene,
+        queues: &HashMap<u64, Queue>,
+        drops: &mut ListenerDrops,
+        part: usize,
+    ) {
+        let listeners: Vec<_> = scene
             .in_state(TcpState::Listen)
             .filter(|socket| socket.is_asked_for)
-        {
-            let Some(queue) = queues.get(&listener.cookie) else {
-                continue;
-            };
-            let sum = by_labels
-                .entry(self.listener_labels(scene, listener))
-                .or_default();
-            let of = [queue.unread, queue.unsent, queue.drops.unwrap_or(0)];
-            for (sum, count) in sum.iter_mut().zip(of) {
-                *sum += u64::from(count);
-            }
-        }
-        let mut sorted: Vec<([Label; 4], [u64; 3])> = by_labels.into_iter().collect();
-        sorted.sort_by_key(|(_, [queue, _, drops])| std::cmp::Reverse((*queue, *drops)));
-        let others = sorted.split_off((part / 3).saturating_sub(1).min(sorted.len()));
-        self.folded.push(("listener", others.len() as u64));
-        if !others.is_empty() {
-            // Drops of several listeners, one of which may go away, are no counter.
-            let sum = |at: usize| others.iter().map(|(_, counts)| counts[at]).sum::<u64>();
-            sorted.push(([OTHER; 4].map(Label::from), [sum(0), sum(1), 0]));
-        }
-        let [mut waiting, mut limit, mut drops] =
-            [&ACCEPT_QUEUE, &ACCEPT_QUEUE_LIMIT, &LISTENER_DROPS].map(Family::new);
-        for (labels, [queue, holds, dropped]) in sorted {
-            waiting.add(labels.clone(), queue);
-            limit.add(labels.clone(), holds);
-            if labels[0] != OTHER {
-                drops.add(labels, dropped);
-            }
-        }
-        self.families.extend([waiting, limit, drops]);
+            .filter_map(|socket| {
+                let queue = queues.get(&socket.cookie)?;
+                Some((socket.cookie, self.listener_labels(scene, socket), *queue))
+            })
+            .collect();
+        let (families, folded) = listeners::families(&listeners, drops, part, self.made);
+        self.families.extend(families);
+        self.folded.push(("listener", folded));
+        self.evicted_listeners = drops.evicted();
     }
 
     fn listener_labels(&self, scene: &Scene, listener: &Socket) -> [Label; 4] {
         let process = scene.owner(listener);
         [
             self.netns(listener.netns),
-            process.map_or("(unknown)".into(), |process| process.comm.clone().into()),
+            process.map_or(UNKNOWN.into(), |process| name_label(&process.comm)),
             listener.endpoints.local().to_string().into(),
             listener.endpoints.local_port.to_string().into(),
         ]
     }
 
-    fn add_counters(&mut self, scene: &Scene, part: usize) {
-        let most = part / COUNTERS.len();
-        let omitted = scene.spaces.len().saturating_sub(most);
-        self.folded.push(("netns_counters", omitted as u64));
-        for (name, what) in COUNTERS {
-            let mut family = Family::new(what);
-            for space in scene.spaces.iter().take(most) {
-                if let Some(count) = space.counters.get(name) {
-                    family.add([self.netns(space.netns)], *count);
-                }
-            }
-            self.families.push(family);
-        }
+    fn add_counters(&mut self, scene: &Scene, counters: &mut NetnsCounters, part: usize) {
+        let rows = part / COUNTERS.len();
+        let (families, folded) = counters.families(&scene.spaces, rows, |netns| self.netns(netns));
+        self.families.extend(families);
+        self.folded.push(("netns_counters", folded));
+    }
+
+    /// Counts processes whose descriptors were not looked up.
+    pub(crate) fn note_not_counted(&mut self, processes: usize) {
+        self.folded.push(("descriptor_counts", processes as u64));
     }
 
     pub(super) fn netns(&self, netns: u32) -> Label {
         netns_label(netns, &|inode| self.netns_names.get(&inode).cloned())
     }
+}
+
+/// The names of network namespaces, but for those that would be mistaken for another's number or for the rest.
+fn netns_names(scene: &Scene) -> HashMap<u32, String> {
+    let mut owners: HashMap<&str, Vec<u32>> = HashMap::new();
+    for space in &scene.spaces {
+        if let Some(name) = space.name.as_deref() {
+            owners.entry(name).or_default().push(space.netns);
+        }
+    }
+    let is_usable = |name: &str| name != OTHER && name != UNKNOWN && name.parse::<u32>().is_err();
+    owners
+        .into_iter()
+        .filter_map(|(name, owners)| match owners[..] {
+            [netns] if is_usable(name) => Some((netns, name.to_owned())),
+            _ => None,
+        })
+        .collect()
 }
 
 /// How many there are by rule and level; of rules without any 0.
@@ -256,7 +265,7 @@ fn counted(findings: &[Finding]) -> Family {
 
 fn name_of(leak: &Leak<'_>) -> Label {
     leak.process
-        .map_or("(unknown)".into(), |process| process.comm.clone().into())
+        .map_or(UNKNOWN.into(), |process| name_label(&process.comm))
 }
 
 const fn left(descriptors: Descriptors) -> u64 {
@@ -285,7 +294,7 @@ mod tests {
             self,
             fixture::{scene, socket},
         },
-        metrics::{budget::LEAST, series},
+        metrics::{budget::LEAST, catalogue::ACCEPT_QUEUE, series},
     };
 
     /// Hundreds of leaking processes, each with a listener, and as many namespaces.
@@ -322,7 +331,10 @@ mod tests {
     fn a_crowded_host_stays_within_its_parts() {
         let (scene, queues) = crowded();
         let findings = findings::judge(&scene);
-        let judgement = Judgement::of(&scene, &findings, &queues, 4096, Nanos(0), LEAST);
+        let mut totals = Totals::new(LEAST);
+        let mut judge = |made| Judgement::of(&scene, &findings, &queues, &mut totals, 4096, made, LEAST);
+        judge(Nanos(0));
+        let judgement = judge(Nanos(1));
         // Leaks, descriptors, ports, listeners and counters have a part each; findings and the rest do not vary.
         let total = series(&judgement.families);
         let fixed = rules::ALL.len() * 3 + 5;
@@ -338,20 +350,34 @@ mod tests {
                 judgement.folded
             );
         }
-        // The longest queues are kept, and the sum of the others.
+        // The fullest queues are kept, and the fullest of the others.
         let queues = judgement
             .families
             .iter()
-            .find(|family| *family.what == ACCEPT_QUEUE);
-        let sum: u64 = queues
-            .expect("there are listeners")
-            .samples
-            .iter()
-            .map(|sample| match sample.value {
-                crate::metrics::Value::Integer(count) => count,
-                crate::metrics::Value::Real(_) | crate::metrics::Value::Distribution(_) => 0,
-            })
-            .sum();
-        assert_eq!(sum, (0..400).sum::<u64>());
+            .find(|family| *family.what == ACCEPT_QUEUE)
+            .expect("there are listeners");
+        let rows = part(LEAST) as u64 / 3;
+        let longest = |sample: &crate::metrics::Sample| sample.value.clone();
+        let expected = (0..rows).map(|at| crate::metrics::Value::Integer(399 - at));
+        assert!(queues.samples.iter().map(longest).eq(expected));
+    }
+
+    #[test]
+    fn a_name_of_a_network_namespace_is_its_own() {
+        let mut scene = scene();
+        let first = scene.spaces[0].clone();
+        scene.spaces.clear();
+        for (netns, name) in [
+            (11, "blue"),
+            (12, "other"),
+            (13, "11"),
+            (14, "twice"),
+            (15, "twice"),
+        ] {
+            let mut space = first.clone();
+            (space.netns, space.name) = (netns, Some(name.to_owned()));
+            scene.spaces.push(space);
+        }
+        assert_eq!(netns_names(&scene), [(11, "blue".to_owned())].into());
     }
 }

@@ -1,8 +1,9 @@
-//! Counters by key for a bounded number of keys. Each stays monotonic as a scraper sees it: what a key that leaves has
+//! Counters by key for a bounded number of keys. Each stays monotonic as a scraper sees it, and no increase is missed: a new
+//! series is published as 0 first, since a scraper takes a first value for what was there before. What a key that leaves has
 //! counted since it was last published goes to the rest, what was published before is forgotten with its series.
 
 use crate::event::Nanos;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::hash::Hash;
 
 /// A key that has counted nothing for this long leaves.
@@ -11,8 +12,8 @@ const IDLE: Nanos = Nanos::from_secs(600);
 #[derive(Clone, Copy, Debug)]
 struct Entry<const N: usize> {
     counts: [u64; N],
-    /// What the latest collection has published of them.
-    published: [u64; N],
+    /// What the latest collection has published of them; `None` before the first, which publishes zeros.
+    published: Option<[u64; N]>,
     /// Increments, less the medians that were taken off when room was made.
     credit: u64,
     /// The latest collection that found it changed.
@@ -25,20 +26,16 @@ pub(crate) struct Keyed<K, const N: usize> {
     capacity: usize,
     entries: HashMap<K, Entry<N>>,
     rest: [u64; N],
-    /// Keys with a published series that have left since the latest collection. Until the next one they count for the rest:
-    /// a series that begins again must have been absent, or not all of its increase is seen.
-    left: HashSet<K>,
     evicted: u64,
     now: Nanos,
 }
 
-impl<K: Copy + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
+impl<K: Clone + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(2),
             entries: HashMap::new(),
             rest: [0; N],
-            left: HashSet::new(),
             evicted: 0,
             now: Nanos(0),
         }
@@ -49,17 +46,13 @@ impl<K: Copy + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
         if more == 0 {
             return;
         }
-        if self.left.contains(&key) {
-            self.rest[counter] += more;
-            return;
-        }
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
             self.make_room();
         }
         let now = self.now;
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             counts: [0; N],
-            published: [0; N],
+            published: None,
             credit: 0,
             changed: now,
         });
@@ -71,20 +64,23 @@ impl<K: Copy + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
     /// Keys that have been idle leave.
     pub(crate) fn publish(&mut self, now: Nanos) -> (Vec<(K, [u64; N])>, [u64; N]) {
         self.now = now;
-        self.left.clear();
         self.entries.retain(|_, entry| {
-            if entry.counts != entry.published {
+            let counts = match entry.published {
+                Some(_) => entry.counts,
+                None => [0; N],
+            };
+            if entry.published != Some(counts) {
                 entry.changed = now;
-                entry.published = entry.counts;
+                entry.published = Some(counts);
             }
             now.since(entry.changed) < IDLE
         });
         let mut all: Vec<(K, [u64; N])> = self
             .entries
             .iter()
-            .map(|(key, entry)| (*key, entry.counts))
+            .filter_map(|(key, entry)| Some((key.clone(), entry.published?)))
             .collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         (all, self.rest)
     }
 
@@ -102,20 +98,17 @@ impl<K: Copy + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
         let Self {
             entries,
             rest,
-            left,
             evicted,
             ..
         } = self;
-        entries.retain(|key, entry| {
+        entries.retain(|_, entry| {
             entry.credit = entry.credit.saturating_sub(median);
             if entry.credit > 0 {
                 return true;
             }
-            for ((rest, count), published) in rest.iter_mut().zip(entry.counts).zip(entry.published) {
+            let published = entry.published.unwrap_or([0; N]);
+            for ((rest, count), published) in rest.iter_mut().zip(entry.counts).zip(published) {
                 *rest += count - published;
-            }
-            if entry.published != [0; N] {
-                left.insert(*key);
             }
             *evicted += 1;
             false
@@ -129,7 +122,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// What a Prometheus that scrapes every collection adds up, by series.
+    /// What a Prometheus that scrapes every collection adds up, as `increase` does: of a series that it had not seen, the
+    /// first value counts for nothing.
     #[derive(Default)]
     struct Scraper {
         latest: BTreeMap<Option<u16>, u64>,
@@ -145,7 +139,9 @@ mod tests {
                 .chain([(None, rest)])
                 .collect();
             for (key, count) in &series {
-                let before = self.latest.get(key).copied().unwrap_or(0);
+                let Some(before) = self.latest.get(key).copied() else {
+                    continue;
+                };
                 // A lower value is a counter that began again.
                 self.increase += if *count >= before { count - before } else { *count };
             }
@@ -162,6 +158,7 @@ mod tests {
         ) {
             let mut keyed = Keyed::<u16, 1>::new(capacity);
             let mut scraper = Scraper::default();
+            scraper.scrape(&mut keyed, Nanos(0));
             for (at, key) in keys.iter().enumerate() {
                 keyed.add(*key, 0, 1);
                 prop_assert!(keyed.entries.len() <= capacity);
@@ -169,7 +166,10 @@ mod tests {
                     scraper.scrape(&mut keyed, Nanos::from_secs(at as u64));
                 }
             }
-            scraper.scrape(&mut keyed, Nanos::from_secs(keys.len() as u64));
+            // A key that is new is published as 0 first.
+            for _ in 0..2 {
+                scraper.scrape(&mut keyed, Nanos::from_secs(keys.len() as u64));
+            }
             prop_assert_eq!(scraper.increase, keys.len() as u64);
         }
     }
@@ -178,6 +178,7 @@ mod tests {
     fn a_key_that_is_idle_leaves() {
         let mut keyed = Keyed::<u16, 2>::new(8);
         keyed.add(7, 1, 3);
+        assert_eq!(keyed.publish(Nanos::from_secs(0)), (vec![(7, [0, 0])], [0, 0]));
         assert_eq!(keyed.publish(Nanos::from_secs(1)), (vec![(7, [0, 3])], [0, 0]));
         assert_eq!(keyed.publish(Nanos::from_secs(500)).0.len(), 1);
         assert_eq!(keyed.publish(Nanos::from_secs(700)), (vec![], [0, 0]));

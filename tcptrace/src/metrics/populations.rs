@@ -7,7 +7,7 @@ use super::{
         AGED_SOCKETS, CONTAINER_SOCKETS, NETNS_SOCKETS, OLDEST_AGE, POD_SOCKETS, PROCESS_SOCKETS, SOCKETS,
         UNIT_SOCKETS,
     },
-    durations::{OTHER, process_label},
+    durations::{OTHER, UNKNOWN, process_label},
     seconds,
 };
 use crate::{
@@ -131,7 +131,7 @@ fn container_key(container: &Container, pod: Option<&str>, names: &Names) -> Key
 pub(super) fn netns_label(netns: u32, name: &impl Fn(u32) -> Option<String>) -> Label {
     match known_netns(netns) {
         Some(inode) => name(inode).unwrap_or_else(|| inode.to_string()).into(),
-        None => "(unknown)".into(),
+        None => UNKNOWN.into(),
     }
 }
 

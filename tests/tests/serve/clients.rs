@@ -1,6 +1,6 @@
 //! Clients that ask for everything, clients that ask for nothing, and many at a time.
 
-use super::numbers::{listen, pair};
+use super::numbers::{listen, pair, wait_for};
 use std::{
     io,
     net::TcpStream,
@@ -94,6 +94,8 @@ pub(super) fn hostile_clients_keep_nobody_out(netns: Netns) {
         let mut connection = Connection::open(serving.address).expect("it listens");
         // It may close before it has read everything, and resets the connection then.
         let answer = connection.send(&sent).and_then(|()| connection.answer());
+        // What fits into the buffers of the sockets is read as a whole.
+        let is_small = sent.len() <= 1 << 10;
         match answer {
             Ok(answer) => assert_eq!(
                 answer.status,
@@ -102,10 +104,11 @@ pub(super) fn hostile_clients_keep_nobody_out(netns: Netns) {
                 String::from_utf8_lossy(&sent[..20])
             ),
             Err(error) => assert!(
-                matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                ),
+                !is_small
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                    ),
                 "{error}"
             ),
         }
@@ -152,12 +155,14 @@ pub(super) fn scrapes_during_a_flood_lose_nothing(netns: Netns) {
         began.elapsed()
     });
     let scrapes = scrapes.load(Ordering::Relaxed);
-    assert!(scrapes > 20 * length.as_secs(), "{scrapes} scrapes in {length:?}");
-    thread::sleep(Duration::from_millis(1_100));
-    let served = serving.series();
-    let collected = served.text("tcptrace_collection_duration_seconds");
+    #[expect(clippy::cast_precision_loss, reason = "there are some thousands")]
+    let is_often = scrapes as f64 > 20.0 * length.as_secs_f64();
+    assert!(is_often, "{scrapes} scrapes in {length:?}");
     let port = listener.local_addr().expect("bound").port();
     let connected = format!("tcptrace_connects_total{{port=\"{port}\",outcome=\"connected\"}}");
+    wait_for(&serving, &connected, CONNECTIONS);
+    let served = serving.series();
+    let collected = served.text("tcptrace_collection_duration_seconds");
     assert_eq!(served.count(&connected), CONNECTIONS);
     let messages = serving.stop();
     println!("{scrapes} scrapes in {length:?}; the last collection took {collected:?} s");

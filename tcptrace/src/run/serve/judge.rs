@@ -15,7 +15,7 @@ use crate::{
         settings,
     },
     kernel::clock,
-    metrics::Judgement,
+    metrics::{Judgement, Totals},
     run::session::Session,
     source::{
         process,
@@ -70,6 +70,7 @@ pub(super) struct Judge {
     reads: DutyCycle,
     judgements: DutyCycle,
     queues: HashMap<u64, Queue>,
+    totals: Totals,
     evidence: SocketEvidence,
     is_memory_short: bool,
     latest: Option<Judgement>,
@@ -90,6 +91,7 @@ impl Judge {
             reads: DutyCycle::new(READ_EVERY, READ_PAUSE),
             judgements: DutyCycle::new(Nanos(0), JUDGE_PAUSE),
             queues: HashMap::new(),
+            totals: Totals::new(max_series),
             evidence: SocketEvidence::default(),
             is_memory_short: false,
             latest: None,
@@ -122,10 +124,10 @@ impl Judge {
     pub(super) fn judge(&mut self, session: &Session) {
         let now = clock::monotonic();
         if self.judgements.is_due(now) {
-            let cpu = clock::thread_cpu();
             self.latest = Some(self.new_judgement(session, now));
-            self.judgements
-                .finished(clock::monotonic(), clock::thread_cpu().since(cpu));
+            // Other threads and the scout work for it too: so the whole time is charged.
+            let ended = clock::monotonic();
+            self.judgements.finished(ended, ended.since(now));
         }
     }
 
@@ -186,14 +188,16 @@ impl Judge {
         };
         let found = findings::judge(&scene);
         self.is_memory_short = tcp_memory::is_short(&scene.spaces);
-        let judgement = Judgement::of(
+        let mut judgement = Judgement::of(
             &scene,
             &found,
             &self.queues,
+            &mut self.totals,
             self.page_bytes,
             now,
             self.max_series,
         );
+        judgement.note_not_counted(scene.processes.len().saturating_sub(DESCRIPTORS_OF));
         self.watch.history = scene.history;
         judgement
     }
