@@ -13,7 +13,8 @@ pub(crate) use board::Board;
 use crate::privileges;
 use auth::Users;
 use clients::Clients;
-use std::{io, net::TcpListener, sync::Arc, thread};
+use flate2::{Compression, write::GzEncoder};
+use std::{io, io::Write as _, net::TcpListener, sync::Arc, thread};
 use tls::Tls;
 
 /// What HTTP is served with.
@@ -56,4 +57,13 @@ impl Server {
         });
         Clients::new(answerer, self.tls).accept(&listener).await;
     }
+}
+
+/// Compresses a body of HTTP, or a message of gRPC.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .expect("a vector takes all that is written to it")
 }

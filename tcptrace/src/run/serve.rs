@@ -83,7 +83,7 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
             };
             collector.catch_up(&mut session)?;
             board.note_alive();
-            collector.pushes.tell();
+            collector.pushes.report();
             match woken {
                 None => collector.publish(&mut session, &board)?,
                 Some(Wake::Stop) => break,
@@ -197,14 +197,17 @@ impl Pushes {
         let accounts = logs.map(|logs| ("logs", Arc::clone(&logs.account)));
         Self {
             accounts: [Some(metrics), accounts].into_iter().flatten().collect(),
-            lifetimes: logs
-                .map(|logs| Lifetimes::begin(session, filter, Arc::clone(&logs.queue), pusher.port())),
+            lifetimes: logs.map(|logs| Lifetimes::begin(session, filter, Arc::clone(&logs.queue), pusher)),
         }
     }
 
-    /// Tells the user what has become of pushes.
-    fn tell(&self) {
-        for line in self.accounts.iter().flat_map(|(_, account)| account.news()) {
+    /// Reports to the user what has become of pushes.
+    fn report(&self) {
+        for line in self
+            .accounts
+            .iter()
+            .flat_map(|(_, account)| account.take_messages())
+        {
             messages::tell(line);
         }
     }

@@ -1,11 +1,10 @@
 //! Where the thread that traces puts metrics, and HTTP takes them from. Neither waits for the other's work: one asks, the
 //! other publishes when it gets to it, and all who ask meanwhile get the same.
 
+use super::gzip;
 use crate::{metrics::Family, output::exposition::Exposition};
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use std::{
-    io::Write as _,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -54,20 +53,11 @@ impl Published {
         let [plain, compressed] = &self.forms[form as usize];
         let plain = plain.get_or_init(|| form.write(&self.families).into());
         if is_compressed {
-            compressed.get_or_init(|| gzip(plain)).clone()
+            compressed.get_or_init(|| gzip(plain).into()).clone()
         } else {
             plain.clone()
         }
     }
-}
-
-fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .expect("a vector takes all that is written to it")
-        .into()
 }
 
 /// The latest metrics.

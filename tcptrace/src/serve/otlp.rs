@@ -3,9 +3,11 @@
 //! values. Log records wait in a bounded queue.
 
 mod client;
+mod connections;
 mod outcome;
 mod queue;
 
+pub(crate) use connections::Connections;
 pub(crate) use outcome::Account;
 pub(crate) use queue::Queue;
 
@@ -65,10 +67,15 @@ impl Pusher {
         &self.metrics
     }
 
-    /// The collector's.
+    /// The port of the collector.
     pub(crate) fn port(&self) -> u16 {
         let [port, _] = self.client.ports();
         port
+    }
+
+    /// The latest connections to the collector.
+    pub(crate) const fn connections(&self) -> &Arc<Connections> {
+        self.client.connections()
     }
 
     pub(crate) fn logs(&self) -> Option<&Logs> {

@@ -4,6 +4,9 @@
 use crate::metrics::{Label, Sample, Value};
 use hashbrown::HashMap;
 
+/// What the kernel counts for each network namespace begins with. Since when is not known: it began before.
+const OF_KERNEL: &str = "tcptrace_netns_";
+
 /// Name and labels.
 type Key = (&'static str, Vec<Label>);
 
@@ -30,8 +33,11 @@ impl Starts {
         self.began
     }
 
-    /// The start of a series at `time`.
+    /// The start of a series at `time`; 0, which stands for an unknown one in OTLP, of the kernel's counters.
     pub(super) fn of(&mut self, name: &'static str, sample: &Sample, time: u64) -> u64 {
+        if name.starts_with(OF_KERNEL) {
+            return 0;
+        }
         let [before, now] = &mut self.series;
         let key = (name, sample.labels.clone());
         let value = size(&sample.value);

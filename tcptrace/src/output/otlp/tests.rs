@@ -6,7 +6,7 @@ use crate::{
     event::{Age, ConnectionId, Nanos, PathStats, TcpState, fixture::endpoints},
     metrics::{
         Family, Label,
-        catalogue::{self, CONNECTS, CPU, POD_SOCKETS, SOCKETS, STATE_DURATION, TRANSITIONS},
+        catalogue::{self, CONNECTS, CPU, POD_SOCKETS, RETRANS_SEGS, SOCKETS, STATE_DURATION, TRANSITIONS},
         distribution::Distribution,
     },
     stats::{
@@ -354,4 +354,13 @@ fn a_response_says_what_was_rejected() {
     };
     assert_eq!(rejected(&response(Some(partial))), Ok(Some(found)));
     assert!(rejected(b"<html>").is_err());
+}
+
+#[test]
+fn when_the_kernel_began_to_count_is_not_known() {
+    let mut family = Family::new(&RETRANS_SEGS);
+    family.add(labels(["4026531840"]), 7);
+    let metrics = read(&mut encoder(), &[family], 2_000);
+    let starts: Vec<u64> = points(&metrics[0]).into_iter().map(|(_, start)| start).collect();
+    assert_eq!(starts, [0]);
 }

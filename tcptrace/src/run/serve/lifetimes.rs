@@ -7,29 +7,31 @@ use crate::{
     filter::{Filter, FilterInput},
     output::{lifetimes, otlp::Record},
     run::session::Session,
-    serve::otlp::Queue,
+    serve::otlp::{Connections, Pusher, Queue},
     source::{cgroups::Cgroups, namespaces::Names},
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 pub(super) struct Lifetimes {
     filter: Filter,
     names: Names,
     queue: Arc<Queue>,
-    /// The collector's.
+    /// The port of the collector.
     port: u16,
+    pushes: Arc<Connections>,
     ended: Vec<Lifetime>,
 }
 
 impl Lifetimes {
-    /// Has the session keep lifetimes from now on. Those of connections to the collector at `port` are not queued.
-    pub(super) fn begin(session: &mut Session, filter: &Filter, queue: Arc<Queue>, port: u16) -> Self {
+    /// Has the session keep lifetimes from now on. Those of the pusher's own connections are not queued.
+    pub(super) fn begin(session: &mut Session, filter: &Filter, queue: Arc<Queue>, pusher: &Pusher) -> Self {
         session.engine.table.lifetimes = Some(LifetimeTracker::default());
         Self {
             filter: filter.clone(),
             names: Names::default(),
             queue,
-            port,
+            port: pusher.port(),
+            pushes: Arc::clone(pusher.connections()),
             ended: Vec::new(),
         }
     }
@@ -81,7 +83,12 @@ impl Lifetimes {
             .owner
             .and_then(|owner| engine.table.processes.get(owner.process));
         let is_own = process.is_some_and(|process| process.key.pid == std::process::id());
-        ends.remote_port == self.port && is_own || ends.local_port == self.port && ends.local().is_loopback()
+        let is_reverse = || {
+            let local = SocketAddr::new(ends.local(), ends.local_port);
+            let remote = SocketAddr::new(ends.remote(), ends.remote_port);
+            self.pushes.has_reverse(local, remote)
+        };
+        ends.remote_port == self.port && is_own || ends.local_port == self.port && is_reverse()
     }
 
     fn accepts(&self, lifetime: &Lifetime, session: &mut Session, cgroups: &mut Cgroups, now: Nanos) -> bool {

@@ -1,13 +1,15 @@
 //! One request of OTLP over HTTP or gRPC: a connection of its own, since a minute may lie between two.
 
-use super::outcome::Outcome;
+use super::{connections::Connections, outcome::Outcome};
 use crate::{
     options::serve::otlp::{Endpoint, Otlp, Protocol},
     output::otlp::rejected,
-    serve::tls::{self, TlsError},
+    serve::{
+        gzip,
+        tls::{self, TlsError},
+    },
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
-use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Version,
@@ -15,7 +17,7 @@ use hyper::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, TE, USER_AGENT},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{io::Write as _, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -76,6 +78,7 @@ pub(super) struct Client {
     /// `None` without encryption.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     target: String,
+    connections: Arc<Connections>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -114,12 +117,22 @@ impl Client {
             (Protocol::Grpc, true) => "grpcs",
         };
         let target = format!("{scheme}://{}{base}", authority(host, *port));
-        Ok(Self { otlp, tls, target })
+        Ok(Self {
+            otlp,
+            tls,
+            target,
+            connections: Arc::default(),
+        })
     }
 
     /// The collector's URL.
     pub(super) fn target(&self) -> &str {
         &self.target
+    }
+
+    /// Its latest connections.
+    pub(super) const fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// The ports that requests need.
@@ -142,6 +155,7 @@ impl Client {
     async fn exchange(&self, signal: Signal, message: &[u8]) -> Result<Answer, Failure> {
         let endpoint = &self.otlp.endpoint;
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        self.connections.note(stream.local_addr()?, stream.peer_addr()?);
         match &self.tls {
             None => self.exchange_on(stream, signal, message).await,
             Some((tls, name)) => {
@@ -227,14 +241,6 @@ fn authority(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
-}
-
-fn gzip(message: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(message.len() / 8), Compression::fast());
-    encoder
-        .write_all(message)
-        .and_then(|()| encoder.finish())
-        .expect("a vector takes all that is written to it")
 }
 
 /// A gRPC message: whether it is compressed, its length, and its bytes.

@@ -1,4 +1,4 @@
-//! What becomes of requests, counted for metrics and told once.
+//! What becomes of requests, counted for metrics and reported once.
 
 use crate::{metrics::Exports, output::otlp::Rejected};
 use std::{
@@ -38,11 +38,11 @@ pub(crate) struct Account {
     succeeded: AtomicU64,
     failed: AtomicU64,
     rejected: AtomicU64,
-    told: Mutex<Told>,
+    report: Mutex<Report>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct Report {
     is_failing: bool,
     is_rejecting: bool,
     pending: Vec<String>,
@@ -58,33 +58,33 @@ impl Account {
     }
 
     /// What the user has not been told: failures when they begin and when they have ended.
-    pub(crate) fn news(&self) -> Vec<String> {
-        std::mem::take(&mut self.told().pending)
+    pub(crate) fn take_messages(&self) -> Vec<String> {
+        std::mem::take(&mut self.report().pending)
     }
 
     pub(super) fn note(&self, outcome: &Outcome, what: &str, target: &str) {
-        let mut told = self.told();
+        let mut report = self.report();
         match outcome {
             Outcome::Taken(rejected) => {
                 self.succeeded.fetch_add(1, Ordering::Relaxed);
-                if std::mem::take(&mut told.is_failing) {
-                    told.pending.push(format!("{what} are taken by {target} again"));
+                if std::mem::take(&mut report.is_failing) {
+                    report.pending.push(format!("{what} are taken by {target} again"));
                 }
                 let Some(Rejected { count, reason }) = rejected else {
-                    told.is_rejecting = false;
+                    report.is_rejecting = false;
                     return;
                 };
                 self.rejected.fetch_add(*count, Ordering::Relaxed);
-                if !std::mem::replace(&mut told.is_rejecting, true) {
-                    told.pending.push(format!(
+                if !std::mem::replace(&mut report.is_rejecting, true) {
+                    report.pending.push(format!(
                         "{target} rejects {count} of the {what}: {reason}; tcptrace_otlp_rejected_items counts them"
                     ));
                 }
             }
             Outcome::Failed { why, .. } => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                if !std::mem::replace(&mut told.is_failing, true) {
-                    told.pending.push(format!(
+                if !std::mem::replace(&mut report.is_failing, true) {
+                    report.pending.push(format!(
                         "{what} cannot be pushed to {target}: {why}; pushes go on, and tcptrace_otlp_exports counts them"
                     ));
                 }
@@ -92,8 +92,8 @@ impl Account {
         }
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn report(&self) -> std::sync::MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,9 +102,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_once_when_it_begins_and_once_when_it_ends() {
+    fn a_failure_is_messages_once_when_it_begins_and_once_when_it_ends() {
         let account = Account::default();
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         let fails = Outcome::passing("connection refused");
         let rejects = Outcome::Taken(Some(Rejected {
             count: 3,
@@ -119,13 +119,13 @@ mod tests {
             &Outcome::Taken(None),
         ] {
             account.note(outcome, "metrics", "http://otel:4318");
-            told.extend(account.news());
+            messages.extend(account.take_messages());
         }
-        assert_eq!(told.len(), 3, "{told:#?}");
+        assert_eq!(messages.len(), 3, "{messages:#?}");
         assert!(
-            told[0].contains("connection refused")
-                && told[1].ends_with("again")
-                && told[2].contains("too old")
+            messages[0].contains("connection refused")
+                && messages[1].ends_with("again")
+                && messages[2].contains("too old")
         );
         let exports = Exports {
             succeeded: 4,
