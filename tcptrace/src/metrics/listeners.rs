@@ -161,8 +161,9 @@ mod tests {
 
     #[test]
     fn drops_only_grow_while_sockets_come_and_go() {
+        type Step = (&'static [(u64, u32)], Option<u64>);
         let mut drops = ListenerDrops::new(LEAST);
-        let steps: [(&[(u64, u32)], Option<u64>); 7] = [
+        let steps: [Step; 7] = [
             // What was dropped before the first reading is not known to be new.
             (&[(1, 100), (2, 50)], None),
             // A new series begins at 0.

@@ -125,14 +125,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (answerer, is_busy) = (Arc::clone(&answerer), Arc::clone(&is_busy));
         async move {
-            let answer = match answerer.admit(&request).await {
-                Some(answer) => answer,
-                None => {
-                    is_busy.store(true, Ordering::Relaxed);
-                    let answer = answerer.answer(&request).await;
-                    is_busy.store(false, Ordering::Relaxed);
-                    answer
-                }
+            let answer = if let Some(answer) = answerer.admit(&request).await {
+                answer
+            } else {
+                is_busy.store(true, Ordering::Relaxed);
+                let answer = answerer.answer(&request).await;
+                is_busy.store(false, Ordering::Relaxed);
+                answer
             };
             Ok::<_, std::convert::Infallible>(answer)
         }
