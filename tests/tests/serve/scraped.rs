@@ -209,7 +209,7 @@ fn every_query_is_answered(prometheus: &Prometheus) {
 
 fn every_rule_is_evaluated(prometheus: &Prometheus) {
     let rules = prometheus.rules();
-    assert_eq!(rules.len(), 12, "{rules:?}");
+    assert_eq!(rules.len(), 15, "{rules:?}");
     assert!(rules.iter().all(|(_, health)| health == "ok"), "{rules:?}");
 }
 
