@@ -82,7 +82,12 @@ fn sockets_are_counted_by_the_names_of_pods(netns: Netns) {
     let inode = netns.inode.to_string();
     let folder = root.path().display().to_string();
     let serving = Serving::start(&["--netns", &inode, "--host-root", &folder]);
-    let expected = [("web", &ids[0]), ("db", &ids[1]), (ids[2].as_str(), &ids[2])];
+    // Where the kubelet has links, the runtime's files are not read: that container keeps its ID.
+    let expected = [
+        ("web", &ids[0]),
+        (ids[1].as_str(), &ids[1]),
+        (ids[2].as_str(), &ids[2]),
+    ];
     let found = poll_until(Duration::from_secs(30), || {
         let series = serving.series();
         let all = expected.iter().all(|(name, id)| {
