@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ReportArgs, verbose: u8) -> Result<(), Failure> {
     coverage.end()
 }
 
-/// The report of what was played of a run, which `coverage` is told about.
+/// The report of what was played of a run. Notes in `coverage` whether that has what the filter selects.
 fn of_played(played: &Played, run: &Run, filter: &Filter, sort: Sort, coverage: &mut Coverage) -> Report {
     let replay = &played.replay;
     let mut report = report::build(

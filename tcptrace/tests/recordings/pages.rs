@@ -71,20 +71,20 @@ fn a_page_of_several_hosts_has_a_section_for_each() {
     assert!(text == page(&[], &[directory]));
 }
 
+/// A recording at whose beginning 7 records and a gap of 3 entries are missing.
+fn lossy(folder: &Folder) -> String {
+    let file = folder.file("lossy.arrows");
+    let time = Nanos(BEGAN);
+    let lost = Entry::Lost { time, total: 7 };
+    let gap = Entry::Gap { time, entries: 3 };
+    record_by(Path::new(&file), 1, &origin(1), 20, &[lost, gap]);
+    file
+}
+
 #[test]
 fn what_was_lost_is_marked_and_named() {
     let folder = Folder::new();
-    let file = folder.file("lossy.arrows");
-    let at = |second: u64| Nanos(BEGAN + second * SECOND);
-    let lost = Entry::Lost {
-        time: at(0),
-        total: 7,
-    };
-    let gap = Entry::Gap {
-        time: at(0),
-        entries: 3,
-    };
-    record_by(Path::new(&file), 1, &origin(1), 20, &[lost, gap]);
+    let file = lossy(&folder);
     let page = page(&[], &[file]);
     for text in [
         "<rect class=\"lost\" x=\"0\"",
@@ -100,17 +100,7 @@ fn what_was_lost_is_marked_and_named() {
 #[test]
 fn what_was_lost_before_a_span_is_no_part_of_it() {
     let folder = Folder::new();
-    let file = folder.file("lossy.arrows");
-    let at = |second: u64| Nanos(BEGAN + second * SECOND);
-    let lost = Entry::Lost {
-        time: at(0),
-        total: 7,
-    };
-    let gap = Entry::Gap {
-        time: at(0),
-        entries: 3,
-    };
-    record_by(Path::new(&file), 1, &origin(1), 20, &[lost, gap]);
+    let file = lossy(&folder);
     let files = [file];
     let page = page(&["--from", "+5s"], &files);
     assert!(page.contains("Nothing was lost"), "{page}");

@@ -20,7 +20,7 @@ use crate::{
         page::{Host, Page},
     },
     run::{
-        Failure, confine, is_wanted, messages,
+        Failure, confine, is_wanted,
         observe::{self, Request, recorded},
         record::command_line,
         recordings::{self, Coverage},
@@ -112,8 +112,7 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
         let watched_from = session.engine.stats.watched_from.unwrap_or(started);
         let mut gatherer = Gatherer::new(&filter, began, watched_from, lost(&session));
         let mut cgroups = Cgroups::of_this_host();
-        messages::tell_wait("watching", Some(args.duration));
-        session.end_after(args.duration);
+        session.announce("watching", Some(args.duration));
         loop {
             let wake = session.wait(None).await;
             session.pump()?;
