@@ -49,8 +49,8 @@ impl Rotel {
             .arg(format!("--otlp-http-endpoint=127.0.0.1:{HTTP}"))
             .arg(format!("--otlp-grpc-endpoint=127.0.0.1:{GRPC}"))
             .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(Stdio::null())
+            .stdout(log.try_clone().expect("it is open"))
+            .stderr(log)
             .spawn()
             .expect("it can be started");
         Self { child, folder }

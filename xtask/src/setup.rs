@@ -23,7 +23,7 @@ const PACKAGES: [&str; 8] = [
 const BPF_LINKER: &str = "=0.13.0";
 
 /// Programs that the live tests run or compare with.
-const PACKAGES_OF_TESTS: [&str; 16] = [
+const PACKAGES_OF_TESTS: [&str; 17] = [
     "chromium",
     "default-jdk-headless",
     "gcc",
@@ -31,6 +31,7 @@ const PACKAGES_OF_TESTS: [&str; 16] = [
     "iproute2",
     "libc6-dev",
     "libhdrhistogram-java",
+    "libpython3-dev",
     "nginx-light",
     "nodejs",
     "openssl",
