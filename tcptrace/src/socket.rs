@@ -62,7 +62,7 @@ pub struct Listed {
     pub network: Network,
 }
 
-/// What the network does to sockets, by cookie, of those of which it is worth keeping ([`Network::is_telling`]).
+/// What the network does to sockets, by cookie, of those of which it is worth keeping ([`Network::is_notable`]).
 pub type Networks = HashMap<u64, Network>;
 
 impl Row {

@@ -25,7 +25,7 @@ pub(crate) fn key(pid: u32) -> ProcessKey {
 pub(crate) fn scene() -> Scene {
     Scene {
         watched: Nanos::from_secs(10),
-        spaces: vec![Netns {
+        namespaces: vec![Netns {
             netns: NETNS,
             ..Netns::default()
         }],
@@ -73,13 +73,15 @@ impl Scene {
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.spaces[0].sysctls.insert(name.to_owned(), value.to_owned());
+        self.namespaces[0]
+            .sysctls
+            .insert(name.to_owned(), value.to_owned());
     }
 
     /// Sets a counter at the beginning and at the end.
     pub(crate) fn counted(&mut self, name: &str, before: u64, now: u64) {
-        self.spaces[0].counters_before.insert(name.to_owned(), before);
-        self.spaces[0].counters.insert(name.to_owned(), now);
+        self.namespaces[0].counters_before.insert(name.to_owned(), before);
+        self.namespaces[0].counters.insert(name.to_owned(), now);
     }
 }
 

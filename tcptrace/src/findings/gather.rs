@@ -180,7 +180,7 @@ pub fn of_engine(engine: &Engine, history: &History, now: Nanos, filter: &Filter
             }
         });
         let latest = engine.network.recent(row, now);
-        if let Some(latest) = latest.filter(|latest| latest.network.is_telling()) {
+        if let Some(latest) = latest.filter(|latest| latest.network.is_notable()) {
             gathered.networks.insert(row.id().cookie, latest.network);
         }
         gathered.sockets.push(Socket {

@@ -32,7 +32,7 @@ impl Queue {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SocketEvidence {
     /// Sockets that wait for their peers, or use memory where that is scarce.
-    pub(crate) telling: HashMap<u64, Listed>,
+    pub(crate) notable: HashMap<u64, Listed>,
     /// Connections that have been silent for long and are not probed.
     pub(crate) silent: HashMap<u64, Flow>,
 }
@@ -44,9 +44,9 @@ impl SocketEvidence {
     /// Keeps what findings need of a socket.
     pub(crate) fn note(&mut self, socket: &Listed, is_memory_short: bool) {
         let cookie = socket.row.sock.cookie;
-        let is_telling = socket.network.is_waiting() || is_memory_short && socket.network.memory() > 0;
-        if is_telling && self.telling.len() < Self::MOST {
-            self.telling.insert(cookie, *socket);
+        let is_notable = socket.network.is_waiting() || is_memory_short && socket.network.memory() > 0;
+        if is_notable && self.notable.len() < Self::MOST {
+            self.notable.insert(cookie, *socket);
         } else if unnoticed_death::is_silent(socket.row.state, &socket.row.flow)
             && self.silent.len() < Self::MOST
         {
@@ -60,7 +60,7 @@ impl SocketEvidence {
             if let Some(queue) = queues.get(&socket.cookie) {
                 (socket.unread, socket.unsent) = (Some(queue.unread), Some(queue.unsent));
             }
-            if let Some(Listed { row, .. }) = self.telling.get(&socket.cookie) {
+            if let Some(Listed { row, .. }) = self.notable.get(&socket.cookie) {
                 (socket.quiet, socket.flow) = (row.idle, row.flow);
                 socket.is_orphan = Some(row.is_orphan);
                 (socket.unread, socket.unsent) = (Some(row.unread), Some(row.unsent));
@@ -72,7 +72,7 @@ impl SocketEvidence {
 
     /// What the network does to the sockets that wait for their peers.
     pub(crate) fn networks(&self) -> impl Iterator<Item = (u64, Network)> {
-        let telling = self.telling.iter();
-        telling.map(|(cookie, listed)| (*cookie, listed.network))
+        let notable = self.notable.iter();
+        notable.map(|(cookie, listed)| (*cookie, listed.network))
     }
 }

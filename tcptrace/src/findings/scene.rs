@@ -28,7 +28,7 @@ pub struct Scene {
     /// Those who own them.
     pub processes: Vec<Process>,
     /// The network namespaces, in order of their inode numbers.
-    pub spaces: Vec<Netns>,
+    pub namespaces: Vec<Netns>,
     /// What happened meanwhile.
     pub history: History,
     /// What the host's files of sysctl.conf(5) set.
@@ -346,12 +346,12 @@ impl Netns {
 impl Scene {
     /// The settings and counters of a namespace, where they were read.
     #[must_use]
-    pub fn space(&self, netns: u32) -> Option<&Netns> {
+    pub fn namespace(&self, netns: u32) -> Option<&Netns> {
         let at = self
-            .spaces
-            .binary_search_by_key(&netns, |space| space.netns)
+            .namespaces
+            .binary_search_by_key(&netns, |namespace| namespace.netns)
             .ok()?;
-        self.spaces.get(at)
+        self.namespaces.get(at)
     }
 
     /// What the network does to a socket, where that is known and worth keeping.
@@ -363,7 +363,7 @@ impl Scene {
     /// When the kernel gives up the peer of a socket, if it stays silent and what decides is known.
     #[must_use]
     pub fn end(&self, socket: &Socket) -> Option<End> {
-        let limits = self.space(socket.netns)?.limits();
+        let limits = self.namespace(socket.netns)?.limits();
         patience::end(self.network(socket)?, socket.state, socket.is_orphan, &limits)
     }
 
@@ -372,7 +372,7 @@ impl Scene {
     pub fn netns_subject(&self, netns: u32) -> super::Subject {
         super::Subject::Netns {
             netns,
-            name: self.space(netns).and_then(|space| space.name.clone()),
+            name: self.namespace(netns).and_then(|namespace| namespace.name.clone()),
         }
     }
 
@@ -466,7 +466,7 @@ impl Scene {
 mod tests {
     use super::*;
 
-    fn space(range: &str, reserved: &str) -> Netns {
+    fn namespace(range: &str, reserved: &str) -> Netns {
         Netns {
             sysctls: [
                 ("ipv4.ip_local_port_range".to_owned(), range.to_owned()),
@@ -479,9 +479,9 @@ mod tests {
 
     #[test]
     fn ports_are_the_range_less_those_reserved_in_it() {
-        let space = space("1000\t1009\n", "999-1001,1009,2000,x\n");
-        assert_eq!(space.ports(), 1000..=1009);
-        let mut reserved: Vec<u16> = space.reserved_ports().into_iter().collect();
+        let namespace = namespace("1000\t1009\n", "999-1001,1009,2000,x\n");
+        assert_eq!(namespace.ports(), 1000..=1009);
+        let mut reserved: Vec<u16> = namespace.reserved_ports().into_iter().collect();
         reserved.sort_unstable();
         assert_eq!(reserved, [1000, 1001, 1009]);
         assert_eq!(Netns::default().ports(), 32_768..=60_999);
@@ -490,13 +490,13 @@ mod tests {
 
     #[test]
     fn counters_grow_only_while_they_are_watched() {
-        let mut space = Netns {
+        let mut namespace = Netns {
             counters: [("ListenOverflows".to_owned(), 9)].into(),
             ..Netns::default()
         };
-        assert_eq!(space.grown("ListenOverflows"), 0);
-        space.counters_before = [("ListenOverflows".to_owned(), 4)].into();
-        assert_eq!(space.grown("ListenOverflows"), 5);
-        assert_eq!(space.grown("TW"), 0);
+        assert_eq!(namespace.grown("ListenOverflows"), 0);
+        namespace.counters_before = [("ListenOverflows".to_owned(), 4)].into();
+        assert_eq!(namespace.grown("ListenOverflows"), 5);
+        assert_eq!(namespace.grown("TW"), 0);
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn limit(findings: &mut Vec<Finding>, scene: &Scene) {
 }
 
 /// Removes the network namespaces in which nothing matches the filter.
-pub fn keep_spaces(spaces: &mut Vec<Netns>, scene: &Scene) {
+pub fn keep_namespaces(namespaces: &mut Vec<Netns>, scene: &Scene) {
     let Some(asked) = scene.asked.as_ref().filter(|asked| asked.is_part) else {
         return;
     };
@@ -49,7 +49,7 @@ pub fn keep_spaces(spaces: &mut Vec<Netns>, scene: &Scene) {
     if asked.processes.is_none() {
         kept.extend(history.by_listener.keys().map(|(netns, _)| *netns));
     }
-    spaces.retain(|space| kept.contains(&space.netns));
+    namespaces.retain(|namespace| kept.contains(&namespace.netns));
 }
 
 impl Asked {

@@ -293,10 +293,10 @@ pub struct Found {
 
 /// The settings of a namespace, as findings see them.
 #[must_use]
-pub fn found(space: &Netns, findings: &[Finding]) -> Vec<Found> {
+pub fn found(namespace: &Netns, findings: &[Finding]) -> Vec<Found> {
     ALL.iter()
         .filter_map(|setting| {
-            let words: Vec<&str> = space.sysctls.get(setting.name)?.split_whitespace().collect();
+            let words: Vec<&str> = namespace.sysctls.get(setting.name)?.split_whitespace().collect();
             let value = words.join(" ");
             let is_called_for = |advice: &&Advice| {
                 let calls = |finding: &Finding| {
@@ -333,13 +333,13 @@ mod tests {
         let mut scene = fixture::scene();
         scene.set("ipv4.tcp_tw_reuse", "0");
         scene.set("ipv4.tcp_max_tw_buckets", "16");
-        let listed = found(&scene.spaces[0], &judge(&scene));
+        let listed = found(&scene.namespaces[0], &judge(&scene));
         assert_eq!(listed.len(), 2);
         assert!(listed.iter().all(|found| found.advice.is_none()));
         assert_eq!(listed[0].is_default, Some(false));
         assert_eq!(listed[1].is_default, None);
         scene.counted("TCPTimeWaitOverflow", 0, 3);
-        let listed = found(&scene.spaces[0], &judge(&scene));
+        let listed = found(&scene.namespaces[0], &judge(&scene));
         assert!(listed[0].advice.is_none());
         assert_eq!(listed[1].advice.map(|advice| advice.change), Some("raise it"));
     }
@@ -367,11 +367,11 @@ mod tests {
             weight: 0.0,
         };
         assert!(
-            found(&scene.spaces[0], std::slice::from_ref(&finding))[0]
+            found(&scene.namespaces[0], std::slice::from_ref(&finding))[0]
                 .advice
                 .is_none()
         );
         scene.set("ipv4.tcp_tw_reuse", "2");
-        assert!(found(&scene.spaces[0], &[finding])[0].advice.is_some());
+        assert!(found(&scene.namespaces[0], &[finding])[0].advice.is_some());
     }
 }

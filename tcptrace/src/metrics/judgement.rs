@@ -217,7 +217,7 @@ impl Judgement {
 
     fn add_counters(&mut self, scene: &Scene, counters: &mut NetnsCounters, part: usize) {
         let rows = part / COUNTERS.len();
-        let (families, folded) = counters.families(&scene.spaces, rows, |netns| self.netns(netns));
+        let (families, folded) = counters.families(&scene.namespaces, rows, |netns| self.netns(netns));
         self.families.extend(families);
         self.folded.push(("netns_counters", folded));
     }
@@ -235,9 +235,9 @@ impl Judgement {
 /// The names of network namespaces, but for those that would be mistaken for another's number or for the rest.
 fn netns_names(scene: &Scene) -> HashMap<u32, String> {
     let mut owners: HashMap<&str, Vec<u32>> = HashMap::new();
-    for space in &scene.spaces {
-        if let Some(name) = space.name.as_deref() {
-            owners.entry(name).or_default().push(space.netns);
+    for namespace in &scene.namespaces {
+        if let Some(name) = namespace.name.as_deref() {
+            owners.entry(name).or_default().push(namespace.netns);
         }
     }
     let is_usable = |name: &str| name != OTHER && name != UNKNOWN && name.parse::<u32>().is_err();
@@ -273,7 +273,7 @@ const fn left(descriptors: Descriptors) -> u64 {
 }
 
 fn memory(scene: &Scene, page_bytes: u64) -> Vec<Family> {
-    let Some((used, limits)) = tcp_memory::pages(&scene.spaces) else {
+    let Some((used, limits)) = tcp_memory::pages(&scene.namespaces) else {
         return Vec::new();
     };
     let mut thresholds = Family::new(&MEMORY_THRESHOLD);
@@ -319,10 +319,10 @@ mod tests {
                 12,
                 &socket(TcpState::CloseWait, &local, "10.0.0.2:40000", 900, Some(process)),
             );
-            let mut space = scene.spaces[0].clone();
-            space.netns += number + 1;
-            space.counters = COUNTERS.iter().map(|(name, _)| ((*name).to_owned(), 1)).collect();
-            scene.spaces.push(space);
+            let mut namespace = scene.namespaces[0].clone();
+            namespace.netns += number + 1;
+            namespace.counters = COUNTERS.iter().map(|(name, _)| ((*name).to_owned(), 1)).collect();
+            scene.namespaces.push(namespace);
         }
         (scene, queues)
     }
@@ -365,8 +365,8 @@ mod tests {
     #[test]
     fn a_name_of_a_network_namespace_is_its_own() {
         let mut scene = scene();
-        let first = scene.spaces[0].clone();
-        scene.spaces.clear();
+        let first = scene.namespaces[0].clone();
+        scene.namespaces.clear();
         for (netns, name) in [
             (11, "blue"),
             (12, "other"),
@@ -374,9 +374,9 @@ mod tests {
             (14, "twice"),
             (15, "twice"),
         ] {
-            let mut space = first.clone();
-            (space.netns, space.name) = (netns, Some(name.to_owned()));
-            scene.spaces.push(space);
+            let mut namespace = first.clone();
+            (namespace.netns, namespace.name) = (netns, Some(name.to_owned()));
+            scene.namespaces.push(namespace);
         }
         assert_eq!(netns_names(&scene), [(11, "blue".to_owned())].into());
     }

@@ -41,33 +41,33 @@ impl NetnsCounters {
     /// The families of these namespaces, in at most `rows` rows, and how many namespaces are under `other`.
     pub(super) fn families(
         &mut self,
-        spaces: &[Netns],
+        namespaces: &[Netns],
         rows: usize,
         label: impl Fn(u32) -> Label,
     ) -> ([Family; COUNTERS.len()], u64) {
-        let mut sorted: Vec<(&Netns, Counts, Shown)> = spaces
+        let mut sorted: Vec<(&Netns, Counts, Shown)> = namespaces
             .iter()
-            .map(|space| {
-                let counts = COUNTERS.map(|(name, _)| space.counters.get(name).copied().unwrap_or(0));
-                (space, counts, self.shown_of(space.netns, counts))
+            .map(|namespace| {
+                let counts = COUNTERS.map(|(name, _)| namespace.counters.get(name).copied().unwrap_or(0));
+                (namespace, counts, self.shown_of(namespace.netns, counts))
             })
             .collect();
-        sorted.sort_by_key(|(space, counts, shown)| {
+        sorted.sort_by_key(|(namespace, counts, shown)| {
             let growth: u64 = growth(counts, shown).iter().sum();
-            (Reverse(growth), !shown.has_series, space.netns)
+            (Reverse(growth), !shown.has_series, namespace.netns)
         });
         let mut families = COUNTERS.map(|(_, what)| Family::new(what));
         let mut all = HashMap::new();
         let kept = rows.saturating_sub(1);
-        for (at, (space, counts, mut shown)) in sorted.into_iter().enumerate() {
+        for (at, (namespace, counts, mut shown)) in sorted.into_iter().enumerate() {
             if at < kept {
                 // A new series begins with what the others' has of it.
                 if std::mem::replace(&mut shown.has_series, true) {
                     shown.counts = counts;
                 }
                 for ((family, (name, _)), count) in families.iter_mut().zip(COUNTERS).zip(shown.counts) {
-                    if space.counters.contains_key(name) {
-                        family.add([label(space.netns)], count);
+                    if namespace.counters.contains_key(name) {
+                        family.add([label(namespace.netns)], count);
                     }
                 }
             } else {
@@ -79,7 +79,7 @@ impl NetnsCounters {
                     has_series: false,
                 };
             }
-            all.insert(space.netns, shown);
+            all.insert(namespace.netns, shown);
         }
         for (family, count) in families.iter_mut().zip(self.rest) {
             if !family.samples.is_empty() {
@@ -87,7 +87,7 @@ impl NetnsCounters {
             }
         }
         self.shown = Some(all);
-        (families, spaces.len().saturating_sub(kept) as u64)
+        (families, namespaces.len().saturating_sub(kept) as u64)
     }
 
     /// What was shown of a namespace that has these counts now. Those of the first reading are from earlier times; a namespace
@@ -123,13 +123,13 @@ mod tests {
     #[test]
     fn what_grows_is_shown_and_no_increase_is_missed() {
         let of = |counts: &[u64]| -> Vec<Netns> {
-            let spaces = (1..).zip(counts).map(|(netns, count)| {
-                let mut space = scene().spaces[0].clone();
-                space.netns = netns;
-                space.counters = [("ListenDrops".to_owned(), *count)].into();
-                space
+            let namespaces = (1..).zip(counts).map(|(netns, count)| {
+                let mut namespace = scene().namespaces[0].clone();
+                namespace.netns = netns;
+                namespace.counters = [("ListenDrops".to_owned(), *count)].into();
+                namespace
             });
-            spaces.collect()
+            namespaces.collect()
         };
         let mut counters = NetnsCounters::default();
         let mut read = |counts: &[u64]| {

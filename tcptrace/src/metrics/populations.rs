@@ -65,7 +65,7 @@ pub(super) fn dimensions(
     names: &Names,
     netns_name: impl Fn(u32) -> Option<String>,
 ) -> [Dimension; 5] {
-    let [mut processes, mut units, mut containers, mut pods, mut spaces] = [
+    let [mut processes, mut units, mut containers, mut pods, mut namespaces] = [
         ("process", &PROCESS_SOCKETS),
         ("unit", &UNIT_SOCKETS),
         ("container", &CONTAINER_SOCKETS),
@@ -96,9 +96,9 @@ pub(super) fn dimensions(
         }
     }
     for (netns, counts) in &population.by_netns {
-        spaces.add(vec![netns_label(*netns, &netns_name)], counts);
+        namespaces.add(vec![netns_label(*netns, &netns_name)], counts);
     }
-    [processes, units, containers, pods, spaces]
+    [processes, units, containers, pods, namespaces]
 }
 
 /// Namespace and name of a pod; its uid and no namespace where they are not known.

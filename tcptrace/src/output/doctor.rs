@@ -83,8 +83,8 @@ pub(crate) fn text(
         let _ = writeln!(text, "  what it means: {meaning}\n  what to do: {remedy}");
         let _ = writeln!(text, "  more: tcptrace doctor --explain {rule}");
     }
-    for space in shown(findings, scene) {
-        settings_of(&mut text, space, findings, all_settings);
+    for namespace in shown(findings, scene) {
+        settings_of(&mut text, namespace, findings, all_settings);
     }
     text
 }
@@ -97,12 +97,12 @@ fn shown<'a>(findings: &[Finding], scene: &'a Scene) -> Vec<&'a Netns> {
         .filter_map(|finding| netns(&finding.subject))
         .collect();
     if about.is_empty() {
-        about.extend(scene.spaces.first().map(|space| space.netns));
+        about.extend(scene.namespaces.first().map(|namespace| namespace.netns));
     }
     scene
-        .spaces
+        .namespaces
         .iter()
-        .filter(|space| about.contains(&space.netns))
+        .filter(|namespace| about.contains(&namespace.netns))
         .collect()
 }
 
@@ -115,8 +115,8 @@ const fn netns(subject: &Subject) -> Option<u32> {
     }
 }
 
-fn settings_of(text: &mut String, space: &Netns, findings: &[Finding], all_settings: bool) {
-    let all = settings::found(space, findings);
+fn settings_of(text: &mut String, namespace: &Netns, findings: &[Finding], all_settings: bool) {
+    let all = settings::found(namespace, findings);
     let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
     let shown: Vec<&Found> = if all_settings {
         all.iter().collect()
@@ -126,14 +126,14 @@ fn settings_of(text: &mut String, space: &Netns, findings: &[Finding], all_setti
     if shown.is_empty() {
         return;
     }
-    let name = space
+    let name = namespace
         .name
         .as_deref()
         .map_or_else(String::new, |name| format!(" ({name})"));
     let _ = writeln!(
         text,
         "\nsettings of network namespace {}{name}, below net:",
-        space.netns
+        namespace.netns
     );
     let _ = writeln!(
         text,
@@ -219,12 +219,12 @@ pub(crate) fn json(findings: &[Finding], scene: &Scene, lost: u64, remarks: &[St
             remedy: &finding.remedy,
         }));
     }
-    for space in shown(findings, scene) {
-        for found in settings::found(space, findings) {
+    for namespace in shown(findings, scene) {
+        for found in settings::found(namespace, findings) {
             text.push_str(&json::line(&SettingJson {
                 setting: format!("net.{}", found.setting.name),
-                netns: space.netns,
-                netns_name: space.name.as_deref(),
+                netns: namespace.netns,
+                netns_name: namespace.name.as_deref(),
                 value: &found.value,
                 default: found.setting.default,
                 is_default: found.is_default,

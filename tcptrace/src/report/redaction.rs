@@ -118,7 +118,7 @@ impl Redactor {
         for in_flight in &mut scene.in_flight {
             in_flight.comm = self.name("process", &in_flight.comm);
         }
-        for Netns { name, .. } in &mut scene.spaces {
+        for Netns { name, .. } in &mut scene.namespaces {
             *name = name.as_ref().map(|name| self.name("namespace", name));
         }
         for configured in &mut scene.configured {
@@ -277,7 +277,7 @@ mod tests {
         let mut scene = fixture::scene();
         let socket = fixture::socket(TcpState::Established, "10.66.66.1:1", "10.66.66.2:2", 1, None);
         scene.sockets.push(socket);
-        scene.spaces[0].name = Some("secret".to_owned());
+        scene.namespaces[0].name = Some("secret".to_owned());
         scene.configured.push(Configured {
             file: "/etc/secret.conf".to_owned(),
             line: 1,

@@ -36,15 +36,17 @@ use crate::{
         scan::{Scan, ScanMechanism},
     },
     source::{
-        in_flight, process, sight,
+        cgroups::Cgroups,
+        in_flight,
+        netns_state::{self, Watched},
+        process, sight,
         snapshot::{self, Reader, Wanted},
-        spaces::{self, Watched},
     },
     stacks::book::Book,
     unseen::Unseen,
 };
 use hashbrown::HashSet;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// What is to be looked at.
 pub(crate) struct Request<'a> {
@@ -113,12 +115,12 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
     unseen.extend(sight::of_mptcp(&snapshot));
     snapshot.see_mptcp();
     let now = clock::monotonic();
-    let look = selected(snapshot.rows, snapshot.network.telling(), scan, request.filter);
+    let look = selected(snapshot.rows, snapshot.network.notable(), scan, request.filter);
     let history = History::default();
     let gathered = gather::of_look(&look, None, &history, now);
-    let spaces = spaces::read(wanted.netns, &keepers, request.sysctls, now);
+    let namespaces = netns_state::read(wanted.netns, &keepers, request.sysctls, now);
     Ok(Observed {
-        scene: scene(request, None, look, gathered, spaces, history, unseen),
+        scene: scene(request, None, look, gathered, namespaces, history, unseen),
         lost: 0,
         limitations,
         remarks: Vec::new(),
@@ -130,30 +132,70 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
 pub(crate) struct Observer {
     history: History,
     began: Nanos,
-    spaces: Watched,
+    namespaces: Watched,
+    /// Finds out where processes run, if the filter asks for it.
+    cgroups: Option<Cgroups>,
 }
 
 impl Observer {
+    /// Starts a session that counts what `filter` selects, writes to `output`, and is observed. Fails if tracing is refused.
+    pub(crate) fn start(
+        settings: &Settings,
+        max_connections: usize,
+        filter: &Filter,
+        output: Option<&Path>,
+    ) -> Result<(Session, Self), Failure> {
+        let mut session = Session::start(settings, max_connections)?;
+        session.select(filter)?;
+        let started = session.started;
+        session.engine.select(filter, started);
+        session.confine(output, false);
+        let observer = Self::begin(&mut session, filter);
+        Ok((session, observer))
+    }
+
     /// Begins now, with what `filter` selects and the counters of the namespaces that it asks for.
     pub(crate) fn begin(session: &mut Session, filter: &Filter) -> Self {
         let began = clock::monotonic();
-        let mut spaces = Watched::default();
+        let mut namespaces = Watched::default();
         // For the counters as they are now; settings are wanted as they are at the end.
-        let _ = spaces.read(netns(filter), &[], &[], began);
+        let _ = namespaces.read(netns(filter), &[], &[], began);
         let mut history = History::of(filter);
         session.visit_listener_drops(&filter.netns, |cookie, count| history.note_drops(cookie, count));
         Self {
             history,
             began,
-            spaces,
+            namespaces,
+            cgroups: filter.asks_for_locations().then(Cgroups::of_this_host),
+        }
+    }
+
+    /// Counts what happens until the session is to end, and calls `each` after every batch.
+    pub(crate) async fn watch(
+        &mut self,
+        session: &mut Session,
+        mut each: impl FnMut(&Session),
+    ) -> Result<(), Failure> {
+        loop {
+            let wake = session.wait(None).await;
+            session.pump()?;
+            self.count(session);
+            each(session);
+            if matches!(wake, Wake::Stop | Wake::Deadline) {
+                return Ok(());
+            }
         }
     }
 
     /// Counts the changes of the engine's present batch.
     pub(crate) fn count(&mut self, session: &mut Session) {
+        let now = clock::monotonic();
+        if let Some(cgroups) = &mut self.cgroups {
+            cgroups.find_locations(&mut session.engine.table.processes, now);
+        }
         session.engine.count_selected();
         self.history.count(&session.engine);
-        self.history.sample(&session.engine, clock::monotonic());
+        self.history.sample(&session.engine, now);
     }
 
     /// Looks at the sockets, and puts the scene together.
@@ -172,16 +214,16 @@ impl Observer {
         unseen.extend(session.untraced());
         snapshot.see_mptcp();
         let keepers = scan.keepers();
-        let look = selected(snapshot.rows, snapshot.network.telling(), scan, request.filter);
+        let look = selected(snapshot.rows, snapshot.network.notable(), scan, request.filter);
         let gathered = gather::of_look(&look, Some(&session.engine), &self.history, now);
-        let spaces = self
-            .spaces
+        let namespaces = self
+            .namespaces
             .read(netns(request.filter), &keepers, request.sysctls, now);
         let watched = now.since(self.began);
         let engine = Some(&session.engine);
         Ok(Scene {
             watched,
-            ..scene(request, engine, look, gathered, spaces, self.history, unseen)
+            ..scene(request, engine, look, gathered, namespaces, self.history, unseen)
         })
     }
 }
@@ -194,23 +236,10 @@ pub(crate) fn during(
     duration: Duration,
 ) -> Result<Observed, Failure> {
     runtime()?.block_on(async {
-        let mut session = Session::start(settings, max_connections)?;
-        session.select(request.filter)?;
-        let started = session.started;
-        session.engine.select(request.filter, started);
-        session.confine([], false);
-        let mut watcher = Observer::begin(&mut session, request.filter);
+        let (mut session, mut observer) = Observer::start(settings, max_connections, request.filter, None)?;
         session.announce("watching", Some(duration));
-        loop {
-            let wake = session.wait(None).await;
-            session.pump()?;
-            watcher.count(&mut session);
-            match wake {
-                Wake::Tick => {}
-                Wake::Stop | Wake::Deadline => break,
-            }
-        }
-        let scene = watcher.scene(&mut session, request)?;
+        observer.watch(&mut session, |_| ()).await?;
+        let scene = observer.scene(&mut session, request)?;
         let mut limitations = Vec::new();
         let stacks = session.take_book()?.map(|(book, missing)| {
             limitations.extend(missing);
@@ -278,7 +307,7 @@ fn scene(
     engine: Option<&Engine>,
     look: Look,
     gathered: GatheredSockets,
-    mut spaces: Vec<Netns>,
+    mut namespaces: Vec<Netns>,
     history: History,
     unseen: Vec<Unseen>,
 ) -> Scene {
@@ -294,7 +323,7 @@ fn scene(
         configured: Vec::new(),
         watched: Nanos(0),
         processes,
-        spaces: Vec::new(),
+        namespaces: Vec::new(),
         history,
         older_than: request.older_than,
         unseen,
@@ -305,8 +334,8 @@ fn scene(
         networks,
         port_ranges,
     };
-    scope::keep_spaces(&mut spaces, &scene);
-    scene.spaces = spaces;
+    scope::keep_namespaces(&mut namespaces, &scene);
+    scene.namespaces = namespaces;
     scene.unseen.extend(unknown_ages(&scene));
     scene
 }

@@ -107,7 +107,7 @@ impl Network {
 
     /// Whether it says more of a socket than that it works and is idle.
     #[must_use]
-    pub fn is_telling(&self) -> bool {
+    pub fn is_notable(&self) -> bool {
         self.is_waiting() || self.memory() > 0
     }
 }

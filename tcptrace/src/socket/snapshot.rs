@@ -53,9 +53,9 @@ impl NetworkEvidence {
     }
 
     /// What findings need of it, by cookie: that of sockets that wait for their peers, or use memory.
-    pub(crate) fn telling(&self) -> Networks {
-        let telling = self.sockets.iter().filter(|socket| socket.network.is_telling());
-        telling.map(|socket| (socket.cookie, socket.network)).collect()
+    pub(crate) fn notable(&self) -> Networks {
+        let notable = self.sockets.iter().filter(|socket| socket.network.is_notable());
+        notable.map(|socket| (socket.cookie, socket.network)).collect()
     }
 }
 

@@ -162,7 +162,7 @@ fn denied_by(process: &Path) -> Option<Denied> {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// The namespaces, the calling thread's first.
-    pub(crate) spaces: Vec<Namespace>,
+    pub(crate) namespaces: Vec<Namespace>,
     /// Processes that do not show theirs.
     pub(crate) denied: Vec<Denied>,
     /// Namespaces that descriptors lead to and that could not be opened.
@@ -186,9 +186,9 @@ pub(crate) fn all(keepers: &[Keeper]) -> Found {
     let keepers = keepers.to_vec();
     let mut found = scout::ask(move || of_others(&keepers));
     found
-        .spaces
-        .retain(|space| own.as_ref().is_none_or(|own| own.inode != space.inode));
-    found.spaces.splice(0..0, own);
+        .namespaces
+        .retain(|namespace| own.as_ref().is_none_or(|own| own.inode != namespace.inode));
+    found.namespaces.splice(0..0, own);
     found
 }
 
@@ -219,8 +219,8 @@ pub(crate) fn absent(list: &[u32]) -> Vec<u32> {
     if list.is_empty() {
         return Vec::new();
     }
-    let found = all(&[]).spaces;
-    let is_absent = |netns: &u32| !found.iter().any(|space| space.inode == *netns);
+    let found = all(&[]).namespaces;
+    let is_absent = |netns: &u32| !found.iter().any(|namespace| namespace.inode == *netns);
     list.iter().copied().filter(is_absent).collect()
 }
 
@@ -235,23 +235,23 @@ fn open(path: &Path) -> Option<Namespace> {
 #[derive(Default)]
 struct UniqueNamespaces {
     seen: HashSet<u32>,
-    spaces: Vec<Namespace>,
+    namespaces: Vec<Namespace>,
 }
 
 impl UniqueNamespaces {
     fn add(&mut self, path: &Path) -> io::Result<()> {
         let inode = inode_of(path)?;
         if !self.seen.contains(&inode)
-            && let Some(space) = open(path)
+            && let Some(namespace) = open(path)
         {
-            self.push(space);
+            self.push(namespace);
         }
         Ok(())
     }
 
-    fn push(&mut self, space: Namespace) {
-        if self.seen.insert(space.inode) {
-            self.spaces.push(space);
+    fn push(&mut self, namespace: Namespace) {
+        if self.seen.insert(namespace.inode) {
+            self.namespaces.push(namespace);
         }
     }
 }
@@ -260,14 +260,14 @@ impl UniqueNamespaces {
 fn of_others(keepers: &[Keeper]) -> Found {
     let mut unique = UniqueNamespaces::default();
     let mut denied = Vec::new();
-    let mut mount_spaces = HashSet::new();
+    let mut mount_namespaces = HashSet::new();
     for folder in NAMED {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let _ = unique.add(&entry.path());
         }
     }
     add_mounts(&mut unique, Path::new("/proc/self"), Path::new("/"));
-    mount_spaces.extend(inode_of(Path::new("/proc/self/ns/mnt")).ok());
+    mount_namespaces.extend(inode_of(Path::new("/proc/self/ns/mnt")).ok());
     for process in processes() {
         if let Err(error) = unique.add(&process.join("ns/net"))
             && error.kind() == io::ErrorKind::PermissionDenied
@@ -283,13 +283,13 @@ fn of_others(keepers: &[Keeper]) -> Found {
             }
         }
         // Processes in a mount namespace of their own may have mounted network namespaces where no other process sees them.
-        if inode_of(&process.join("ns/mnt")).is_ok_and(|inode| mount_spaces.insert(inode)) {
+        if inode_of(&process.join("ns/mnt")).is_ok_and(|inode| mount_namespaces.insert(inode)) {
             add_mounts(&mut unique, &process, &process.join("root"));
         }
     }
     let unopened = add_kept(&mut unique, keepers);
     Found {
-        spaces: unique.spaces,
+        namespaces: unique.namespaces,
         denied,
         unopened,
     }
@@ -311,7 +311,7 @@ fn add_kept(unique: &mut UniqueNamespaces, keepers: &[Keeper]) -> Vec<Unopened> 
             continue;
         }
         match open_kept(keeper) {
-            Ok(space) => unique.push(space),
+            Ok(namespace) => unique.push(namespace),
             // The process has ended or has closed it, and with that perhaps the namespace has gone.
             Err(Barred { error, .. })
                 if matches!(

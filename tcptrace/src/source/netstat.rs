@@ -14,10 +14,10 @@ pub(crate) fn causes() -> HashMap<u32, LegitimateCauses> {
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let read = || {
         namespaces::all(&[])
-            .spaces
+            .namespaces
             .iter()
-            .filter(|space| setns(&space.file, CloneFlags::CLONE_NEWNET).is_ok())
-            .filter_map(|space| Some((space.inode, parse(&fs::read_to_string(NETSTAT).ok()?))))
+            .filter(|namespace| setns(&namespace.file, CloneFlags::CLONE_NEWNET).is_ok())
+            .filter_map(|namespace| Some((namespace.inode, parse(&fs::read_to_string(NETSTAT).ok()?))))
             .collect()
     };
     thread::scope(|scope| scope.spawn(read).join()).unwrap_or_default()

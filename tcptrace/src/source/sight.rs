@@ -90,13 +90,13 @@ fn hidden(denied: &[Denied]) -> Option<Unseen> {
     let pids: Vec<u32> = denied.iter().map(|process| process.pid).collect();
     let (first, rest) = pids.split_first()?;
     let name = fs::read(format!("/proc/{first}/comm")).unwrap_or_default();
-    let spaces = counted(distinct(denied), "network namespace");
+    let namespaces = counted(distinct(denied), "network namespace");
     let name = printable(name.trim_ascii_end());
     let whose = match rest.len() {
-        0 => format!("{spaces} of process {first} ({name})"),
+        0 => format!("{namespaces} of process {first} ({name})"),
         more => {
             let processes = counted(pids.len(), "process");
-            format!("{spaces} of {processes}, {first} ({name}) and {more} more")
+            format!("{namespaces} of {processes}, {first} ({name}) and {more} more")
         }
     };
     let why = scout_lacks(Capability::CAP_SYS_PTRACE)

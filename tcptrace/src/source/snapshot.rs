@@ -132,40 +132,40 @@ pub(crate) fn stream<T>(
     let current = namespaces::current().unwrap_or(0);
     let is_wanted = |netns: &u32| wanted.netns.is_none_or(|list| list.contains(netns));
     let namespaces::Found {
-        mut spaces,
+        mut namespaces,
         denied,
         unopened,
     } = namespaces::all(wanted.keepers);
-    spaces.retain(|space| is_wanted(&space.inode));
+    namespaces.retain(|namespace| is_wanted(&namespace.inode));
     let mut marks = HashSet::new();
     let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let consumed = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let mut batches = Batches::new(sender);
-            for space in &spaces {
+            for namespace in &namespaces {
                 if batches.wanted.is_break() {
                     break;
                 }
-                let read = enter(space, current).and_then(|()| {
+                let read = enter(namespace, current).and_then(|()| {
                     marks.extend(namespaces::mark());
-                    read_namespace(&mut reader, space.inode, wanted, &mut batches)
+                    read_namespace(&mut reader, namespace.inode, wanted, &mut batches)
                 });
                 match read {
                     Ok(unknown) => {
                         snapshot.unknown += unknown;
-                        snapshot.covered.insert(space.inode);
+                        snapshot.covered.insert(namespace.inode);
                         if std::mem::take(&mut batches.has_kernel_s) && wanted.state.is_none() {
-                            match sock_diag::mptcp(space.inode) {
+                            match sock_diag::mptcp(namespace.inode) {
                                 Ok(sockets) => snapshot.mptcp.extend(sockets),
                                 Err(error) => {
                                     let why = format!("sock_diag for MPTCP: {error}");
-                                    snapshot.mptcp_failures.push((space.inode, why));
+                                    snapshot.mptcp_failures.push((namespace.inode, why));
                                 }
                             }
                         }
                     }
-                    Err(error) => snapshot.failures.push((space.inode, error)),
+                    Err(error) => snapshot.failures.push((namespace.inode, error)),
                 }
             }
             batches.send();
@@ -188,8 +188,8 @@ pub(crate) fn stream<T>(
     let is_denied = |pid| snapshot.denied.iter().any(|process| process.pid == pid);
     let failed = unopened
         .into_iter()
-        .filter(|space| is_wanted(&space.netns) && !is_denied(space.pid))
-        .map(|space| (space.netns, space.why));
+        .filter(|namespace| is_wanted(&namespace.netns) && !is_denied(namespace.pid))
+        .map(|namespace| (namespace.netns, namespace.why));
     let failed: Vec<(u32, String)> = failed.collect();
     snapshot.failures.extend(failed);
     Ok((snapshot, consumed))
@@ -212,17 +212,19 @@ pub(crate) struct Missing {
 pub(crate) fn second_look(missing: &[Missing], keepers: &[Keeper]) -> Vec<Row> {
     let current = namespaces::current().unwrap_or(0);
     let inodes: HashSet<u32> = missing.iter().map(|socket| socket.netns).collect();
-    let mut spaces = namespaces::all(keepers).spaces;
-    spaces.retain(|space| inodes.contains(&space.inode));
+    let mut namespaces = namespaces::all(keepers).namespaces;
+    namespaces.retain(|namespace| inodes.contains(&namespace.inode));
     let look = || {
         let mut rows = Vec::new();
         for group in missing.chunk_by(|a, b| a.netns == b.netns) {
-            let space = spaces.iter().find(|space| space.inode == group[0].netns);
-            if let Some(space) = space
-                && enter(space, current).is_ok()
+            let namespace = namespaces
+                .iter()
+                .find(|namespace| namespace.inode == group[0].netns);
+            if let Some(namespace) = namespace
+                && enter(namespace, current).is_ok()
             {
                 // What cannot be requested is missing as before.
-                let _ = find_all(space.inode, group, &mut rows);
+                let _ = find_all(namespace.inode, group, &mut rows);
             }
         }
         rows
@@ -288,11 +290,11 @@ impl Batches {
     }
 }
 
-fn enter(space: &namespaces::Namespace, current: u32) -> Result<(), String> {
-    if space.inode == current {
+fn enter(namespace: &namespaces::Namespace, current: u32) -> Result<(), String> {
+    if namespace.inode == current {
         return Ok(());
     }
-    setns(&space.file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
+    setns(&namespace.file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
         Errno::EPERM if !holds(Capability::CAP_SYS_ADMIN) => why_not(Capability::CAP_SYS_ADMIN),
         error => error.desc().to_owned(),
     })

@@ -138,17 +138,20 @@ impl Content {
 }
 
 /// How long sockets wait for their peers in each of these.
-pub(crate) fn limits(spaces: &[Netns]) -> HashMap<u32, Limits> {
-    spaces.iter().map(|space| (space.netns, space.limits())).collect()
+pub(crate) fn limits(namespaces: &[Netns]) -> HashMap<u32, Limits> {
+    namespaces
+        .iter()
+        .map(|namespace| (namespace.netns, namespace.limits()))
+        .collect()
 }
 
 /// How many local ports `connect` may choose from in each of these whose range is known.
-pub(crate) fn ports(spaces: &[Netns]) -> HashMap<u32, u64> {
-    let is_known = |space: &&Netns| space.sysctls.contains_key("ipv4.ip_local_port_range");
-    spaces
+pub(crate) fn ports(namespaces: &[Netns]) -> HashMap<u32, u64> {
+    let is_known = |namespace: &&Netns| namespace.sysctls.contains_key("ipv4.ip_local_port_range");
+    namespaces
         .iter()
         .filter(is_known)
-        .map(|space| (space.netns, space.free_ports() as u64))
+        .map(|namespace| (namespace.netns, namespace.free_ports() as u64))
         .collect()
 }
 

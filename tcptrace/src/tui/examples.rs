@@ -101,7 +101,7 @@ pub(crate) fn content(moment: Moment) -> Content {
             network: network(),
             recorded: None,
         }),
-        limits: content::limits(&[space()]),
+        limits: content::limits(&[namespace()]),
         history: connections.first().map(|row| history(row.identity, moment)),
         queues: connections
             .iter()
@@ -111,7 +111,7 @@ pub(crate) fn content(moment: Moment) -> Content {
             .collect(),
         endpoints: endpoints(&connections),
         connections,
-        ports: content::ports(&[space()]),
+        ports: content::ports(&[namespace()]),
         descriptors: processes
             .iter()
             .filter_map(|row| row.key)
@@ -315,7 +315,7 @@ fn handshakes(role: Role) -> Handshakes {
     Handshakes::of(&cells)
 }
 
-fn space() -> Netns {
+fn namespace() -> Netns {
     let range = ("ipv4.ip_local_port_range".to_owned(), "32768\t60999".to_owned());
     Netns {
         netns: 4_026_531_840,

@@ -126,9 +126,9 @@ impl Gather {
         self.judgements.is_due(now)
     }
 
-    /// Judges the moment by all rules: all sockets, whatever the filter. `spaces` are the network namespaces as they are;
+    /// Judges the moment by all rules: all sockets, whatever the filter. `namespaces` are the network namespaces as they are;
     /// none of a recording.
-    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos, spaces: Vec<Netns>) {
+    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos, namespaces: Vec<Netns>) {
         let GatheredSockets {
             mut sockets,
             mut processes,
@@ -146,15 +146,15 @@ impl Gather {
             sockets,
             networks,
             processes,
-            spaces,
+            namespaces,
             history: std::mem::take(&mut self.happened),
             ..Scene::default()
         };
         content.findings = findings::judge(&scene);
-        content.is_memory_short = tcp_memory::is_short(&scene.spaces);
+        content.is_memory_short = tcp_memory::is_short(&scene.namespaces);
         self.happened = scene.history;
-        content.ports = content::ports(&scene.spaces);
-        content.limits = content::limits(&scene.spaces);
+        content.ports = content::ports(&scene.namespaces);
+        content.limits = content::limits(&scene.namespaces);
     }
 
     /// Notes when a judgement ended, and how much of a processor's time it took.

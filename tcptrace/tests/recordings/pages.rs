@@ -318,5 +318,5 @@ fn options_that_a_page_cannot_obey_are_refused() {
     refused(&["report", "--html", "--services", "it.arrows"]);
     refused(&["report", "--html", "--duration", "5", "it.arrows"]);
     let error = refused(&["report", "--html", "--at", "-5m"]);
-    assert!(error.contains("only a recording has a span"), "{error}");
+    assert!(error.contains("time ranges apply to recordings only"), "{error}");
 }

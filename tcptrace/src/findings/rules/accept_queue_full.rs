@@ -100,13 +100,13 @@ fn check(scene: &Scene) -> Vec<Finding> {
         let subject = scene.listener_subject(listener);
         findings.iter().any(|finding| finding.subject == subject)
     };
-    for space in &scene.spaces {
-        let overflows = space.grown("ListenOverflows");
+    for namespace in &scene.namespaces {
+        let overflows = namespace.grown("ListenOverflows");
         let is_explained = scene
             .in_state(TcpState::Listen)
-            .any(|listener| listener.netns == space.netns && is_full(listener));
+            .any(|listener| listener.netns == namespace.netns && is_full(listener));
         if overflows > 0 && !is_explained {
-            findings.push(overflowed(scene, space, overflows, &waiting));
+            findings.push(overflowed(scene, namespace, overflows, &waiting));
         }
     }
     for listener in scene.in_state(TcpState::Listen) {
@@ -136,11 +136,11 @@ pub(super) fn is_full(listener: &Socket) -> bool {
     matches!((listener.unread, listener.unsent), (Some(queue), Some(limit)) if queue > limit)
 }
 
-fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
+fn overflowed(scene: &Scene, namespace: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
     let drops = |listener: &Socket| scene.history.drops_at(listener.cookie);
     let worst = scene
         .in_state(TcpState::Listen)
-        .filter(|listener| listener.netns == space.netns)
+        .filter(|listener| listener.netns == namespace.netns)
         .filter(|listener| drops(listener) > 0 || listener.unread > Some(0))
         .max_by_key(|listener| (drops(listener), listener.unread));
     match worst {
@@ -148,7 +148,7 @@ fn overflowed(scene: &Scene, space: &Netns, overflows: u64, waiting: &Waiting) -
         None => Finding {
             rule: RULE.id,
             level: Level::Warning,
-            subject: scene.netns_subject(space.netns),
+            subject: scene.netns_subject(namespace.netns),
             title: format!(
                 "{} arrived at a full accept queue",
                 counted(overflows, "connection")
@@ -177,8 +177,8 @@ fn meaning() -> String {
 fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) -> Finding {
     let queue = u64::from(listener.unread.unwrap_or(0));
     let limit = u64::from(listener.unsent.unwrap_or(0));
-    let space = scene.space(listener.netns);
-    let somaxconn = space.and_then(|space| space.number("core.somaxconn"));
+    let namespace = scene.namespace(listener.netns);
+    let somaxconn = namespace.and_then(|namespace| namespace.number("core.somaxconn"));
     let mut evidence = vec![Evidence::new(
         "accept_queue",
         queue,
@@ -195,7 +195,7 @@ fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) ->
             format!("net.core.somaxconn is {somaxconn}"),
         ));
     }
-    let overflows = space.map_or(0, |space| space.grown("ListenOverflows"));
+    let overflows = namespace.map_or(0, |namespace| namespace.grown("ListenOverflows"));
     if overflows > 0 {
         evidence.push(overflow_evidence(scene, overflows));
     }

@@ -104,7 +104,10 @@ fn evidence(scene: &Scene, sockets: &[&Socket]) -> Vec<Evidence> {
     let unacknowledged = sockets
         .iter()
         .filter_map(|socket| {
-            let limits = scene.space(socket.netns).map(Netns::limits).unwrap_or_default();
+            let limits = scene
+                .namespace(socket.netns)
+                .map(Netns::limits)
+                .unwrap_or_default();
             patience::unacknowledged_for(scene.network(socket)?, &limits)
         })
         .max();

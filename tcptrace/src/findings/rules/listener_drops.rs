@@ -41,10 +41,10 @@ fn check(scene: &Scene) -> Vec<Finding> {
 fn finding(scene: &Scene, listener: &Socket) -> Option<Finding> {
     let drops = scene.history.drops_at(listener.cookie);
     // Where the namespace's counters were not read, the cause may be any.
-    let space = scene.space(listener.netns)?;
+    let namespace = scene.namespace(listener.netns)?;
     let is_explained = ["ListenOverflows", "TCPReqQFullDrop"]
         .iter()
-        .any(|counter| space.grown(counter) > 0);
+        .any(|counter| namespace.grown(counter) > 0);
     if drops == 0 || is_explained || accept_queue_full::is_full(listener) {
         return None;
     }

@@ -29,19 +29,19 @@ const NEAR: u64 = 50;
 /// The limit and the count are the host's, not a namespace's.
 fn check(scene: &Scene) -> Vec<Finding> {
     let limit = scene
-        .spaces
+        .namespaces
         .iter()
-        .find_map(|space| space.number("ipv4.tcp_max_orphans"));
+        .find_map(|namespace| namespace.number("ipv4.tcp_max_orphans"));
     let orphans = scene
-        .spaces
+        .namespaces
         .iter()
-        .filter_map(|space| space.counters.get("sockstat.orphan").copied())
+        .filter_map(|namespace| namespace.counters.get("sockstat.orphan").copied())
         .max()
         .unwrap_or(0);
     let aborted: u64 = scene
-        .spaces
+        .namespaces
         .iter()
-        .map(|space| space.grown("TCPAbortOnMemory"))
+        .map(|namespace| namespace.grown("TCPAbortOnMemory"))
         .sum();
     let limit = limit.unwrap_or(u64::MAX);
     let (level, title) = if aborted > 0 {

@@ -28,10 +28,10 @@ const NAMED: usize = 3;
 
 fn check(scene: &Scene) -> Vec<Finding> {
     scene
-        .spaces
+        .namespaces
         .iter()
-        .filter_map(|space| {
-            let count = space.grown("TCPAbortOnClose");
+        .filter_map(|namespace| {
+            let count = namespace.grown("TCPAbortOnClose");
             if count < FEW || count.figure() < scene.seconds() {
                 return None;
             }
@@ -41,7 +41,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
             Some(Finding {
                 rule: RULE.id,
                 level: Level::Note,
-                subject: scene.netns_subject(space.netns),
+                subject: scene.netns_subject(namespace.netns),
                 title: format!("{count} connections were reset by closing them with unread data"),
                 evidence,
                 meaning: "their peers may have lost data in flight, and see \"connection reset by peer\""

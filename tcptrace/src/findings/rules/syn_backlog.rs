@@ -77,7 +77,12 @@ fn check(scene: &Scene) -> Vec<Finding> {
         findings.extend(on_port(scene, key, &waiting));
         findings.extend(without_data(scene, key, waiting.deferred));
     }
-    findings.extend(scene.spaces.iter().filter_map(|space| in_namespace(scene, space)));
+    findings.extend(
+        scene
+            .namespaces
+            .iter()
+            .filter_map(|namespace| in_namespace(scene, namespace)),
+    );
     findings
 }
 
@@ -197,11 +202,11 @@ fn evidence(scene: &Scene, waiting: &Waiting, of: &OfListener, listener: Option<
     list
 }
 
-fn in_namespace(scene: &Scene, space: &Netns) -> Option<Finding> {
-    let cookies = space.grown("SyncookiesSent");
-    let dropped = space.grown("TCPReqQFullDrop");
+fn in_namespace(scene: &Scene, namespace: &Netns) -> Option<Finding> {
+    let cookies = namespace.grown("SyncookiesSent");
+    let dropped = namespace.grown("TCPReqQFullDrop");
     // 2 sends cookies always, for a test.
-    let is_wanted = space.number("ipv4.tcp_syncookies") == Some(2);
+    let is_wanted = namespace.number("ipv4.tcp_syncookies") == Some(2);
     if (cookies == 0 || is_wanted) && dropped == 0 {
         return None;
     }
@@ -217,7 +222,7 @@ fn in_namespace(scene: &Scene, space: &Netns) -> Option<Finding> {
             evidence.push(Evidence::new(name, count, text));
         }
     }
-    if let Some(backlog) = space.number("ipv4.tcp_max_syn_backlog") {
+    if let Some(backlog) = namespace.number("ipv4.tcp_max_syn_backlog") {
         let text = format!("tcp_max_syn_backlog is {backlog}");
         evidence.push(Evidence::new("tcp_max_syn_backlog", backlog, text));
     }
@@ -225,8 +230,8 @@ fn in_namespace(scene: &Scene, space: &Netns) -> Option<Finding> {
         rule: RULE.id,
         level: Level::Critical,
         subject: Subject::Netns {
-            netns: space.netns,
-            name: space.name.clone(),
+            netns: namespace.netns,
+            name: namespace.name.clone(),
         },
         title: if dropped > 0 {
             format!("{} {} dropped: a SYN queue is full", counted(dropped, "SYN"), was(dropped))

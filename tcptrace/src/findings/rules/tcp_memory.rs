@@ -43,8 +43,8 @@ struct Thresholds {
 
 impl Thresholds {
     /// `None` where this namespace does not show them: only the first one of the host does.
-    fn of(space: &Netns) -> Option<Self> {
-        let text = space.sysctls.get("ipv4.tcp_mem")?;
+    fn of(namespace: &Netns) -> Option<Self> {
+        let text = namespace.sysctls.get("ipv4.tcp_mem")?;
         let mut numbers = text.split_whitespace().map_while(|word| word.parse().ok());
         Some(Self {
             low: numbers.next()?,
@@ -67,39 +67,43 @@ impl Thresholds {
 }
 
 /// The host's use and thresholds, where they are known.
-fn known(spaces: &[Netns]) -> Option<(u64, Thresholds)> {
-    spaces.iter().find_map(|space| {
-        let used = *space.counters.get("sockstat.mem")?;
-        Some((used, Thresholds::of(space)?))
+fn known(namespaces: &[Netns]) -> Option<(u64, Thresholds)> {
+    namespaces.iter().find_map(|namespace| {
+        let used = *namespace.counters.get("sockstat.mem")?;
+        Some((used, Thresholds::of(namespace)?))
     })
 }
 
 /// The memory of the host's TCP sockets in pages, and the three numbers of `tcp_mem`: where they are known.
-pub(crate) fn pages(spaces: &[Netns]) -> Option<(u64, [u64; 3])> {
-    let (used, thresholds) = known(spaces)?;
+pub(crate) fn pages(namespaces: &[Netns]) -> Option<(u64, [u64; 3])> {
+    let (used, thresholds) = known(namespaces)?;
     Some((used, [thresholds.low, thresholds.pressure, thresholds.high]))
 }
 
 /// How often memory pressure began during the watch; the namespace of the socket that met it counts.
-fn pressures(spaces: &[Netns]) -> u64 {
-    spaces.iter().map(|space| space.grown("TCPMemoryPressures")).sum()
+fn pressures(namespaces: &[Netns]) -> u64 {
+    namespaces
+        .iter()
+        .map(|namespace| namespace.grown("TCPMemoryPressures"))
+        .sum()
 }
 
 /// Whether it matters who uses the memory.
 #[must_use]
-pub fn is_short(spaces: &[Netns]) -> bool {
-    known(spaces).is_some_and(|(used, thresholds)| thresholds.level(used, pressures(spaces)).is_some())
+pub fn is_short(namespaces: &[Netns]) -> bool {
+    known(namespaces)
+        .is_some_and(|(used, thresholds)| thresholds.level(used, pressures(namespaces)).is_some())
 }
 
 fn check(scene: &Scene) -> Vec<Finding> {
-    known(&scene.spaces)
+    known(&scene.namespaces)
         .and_then(|(used, thresholds)| finding(scene, used, &thresholds))
         .into_iter()
         .collect()
 }
 
 fn finding(scene: &Scene, used: u64, thresholds: &Thresholds) -> Option<Finding> {
-    let pressures = pressures(&scene.spaces);
+    let pressures = pressures(&scene.namespaces);
     let level = thresholds.level(used, pressures)?;
     let Thresholds { low, pressure, high } = thresholds;
     let mut evidence = vec![Evidence::new(
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(judged(&recovered), []);
         recovered.counted("TCPMemoryPressures", 3, 5);
         assert_eq!(judged(&recovered)[0].level, Level::Warning);
-        assert!(is_short(&recovered.spaces));
+        assert!(is_short(&recovered.namespaces));
     }
 
     #[test]
@@ -241,6 +245,6 @@ mod tests {
         let mut scene = scene();
         scene.counted("sockstat.mem", 0, u64::MAX);
         assert_eq!(judged(&scene), []);
-        assert!(!is_short(&scene.spaces));
+        assert!(!is_short(&scene.namespaces));
     }
 }

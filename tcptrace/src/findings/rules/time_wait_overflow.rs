@@ -33,12 +33,12 @@ const MAKERS: usize = 3;
 
 fn check(scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for space in &scene.spaces {
-        let Some(limit) = space.number("ipv4.tcp_max_tw_buckets") else {
+    for namespace in &scene.namespaces {
+        let Some(limit) = namespace.number("ipv4.tcp_max_tw_buckets") else {
             continue;
         };
-        let there = space.counters.get("sockstat.tw").copied().unwrap_or(0);
-        let skipped = space.grown("TCPTimeWaitOverflow");
+        let there = namespace.counters.get("sockstat.tw").copied().unwrap_or(0);
+        let skipped = namespace.grown("TCPTimeWaitOverflow");
         let (level, title) = if skipped > 0 {
             let title = format!(
                 "{} skipped TIME_WAIT in {}",
@@ -66,11 +66,11 @@ fn check(scene: &Scene) -> Vec<Finding> {
             let text = format!("{skipped} more found the table full");
             evidence.push(Evidence::new("time_waits_skipped", skipped, text));
         }
-        evidence.extend(makers(scene, space.netns));
+        evidence.extend(makers(scene, namespace.netns));
         findings.push(Finding {
             rule: RULE.id,
             level,
-            subject: scene.netns_subject(space.netns),
+            subject: scene.netns_subject(namespace.netns),
             title,
             evidence,
             meaning: "late segments of a connection that skipped TIME_WAIT can reach the next one between the same two endpoints"

@@ -131,27 +131,27 @@ fn only_namespaces_with_something_that_was_asked_for_are_kept() {
         is_part: true,
         changes: 0,
     });
-    let spaces = |scene: &Scene| {
-        let space = |netns| Netns {
+    let namespaces = |scene: &Scene| {
+        let namespace = |netns| Netns {
             netns,
             ..Netns::default()
         };
-        let mut spaces = vec![space(NETNS), space(NETNS + 1)];
-        keep_spaces(&mut spaces, scene);
-        spaces.len()
+        let mut namespaces = vec![namespace(NETNS), namespace(NETNS + 1)];
+        keep_namespaces(&mut namespaces, scene);
+        namespaces.len()
     };
-    assert_eq!(spaces(&scene), 1);
+    assert_eq!(namespaces(&scene), 1);
     let nothing = Scene {
         sockets: Vec::new(),
         history: History::default(),
         ..scene
     };
-    assert_eq!(spaces(&nothing), 0);
+    assert_eq!(namespaces(&nothing), 0);
     assert!(!nothing.has_matched());
     let whole = Scene {
         asked: Some(Asked::default()),
         ..nothing
     };
-    assert_eq!(spaces(&whole), 2);
+    assert_eq!(namespaces(&whole), 2);
     assert!(whole.has_matched());
 }

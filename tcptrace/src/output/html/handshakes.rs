@@ -127,8 +127,10 @@ fn name(key: &Key, names_netns: bool) -> String {
 
 /// The ports that may be used towards a destination, and whether that is known.
 fn limit(scene: &Scene, key: &Key) -> (u64, bool) {
-    let space = key.netns().and_then(|netns| scene.space(netns));
-    space.map_or((DEFAULT_PORTS, false), |space| (space.free_ports() as u64, true))
+    let namespace = key.netns().and_then(|netns| scene.namespace(netns));
+    namespace.map_or((DEFAULT_PORTS, false), |namespace| {
+        (namespace.free_ports() as u64, true)
+    })
 }
 
 /// The destinations to which the most local ports are in use.

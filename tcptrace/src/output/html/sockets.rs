@@ -153,7 +153,7 @@ pub(super) fn settings(host: &Host) -> Markup {
     let rest: usize = groups
         .iter()
         .skip(MOST_TABLES)
-        .map(|(spaces, _)| spaces.len())
+        .map(|(namespaces, _)| namespaces.len())
         .sum();
     html! {
         section.settings {
@@ -161,7 +161,7 @@ pub(super) fn settings(host: &Host) -> Markup {
             @if groups.is_empty() {
                 p.none { "A recording has no settings. " code { "tcptrace doctor --settings" } " shows them on the host itself." }
             }
-            @for (spaces, all) in groups.iter().take(MOST_TABLES) { (settings_of(spaces, all)) }
+            @for (namespaces, all) in groups.iter().take(MOST_TABLES) { (settings_of(namespaces, all)) }
             @if rest > 0 { p.note { "and those of " (counted(rest, "other network namespace")) } }
         }
     }
@@ -172,13 +172,13 @@ pub(super) fn settings(host: &Host) -> Markup {
 fn grouped(host: &Host) -> Vec<(Vec<&Netns>, Vec<Found>)> {
     let mut groups: Vec<(Vec<&Netns>, Vec<Found>)> = Vec::new();
     let mut places: HashMap<Vec<(&'static str, String)>, usize> = HashMap::new();
-    for space in &host.scene.spaces {
-        let all = settings::found(space, &host.findings);
+    for namespace in &host.scene.namespaces {
+        let all = settings::found(namespace, &host.findings);
         let values = all.iter().map(|found| (found.setting.name, found.value.clone()));
         let at = *places.entry(values.collect()).or_insert(groups.len());
         match groups.get_mut(at) {
-            Some((spaces, _)) => spaces.push(space),
-            None => groups.push((vec![space], all)),
+            Some((namespaces, _)) => namespaces.push(namespace),
+            None => groups.push((vec![namespace], all)),
         }
     }
     groups.sort_by_key(|(_, all)| {
@@ -191,29 +191,29 @@ fn grouped(host: &Host) -> Vec<(Vec<&Netns>, Vec<Found>)> {
 }
 
 /// `7 (web), 8 and 12 others`.
-fn names_of(spaces: &[&Netns]) -> String {
-    let mut names: Vec<String> = spaces
+fn names_of(namespaces: &[&Netns]) -> String {
+    let mut names: Vec<String> = namespaces
         .iter()
         .take(MOST_NAMED)
-        .map(|space| match &space.name {
-            Some(name) => format!("{} ({name})", space.netns),
-            None => space.netns.to_string(),
+        .map(|namespace| match &namespace.name {
+            Some(name) => format!("{} ({name})", namespace.netns),
+            None => namespace.netns.to_string(),
         })
         .collect();
-    if spaces.len() > MOST_NAMED {
-        names.push(format!("and {} more", spaces.len() - MOST_NAMED));
+    if namespaces.len() > MOST_NAMED {
+        names.push(format!("and {} more", namespaces.len() - MOST_NAMED));
     }
     names.join(", ")
 }
 
-fn settings_of(spaces: &[&Netns], all: &[Found]) -> Markup {
+fn settings_of(namespaces: &[&Netns], all: &[Found]) -> Markup {
     let advised: Vec<&Found> = all.iter().filter(|found| found.advice.is_some()).collect();
-    let noun = if spaces.len() == 1 {
+    let noun = if namespaces.len() == 1 {
         "namespace"
     } else {
         "namespaces"
     };
-    let names = names_of(spaces);
+    let names = names_of(namespaces);
     html! {
         h4 { "Network " (noun) " " (names) }
         @if advised.is_empty() { p.none { "No setting needs changing." } }

@@ -21,14 +21,14 @@ use crate::{
     },
     run::{
         Failure, confine, is_wanted,
-        observe::{self, Request, recorded},
+        observe::{Observer, Request, recorded},
         record::command_line,
         recordings::{self, Coverage},
         runtime,
-        session::{Session, Wake},
+        session::Session,
         signals, stream,
     },
-    source::{cgroups::Cgroups, sysctl_files},
+    source::sysctl_files,
     unseen::{self, Unseen},
 };
 use std::ops::ControlFlow;
@@ -38,13 +38,7 @@ pub(super) fn run(args: &ReportArgs, verbose: u8) -> Result<(), Failure> {
     if !args.files.is_empty() {
         return of_recordings(args);
     }
-    if args.span.at.is_some() || args.span.from.is_some() || args.span.to.is_some() {
-        return Err(Failure::Usage(options::wrong(
-            "--at, --from, --to",
-            "only a recording has a span to choose",
-            "give a recording, or --duration",
-        )));
-    }
+    options::recording::refuse_span(&args.span)?;
     let sink = Sink::open(args.output.as_deref(), &Inputs::default())?;
     let host = watched(args, verbose)?;
     write(sink, vec![host], args.redact)
@@ -102,31 +96,19 @@ fn watched(args: &ReportArgs, verbose: u8) -> Result<Host, Failure> {
         older_than: None,
     };
     runtime()?.block_on(async {
-        let mut session = Session::start(&settings, args.tracing.max_connections)?;
-        session.select(&filter)?;
-        let started = session.started;
-        session.engine.select(&filter, started);
-        session.confine(args.output.as_deref(), false);
-        let mut watcher = observe::Observer::begin(&mut session, &filter);
+        let output = args.output.as_deref();
+        let (mut session, mut observer) =
+            Observer::start(&settings, args.tracing.max_connections, &filter, output)?;
         let began = Nanos(session.anchor().mono_ns);
-        let watched_from = session.engine.stats.watched_from.unwrap_or(started);
+        let watched_from = session.engine.stats.watched_from.unwrap_or(session.started);
         let mut gatherer = Gatherer::new(&filter, began, watched_from, lost(&session));
-        let mut cgroups = Cgroups::of_this_host();
         session.announce("watching", Some(args.duration));
-        loop {
-            let wake = session.wait(None).await;
-            session.pump()?;
-            if filter.asks_for_locations() {
-                cgroups.find_locations(&mut session.engine.table.processes, clock::monotonic());
-            }
-            watcher.count(&mut session);
-            gatherer.count(&session.engine, clock::monotonic(), lost(&session));
-            match wake {
-                Wake::Tick => {}
-                Wake::Stop | Wake::Deadline => break,
-            }
-        }
-        let mut scene = watcher.scene(&mut session, &request)?;
+        observer
+            .watch(&mut session, |session| {
+                gatherer.count(&session.engine, clock::monotonic(), lost(session));
+            })
+            .await?;
+        let mut scene = observer.scene(&mut session, &request)?;
         scene.configured = sysctl_files::read();
         let end = clock::monotonic();
         gatherer.count(&session.engine, end, lost(&session));

@@ -18,8 +18,8 @@ use crate::{
     metrics::{Judgement, Totals},
     run::session::Session,
     source::{
+        netns_state::{self, Watched},
         process,
-        spaces::{self, Watched},
     },
 };
 use hashbrown::HashMap;
@@ -45,7 +45,7 @@ const DESCRIPTORS_OF: usize = 200;
 struct Watch {
     began: Nanos,
     history: History,
-    spaces: Watched,
+    namespaces: Watched,
 }
 
 impl Watch {
@@ -53,7 +53,7 @@ impl Watch {
         Self {
             began: now,
             history: History::of(filter),
-            spaces: Watched::default(),
+            namespaces: Watched::default(),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Judge {
 
     fn new_judgement(&mut self, session: &Session, now: Nanos) -> Judgement {
         let engine = &session.engine;
-        let spaces = self.spaces(now);
+        let namespaces = self.namespaces(now);
         let GatheredSockets {
             mut sockets,
             mut processes,
@@ -180,14 +180,14 @@ impl Judge {
             sockets,
             networks: self.evidence.networks().collect(),
             processes,
-            spaces,
+            namespaces,
             history: std::mem::take(&mut self.watch.history),
             older_than: self.older_than,
             asked: gather::asked(&self.filter, wanted, Some(engine)),
             ..Scene::default()
         };
         let found = findings::judge(&scene);
-        self.is_memory_short = tcp_memory::is_short(&scene.spaces);
+        self.is_memory_short = tcp_memory::is_short(&scene.namespaces);
         let mut judgement = Judgement::of(
             &scene,
             &found,
@@ -202,13 +202,13 @@ impl Judge {
         judgement
     }
 
-    fn spaces(&mut self, now: Nanos) -> Vec<Netns> {
+    fn namespaces(&mut self, now: Nanos) -> Vec<Netns> {
         let wanted = (!self.filter.netns.is_empty()).then_some(self.filter.netns.as_slice());
-        let mut spaces = spaces::read(wanted, &[], &self.sysctls, now);
+        let mut namespaces = netns_state::read(wanted, &[], &self.sysctls, now);
         if let Some(next) = &mut self.next {
-            next.spaces.compare(&mut spaces);
+            next.namespaces.compare(&mut namespaces);
         }
-        self.watch.spaces.compare(&mut spaces);
-        spaces
+        self.watch.namespaces.compare(&mut namespaces);
+        namespaces
     }
 }

@@ -163,20 +163,20 @@ impl Session {
         let is_waiting = |state: &ConnectionState| {
             state.is_timewait && state.tcp == TcpState::FinWait2 && state.pending.is_none()
         };
-        let mut spaces: Vec<u32> = self
+        let mut namespaces: Vec<u32> = self
             .engine
             .table
             .iter()
             .filter(|row| is_waiting(&row.state))
             .map(|row| row.netns)
             .collect();
-        spaces.sort_unstable();
-        spaces.dedup();
+        namespaces.sort_unstable();
+        namespaces.dedup();
         let mut rows = Vec::new();
         let mut events = Vec::new();
-        if !spaces.is_empty() {
+        if !namespaces.is_empty() {
             let wanted = Wanted {
-                netns: Some(&spaces),
+                netns: Some(&namespaces),
                 state: Some(TcpState::TimeWait),
                 ..Wanted::default()
             };

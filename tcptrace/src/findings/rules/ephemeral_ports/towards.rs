@@ -56,7 +56,7 @@ pub(super) fn finding(
     taken: &Taken,
     usable: &Usable,
 ) -> Option<Finding> {
-    let space = scene.space(destination.netns)?;
+    let namespace = scene.namespace(destination.netns)?;
     let supply = Supply::of(taken, usable);
     let available = supply.available;
     let blocked = taken.blocked();
@@ -98,7 +98,7 @@ pub(super) fn finding(
         meaning: "to this address and port every connection needs a local port of its own, and keeps it for another 60 s \
             if this side closes first; without one, connect fails with EADDRNOTAVAIL, \"Cannot assign requested address\""
             .to_owned(),
-        remedy: remedy(space, destination, taken, &supply),
+        remedy: remedy(namespace, destination, taken, &supply),
         weight: blocked.figure(),
     })
 }
@@ -240,10 +240,10 @@ fn time_left(of: &OfDestination, rate: f64, free: usize, available: usize) -> Op
     Some(Nanos(u64::try_from(left.as_nanos()).ok()?))
 }
 
-fn remedy(space: &Netns, destination: &Destination, taken: &Taken, supply: &Supply) -> String {
+fn remedy(namespace: &Netns, destination: &Destination, taken: &Taken, supply: &Supply) -> String {
     let mut text = "keep connections open and reuse them: keep-alive, or a pool".to_owned();
     let is_loopback = destination.remote.is_loopback();
-    if taken.time_waits * 2 > taken.ports.len() && !reuses(space, is_loopback) {
+    if taken.time_waits * 2 > taken.ports.len() && !reuses(namespace, is_loopback) {
         text.push_str(
             "; until then net.ipv4.tcp_tw_reuse=1 (with timestamps on both sides) lets connect take a port after a second \
              of TIME_WAIT",
@@ -253,7 +253,7 @@ fn remedy(space: &Netns, destination: &Destination, taken: &Taken, supply: &Supp
         text.push_str(
             "; widen the range that the program sets by IP_LOCAL_PORT_RANGE: the host's is not the limit",
         );
-    } else if space.ports().len() < 28_232 {
+    } else if namespace.ports().len() < 28_232 {
         text.push_str("; net.ipv4.ip_local_port_range is narrower than the kernel's default, 32768 60999");
     }
     text

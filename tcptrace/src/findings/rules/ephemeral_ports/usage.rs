@@ -102,12 +102,12 @@ impl Usage {
     pub(super) fn of(scene: &Scene) -> Self {
         let listening = scene.listening();
         let mut usage = Self::default();
-        for space in &scene.spaces {
+        for namespace in &scene.namespaces {
             let usable = Usable {
-                range: space.ports(),
-                excluded: space.reserved_ports(),
+                range: namespace.ports(),
+                excluded: namespace.reserved_ports(),
             };
-            usage.usable.insert(space.netns, usable);
+            usage.usable.insert(namespace.netns, usable);
         }
         for (netns, port) in &listening {
             if let Some(usable) = usage.usable.get_mut(netns)
@@ -155,8 +155,9 @@ impl Usage {
         if socket.kind == SockKind::Timewait {
             if socket.state == TcpState::TimeWait {
                 of.time_waits += 1;
-                let space = scene.space(socket.netns);
-                of.reusable += usize::from(space.is_some_and(|space| may_be_reused(socket, space)));
+                let namespace = scene.namespace(socket.netns);
+                of.reusable +=
+                    usize::from(namespace.is_some_and(|namespace| may_be_reused(socket, namespace)));
             }
         } else if let Some(range) = scene.port_ranges.get(&socket.cookie) {
             of.ranges.insert(*range);
@@ -168,12 +169,12 @@ impl Usage {
 }
 
 /// Whether `connect` may take over a port in TIME_WAIT: `tcp_tw_reuse` 1 for all, 2 for loopback, with timestamps.
-pub(super) fn reuses(space: &Netns, is_loopback: bool) -> bool {
-    let reuse = space.number("ipv4.tcp_tw_reuse").unwrap_or(2);
-    let has_timestamps = space.number("ipv4.tcp_timestamps").unwrap_or(1) != 0;
+pub(super) fn reuses(namespace: &Netns, is_loopback: bool) -> bool {
+    let reuse = namespace.number("ipv4.tcp_tw_reuse").unwrap_or(2);
+    let has_timestamps = namespace.number("ipv4.tcp_timestamps").unwrap_or(1) != 0;
     has_timestamps && (reuse == 1 || (reuse == 2 && is_loopback))
 }
 
-fn may_be_reused(socket: &Socket, space: &Netns) -> bool {
-    reuses(space, socket.is_loopback()) && socket.span() >= REUSABLE
+fn may_be_reused(socket: &Socket, namespace: &Netns) -> bool {
+    reuses(namespace, socket.is_loopback()) && socket.span() >= REUSABLE
 }

@@ -20,7 +20,7 @@ use crate::{
         session::{Session, Wake},
         watch::screen::{JobSignal, Screen},
     },
-    source::{cgroups::Cgroups, process, spaces::Watched},
+    source::{cgroups::Cgroups, netns_state::Watched, process},
     tui::{
         app::{App, Effect},
         content::ShownNetwork,
@@ -61,7 +61,7 @@ pub(super) async fn run(
         filter,
         cgroups: Cgroups::of_this_host(),
         looks: DutyCycle::new(LOOK_EVERY, LOOK_PAUSE),
-        spaces: Watched::default(),
+        namespaces: Watched::default(),
         sysctls: settings::names(),
         frames: 0,
     };
@@ -81,7 +81,7 @@ struct LiveView {
     cgroups: Cgroups,
     meter: Meter,
     looks: DutyCycle,
-    spaces: Watched,
+    namespaces: Watched,
     sysctls: Vec<&'static str>,
     frames: u64,
 }
@@ -193,9 +193,9 @@ impl LiveView {
             // A machine that keeps us waiting is one on which findings matter.
             let cpu = clock::thread_cpu();
             let app = &mut self.screen.app;
-            let spaces = self.spaces.read(None, &[], &self.sysctls, began);
+            let namespaces = self.namespaces.read(None, &[], &self.sysctls, began);
             self.gather
-                .judge(&mut app.content, &session.engine, began, spaces);
+                .judge(&mut app.content, &session.engine, began, namespaces);
             self.gather
                 .judged(clock::monotonic(), clock::thread_cpu().since(cpu));
             app.arrange();

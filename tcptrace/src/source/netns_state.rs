@@ -28,17 +28,17 @@ impl Watched {
         sysctls: &[&str],
         now: Nanos,
     ) -> Vec<Netns> {
-        let mut spaces = read(wanted, keepers, sysctls, now);
-        self.compare(&mut spaces);
-        spaces
+        let mut namespaces = read(wanted, keepers, sysctls, now);
+        self.compare(&mut namespaces);
+        namespaces
     }
 
     /// Fills in the counters of when each was first compared.
-    pub(crate) fn compare(&mut self, spaces: &mut [Netns]) {
-        for space in spaces {
-            let before = self.before.entry(space.netns);
-            let before = before.or_insert_with(|| space.counters.clone());
-            space.counters_before.clone_from(before);
+    pub(crate) fn compare(&mut self, namespaces: &mut [Netns]) {
+        for namespace in namespaces {
+            let before = self.before.entry(namespace.netns);
+            let before = before.or_insert_with(|| namespace.counters.clone());
+            namespace.counters_before.clone_from(before);
         }
     }
 }
@@ -52,24 +52,24 @@ pub(crate) fn read(wanted: Option<&[u32]>, keepers: &[Keeper], sysctls: &[&str],
     // Entering a namespace changes the thread, so it is a thread of its own that does.
     let enter_and_read = || {
         let mut names = Names::default();
-        let mut spaces: Vec<Netns> = namespaces::all(keepers)
-            .spaces
+        let mut namespaces: Vec<Netns> = namespaces::all(keepers)
+            .namespaces
             .iter()
-            .filter(|space| wanted.is_none_or(|list| list.contains(&space.inode)))
-            .filter(|space| {
+            .filter(|namespace| wanted.is_none_or(|list| list.contains(&namespace.inode)))
+            .filter(|namespace| {
                 // Entering even the own one would take a privilege.
-                space.inode == current || setns(&space.file, CloneFlags::CLONE_NEWNET).is_ok()
+                namespace.inode == current || setns(&namespace.file, CloneFlags::CLONE_NEWNET).is_ok()
             })
-            .map(|space| Netns {
-                netns: space.inode,
-                name: names.of(space.inode, now).map(str::to_owned),
+            .map(|namespace| Netns {
+                netns: namespace.inode,
+                name: names.of(namespace.inode, now).map(str::to_owned),
                 sysctls: settings(sysctls),
                 counters: counters(),
                 counters_before: HashMap::new(),
             })
             .collect();
-        spaces.sort_by_key(|space| space.netns);
-        spaces
+        namespaces.sort_by_key(|namespace| namespace.netns);
+        namespaces
     };
     thread::scope(|scope| scope.spawn(enter_and_read).join()).unwrap_or_default()
 }
@@ -169,20 +169,20 @@ mod tests {
     #[test]
     fn this_namespace_has_its_settings() {
         let own = namespaces::current().unwrap();
-        let spaces = read(
+        let namespaces = read(
             Some(&[own]),
             &[],
             &["ipv4.ip_local_port_range", "ipv4.none"],
             Nanos(0),
         );
-        assert_eq!(spaces.len(), 1);
-        for space in spaces {
-            assert_eq!(space.netns, own);
-            assert_eq!(space.sysctls.len(), 1);
+        assert_eq!(namespaces.len(), 1);
+        for namespace in namespaces {
+            assert_eq!(namespace.netns, own);
+            assert_eq!(namespace.sysctls.len(), 1);
             assert!(
-                space.counters.contains_key("sockstat.inuse"),
+                namespace.counters.contains_key("sockstat.inuse"),
                 "{:?}",
-                space.counters
+                namespace.counters
             );
         }
     }
