@@ -150,7 +150,7 @@ fn of_host(host: &Host, name: &str, at: usize) -> Markup {
             (sockets::unanswered(host))
             (toolbar(host, name, &id))
             @for (number, part) in host.parts.iter().enumerate() { (of_part(host, part, &id, number)) }
-            (sockets::settings(host))
+            (sockets::settings(&host.scene.namespaces, &host.findings))
         }
     }
 }

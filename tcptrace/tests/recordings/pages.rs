@@ -181,7 +181,7 @@ fn a_filter_is_shown_with_what_it_selects() {
 fn endpoints_have_their_namespaces_and_those_that_are_not_listed_are_added_up() {
     const DESTINATIONS: u64 = 30;
     let folder = Folder::new();
-    let file = folder.file("spaces.arrows");
+    let file = folder.file("namespaces.arrows");
     let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");
     let mut push = |entry: Entry| writer.push(&entry).expect("there is room");
     for number in 0..DESTINATIONS {
@@ -215,6 +215,37 @@ fn endpoints_have_their_namespaces_and_those_that_are_not_listed_are_added_up() 
         cells[0].starts_with("10<"),
         "of 30 endpoints 20 are listed: {cells:?}"
     );
+}
+
+/// More processes and endpoints than are kept apart: the page says so, and marks what may be more.
+#[test]
+fn what_is_added_up_for_want_of_room_is_named() {
+    const MANY: u64 = 600;
+    let folder = Folder::new();
+    let file = folder.file("many.arrows");
+    let mut writer = Writer::create(Path::new(&file), &origin(1)).expect("a new file");
+    for number in 0..MANY {
+        // Of the same process in the first half, of one each in the second.
+        let process = u32::try_from(number.saturating_sub(MANY / 2)).expect("few");
+        for (at, old, new) in [(0, Close, SynSent), (1, SynSent, Established)] {
+            let time = BEGAN + number * SECOND / 20 + at;
+            let event = event(number + 1, time, old, new, task(PIDS[0] + process));
+            let address = |text: &str| text.parse().expect("an address");
+            let remote = (address("10.0.0.2"), 443 + u16::try_from(number).expect("few"));
+            let entry = Entry::Event(Event {
+                endpoints: Endpoints::new((address("10.0.0.1"), event.endpoints.local_port), remote),
+                ..event
+            });
+            writer.push(&entry).expect("there is room");
+        }
+    }
+    let stopped = Entry::Stopped(Nanos(BEGAN + 60 * SECOND));
+    writer.push(&stopped).expect("there is room");
+    writer.finish().expect("there is room");
+    let page = page(&[], &[file]);
+    assert!(page.contains("there were more than 256 processes"));
+    assert!(page.contains("≥ marks a lower bound"));
+    assert!(page.contains("<td>≥1</td>"));
 }
 
 /// A recording that has a secret wherever a page has text or an address of it.

@@ -5,6 +5,7 @@ use crate::{
     duration::{human, human_age},
     event::TcpState,
     findings::{
+        Finding,
         scene::Netns,
         settings::{self, Found},
     },
@@ -148,8 +149,8 @@ pub(super) fn unanswered(host: &Host) -> Markup {
 }
 
 /// The settings of each namespace, as `doctor` has them.
-pub(super) fn settings(host: &Host) -> Markup {
-    let groups = grouped(host);
+pub(super) fn settings(namespaces: &[Netns], findings: &[Finding]) -> Markup {
+    let groups = grouped(namespaces, findings);
     let rest: usize = groups
         .iter()
         .skip(MOST_TABLES)
@@ -169,11 +170,11 @@ pub(super) fn settings(host: &Host) -> Markup {
 
 /// Namespaces with equal settings, and these; those where something should be changed come first, then those where
 /// something was.
-fn grouped(host: &Host) -> Vec<(Vec<&Netns>, Vec<Found>)> {
+fn grouped<'a>(namespaces: &'a [Netns], findings: &[Finding]) -> Vec<(Vec<&'a Netns>, Vec<Found>)> {
     let mut groups: Vec<(Vec<&Netns>, Vec<Found>)> = Vec::new();
     let mut places: HashMap<Vec<(&'static str, String)>, usize> = HashMap::new();
-    for namespace in &host.scene.namespaces {
-        let all = settings::found(namespace, &host.findings);
+    for namespace in namespaces {
+        let all = settings::found(namespace, findings);
         let values = all.iter().map(|found| (found.setting.name, found.value.clone()));
         let at = *places.entry(values.collect()).or_insert(groups.len());
         match groups.get_mut(at) {
@@ -190,7 +191,7 @@ fn grouped(host: &Host) -> Vec<(Vec<&Netns>, Vec<Found>)> {
     groups
 }
 
-/// `7 (web), 8 and 12 others`.
+/// `7 (web), 8, and 12 more`.
 fn names_of(namespaces: &[&Netns]) -> String {
     let mut names: Vec<String> = namespaces
         .iter()
@@ -238,5 +239,45 @@ fn settings_of(namespaces: &[&Netns], all: &[Found]) -> Markup {
                 }
             } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{self, fixture, scene::Scene};
+
+    #[test]
+    fn namespaces_with_equal_settings_share_a_table_and_what_has_to_change_comes_first() {
+        let mut scene = fixture::scene();
+        scene.set("ipv4.tcp_max_tw_buckets", "16");
+        let with_timeout = |scene: &Scene, netns: u32, timeout: u32| {
+            let mut namespace = scene.namespaces[0].clone();
+            namespace.netns = netns;
+            let sysctls = &mut namespace.sysctls;
+            sysctls.insert("ipv4.tcp_fin_timeout".to_owned(), timeout.to_string());
+            namespace
+        };
+        let equal: Vec<Netns> = (1..=30).map(|netns| with_timeout(&scene, netns, 60)).collect();
+        let text = settings(&equal, &[]).into_string();
+        assert_eq!(text.matches("<table>").count(), 1);
+        assert!(
+            text.contains("namespaces 1, 2, 3, 4, 5, 6, 7, 8, and 22 more<"),
+            "{text}"
+        );
+
+        scene.counted("TCPTimeWaitOverflow", 0, 3);
+        let findings = findings::judge(&scene);
+        let different = (1..=25).map(|netns| with_timeout(&scene, netns, 60 + netns));
+        let mut different: Vec<Netns> = different.collect();
+        // Too small for what was counted in the last one alone.
+        for namespace in &mut different[..24] {
+            namespace.sysctls.remove("ipv4.tcp_max_tw_buckets");
+        }
+        let text = settings(&different, &findings).into_string();
+        assert_eq!(text.matches("<table>").count(), MOST_TABLES);
+        let (_, first) = text.split_once("<h4>").expect("a heading");
+        assert!(first.starts_with("Network namespace 25</h4><p>"), "{first}");
+        assert!(text.contains("and those of 5 other network namespaces"), "{text}");
     }
 }
