@@ -8,6 +8,7 @@ use nix::{
 use std::{
     io::{BufRead as _, BufReader, Read},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -91,6 +92,20 @@ impl Running {
             stderr.read_to_string(&mut text).expect("the output is text");
         }
         text
+    }
+
+    /// Its standard error, line by line while it runs; takes it, once.
+    pub fn lines_of_messages(&mut self) -> Receiver<String> {
+        let stderr = BufReader::new(self.stderr());
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
     }
 
     /// Waits for its exit, with a timeout.

@@ -343,7 +343,8 @@ fn a_recording_has_the_network_evidence_of_its_snapshot(netns: Netns) {
     assert_eq!(network["unacknowledged_bytes"], 7, "{network}");
     assert_eq!(network_of(&of(&later))["timer"], "off");
     later.close();
-    let lines = recording::read(&["report", "--json", "-N", &netns.inode.to_string()], &[&file]).out;
+    let inode = netns.inode.to_string();
+    let lines = recording::read(&["report", "--json", "-N", &inode], &[&file]).out;
     let connections: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
@@ -356,7 +357,7 @@ fn a_recording_has_the_network_evidence_of_its_snapshot(netns: Netns) {
         "{lines}"
     );
     assert_eq!(connections[0]["network"], network, "{lines}");
-    let text = recording::read(&["report"], &[&file]).out;
+    let text = recording::read(&["report", "-N", &inode], &[&file]).out;
     assert!(
         text.contains("1 connection had unanswered segments or probes at the snapshot"),
         "{text}"

@@ -8,6 +8,7 @@ use nix::{
 use std::{
     collections::BTreeSet,
     fs,
+    net::TcpListener,
     os::unix::fs::{PermissionsExt as _, chown, lchown, symlink},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -311,22 +312,24 @@ fn a_stream_that_is_removed_is_reported_and_ends(_netns: Netns) {
 }
 
 fn a_stream_that_is_renamed_is_reported_and_goes_on(_netns: Netns) {
+    const MESSAGE: &str = "was renamed or replaced: further output goes to the original file";
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (mut trace, path) = stream(&folder);
+    let messages = trace.lines_of_messages();
     let renamed = folder.path().join("renamed");
     fs::rename(&path, &renamed).expect("it is there");
+    let is_reported = |line: &String| line.contains(MESSAGE);
+    let first = poll_until(TIMEOUT, || {
+        // Whether there are lines to write or not.
+        drop(TcpListener::bind("127.0.0.1:0").expect("loopback"));
+        messages.try_iter().find(is_reported)
+    });
+    assert!(first.is_some(), "it is not reported");
     // It checks once per second.
     thread::sleep(Duration::from_secs(2));
     trace.signal(Signal::SIGINT);
     assert!(trace.status().success());
-    let messages = trace.messages();
-    assert_eq!(
-        messages
-            .matches("was renamed or replaced: further output goes to the original file")
-            .count(),
-        1,
-        "{messages}"
-    );
+    assert_eq!(messages.iter().find(is_reported), None, "once is enough");
     let text = fs::read_to_string(&renamed).expect("it is there");
     assert!(
         text.lines()

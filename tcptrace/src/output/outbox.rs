@@ -20,7 +20,7 @@ pub(crate) trait Output: Send + 'static {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// How often [`Self::look`] is to be called while there is nothing to write, if it is.
+    /// How often [`Self::look`] is to be called while there is nothing to write, if it is; it is after each piece, too.
     const LOOK_EVERY: Option<Duration>;
 
     /// Whether it is more than an open descriptor, as a file that is looked after by its name: then its thread keeps what
@@ -241,6 +241,15 @@ impl<O: Output> Writing<O> {
         }
     }
 
+    fn write(&mut self, piece: &[u8]) -> Result<(), O::Error> {
+        for chunk in piece.chunks(CHUNK_BYTES) {
+            self.output.write(chunk)?;
+            self.shared.state().waiting -= chunk.len();
+            self.shared.changed.notify_all();
+        }
+        Ok(())
+    }
+
     fn write_all(&mut self) -> Result<(), O::Error> {
         loop {
             let mut state = self
@@ -252,19 +261,13 @@ impl<O: Output> Writing<O> {
             if is_abandoned {
                 return Ok(());
             }
-            let Some(piece) = piece else {
-                if is_closed {
-                    return self.output.finish();
-                }
-                if let Some(notice) = self.output.look()? {
-                    self.shared.state().notice = Some(notice);
-                }
-                continue;
-            };
-            for chunk in piece.chunks(CHUNK_BYTES) {
-                self.output.write(chunk)?;
-                self.shared.state().waiting -= chunk.len();
-                self.shared.changed.notify_all();
+            match piece {
+                Some(piece) => self.write(&piece)?,
+                None if is_closed => return self.output.finish(),
+                None => {}
+            }
+            if let Some(notice) = self.output.look()? {
+                self.shared.state().notice = Some(notice);
             }
         }
     }

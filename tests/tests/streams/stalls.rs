@@ -10,9 +10,9 @@ use serde_json::Value;
 use socket2::SockRef;
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Write as _},
+    io::{self, PipeReader, PipeWriter, Write as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::Receiver,
     thread,
     time::{Duration, Instant},
 };
@@ -62,26 +62,12 @@ fn connect_until(messages: &Receiver<String>, text: &str) {
     }
 }
 
-/// Standard error, line by line.
-fn messages(run: &mut Running) -> Receiver<String> {
-    let stderr = BufReader::new(run.stderr());
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 pub(super) fn a_reader_that_stalls_costs_lines_that_are_counted_where_they_are_missing() {
     Netns::run(|netns| {
         let inode = netns.inode.to_string();
         let mut run = Running::start(tcptrace(&["trace", "--json", "--netns", &inode]));
         let mut stdout = run.stdout();
-        let messages = messages(&mut run);
+        let messages = run.lines_of_messages();
         assert!(command::first_line(&mut stdout).starts_with("{\"header\""));
         connect_until(&messages, "lines were dropped");
         let mut printed = 0;
@@ -146,7 +132,7 @@ fn loss_of(line: &str) -> Option<Loss> {
 pub(super) fn a_reader_that_stalls_costs_frames_that_are_counted() {
     let mut run = Running::start(tcptrace(&["watch", "-b", "-d", "0.001"]));
     let mut stdout = run.stdout();
-    let messages = messages(&mut run);
+    let messages = run.lines_of_messages();
     let reported = messages.iter().any(|line| line.contains("frames dropped"));
     assert!(reported, "it has ended");
     while !command::first_line(&mut stdout).contains("frames dropped: the reader is too slow") {}
@@ -204,7 +190,7 @@ pub(super) fn losses_of_the_kernel_s_buffer_are_reported_where_they_happen() {
         let inode = netns.inode.to_string();
         let mut run = Running::start(tcptrace(&["trace", "--csv", "--buffer", "4K", "--netns", &inode]));
         let mut stdout = run.stdout();
-        let messages = messages(&mut run);
+        let messages = run.lines_of_messages();
         let titles = command::first_line(&mut stdout);
         let read = thread::spawn(move || command::rest_of(stdout));
         connect_until(&messages, "records were lost in the kernel");
