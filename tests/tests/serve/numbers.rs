@@ -131,6 +131,9 @@ pub(super) fn counters_are_those_of_the_connections(netns: Netns) {
     let handshakes = "tcptrace_handshake_duration_seconds_count{side=\"client\",outcome=\"connected\"}";
     assert_eq!(served.count(handshakes), u64::from(CONNECTIONS));
     assert_eq!(served.sum("tcptrace_lost_records_total"), 0);
+    // The listener of the server is not selected, nor are its descriptors.
+    let descriptors = "tcptrace_process_descriptors{process=\"tcptrace\"}";
+    assert_eq!(served.get(descriptors), None);
     serving.stop();
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     duty_cycle::DutyCycle,
-    event::{Nanos, ProcessKey, TcpState},
+    event::{Nanos, TcpState},
     filter::Filter,
     findings::{
         self,
@@ -165,13 +165,16 @@ impl Judge {
             ..
         } = gather::of_engine(engine, &self.watch.history, now, &self.filter);
         self.evidence.complete(&mut sockets, &self.queues);
-        let mut owned: HashMap<ProcessKey, u64> = HashMap::new();
-        for owner in sockets.iter().filter_map(|socket| socket.owner) {
-            *owned.entry(processes[owner.process].key).or_default() += 1;
+        // The sockets of each process, without listeners that the filter excludes.
+        let mut owned: HashMap<usize, u64> = HashMap::new();
+        let asked_for = sockets.iter().filter(|socket| socket.is_asked_for);
+        for owner in asked_for.filter_map(|socket| socket.owner) {
+            *owned.entry(owner.process).or_default() += 1;
         }
-        let mut order: Vec<usize> = (0..processes.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(owned.get(&processes[*at].key).copied()));
-        for at in order.into_iter().take(DESCRIPTORS_OF) {
+        let mut order: Vec<(usize, u64)> = owned.into_iter().collect();
+        order.sort_unstable_by_key(|(at, count)| (std::cmp::Reverse(*count), *at));
+        let not_counted = order.len().saturating_sub(DESCRIPTORS_OF);
+        for (at, _) in order.into_iter().take(DESCRIPTORS_OF) {
             processes[at].descriptors = process::descriptors_of(processes[at].key);
         }
         let wanted = self.filter.asks_for_processes().then(Default::default);
@@ -197,7 +200,7 @@ impl Judge {
             now,
             self.max_series,
         );
-        judgement.note_not_counted(scene.processes.len().saturating_sub(DESCRIPTORS_OF));
+        judgement.note_not_counted(not_counted);
         self.watch.history = scene.history;
         judgement
     }
