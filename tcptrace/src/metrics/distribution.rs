@@ -3,7 +3,8 @@
 
 use crate::{event::Nanos, stats::buckets::Bucket};
 
-/// Upper bounds of classic buckets. 61 s has all TIME_WAITs that expired, which last 60 s and a timer's slack.
+/// Upper bounds of classic buckets. 66 s has all TIME_WAITs that expired: they last 60 s, and up to 512 timer ticks more by
+/// the granularity of the timer wheel (kernel/time/timer.c, all versions since 4.8): 5.12 s at 100 ticks a second.
 pub(crate) const BOUNDS: [Nanos; 16] = [
     Nanos(100_000),
     Nanos::from_millis(1),
@@ -15,7 +16,7 @@ pub(crate) const BOUNDS: [Nanos; 16] = [
     Nanos::from_secs(3),
     Nanos::from_secs(10),
     Nanos::from_secs(30),
-    Nanos::from_secs(61),
+    Nanos::from_secs(66),
     Nanos::from_secs(150),
     Nanos::from_secs(600),
     Nanos::from_secs(3_600),
