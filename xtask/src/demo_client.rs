@@ -1,16 +1,24 @@
-//! The demo's clients: `short-client` opens and closes connections, `stuck-reader` requests data and never reads it.
+//! The demo's clients: `short-client` opens and closes connections, `stuck-reader` requests data and never reads it;
+//! `lost-client`, for the picture of the dashboard, connects where nothing listens, and where nothing responds.
 
 use crate::demo_server::{begin, request};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
 /// Interval between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Interval between two failed connects.
+const RETRY: Duration = Duration::from_millis(400);
+
+/// An address for documentation (RFC 5737), and how long a connect to it lasts.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 443);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// One in this many connections is leaked by the server.
 const FORGOTTEN_EVERY: u32 = 10;
@@ -29,6 +37,7 @@ pub(crate) struct Args {
 pub(crate) enum Role {
     Short,
     Stuck,
+    Lost,
 }
 
 impl Role {
@@ -37,6 +46,7 @@ impl Role {
         match self {
             Self::Short => "short",
             Self::Stuck => "stuck",
+            Self::Lost => "lost",
         }
     }
 }
@@ -66,6 +76,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let end = begin(c"stuck-reader", args.seconds)?;
             let _unread = ask(args.port, request::FLOOD)?;
             thread::sleep(end.saturating_duration_since(Instant::now()));
+        }
+        Role::Lost => {
+            let end = begin(c"lost-client", args.seconds)?;
+            while Instant::now() < end {
+                for _ in 0..10 {
+                    if TcpStream::connect((Ipv4Addr::LOCALHOST, args.port)).is_ok() {
+                        bail!("something listens on port {}", args.port);
+                    }
+                    thread::sleep(RETRY);
+                }
+                // Times out, after SYNs have been sent again.
+                let _ = TcpStream::connect_timeout(&NOWHERE, PATIENCE);
+            }
         }
     }
     Ok(())

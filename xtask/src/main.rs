@@ -2,11 +2,13 @@
 
 mod apt;
 mod arrow_readers;
+mod browser;
 mod btf;
 mod build_ebpf;
 mod check_ebpf;
 mod command;
 mod compile;
+mod dashboard;
 mod demo;
 mod demo_client;
 mod demo_page;
@@ -15,6 +17,7 @@ mod dist;
 mod fleet_tools;
 mod fuzz;
 mod measure;
+mod netns;
 mod pictures;
 mod provenance;
 mod python;
@@ -58,7 +61,7 @@ enum Task {
     Dist(dist::Args),
     /// Measure the cost of tracing on this machine during a flood of loopback connections
     Measure(measure::Args),
-    /// Update the pictures of the live view, and the page of the demo with its picture
+    /// Update the pictures of the live view, and the page of the demo with its picture; or the dashboard's
     Pictures(pictures::Args),
     #[command(hide = true)]
     DemoServer(demo_server::Args),

@@ -1,8 +1,8 @@
 //! `cargo xtask pictures`: the pictures of the live view in docs/pictures, rendered from what a terminal shows of it while
-//! the demo runs; and the page of its recording.
+//! the demo runs; and the page of its recording. With `--dashboard`, that of the dashboard alone.
 
 use crate::{
-    command,
+    command, dashboard,
     demo::{self, Part},
     demo_client::Role,
     demo_page::Recording,
@@ -51,9 +51,12 @@ pub(crate) struct Args {
     /// Use this tcptrace instead of building it
     #[arg(long, value_name = "FILE")]
     tcptrace: Option<PathBuf>,
-    /// Take the first picture after the demo has run for this many seconds
-    #[arg(long, default_value_t = 75)]
-    after: u64,
+    /// Take the first picture after the demo has run for this many seconds; 75 by default, 600 for the dashboard
+    #[arg(long)]
+    after: Option<u64>,
+    /// Draw the dashboard alone; needs root, and installs packages from npm in the target directory
+    #[arg(long)]
+    dashboard: bool,
 }
 
 /// Starts the demo and a terminal with the live view, and writes its screens.
@@ -63,10 +66,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
         None => demo::build(&root)?,
     };
+    if args.dashboard {
+        return dashboard::draw(&tcptrace, &root, args.after.unwrap_or(600));
+    }
+    let after = args.after.unwrap_or(75);
     if command::find("tmux").is_none() {
         bail!("tmux, which provides the terminal, is not installed: apt-get install tmux");
     }
-    let recording = Recording::start(&tcptrace, args.after)?;
+    let recording = Recording::start(&tcptrace, after)?;
     let (_server, port) = demo::start_server(SECONDS)?;
     let _clients = [
         demo::start_client(Role::Short, port, SECONDS)?,
@@ -74,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ];
     let terminal = Terminal::start(&format!("{} watch -N /proc/self/ns/net", tcptrace.display()))?;
     terminal.wait_for("leaky-server")?;
-    thread::sleep(Duration::from_secs(args.after));
+    thread::sleep(Duration::from_secs(after));
     let folder = root.join("docs/pictures");
     fs::create_dir_all(&folder)?;
     for (name, keys, expected) in PICTURES {

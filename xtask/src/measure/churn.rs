@@ -1,14 +1,10 @@
 //! A churn of loopback connections that carry no data, in a network namespace of its own: its TIME_WAITs end with it.
 
-use crate::command;
-use anyhow::{Context as _, Result};
-use nix::{
-    sched::{CloneFlags, unshare},
-    sys::socket::{self, Backlog, setsockopt, sockopt},
-};
+use crate::netns::in_namespace;
+use anyhow::Result;
+use nix::sys::socket::{self, Backlog, setsockopt, sockopt};
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -40,18 +36,6 @@ const DESTINATIONS: u8 = 64;
 /// Opens and closes connections for `span` with this many clients, and returns the rate per second.
 pub(super) fn run(kind: Kind, span: Duration, clients: usize) -> Result<f64> {
     in_namespace(|| run_here(kind, span, u64::MAX, clients))
-}
-
-/// Runs `body` on a thread in a new network namespace whose loopback interface is up.
-pub(super) fn in_namespace<T: Send>(body: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
-            command::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-            body()
-        });
-        thread.join().expect("a measurement does not panic")
-    })
 }
 
 /// A listener on all addresses whose backlog drops no SYN even on a busy machine.

@@ -1,6 +1,7 @@
 //! How memory, background work and snapshots grow with the number of sockets.
 
 use super::{churn, median::Measurements, tracer::Tracer};
+use crate::netns::in_namespace;
 use anyhow::{Context as _, Result};
 use std::{
     fs,
@@ -20,7 +21,7 @@ pub(super) fn measure(program: &Path) -> Result<()> {
     );
     println!("| connections | memory | CPU | snapshot, of `ss -tan` |\n| ---: | ---: | ---: | ---: |");
     for size in SIZES {
-        churn::in_namespace(|| {
+        in_namespace(|| {
             for (name, value) in [
                 ("ipv4/tcp_max_tw_buckets", "2000000"),
                 ("ipv4/ip_local_port_range", "1024 65535"),

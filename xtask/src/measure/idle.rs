@@ -1,6 +1,7 @@
 //! Processor time with little or no traffic, and the time until a command answers.
 
 use super::{churn, growth, median::Measurements, tracer::Tracer};
+use crate::netns::in_namespace;
 use anyhow::{Context as _, Result};
 use nix::pty::{Winsize, openpty};
 use std::{
@@ -28,10 +29,10 @@ pub(super) fn measure(program: &Path, rounds: usize) -> Result<()> {
     println!("| command | traffic | CPU |\n| --- | --- | ---: |");
     let batch = Tracer::start(Command::new(program).args(["watch", "-b"]))?;
     println!("| `watch -b` | none | {:.2} |", share(&batch, sleep)?);
-    let busy = share(&batch, || churn::in_namespace(little_traffic))?;
+    let busy = share(&batch, || in_namespace(little_traffic))?;
     println!("| `watch -b` | {RATE} connections/s | {busy:.2} |");
     batch.end()?;
-    let view = churn::in_namespace(|| live_view(program))?;
+    let view = in_namespace(|| live_view(program))?;
     println!("| `watch` | {SOCKETS} idle connections | {view:.2} |");
 
     println!("\nTime until a command answers: median of {rounds} (smallest–largest)\n");
