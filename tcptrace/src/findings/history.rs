@@ -12,10 +12,12 @@ use crate::{
     event::{Age, EndReason, Endpoints, Nanos, NetworkError, ProcessKey, TcpState},
     filter::{Filter, FilterInput},
     owner::policy::Owner,
-    stats::totals,
+    stats::{
+        bins::Bins,
+        measure::{Kind, Measure},
+    },
 };
 use hashbrown::HashMap;
-use hdrhistogram::Histogram;
 use std::net::IpAddr;
 
 /// Samples are this far apart, at least.
@@ -31,15 +33,18 @@ pub const SETTLED: Nanos = Nanos::from_secs(2);
 /// which the first wins. At this time the SYN is sent again (`TCP_TIMEOUT_INIT`).
 pub const RESENT: Nanos = Nanos::from_secs(1);
 
+/// What is counted of the CLOSE_WAITs of a process.
+pub(crate) const CLOSE_WAITS: (Measure, Kind) = (Measure::Dwell(TcpState::CloseWait), Kind::Finished);
+
 /// What changed in one process during the watch.
 #[derive(Clone, Debug, Default)]
 pub struct OfProcess {
     /// Its sockets that have been in CLOSE_WAIT for [`SETTLED`], from that long after the beginning on: by then those
     /// that were there before have been for as long, too.
     pub close_wait: Series,
-    /// How long its CLOSE_WAITs lasted that the program closed, nanoseconds; `None` before the first. Lower bounds are
-    /// none.
-    pub close_wait_dwells: Option<Histogram<u64>>,
+    /// How long its CLOSE_WAITs lasted that the program closed: [`Measure::Dwell`] and [`Kind::Finished`]. Some bytes for each
+    /// length, since on some hosts thousands of processes come and go.
+    pub close_wait_dwells: Bins,
     /// Timewait socks that it left.
     pub time_waits: u64,
     /// Connections that became ESTABLISHED.
@@ -275,8 +280,8 @@ impl History {
             && let Some(Age::Exact(dwell)) = change.dwell
             && let Some(of) = entry(&mut self.by_process, process)
         {
-            let dwells = of.close_wait_dwells.get_or_insert_with(totals::empty);
-            dwells.saturating_record(dwell.0);
+            let (measure, kind) = CLOSE_WAITS;
+            of.close_wait_dwells.record(measure, kind, dwell);
         }
         // Whether the program still has it open is known at the end.
         if change.old == TcpState::CloseWait

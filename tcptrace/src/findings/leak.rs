@@ -3,7 +3,7 @@
 use super::{
     ages::Ages,
     growth::Growth,
-    history::SETTLED,
+    history::{CLOSE_WAITS, SETTLED},
     scene::{InFlight, Process, Scene, Socket},
     verdict::Verdict,
 };
@@ -60,13 +60,12 @@ impl Threshold {
         if let Some(given) = scene.older_than {
             return Self::Given(given);
         }
-        let dwells = scene
-            .history
-            .by_process
-            .get(&process)
-            .and_then(|of| of.close_wait_dwells.as_ref());
+        let (measure, kind) = CLOSE_WAITS;
+        let dwells = scene.history.by_process.get(&process);
+        let dwells = dwells.map(|of| &of.close_wait_dwells);
         match dwells {
-            Some(dwells) if process.is_some() && dwells.len() >= ENOUGH => {
+            Some(dwells) if process.is_some() && dwells.count(measure, kind) >= ENOUGH => {
+                let dwells = dwells.histogram(measure, kind);
                 let habit = dwells.value_at_quantile(0.99).saturating_mul(10);
                 let threshold = habit.max(dwells.max().saturating_mul(2)).max(LEAST.0);
                 Self::Learned {

@@ -283,10 +283,10 @@ mod tests {
         findings::{
             Subject,
             fixture::{key, scene, socket, told},
+            history::CLOSE_WAITS,
             judge_by,
             scene::{Descriptors, Socket},
         },
-        stats::totals,
     };
 
     fn in_close_wait(seconds: u64, owner: Option<usize>) -> Socket {
@@ -305,10 +305,12 @@ mod tests {
 
     /// A service whose CLOSE_WAITs take this many seconds, and end.
     fn has_habit(scene: &mut Scene, pid: u32, seconds: u64) {
-        let mut dwells = totals::empty();
-        dwells.saturating_record_n(Nanos::from_secs(seconds).0, 100);
+        let (measure, kind) = CLOSE_WAITS;
         let of = scene.history.by_process.entry(Some(key(pid))).or_default();
-        of.close_wait_dwells = Some(dwells);
+        for _ in 0..100 {
+            of.close_wait_dwells
+                .record(measure, kind, Nanos::from_secs(seconds));
+        }
     }
 
     #[test]
