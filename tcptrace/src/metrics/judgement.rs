@@ -363,6 +363,57 @@ mod tests {
     }
 
     #[test]
+    fn leaks_that_exhaust_descriptors_soonest_are_kept() {
+        const GROWING: u32 = 10;
+        let mut scene = scene();
+        // The most sockets, and none more in the last minutes.
+        let steady = scene.process_at(1, "steady");
+        scene.add(
+            200,
+            &socket(
+                TcpState::CloseWait,
+                "10.0.0.1:80",
+                "10.0.0.2:40000",
+                900,
+                Some(steady),
+            ),
+        );
+        // Each leaks one every six seconds, and has more descriptors left than the one after it.
+        for number in 0..GROWING {
+            let process = scene.process_at(number + 2, &format!("p{number}"));
+            scene.processes[process].descriptors = Some(Descriptors {
+                used: 100,
+                limit: 1_024 * u64::from(GROWING - number),
+            });
+            let local = format!("10.0.0.1:{}", 8_000 + number);
+            for index in 0..30_u16 {
+                let remote = format!("10.0.0.2:{}", 30_000 + index);
+                let age = 180 - 6 * u64::from(index);
+                scene.add(
+                    1,
+                    &socket(TcpState::CloseWait, &local, &remote, age, Some(process)),
+                );
+            }
+        }
+        let mut totals = Totals::new(LEAST);
+        let judgement = Judgement::of(&scene, &[], &HashMap::new(), &mut totals, 4096, Nanos(0), LEAST);
+        let names = |what: &crate::metrics::Description| -> Vec<Label> {
+            let families = judgement.families.iter();
+            let family = families.filter(|family| family.what == what);
+            family
+                .flat_map(|family| &family.samples)
+                .map(|sample| sample.labels[0].clone())
+                .collect()
+        };
+        let soonest = ["p9", "p8", "p7", "p6", "p5"];
+        assert_eq!(names(&EXHAUSTION), soonest);
+        assert_eq!(names(&LEAKED_AGE), soonest);
+        assert_eq!(names(&LEAKED_SOCKETS), [&soonest[..], &[OTHER]].concat());
+        // Five that grow, and the steady one.
+        assert!(judgement.folded.contains(&("leaks", 6)), "{:?}", judgement.folded);
+    }
+
+    #[test]
     fn a_name_of_a_network_namespace_is_its_own() {
         let mut scene = scene();
         let first = scene.namespaces[0].clone();
