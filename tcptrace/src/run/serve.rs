@@ -27,7 +27,7 @@ use crate::{
         Board, Server,
         auth::Users,
         otlp::{Account, Pusher},
-        tls::{Tls, Wanted},
+        tls::{Certificates, Tls, Wanted},
     },
     source::{cgroups::Cgroups, kubernetes},
 };
@@ -38,13 +38,16 @@ use std::{
     sync::Arc,
 };
 
+/// How often it is looked for renewed certificates.
+const LOOK_EVERY: Nanos = Nanos::from_secs(5);
+
 /// Serves metrics until a signal or the duration ends it.
 pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
     let args = options::serve::with_file(args)?;
     let settings = options::settings(&args.tracing, verbose)?;
     let filter = options::filter(&args.filter, &[])?;
     let web = options::serve::web(args.web_config.as_deref())?;
-    let tls = web.tls.as_ref().map(tls).transpose()?;
+    let mut certificates = web.tls.map(certificates).transpose()?;
     let headers = env::var("OTEL_EXPORTER_OTLP_HEADERS").ok();
     let otlp = options::serve::otlp::otlp(&args, headers.as_deref())?;
     let pusher = otlp.map(pusher).transpose()?;
@@ -66,15 +69,21 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
                 .start(Arc::clone(&board), began)
                 .map_err(|error| cannot_start("the push of metrics", error))?;
         }
-        session.confine_reading([], false, kubernetes::folders(&args.host_root));
+        let mut folders = kubernetes::folders(&args.host_root);
+        folders
+            .read
+            .extend(certificates.iter().flat_map(Certificates::folders));
+        session.confine_reading([], false, folders);
         if let Some(duration) = args.duration {
             session.end_after(duration);
         }
+        let tls = certificates.as_ref().map(Certificates::server);
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut collector = Collector::begin(&session, &args, filter, exports);
         start_server(listener, &board, tls, Users::new(web.users))?;
         collector.publish(&mut session, &board)?;
         messages::tell(format_args!("metrics: {scheme}://{address}/metrics"));
+        let mut next_look = clock::monotonic().plus(LOOK_EVERY);
         loop {
             let woken = tokio::select! {
                 biased;
@@ -84,6 +93,11 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
             collector.catch_up(&mut session)?;
             board.note_alive();
             collector.pushes.report();
+            let now = clock::monotonic();
+            if now >= next_look {
+                next_look = now.plus(LOOK_EVERY);
+                certificates.iter_mut().for_each(refresh);
+            }
             match woken {
                 None => collector.publish(&mut session, &board)?,
                 Some(Wake::Stop) => break,
@@ -104,17 +118,28 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
     })
 }
 
-fn tls(files: &TlsFiles) -> Result<Tls, Failure> {
-    let read = Tls::read(Wanted {
-        certificate: &files.certificate,
-        key: &files.key,
-        client_authorities: files.client_authorities.as_deref(),
+fn certificates(files: TlsFiles) -> Result<Certificates, Failure> {
+    let read = Certificates::read(Wanted {
+        certificate: files.certificate,
+        key: files.key,
+        client_authorities: files.client_authorities,
         only_tls13: files.only_tls13,
     });
     read.map_err(|error| {
         let remedy = "give a certificate and its key in PEM, in files that this user can read";
         Failure::Usage(options::wrong("--web-config", error.to_string(), remedy))
     })
+}
+
+/// Reads certificates that were renewed, and reports it.
+fn refresh(certificates: &mut Certificates) {
+    match certificates.refresh() {
+        Ok(false) => {}
+        Ok(true) => messages::tell("--web-config: the renewed certificate is in use"),
+        Err(error) => messages::tell(format_args!(
+            "--web-config: {error}; the certificate from before stays in use"
+        )),
+    }
 }
 
 fn start_server(

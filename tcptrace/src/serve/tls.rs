@@ -1,7 +1,13 @@
-//! TLS: as a server, from the certificate and key of the web configuration file, and as a client of a collector.
+//! TLS: as a server, from the certificate and key of the web configuration file, which are read again when they change, and as
+//! a client of a collector.
 
-use std::{fmt, path::Path, sync::Arc};
-use tokio::net::TcpStream;
+use std::{
+    fmt, fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
     rustls::{
@@ -13,14 +19,25 @@ use tokio_rustls::{
 };
 
 /// The files and versions of a TLS server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) certificate: &'a Path,
-    pub(crate) key: &'a Path,
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
     /// The authorities one of which has to have signed the client's certificate; `None` if it needs none.
-    pub(crate) client_authorities: Option<&'a Path>,
+    pub(crate) client_authorities: Option<PathBuf>,
     /// Whether TLS 1.2 is refused.
     pub(crate) only_tls13: bool,
+}
+
+impl Wanted {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.client_authorities.as_ref(),
+        ];
+        files.into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// Why TLS cannot be served.
@@ -38,47 +55,103 @@ pub(crate) enum TlsError {
     NoRoots(String),
 }
 
-/// Accepts TLS.
-#[derive(Clone)]
-pub(crate) struct Tls(TlsAcceptor);
+/// Inode, and time of the latest change in seconds and nanoseconds.
+type Version = (u64, i64, i64);
 
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls")
+/// What TLS is served with: files, which are renewed before certificates expire.
+pub(crate) struct Certificates {
+    wanted: Wanted,
+    /// Of each file; `None` where it could not be found.
+    versions: Vec<Option<Version>>,
+    latest: watch::Sender<TlsAcceptor>,
+}
+
+impl Certificates {
+    /// Reads the files.
+    pub(crate) fn read(wanted: Wanted) -> Result<Self, TlsError> {
+        let versions = versions(&wanted);
+        Ok(Self {
+            latest: watch::Sender::new(acceptor(&wanted)?),
+            versions,
+            wanted,
+        })
+    }
+
+    /// Accepts TLS with the latest certificate that could be read.
+    pub(crate) fn server(&self) -> Tls {
+        Tls(self.latest.subscribe())
+    }
+
+    /// The folders in which renewed files appear: those that are named, and those that links lead to now.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let files = self.wanted.files();
+        let all = files.flat_map(|file| [Some(file.to_owned()), fs::canonicalize(file).ok()]);
+        let mut folders: Vec<PathBuf> = all
+            .flatten()
+            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .collect();
+        folders.sort();
+        folders.dedup();
+        folders
+    }
+
+    /// Reads the files again if they have changed since they were last read, and returns whether they have. If they cannot be
+    /// used, the ones before stay in use.
+    pub(crate) fn refresh(&mut self) -> Result<bool, TlsError> {
+        let versions = versions(&self.wanted);
+        if versions == self.versions {
+            return Ok(false);
+        }
+        // Those that cannot be used are read again once they have changed.
+        self.versions = versions;
+        self.latest.send_replace(acceptor(&self.wanted)?);
+        Ok(true)
     }
 }
 
-impl Tls {
-    /// Reads the files, once.
-    pub(crate) fn read(wanted: Wanted<'_>) -> Result<Self, TlsError> {
-        let versions: &[&rustls::SupportedProtocolVersion] = if wanted.only_tls13 {
-            &[&rustls::version::TLS13]
-        } else {
-            rustls::ALL_VERSIONS
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
-        let builder = match wanted.client_authorities {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate)?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(
-                    verifier.map_err(|error| TlsError::Authorities(error.to_string()))?,
-                )
-            }
-        };
-        let key = PrivateKeyDer::from_pem_file(wanted.key).map_err(|error| in_file(wanted.key, &error))?;
-        let config = builder.with_single_cert(certificates(wanted.certificate)?, key)?;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
-    }
+fn versions(wanted: &Wanted) -> Vec<Option<Version>> {
+    let version = |file: &Path| {
+        let of = fs::metadata(file).ok()?;
+        Some((of.ino(), of.ctime(), of.ctime_nsec()))
+    };
+    wanted.files().map(version).collect()
+}
 
+fn acceptor(wanted: &Wanted) -> Result<TlsAcceptor, TlsError> {
+    let versions: &[&rustls::SupportedProtocolVersion] = if wanted.only_tls13 {
+        &[&rustls::version::TLS13]
+    } else {
+        rustls::ALL_VERSIONS
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    let builder = match &wanted.client_authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(
+                verifier.map_err(|error| TlsError::Authorities(error.to_string()))?,
+            )
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&wanted.key).map_err(|error| in_file(&wanted.key, &error))?;
+    let config = builder.with_single_cert(certificates(&wanted.certificate)?, key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Accepts TLS.
+#[derive(Clone)]
+pub(crate) struct Tls(watch::Receiver<TlsAcceptor>);
+
+impl Tls {
     pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        self.0.accept(stream).await
+        let acceptor = self.0.borrow().clone();
+        acceptor.accept(stream).await
     }
 }
 
