@@ -1,6 +1,7 @@
 //! What a fleet is set up with: names of pods, manifests that Kubernetes' published schemas allow, and commands of the
 //! documentation that tcptrace has.
 
+use serde_json::Value;
 use std::{
     fs,
     net::TcpListener,
@@ -30,6 +31,16 @@ fn main() -> ExitCode {
             "the_manifests_are_those_of_the_published_schemas",
             &[Requirement::KubernetesSchemas],
             the_manifests_are_those_of_the_published_schemas,
+        ),
+        LiveTest::new(
+            "the_pod_monitor_is_one_of_the_published_schema",
+            &[Requirement::KubernetesSchemas],
+            the_pod_monitor_is_one_of_the_published_schema,
+        ),
+        LiveTest::new(
+            "the_manifests_agree_with_each_other",
+            &[],
+            the_manifests_agree_with_each_other,
         ),
         LiveTest::new(
             "options_in_the_documentation_exist",
@@ -113,7 +124,7 @@ fn sockets_are_counted_by_the_names_of_pods(netns: Netns) {
 }
 
 fn the_manifests_are_those_of_the_published_schemas() {
-    let manifest = root().join("tcptrace/packaging/kubernetes/daemonset.yaml");
+    let manifest = manifest("daemonset.yaml");
     // From the first that has appArmorProfile.
     for version in ["1.30", "1.37"] {
         kubernetes::validate(&manifest, version).unwrap_or_else(|problem| panic!("{version}: {problem}"));
@@ -126,6 +137,76 @@ fn the_manifests_are_those_of_the_published_schemas() {
     assert!(
         kubernetes::validate(broken.path(), "1.37").is_err(),
         "the check finds nothing"
+    );
+}
+
+fn manifest(name: &str) -> PathBuf {
+    root().join("tcptrace/packaging/kubernetes").join(name)
+}
+
+fn the_pod_monitor_is_one_of_the_published_schema() {
+    let monitor = manifest("podmonitor.yaml");
+    kubernetes::validate_pod_monitor(&monitor).unwrap_or_else(|problem| panic!("{problem}"));
+    let text = fs::read_to_string(&monitor).expect("it is text");
+    for (right, wrong) in [("honorLabels", "honourLabels"), ("port: metrics", "port: 9105")] {
+        let broken = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file of its own");
+        let broken_text = text.replace(right, wrong);
+        assert_ne!(text, broken_text);
+        fs::write(broken.path(), broken_text).expect("the file is ours");
+        assert!(
+            kubernetes::validate_pod_monitor(broken.path()).is_err(),
+            "{wrong} is not found"
+        );
+    }
+}
+
+/// What the kustomization and the PodMonitor refer to is in the DaemonSet.
+fn the_manifests_agree_with_each_other() {
+    let documents = |name: &str| -> Vec<Value> {
+        let text = fs::read_to_string(manifest(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let kustomization = documents("kustomization.yaml").remove(0);
+    let resources = list(&kustomization["resources"]);
+    let mut all = resources
+        .iter()
+        .flat_map(|name| documents(name.as_str().expect("a name")));
+    let daemon_set = all.find(|resource| resource["kind"] == "DaemonSet");
+    let daemon_set = daemon_set.expect("a DaemonSet is among the resources");
+    let template = &daemon_set["spec"]["template"];
+    let container = &template["spec"]["containers"][0];
+    let image = &kustomization["images"][0];
+    let [name, tag] = ["name", "newTag"].map(|key| image[key].as_str().expect("text"));
+    assert_eq!(container["image"], format!("{name}:{tag}"));
+    assert_eq!(tag, env!("CARGO_PKG_VERSION"));
+
+    let monitor = documents("podmonitor.yaml").remove(0);
+    for selector in [&monitor["spec"]["selector"], &daemon_set["spec"]["selector"]] {
+        let labels = selector["matchLabels"].as_object().expect("labels");
+        assert!(!labels.is_empty());
+        for (label, value) in labels {
+            assert_eq!(template["metadata"]["labels"][label], *value, "{label}");
+        }
+    }
+    assert_eq!(
+        monitor["metadata"]["namespace"],
+        daemon_set["metadata"]["namespace"]
+    );
+    let endpoints = list(&monitor["spec"]["podMetricsEndpoints"]);
+    let ports = list(&container["ports"]);
+    let port = ports
+        .iter()
+        .find(|port| port["name"] == endpoints[0]["port"])
+        .expect("the DaemonSet has the port of the PodMonitor");
+    let number = port["containerPort"].as_u64().expect("a number");
+    let annotations = &template["metadata"]["annotations"];
+    assert_eq!(annotations["prometheus.io/port"], number.to_string());
+    let listen = format!("--listen=$(NODE_IP):{number}");
+    assert!(
+        list(&container["args"])
+            .iter()
+            .any(|argument| *argument == listen)
     );
 }
 

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector, and Kubernetes' published schemas with what validates by them: for the tests of what a fleet
+//! An OpenTelemetry collector, and the published schemas of Kubernetes and the Prometheus operator with what validates by them: for the tests of what a fleet
 //! needs, in a Python environment below the target directory.
 
 use crate::python;
@@ -6,7 +6,11 @@ use anyhow::Result;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 /// The versions that the tests were written for.
-const PACKAGES: [&str; 2] = ["rotel==0.0.1a15", "kubernetes-validate==1.37.0"];
+const PACKAGES: [&str; 3] = [
+    "rotel==0.0.1a15",
+    "kubernetes-validate==1.37.0",
+    "cloudcoil-models-prometheus-operator==0.80.1.0",
+];
 
 /// Creates or updates the environment.
 pub(crate) fn run() -> Result<()> {
@@ -19,6 +23,9 @@ pub(crate) fn run() -> Result<()> {
             fs::copy(&collector, folder.join("rotel-agent"))?;
         }
     }
-    println!("rotel and kubernetes-validate are in {}", folder.display());
+    println!(
+        "rotel, kubernetes-validate and models of the Prometheus operator are in {}",
+        folder.display()
+    );
     Ok(())
 }
