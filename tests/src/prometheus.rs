@@ -25,6 +25,7 @@ pub struct Alert {
     pub name: String,
     pub is_firing: bool,
     pub labels: Value,
+    pub annotations: Value,
 }
 
 impl Prometheus {
@@ -103,6 +104,7 @@ impl Prometheus {
                 .to_owned(),
             is_firing: alert["state"] == "firing",
             labels: alert["labels"].clone(),
+            annotations: alert["annotations"].clone(),
         };
         alerts.into_iter().map(alert).collect()
     }

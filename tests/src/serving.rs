@@ -80,8 +80,14 @@ impl Serving {
     /// Starts it on a free port of 127.0.0.1, and returns when it has metrics.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
-        let mut running = Running::start(command::tcptrace(&all));
+        Self::run(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
+    }
+
+    /// Runs it with exactly these arguments, and returns when it has metrics.
+    #[must_use]
+    pub fn run(arguments: &[impl AsRef<str>]) -> Self {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let mut running = Running::start(command::tcptrace(&arguments));
         let mut stderr = BufReader::new(running.stderr());
         let mut so_far = String::new();
         let address = loop {
@@ -115,6 +121,10 @@ impl Serving {
         self.running.id()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
     /// What it serves, in the text format.
     #[must_use]
     pub fn text(&self) -> String {
@@ -128,18 +138,22 @@ impl Serving {
         Series::parse(&self.text())
     }
 
+    /// Its messages so far.
+    #[must_use]
+    pub fn messages(&self) -> String {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.clone()
+    }
+
     /// Stops it, and returns its messages.
+    #[expect(clippy::must_use_candidate, reason = "most callers only stop it")]
     pub fn stop(mut self) -> String {
         self.running.signal(Signal::SIGINT);
         let status = self.running.status();
         if let Some(reader) = self.reader.take() {
             reader.join().expect("it only reads");
         }
-        let messages = self
-            .messages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let messages = self.messages();
         assert!(status.success(), "{messages}");
         messages
     }

@@ -23,8 +23,9 @@ const PACKAGES: [&str; 8] = [
 const BPF_LINKER: &str = "=0.13.0";
 
 /// Programs that the live tests run or compare with.
-const PACKAGES_OF_TESTS: [&str; 17] = [
+const PACKAGES_OF_TESTS: [&str; 18] = [
     "chromium",
+    "curl",
     "default-jdk-headless",
     "gcc",
     "golang-go",

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tcptrace_tests::{
     clock::{linger, poll_until},
@@ -163,8 +163,11 @@ impl Increases {
 }
 
 pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: Netns) {
-    const PROCESSES: u64 = 3_000;
+    const PROCESSES: u64 = 100_000;
     const BUDGET: u64 = 2_000;
+    const MOST_MEMORY: u64 = 256 << 20;
+    /// As fast as somebody could scrape in vain: metrics are made once a second.
+    const PAUSE: Duration = Duration::from_millis(250);
     let (listener, address) = listen();
     // Of each connection the client's half alone is counted.
     let port = address.port().to_string();
@@ -177,26 +180,26 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
             drop(listener.accept().expect("it listens"));
         }
     });
-    // Each is a process of a name of its own that connects, and ends.
-    let script = format!(
-        "for i in $(seq {PROCESSES}); do ( echo p$i > /proc/$BASHPID/comm; exec 3<>/dev/tcp/127.0.0.1/{}; read -u 3 ); done",
-        address.port()
-    );
-    let mut processes = Command::new("bash")
-        .args(["-c", &script])
+    let begun = Instant::now();
+    let mut swarm = Command::new(env!("CARGO_BIN_EXE_swarm"))
+        .args([&PROCESSES.to_string(), &port])
         .spawn()
-        .expect("bash is installed");
-    let mut scrapes: u64 = 0;
+        .expect("it was built");
+    let (mut scrapes, mut most) = (0_u64, 0);
     let is_over = || {
+        linger(PAUSE);
         let served = serving.series();
         let lines = served.total();
         assert!(lines <= BUDGET, "{lines} series");
         assert_eq!(served.count("tcptrace_series"), lines);
         opened.add(&served);
         scrapes += 1;
-        processes.try_wait().expect("our own child").map(drop)
+        most = most.max(lines);
+        swarm.try_wait().expect("our own child")
     };
-    poll_until(Duration::from_mins(3), is_over).expect("all processes end");
+    let status = poll_until(Duration::from_mins(5), is_over).expect("all processes end");
+    assert!(status.success(), "{status}");
+    let took = begun.elapsed();
     accepting.join().expect("all of them connect");
     assert!(scrapes > 3, "only {scrapes} scrapes");
     // Whatever has left its series, each connection is counted once; a new series is published as 0 first.
@@ -210,6 +213,12 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
     opened.add(&serving.series());
     assert_eq!(opened.sum, PROCESSES);
     let evicted = served.count("tcptrace_evicted_keys_total{dimension=\"process_counters\"}");
-    assert!(evicted > 1_000, "{evicted} names have left");
+    assert!(evicted > PROCESSES / 2, "{evicted} names have left");
+    let memory = served.count("tcptrace_peak_memory_bytes");
+    println!(
+        "{PROCESSES} processes in {took:.1?}: {most} series, {memory} bytes of memory, {scrapes} scrapes"
+    );
+    assert!(memory < MOST_MEMORY, "{memory} bytes");
+    assert_eq!(served.sum("tcptrace_lost_records_total"), 0);
     serving.stop();
 }

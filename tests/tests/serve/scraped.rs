@@ -1,19 +1,14 @@
 //! What Prometheus makes of it: the packaged rules and dashboard, with real numbers.
 
-use super::numbers::{listen, pair};
 use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::Duration,
 };
-use tcptrace_tests::{clock::poll_until, http, netns::Netns, prometheus::Prometheus, serving::Serving};
-
-const TIMEOUT: Duration = Duration::from_mins(2);
+use tcptrace_tests::{clock::poll_until, netns::Netns, prometheus::Prometheus, serving::Serving};
 
 /// A file of the packages.
 fn packaged(name: &str) -> PathBuf {
@@ -22,7 +17,7 @@ fn packaged(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn scrape(serving: &Serving) -> String {
+pub(super) fn scrape(serving: &Serving) -> String {
     format!(
         "  - job_name: tcptrace\n    static_configs:\n      - targets: [\"{}\"]\n",
         serving.address
@@ -64,7 +59,7 @@ pub(super) fn the_packaged_rules_pass_their_tests(_: Netns) {
 }
 
 /// The packaged rules with times that a test can wait for: ranges of seconds instead of minutes, and no patience.
-fn hasty_rules() -> String {
+pub(super) fn hasty_rules() -> String {
     let text = fs::read_to_string(packaged("prometheus/tcptrace.rules.yml")).expect("it is packaged");
     let mut hasty = String::new();
     for line in text.lines() {
@@ -106,96 +101,19 @@ fn dashboard_queries() -> Vec<String> {
         .collect()
 }
 
-/// Queries whose subject this test does not have: units, containers and pods, growth that exhausts descriptors, more series
-/// than fit, TIME_WAITs of a minute, and what a kernel or a container may not show.
-const MAY_BE_EMPTY: [&str; 8] = [
+/// Queries whose subject the tests do not have: units, containers and pods, more series than fit, TIME_WAITs of a minute, and
+/// what a kernel or a container may not show.
+const MAY_BE_EMPTY: [&str; 7] = [
     "tcptrace_unit_sockets",
     "tcptrace_container_sockets",
     "tcptrace_pod_sockets",
-    "tcptrace_descriptors_exhaustion_seconds",
     "tcptrace_folded_keys",
     "tcptrace_time_wait_ends_total",
     "tcptrace_memory_",
     "tcptrace_kernel_cpu_ratio",
 ];
 
-pub(super) fn a_leak_fires_its_alerts_and_its_end_clears_them(netns: Netns) {
-    const LEAKED: usize = 40;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("rules.yml"), hasty_rules()).expect("our own folder");
-    let serving = Serving::start(&["-N", &netns.inode.to_string(), "--older-than", "2"]);
-    let prometheus = Prometheus::start(folder.path(), &scrape(&serving), &[]);
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| churn(&is_over));
-        let _end_of_churn = Ending(&is_over);
-        let (listener, _) = listen();
-        // It leaks ever more while the alerts are waited for.
-        let mut leaked = Vec::new();
-        let fires = |name: &str| {
-            prometheus
-                .alerts()
-                .iter()
-                .any(|alert| alert.name == name && alert.is_firing)
-        };
-        let both_fire = || {
-            leaked.push(pair(&listener).1);
-            thread::sleep(Duration::from_millis(50));
-            (leaked.len() >= LEAKED && fires("TcptraceSocketsLeaked") && fires("TcptraceCloseWaitGrows"))
-                .then_some(())
-        };
-        poll_until(TIMEOUT, both_fire).unwrap_or_else(|| panic!("{:?}", prometheus.alerts()));
-        every_query_is_answered(&prometheus);
-        every_rule_is_evaluated(&prometheus);
-        // What has not happened has no alert.
-        let names: Vec<String> = prometheus.alerts().into_iter().map(|alert| alert.name).collect();
-        for name in [
-            "TcptraceDeadPeers",
-            "TcptraceLosesRecords",
-            "TcptraceSynFlood",
-            "TcptraceTimeWaitOverflow",
-        ] {
-            assert!(!names.iter().any(|known| known == name), "{names:?}");
-        }
-        drop(leaked);
-        let are_cleared = || {
-            let alerts = prometheus.alerts();
-            (!alerts
-                .iter()
-                .any(|alert| alert.name.contains("Leak") || alert.name.contains("CloseWait")))
-            .then_some(())
-        };
-        poll_until(TIMEOUT, are_cleared).unwrap_or_else(|| panic!("{:?}", prometheus.alerts()));
-    });
-    drop(prometheus);
-    let messages = serving.stop();
-    assert!(messages.contains(" 0 lost"), "{messages}");
-}
-
-/// Ends the churn when it is dropped, by a failure too.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Connects and closes some hundreds of times a second, and once in a while where nobody listens.
-fn churn(is_over: &AtomicBool) {
-    let (listener, _) = listen();
-    let (closed, nobody) = listen();
-    drop(closed);
-    while !is_over.load(Ordering::Relaxed) {
-        for _ in 0..10 {
-            drop(pair(&listener));
-        }
-        std::net::TcpStream::connect(nobody).expect_err("nobody listens");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn every_query_is_answered(prometheus: &Prometheus) {
+pub(super) fn every_query_is_answered(prometheus: &Prometheus) {
     let queries = dashboard_queries();
     assert!(queries.len() > 30, "{} queries", queries.len());
     for query in queries {
@@ -207,83 +125,4 @@ fn every_query_is_answered(prometheus: &Prometheus) {
         // What is judged and sampled seldom takes a moment.
         poll_until(Duration::from_secs(15), has_rows).unwrap_or_else(|| panic!("no row: {query}"));
     }
-}
-
-fn every_rule_is_evaluated(prometheus: &Prometheus) {
-    let rules = prometheus.rules();
-    assert_eq!(rules.len(), 15, "{rules:?}");
-    assert!(rules.iter().all(|(_, health)| health == "ok"), "{rules:?}");
-}
-
-/// A certificate for 127.0.0.1 and its key.
-fn certify(folder: &Path) {
-    let status = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-        ])
-        .args([
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-        ])
-        .current_dir(folder)
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl is installed");
-    assert!(status.success());
-}
-
-pub(super) fn native_histograms_by_tls_with_a_password(netns: Netns) {
-    // bcrypt of "secret".
-    const HASH: &str = "$2b$05$R5Bb3hZ5d1lYg9yoV0yh8ueGDt6GWbE9VNrEHoPkXgxyIY06LyyDS";
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    certify(folder.path());
-    let web = folder.path().join("web.yml");
-    let text = format!(
-        "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\nbasic_auth_users:\n  prometheus: {HASH}\n"
-    );
-    fs::write(&web, text).expect("our own folder");
-    let inode = netns.inode.to_string();
-    let serving = Serving::start(&["-N", &inode, "--web-config", &web.display().to_string()]);
-    // Plain HTTP is no TLS.
-    assert!(http::get(serving.address, "/metrics", &[]).is_err());
-    let job = |name: &str, password: &str| {
-        format!(
-            "  - job_name: {name}\n    scheme: https\n    tls_config: {{ca_file: cert.pem}}\n    basic_auth: {{username: prometheus, password: {password}}}\n    static_configs:\n      - targets: [\"{}\"]\n",
-            serving.address
-        )
-    };
-    let jobs = job("right", "secret") + &job("wrong", "guess");
-    let prometheus = Prometheus::start(folder.path(), &jobs, &["--enable-feature=native-histograms"]);
-    let (listener, _) = listen();
-    for _ in 0..100 {
-        drop(pair(&listener));
-    }
-    let has_all = || {
-        let count = prometheus.number(
-            "histogram_count(tcptrace_handshake_duration_seconds{job=\"right\",side=\"client\",outcome=\"connected\"})",
-        )?;
-        (count >= 100.0).then_some(())
-    };
-    poll_until(TIMEOUT, has_all).expect("the handshakes are there");
-    let quantile =
-        "histogram_quantile(0.5, tcptrace_handshake_duration_seconds{side=\"client\",outcome=\"connected\"})";
-    let median = prometheus.number(quantile).expect("there is a median");
-    assert!((1e-6..1.0).contains(&median), "{median}");
-    let up = |job: &str| prometheus.number(&format!("up{{job=\"{job}\"}}"));
-    let is_decided = || (up("right") == Some(1.0) && up("wrong") == Some(0.0)).then_some(());
-    poll_until(TIMEOUT, is_decided).unwrap_or_else(|| panic!("{:?} {:?}", up("right"), up("wrong")));
-    drop(prometheus);
-    serving.stop();
 }

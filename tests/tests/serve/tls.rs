@@ -1,0 +1,144 @@
+//! TLS: with a password, with certificates of clients, and with certificates that are renewed while it serves.
+
+use super::numbers::{listen, pair};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tcptrace_tests::{clock::poll_until, http, netns::Netns, prometheus::Prometheus, serving::Serving};
+
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A certificate of this name for 127.0.0.1, `NAME.pem`, and its key, `NAME.key`.
+fn certify(folder: &Path, name: &str, more: &[&str]) {
+    let status = Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-days", "2"])
+        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-subj", &format!("/CN={name}")])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
+        .args(more)
+        .current_dir(folder)
+        .stderr(Stdio::null())
+        .status()
+        .expect("openssl is installed");
+    assert!(status.success());
+}
+
+pub(super) fn native_histograms_by_tls_with_a_password(netns: Netns) {
+    // bcrypt of "secret".
+    const HASH: &str = "$2b$05$R5Bb3hZ5d1lYg9yoV0yh8ueGDt6GWbE9VNrEHoPkXgxyIY06LyyDS";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    certify(folder.path(), "server", &[]);
+    let web = folder.path().join("web.yml");
+    let text = format!(
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\nbasic_auth_users:\n  prometheus: {HASH}\n"
+    );
+    fs::write(&web, text).expect("our own folder");
+    let inode = netns.inode.to_string();
+    let serving = Serving::start(&["-N", &inode, "--web-config", &web.display().to_string()]);
+    // Plain HTTP is no TLS.
+    assert!(http::get(serving.address, "/metrics", &[]).is_err());
+    let job = |name: &str, password: &str| {
+        format!(
+            "  - job_name: {name}\n    scheme: https\n    tls_config: {{ca_file: server.pem}}\n    basic_auth: {{username: prometheus, password: {password}}}\n    static_configs:\n      - targets: [\"{}\"]\n",
+            serving.address
+        )
+    };
+    let jobs = job("right", "secret") + &job("wrong", "guess");
+    let prometheus = Prometheus::start(folder.path(), &jobs, &["--enable-feature=native-histograms"]);
+    let (listener, _) = listen();
+    for _ in 0..100 {
+        drop(pair(&listener));
+    }
+    let has_all = || {
+        let count = prometheus.number(
+            "histogram_count(tcptrace_handshake_duration_seconds{job=\"right\",side=\"client\",outcome=\"connected\"})",
+        )?;
+        (count >= 100.0).then_some(())
+    };
+    poll_until(TIMEOUT, has_all).expect("the handshakes are there");
+    let quantile =
+        "histogram_quantile(0.5, tcptrace_handshake_duration_seconds{side=\"client\",outcome=\"connected\"})";
+    let median = prometheus.number(quantile).expect("there is a median");
+    assert!((1e-6..1.0).contains(&median), "{median}");
+    let up = |job: &str| prometheus.number(&format!("up{{job=\"{job}\"}}"));
+    let is_decided = || (up("right") == Some(1.0) && up("wrong") == Some(0.0)).then_some(());
+    poll_until(TIMEOUT, is_decided).unwrap_or_else(|| panic!("{:?} {:?}", up("right"), up("wrong")));
+    drop(prometheus);
+    serving.stop();
+}
+
+/// The name in the certificate that the server shows.
+fn shown(server: SocketAddr) -> String {
+    let script =
+        format!("openssl s_client -connect {server} </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    let output = Command::new("sh").args(["-c", &script]).output();
+    let text = String::from_utf8(output.expect("there is a shell").stdout).expect("text");
+    let (_, name) = text.trim().rsplit_once("CN = ").unwrap_or_default();
+    name.to_owned()
+}
+
+pub(super) fn clients_need_a_certificate_and_renewed_ones_are_used(netns: Netns) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path();
+    certify(path, "authority", &[]);
+    let signed = [
+        &["-CA", "authority.pem", "-CAkey", "authority.key"][..],
+        &["-addext", "basicConstraints=CA:FALSE"],
+    ]
+    .concat();
+    for name in ["first", "second", "prometheus"] {
+        certify(path, name, &signed);
+    }
+    // A file takes another's place at once, as when it is renewed.
+    let use_as = |from: &str, to: &str| {
+        fs::copy(path.join(from), path.join("renewed")).expect("our own folder");
+        fs::rename(path.join("renewed"), path.join(to)).expect("our own folder");
+    };
+    use_as("first.pem", "server.pem");
+    use_as("first.key", "server.key");
+    let text = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  \
+        client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: authority.pem\n";
+    let web = path.join("web.yml");
+    fs::write(&web, text).expect("our own folder");
+    let inode = netns.inode.to_string();
+    let serving = Serving::start(&["-N", &inode, "--web-config", &web.display().to_string()]);
+    let job = |name: &str, certificate: &str| {
+        format!(
+            "  - job_name: {name}\n    scheme: https\n    tls_config: {{ca_file: authority.pem{certificate}}}\n    static_configs:\n      - targets: [\"{}\"]\n",
+            serving.address
+        )
+    };
+    let jobs = job("known", ", cert_file: prometheus.pem, key_file: prometheus.key")
+        + &job("unknown", "")
+        + &job("stranger", ", cert_file: stranger.pem, key_file: stranger.key");
+    certify(path, "stranger", &["-addext", "basicConstraints=CA:FALSE"]);
+    let prometheus = Prometheus::start(path, &jobs, &[]);
+    let up =
+        || ["known", "unknown", "stranger"].map(|job| prometheus.number(&format!("up{{job=\"{job}\"}}")));
+    let decided = [Some(1.0), Some(0.0), Some(0.0)];
+    poll_until(TIMEOUT, || (up() == decided).then_some(())).unwrap_or_else(|| panic!("{:?}", up()));
+    drop(prometheus);
+    assert_eq!(shown(serving.address), "first");
+    // Of a key and a certificate that do not belong together, neither is used.
+    use_as("second.pem", "server.pem");
+    let is_reported = || serving.messages().contains("stays in use").then_some(());
+    poll_until(TIMEOUT, is_reported).unwrap_or_else(|| panic!("{}", serving.messages()));
+    assert_eq!(shown(serving.address), "first");
+    use_as("second.key", "server.key");
+    let is_renewed = || (shown(serving.address) == "second").then_some(());
+    poll_until(TIMEOUT, is_renewed).unwrap_or_else(|| panic!("{}", serving.messages()));
+    let prometheus = Prometheus::start(path, &jobs, &[]);
+    let up = || prometheus.number("up{job=\"known\"}");
+    poll_until(TIMEOUT, || (up() == Some(1.0)).then_some(())).unwrap_or_else(|| panic!("{:?}", up()));
+    drop(prometheus);
+    let messages = serving.stop();
+    assert!(
+        messages.contains("the renewed certificate is in use"),
+        "{messages}"
+    );
+}
