@@ -212,7 +212,7 @@ impl Table {
         else {
             return;
         };
-        let slot = match self.find_full(event.sock) {
+        let slot = match self.find_full(event) {
             Some(slot) if old == TcpState::Close => self.reopen(slot, event),
             Some(slot) => slot,
             None if old == new => return,
@@ -252,19 +252,26 @@ impl Table {
 
     /// The row of a full socket, or of the timewait sock that took it over.
     #[inline(always)]
-    fn find_full(&mut self, sock: SockRef) -> Option<u32> {
-        let slot = self.rows.find(sock)?;
+    fn find_full(&mut self, event: &Event) -> Option<u32> {
+        let slot = self.rows.find(event.sock)?;
         // A request that a snapshot showed with the cookie that its child has too.
         if self.rows[slot].is_request {
             self.become_child(slot);
-            self.handshakes.children.remove(&sock.address);
+            // Recordings have the address of these events alone, and their replay is to end the same.
+            if let EventData::State {
+                old: TcpState::SynRecv,
+                ..
+            } = event.data
+            {
+                self.handshakes.children.remove(&event.sock.address);
+            }
         }
         Some(slot)
     }
 
     /// Handles events of timewait sockets, and those that full sockets' transitions do not show.
     fn beside(&mut self, event: &Event) {
-        let known = self.find_full(event.sock);
+        let known = self.find_full(event);
         let begins = match event.data {
             EventData::TimewaitTimer {
                 step: TimerStep::Start,

@@ -51,6 +51,7 @@ use std::{
 };
 
 mod batches;
+mod disorder;
 mod formats;
 
 /// No batch takes more than the columns of the most rows, and the most texts.
@@ -254,6 +255,19 @@ fn played(workload: &Workload, fates: &[Fate], share: usize, max_connections: us
     live
 }
 
+fn replayed(origin: &Origin, entries: &[Entry]) -> Replay {
+    let mut replay = Replay::new(origin);
+    replay.engine.select(&selection(), replay.run_stats.began);
+    for entry in entries {
+        if replay.ends_batch(entry) {
+            replay.finish_batch();
+        }
+        replay.apply(entry);
+    }
+    replay.end();
+    replay
+}
+
 proptest! {
     #[test]
     fn a_replay_gives_the_report_of_the_live_run(
@@ -268,15 +282,7 @@ proptest! {
         prop_assert_eq!(&entries, &live.entries.iter().map(kept).collect::<Vec<_>>());
         prop_assert_eq!(&reader.damage, &[]);
         prop_assert_eq!(reader.unknown, 0);
-        let mut replay = Replay::new(&reader.origin);
-        replay.engine.select(&selection(), replay.run_stats.began);
-        for entry in entries {
-            if replay.ends_batch(&entry) {
-                replay.finish_batch();
-            }
-            replay.apply(&entry);
-        }
-        replay.end();
+        let replay = replayed(&reader.origin, &entries);
         prop_assert_eq!(report_of(&reader.origin, &replay.engine, &replay.run_stats), live.report());
         prop_assert_eq!(replay.engine.shown().matrix, live.engine.shown().matrix);
         prop_assert_eq!(replay.orphans, 0);
