@@ -1,5 +1,5 @@
-"""Fails unless the PodMonitor in the file of its first argument is one of the Prometheus operator's published schema, whose models
-ignore what they do not know.
+"""Fails unless the PodMonitor in the file of its first argument is valid by the Prometheus operator's published schema, whose
+models ignore what they do not know.
 """
 
 import sys

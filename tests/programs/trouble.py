@@ -1,4 +1,4 @@
-"""A process with a trouble, which its first argument names, and the process is named after it.
+"""A process that misbehaves as its first argument says, which is also its name.
 
 deaf: listens with a backlog of 4, and never accepts. forgetful: may have 100 descriptors, accepts, and never closes. Both print their
 port. dialer: connects to the port of its second argument until no local port is left, and goes on trying.

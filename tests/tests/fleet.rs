@@ -33,9 +33,9 @@ fn main() -> ExitCode {
             the_manifests_are_those_of_the_published_schemas,
         ),
         LiveTest::new(
-            "the_pod_monitor_is_one_of_the_published_schema",
+            "the_pod_monitor_is_valid_by_the_published_schema",
             &[Requirement::KubernetesSchemas],
-            the_pod_monitor_is_one_of_the_published_schema,
+            the_pod_monitor_is_valid_by_the_published_schema,
         ),
         LiveTest::new(
             "the_manifests_agree_with_each_other",
@@ -144,7 +144,7 @@ fn manifest(name: &str) -> PathBuf {
     root().join("tcptrace/packaging/kubernetes").join(name)
 }
 
-fn the_pod_monitor_is_one_of_the_published_schema() {
+fn the_pod_monitor_is_valid_by_the_published_schema() {
     let monitor = manifest("podmonitor.yaml");
     kubernetes::validate_pod_monitor(&monitor).unwrap_or_else(|problem| panic!("{problem}"));
     let text = fs::read_to_string(&monitor).expect("it is text");
@@ -189,6 +189,9 @@ fn the_manifests_agree_with_each_other() {
             assert_eq!(template["metadata"]["labels"][label], *value, "{label}");
         }
     }
+    // The job of the packaged alerts.
+    let job = monitor["spec"]["jobLabel"].as_str().expect("a label");
+    assert_eq!(template["metadata"]["labels"][job], "tcptrace");
     assert_eq!(
         monitor["metadata"]["namespace"],
         daemon_set["metadata"]["namespace"]

@@ -1,5 +1,5 @@
-//! An OpenTelemetry collector, and the published schemas of Kubernetes and the Prometheus operator with what validates by them: for the tests of what a fleet
-//! needs, in a Python environment below the target directory.
+//! An OpenTelemetry collector, and the published schemas of Kubernetes and the Prometheus operator with their validators: for
+//! the tests of what a fleet needs, in a Python environment below the target directory.
 
 use crate::python;
 use anyhow::Result;

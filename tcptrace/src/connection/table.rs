@@ -257,7 +257,7 @@ impl Table {
         // A request that a snapshot showed with the cookie that its child has too.
         if self.rows[slot].is_request {
             self.become_child(slot);
-            // Recordings have the address of these events alone, and their replay is to end the same.
+            // A recording keeps the address only for these: a removal by others would not happen in its replay.
             if let EventData::State {
                 old: TcpState::SynRecv,
                 ..

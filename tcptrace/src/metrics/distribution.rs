@@ -3,8 +3,9 @@
 
 use crate::{event::Nanos, stats::buckets::Bucket};
 
-/// Upper bounds of classic buckets. 66 s has all TIME_WAITs that expired: they last 60 s, and up to 512 timer ticks more by
-/// the granularity of the timer wheel (kernel/time/timer.c, all versions since 4.8): 5.12 s at 100 ticks a second.
+/// Upper bounds of classic buckets. 66 s has all TIME_WAITs that expired: they last 60 s, and up to one step
+/// more of the level of the timer wheel (kernel/time/timer.c, since 4.8): 512 ticks at 100 to 300 a second (5.12 s at 100),
+/// 4,096 at 1,000 (4.1 s).
 pub(crate) const BOUNDS: [Nanos; 16] = [
     Nanos(100_000),
     Nanos::from_millis(1),

@@ -20,7 +20,8 @@ pub(crate) trait Output: Send + 'static {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// How often [`Self::look`] is to be called while there is nothing to write, if it is; it is after each piece, too.
+    /// Interval at which [`Self::look`] is called while there is nothing to write; `None`: never. It is also called after each
+    /// piece.
     const LOOK_EVERY: Option<Duration>;
 
     /// Whether it is more than an open descriptor, as a file that is looked after by its name: then its thread keeps what

@@ -27,7 +27,7 @@ use crate::{
         Board, Server,
         auth::Users,
         otlp::{Account, Pusher},
-        tls::{Certificates, Tls, Wanted},
+        tls::{Certificates, Tls},
     },
     source::{cgroups::Cgroups, kubernetes},
 };
@@ -38,7 +38,7 @@ use std::{
     sync::Arc,
 };
 
-/// How often it is looked for renewed certificates.
+/// Interval between checks for renewed certificates.
 const LOOK_EVERY: Nanos = Nanos::from_secs(5);
 
 /// Serves metrics until a signal or the duration ends it.
@@ -119,13 +119,7 @@ pub(crate) fn run(args: ServeArgs, verbose: u8) -> Result<(), Failure> {
 }
 
 fn certificates(files: TlsFiles) -> Result<Certificates, Failure> {
-    let read = Certificates::read(Wanted {
-        certificate: files.certificate,
-        key: files.key,
-        client_authorities: files.client_authorities,
-        only_tls13: files.only_tls13,
-    });
-    read.map_err(|error| {
+    Certificates::read(files).map_err(|error| {
         let remedy = "give a certificate and its key in PEM, in files that this user can read";
         Failure::Usage(options::wrong("--web-config", error.to_string(), remedy))
     })
@@ -135,7 +129,7 @@ fn certificates(files: TlsFiles) -> Result<Certificates, Failure> {
 fn refresh(certificates: &mut Certificates) {
     match certificates.refresh() {
         Ok(false) => {}
-        Ok(true) => messages::tell("--web-config: the renewed certificate is in use"),
+        Ok(true) => messages::tell("--web-config: the TLS files have changed and were read again"),
         Err(error) => messages::tell(format_args!(
             "--web-config: {error}; the certificate from before stays in use"
         )),

@@ -1,6 +1,7 @@
 //! TLS: as a server, from the certificate and key of the web configuration file, which are read again when they change, and as
 //! a client of a collector.
 
+use crate::options::serve::TlsFiles;
 use std::{
     fmt, fs,
     os::unix::fs::MetadataExt as _,
@@ -18,28 +19,6 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// The files and versions of a TLS server.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    /// The authorities one of which has to have signed the client's certificate; `None` if it needs none.
-    pub(crate) client_authorities: Option<PathBuf>,
-    /// Whether TLS 1.2 is refused.
-    pub(crate) only_tls13: bool,
-}
-
-impl Wanted {
-    fn files(&self) -> impl Iterator<Item = &Path> {
-        let files = [
-            Some(&self.certificate),
-            Some(&self.key),
-            self.client_authorities.as_ref(),
-        ];
-        files.into_iter().flatten().map(PathBuf::as_path)
-    }
-}
-
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
@@ -55,25 +34,25 @@ pub(crate) enum TlsError {
     NoRoots(String),
 }
 
-/// Inode, and time of the latest change in seconds and nanoseconds.
-type Version = (u64, i64, i64);
+/// Inode, size, and time of the latest change in seconds and nanoseconds.
+type Version = (u64, u64, i64, i64);
 
-/// What TLS is served with: files, which are renewed before certificates expire.
+/// The files of a TLS server, which are read again when they change.
 pub(crate) struct Certificates {
-    wanted: Wanted,
-    /// Of each file; `None` where it could not be found.
+    files: TlsFiles,
+    /// The version of each file that was read; `None` if it was not found.
     versions: Vec<Option<Version>>,
     latest: watch::Sender<TlsAcceptor>,
 }
 
 impl Certificates {
     /// Reads the files.
-    pub(crate) fn read(wanted: Wanted) -> Result<Self, TlsError> {
-        let versions = versions(&wanted);
+    pub(crate) fn read(files: TlsFiles) -> Result<Self, TlsError> {
+        let versions = versions(&files);
         Ok(Self {
-            latest: watch::Sender::new(acceptor(&wanted)?),
+            latest: watch::Sender::new(acceptor(&files)?),
             versions,
-            wanted,
+            files,
         })
     }
 
@@ -84,11 +63,13 @@ impl Certificates {
 
     /// The folders in which renewed files appear: those that are named, and those that links lead to now.
     pub(crate) fn folders(&self) -> Vec<PathBuf> {
-        let files = self.wanted.files();
-        let all = files.flat_map(|file| [Some(file.to_owned()), fs::canonicalize(file).ok()]);
+        let all = paths(&self.files).flat_map(|file| [Some(file.to_owned()), fs::canonicalize(file).ok()]);
         let mut folders: Vec<PathBuf> = all
             .flatten()
-            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .filter_map(|file| match file.parent()? {
+                folder if folder == Path::new("") => Some(PathBuf::from(".")),
+                folder => Some(folder.to_owned()),
+            })
             .collect();
         folders.sort();
         folders.dedup();
@@ -98,27 +79,36 @@ impl Certificates {
     /// Reads the files again if they have changed since they were last read, and returns whether they have. If they cannot be
     /// used, the ones before stay in use.
     pub(crate) fn refresh(&mut self) -> Result<bool, TlsError> {
-        let versions = versions(&self.wanted);
+        let versions = versions(&self.files);
         if versions == self.versions {
             return Ok(false);
         }
         // Those that cannot be used are read again once they have changed.
         self.versions = versions;
-        self.latest.send_replace(acceptor(&self.wanted)?);
+        self.latest.send_replace(acceptor(&self.files)?);
         Ok(true)
     }
 }
 
-fn versions(wanted: &Wanted) -> Vec<Option<Version>> {
-    let version = |file: &Path| {
-        let of = fs::metadata(file).ok()?;
-        Some((of.ino(), of.ctime(), of.ctime_nsec()))
-    };
-    wanted.files().map(version).collect()
+fn paths(files: &TlsFiles) -> impl Iterator<Item = &Path> {
+    let all = [
+        Some(&files.certificate),
+        Some(&files.key),
+        files.client_authorities.as_ref(),
+    ];
+    all.into_iter().flatten().map(PathBuf::as_path)
 }
 
-fn acceptor(wanted: &Wanted) -> Result<TlsAcceptor, TlsError> {
-    let versions: &[&rustls::SupportedProtocolVersion] = if wanted.only_tls13 {
+fn versions(files: &TlsFiles) -> Vec<Option<Version>> {
+    let version = |file: &Path| {
+        let of = fs::metadata(file).ok()?;
+        Some((of.ino(), of.len(), of.ctime(), of.ctime_nsec()))
+    };
+    paths(files).map(version).collect()
+}
+
+fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+    let versions: &[&rustls::SupportedProtocolVersion] = if files.only_tls13 {
         &[&rustls::version::TLS13]
     } else {
         rustls::ALL_VERSIONS
@@ -126,7 +116,7 @@ fn acceptor(wanted: &Wanted) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
-    let builder = match &wanted.client_authorities {
+    let builder = match &files.client_authorities {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
@@ -139,8 +129,8 @@ fn acceptor(wanted: &Wanted) -> Result<TlsAcceptor, TlsError> {
             )
         }
     };
-    let key = PrivateKeyDer::from_pem_file(&wanted.key).map_err(|error| in_file(&wanted.key, &error))?;
-    let config = builder.with_single_cert(certificates(&wanted.certificate)?, key)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| in_file(&files.key, &error))?;
+    let config = builder.with_single_cert(certificates(&files.certificate)?, key)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

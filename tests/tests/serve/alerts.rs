@@ -40,10 +40,14 @@ struct Expected {
 }
 
 impl Expected {
-    fn of_tcptrace(name: &'static str, summary: &str, instance: &str) -> Self {
+    /// `{}` in the summary is the instance.
+    fn new(name: &'static str, culprit: &[(&str, &str)], summary: &str, instance: &str) -> Self {
+        let labels = culprit
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
         Self {
             name,
-            culprit: Map::new().into(),
+            culprit: labels.collect::<Map<_, _>>().into(),
             summary: summary.replace("{}", instance),
         }
     }
@@ -166,15 +170,8 @@ impl Troubles {
         let netns = netns.inode.to_string();
         let deaf = self.deaf.ports[0].to_string();
         let dialled = port_of(&self.dialled);
-        let expected = |name, culprit: &[(&str, &str)], summary: &str| Expected {
-            name,
-            culprit: culprit
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
-                .collect::<Map<_, _>>()
-                .into(),
-            summary: summary.replace("{}", instance),
-        };
+        let expected =
+            |name, culprit: &[(&str, &str)], summary: &str| Expected::new(name, culprit, summary, instance);
         vec![
             expected(
                 "TcptraceAcceptQueueFull",
@@ -243,26 +240,31 @@ fn port_of(listener: &TcpListener) -> String {
 
 /// Waits until all of these alerts have fired, and checks them; no others may fire.
 fn all_fire(prometheus: &Prometheus, instance: &str, expected: &[Expected], mut go_on: impl FnMut()) {
-    let mut fired: BTreeMap<String, Alert> = BTreeMap::new();
+    // By name and labels.
+    let mut fired: BTreeMap<(String, String), Alert> = BTreeMap::new();
     let have_all = || {
         go_on();
         linger(Duration::from_millis(50));
         for alert in prometheus.alerts().into_iter().filter(|alert| alert.is_firing) {
-            fired.insert(alert.name.clone(), alert);
+            fired.insert((alert.name.clone(), alert.labels.to_string()), alert);
         }
-        let has_fired = |expected: &Expected| fired.contains_key(expected.name);
+        let has_fired = |expected: &Expected| fired.keys().any(|(name, _)| name == expected.name);
         expected.iter().all(has_fired).then_some(())
     };
     let have_fired = poll_until(TIMEOUT, have_all);
     assert!(have_fired.is_some(), "only {:?}", fired.keys());
     // On a busy machine a scrape may take longer than the second that it has here.
-    let others = fired.keys().filter(|name| *name != "TcptraceDown");
-    let others: Vec<&String> = others
-        .filter(|name| !expected.iter().any(|expected| expected.name == *name))
+    let others = fired.keys().filter(|(name, _)| *name != "TcptraceDown");
+    let others: Vec<_> = others
+        .filter(|(name, _)| !expected.iter().any(|expected| expected.name == name))
         .collect();
     assert!(others.is_empty(), "{others:?}");
     for expected in expected {
-        expected.check(&fired[expected.name], instance);
+        let of_name = fired.iter().filter(|((name, _), _)| name == expected.name);
+        let [(_, alert)] = &of_name.collect::<Vec<_>>()[..] else {
+            panic!("{} names others, too: {:?}", expected.name, fired.keys());
+        };
+        expected.check(alert, instance);
     }
 }
 
@@ -300,7 +302,7 @@ pub(super) fn troubles_fire_their_alerts_and_their_ends_clear_them(netns: Netns)
     none_is_active(&prometheus);
     let messages = serving.stop();
     assert!(messages.contains(" 0 lost"), "{messages}");
-    let down = Expected::of_tcptrace("TcptraceDown", "tcptrace on {} is not scraped", &instance);
+    let down = Expected::new("TcptraceDown", &[], "tcptrace on {} is not scraped", &instance);
     all_fire(&prometheus, &instance, &[down], || {});
     tcptrace_is_overwhelmed(netns, &prometheus, &instance, &listener);
 }
@@ -339,7 +341,7 @@ fn tcptrace_is_overwhelmed(netns: Netns, prometheus: &Prometheus, instance: &str
             "tcptrace on {} does not see all connections",
         ),
     ];
-    let expected = expected.map(|(name, summary)| Expected::of_tcptrace(name, summary, instance));
+    let expected = expected.map(|(name, summary)| Expected::new(name, &[], summary, instance));
     all_fire(prometheus, instance, &expected, || {});
     drop(kept);
     none_is_active(prometheus);

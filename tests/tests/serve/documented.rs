@@ -22,14 +22,14 @@ use tcptrace_tests::{
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// What differs from the page: in the configuration of Prometheus, whose rules are without patience, and in the leak.
+/// What differs from the page: in the configuration of Prometheus, whose rules are without `for:`, and in the leak.
 const CHANGES: [(&str, &str); 4] = [
     (
         "/usr/share/doc/tcptrace-ebpf/prometheus/tcptrace.rules.yml",
         "rules.yml",
     ),
     ("_interval: 15s", "_interval: 1s"),
-    ("time.sleep(1)", "time.sleep(0.05)"),
+    ("time.sleep(1)", "time.sleep(0.1)"),
     // The limit that the page expects.
     ("python3 leak.py", "ulimit -Sn 1024; python3 leak.py"),
 ];
@@ -80,6 +80,9 @@ fn blocks<const COUNT: usize>(section: &str) -> [String; COUNT] {
         .step_by(2)
         .map(|block| block.split_once('\n').unwrap_or_default().1.to_owned())
         .collect();
+    for (of_page, _) in CHANGES {
+        assert!(section.contains(of_page), "the page has no {of_page}");
+    }
     let count = blocks.len();
     blocks
         .try_into()
@@ -127,11 +130,16 @@ pub(super) fn the_page_is_followed_to_an_alert(netns: Netns) {
     let (command, printed) = session(&install).pop().expect("it ends with a check");
     assert_eq!(output(&command), printed);
     let prometheus = Script::start(&scrape, folder.path(), "prometheus.log");
+    let is_scraped = || {
+        let up = output("curl -sf 'http://127.0.0.1:9090/api/v1/query?query=up'");
+        up.contains("\"1\"]").then_some(())
+    };
+    poll_until(TIMEOUT, is_scraped).expect("the first scrape succeeds");
     let leaking = Script::start(&leak, folder.path(), "leak.log");
     let [(metrics, leaked), (active, listed)] = &session(&alerts)[..] else {
         panic!("two commands: {alerts}");
     };
-    // All of them fire, without patience.
+    // Without `for:`, all of them fire.
     let expected = listed.replace("pending", "firing");
     let have_fired = poll_until(TIMEOUT, || (output(active) == expected).then_some(()));
     let log = || fs::read_to_string(folder.path().join("prometheus.log")).unwrap_or_default();
@@ -156,7 +164,10 @@ pub(super) fn the_page_is_followed_to_an_alert(netns: Netns) {
     assert_eq!(found.code, Some(3), "{}", found.err);
     assert!(found.out.contains("127.0.0.1:18080"), "{}", found.out);
     drop(leaking);
-    let are_cleared = poll_until(TIMEOUT, || output(active).is_empty().then_some(()));
+    let are_cleared = poll_until(TIMEOUT, || {
+        let answer = output("curl -sf http://127.0.0.1:9090/api/v1/alerts");
+        answer.contains("\"alerts\":[]").then_some(())
+    });
     assert!(are_cleared.is_some(), "{}", output(active));
     drop(prometheus);
     serving.stop();

@@ -166,7 +166,7 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
     const PROCESSES: u64 = 100_000;
     const BUDGET: u64 = 2_000;
     const MOST_MEMORY: u64 = 256 << 20;
-    /// As fast as somebody could scrape in vain: metrics are made once a second.
+    /// Shorter than the second for which metrics count as recent.
     const PAUSE: Duration = Duration::from_millis(250);
     let (listener, address) = listen();
     // Of each connection the client's half alone is counted.

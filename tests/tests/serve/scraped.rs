@@ -58,7 +58,7 @@ pub(super) fn the_packaged_rules_pass_their_tests(_: Netns) {
     }
 }
 
-/// The packaged rules with times that a test can wait for: ranges of seconds instead of minutes, and no patience.
+/// The packaged rules with times that a test can wait for: ranges of seconds instead of minutes, and no `for:`.
 pub(super) fn hasty_rules() -> String {
     let text = fs::read_to_string(packaged("prometheus/tcptrace.rules.yml")).expect("it is packaged");
     let mut hasty = String::new();

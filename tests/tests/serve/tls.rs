@@ -4,6 +4,7 @@ use super::numbers::{listen, pair};
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -74,11 +75,12 @@ pub(super) fn native_histograms_by_tls_with_a_password(netns: Netns) {
 
 /// The name in the certificate that the server shows.
 fn shown(server: SocketAddr) -> String {
-    let script =
-        format!("openssl s_client -connect {server} </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    let script = format!(
+        "openssl s_client -connect {server} </dev/null 2>/dev/null | openssl x509 -noout -subject -nameopt RFC2253"
+    );
     let output = Command::new("sh").args(["-c", &script]).output();
     let text = String::from_utf8(output.expect("there is a shell").stdout).expect("text");
-    let (_, name) = text.trim().rsplit_once("CN = ").unwrap_or_default();
+    let (_, name) = text.trim().rsplit_once("CN=").unwrap_or_default();
     name.to_owned()
 }
 
@@ -94,13 +96,23 @@ pub(super) fn clients_need_a_certificate_and_renewed_ones_are_used(netns: Netns)
     for name in ["first", "second", "prometheus"] {
         certify(path, name, &signed);
     }
-    // A file takes another's place at once, as when it is renewed.
-    let use_as = |from: &str, to: &str| {
-        fs::copy(path.join(from), path.join("renewed")).expect("our own folder");
-        fs::rename(path.join("renewed"), path.join(to)).expect("our own folder");
+    // As a Secret is mounted: links that lead through another one, which a renewal replaces.
+    let renew = |certificate: &str, key: &str| {
+        let version = format!("{certificate}-{key}");
+        fs::create_dir(path.join(&version)).expect("our own folder");
+        for (from, to) in [
+            (format!("{certificate}.pem"), "server.pem"),
+            (format!("{key}.key"), "server.key"),
+        ] {
+            fs::copy(path.join(from), path.join(&version).join(to)).expect("our own folder");
+        }
+        symlink(version, path.join("renewed")).expect("our own folder");
+        fs::rename(path.join("renewed"), path.join("data")).expect("our own folder");
     };
-    use_as("first.pem", "server.pem");
-    use_as("first.key", "server.key");
+    renew("first", "first");
+    for name in ["server.pem", "server.key"] {
+        symlink(Path::new("data").join(name), path.join(name)).expect("our own folder");
+    }
     let text = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  \
         client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: authority.pem\n";
     let web = path.join("web.yml");
@@ -125,11 +137,11 @@ pub(super) fn clients_need_a_certificate_and_renewed_ones_are_used(netns: Netns)
     drop(prometheus);
     assert_eq!(shown(serving.address), "first");
     // Of a key and a certificate that do not belong together, neither is used.
-    use_as("second.pem", "server.pem");
+    renew("second", "first");
     let is_reported = || serving.messages().contains("stays in use").then_some(());
     poll_until(TIMEOUT, is_reported).unwrap_or_else(|| panic!("{}", serving.messages()));
     assert_eq!(shown(serving.address), "first");
-    use_as("second.key", "server.key");
+    renew("second", "second");
     let is_renewed = || (shown(serving.address) == "second").then_some(());
     poll_until(TIMEOUT, is_renewed).unwrap_or_else(|| panic!("{}", serving.messages()));
     let prometheus = Prometheus::start(path, &jobs, &[]);
@@ -137,8 +149,5 @@ pub(super) fn clients_need_a_certificate_and_renewed_ones_are_used(netns: Netns)
     poll_until(TIMEOUT, || (up() == Some(1.0)).then_some(())).unwrap_or_else(|| panic!("{:?}", up()));
     drop(prometheus);
     let messages = serving.stop();
-    assert!(
-        messages.contains("the renewed certificate is in use"),
-        "{messages}"
-    );
+    assert!(messages.contains("the TLS files have changed"), "{messages}");
 }

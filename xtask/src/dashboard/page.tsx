@@ -59,6 +59,9 @@ async function query({ type, fieldConfig: { defaults } }: any, { expr, legendFor
   const query = replace(expr, variables, /\$(\w+)/g);
   const parameters = new URLSearchParams({ query, start: `${begin}`, end: `${end}`, step: `${INTERVAL}` });
   const answer = await (await fetch(`http://127.0.0.1:9090/api/v1/query_range?${parameters}`)).json();
+  if (answer.status !== 'success') {
+    throw new Error(`${query}: ${answer.error}`);
+  }
   return answer.data.result.map(({ metric, values }: any) => {
     const found = new Map<number, string>(values);
     const numbers = times.map((time) => (found.has(time) ? Number(found.get(time)) : null));

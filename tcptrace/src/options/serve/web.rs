@@ -23,13 +23,14 @@ pub(crate) struct Web {
     pub(crate) users: BTreeMap<String, String>,
 }
 
-/// What TLS is served with.
+/// The files and versions of a TLS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
     /// The authorities one of which has to have signed the client's certificate; `None` if it needs none.
     pub(crate) client_authorities: Option<PathBuf>,
+    /// Whether TLS 1.2 is refused.
     pub(crate) only_tls13: bool,
 }
 
@@ -90,7 +91,7 @@ fn parse(text: &str, path: &Path) -> Result<Web, UsageError> {
         tls_server_config,
         basic_auth_users,
     } = file.unwrap_or_default();
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or(Path::new(""));
     let tls = match tls_server_config {
         None => None,
         Some(config) => {
