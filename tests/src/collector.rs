@@ -99,14 +99,15 @@ impl Collector {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a port is free"), manner)
     }
 
-    /// The same with TLS, by `cert.pem` and `key.pem` of a folder.
+    /// The same with TLS, by `collector.pem` and `collector.key` of a folder.
     #[must_use]
     pub fn with_tls(folder: &Path) -> Self {
-        let certificates = CertificateDer::pem_file_iter(folder.join("cert.pem")).expect("it can be read");
+        let certificates =
+            CertificateDer::pem_file_iter(folder.join("collector.pem")).expect("it can be read");
         let certificates = certificates
             .collect::<Result<Vec<_>, _>>()
             .expect("they are certificates");
-        let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).expect("it is a key");
+        let key = PrivateKeyDer::from_pem_file(folder.join("collector.key")).expect("it is a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.expect("the provider has them").with_no_client_auth();

@@ -11,6 +11,7 @@
 pub mod arrow_readers;
 pub mod binary;
 pub mod browser;
+pub mod certificates;
 pub mod cgroup;
 pub mod clock;
 pub mod collector;

@@ -12,11 +12,12 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     time::Duration,
 };
 use tcptrace_tests::{
     by_name,
+    certificates::certify,
     clock::poll_until,
     collector::{self, Collector, Manner},
     live::{self, LiveTest, Parallelism, Requirement},
@@ -328,47 +329,25 @@ fn a_host_name_is_resolved_without_privileges(_: Netns) {
     serving.stop();
 }
 
-/// An authority, and a certificate for 127.0.0.1 that it has signed.
-fn certify(folder: &Path) {
-    let ca = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority"];
-    let leaf = [
-        &[
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-            "-subj",
-            "/CN=collector",
-        ][..],
-        &[
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-        ],
-    ]
-    .concat();
-    for arguments in [&ca[..], &leaf] {
-        let status = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-            .args(arguments)
-            .current_dir(folder)
-            .stderr(Stdio::null())
-            .status()
-            .expect("openssl is installed");
-        assert!(status.success());
-    }
+/// An authority, `ca.pem`, and a certificate that it has signed, `collector.pem`.
+fn certify_collector(folder: &Path) {
+    certify(folder, "ca", &[]);
+    let signed = [
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
+    certify(folder, "collector", &signed);
 }
 
 fn a_collector_is_trusted_by_its_authority_alone(_: Netns) {
     let folder = tempfile::tempdir().expect("a folder of its own");
-    certify(folder.path());
+    certify_collector(folder.path());
     let other = tempfile::tempdir().expect("a folder of its own");
-    certify(other.path());
+    certify_collector(other.path());
     let ca = |folder: &Path| folder.join("ca.pem").display().to_string();
     let collector = Collector::with_tls(folder.path());
     for scheme in ["https", "grpcs"] {

@@ -1,33 +1,12 @@
 //! TLS: with a password, with certificates of clients, and with certificates that are renewed while it serves.
 
 use super::numbers::{listen, pair};
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use tcptrace_tests::{
+    certificates::certify, clock::poll_until, http, netns::Netns, prometheus::Prometheus, serving::Serving,
 };
-use tcptrace_tests::{clock::poll_until, http, netns::Netns, prometheus::Prometheus, serving::Serving};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
-
-/// A certificate of this name for 127.0.0.1, `NAME.pem`, and its key, `NAME.key`.
-fn certify(folder: &Path, name: &str, more: &[&str]) {
-    let status = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "2"])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-subj", &format!("/CN={name}")])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
-        .args(more)
-        .current_dir(folder)
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl is installed");
-    assert!(status.success());
-}
 
 pub(super) fn native_histograms_by_tls_with_a_password(netns: Netns) {
     // bcrypt of "secret".
