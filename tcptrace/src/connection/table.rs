@@ -254,17 +254,8 @@ impl Table {
     #[inline(always)]
     fn find_full(&mut self, event: &Event) -> Option<u32> {
         let slot = self.rows.find(event.sock)?;
-        // A request that a snapshot showed with the cookie that its child has too.
         if self.rows[slot].is_request {
-            self.become_child(slot);
-            // A recording keeps the address only for these: a removal by others would not happen in its replay.
-            if let EventData::State {
-                old: TcpState::SynRecv,
-                ..
-            } = event.data
-            {
-                self.handshakes.children.remove(&event.sock.address);
-            }
+            self.child_found(slot, event);
         }
         Some(slot)
     }

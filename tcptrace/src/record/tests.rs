@@ -54,9 +54,6 @@ mod batches;
 mod disorder;
 mod formats;
 
-/// No batch takes more than the columns of the most rows, and the most texts.
-const MOST_RESERVED: usize = 48 << 20;
-
 /// What is counted beside everything.
 fn selection() -> Filter {
     Filter {
@@ -201,24 +198,6 @@ fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
     });
     assert!(visited.unwrap());
     Ok((entries, reader))
-}
-
-/// The most memory that a batch of these messages takes, with its body where a column was not compressed.
-fn most_reserved(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    let mut messages = iter::from_fn(|| {
-        let Found::Message(length) = frame::find(rest) else {
-            return None;
-        };
-        rest.split_off(..length)
-    });
-    let schema = try_schema_from_ipc_buffer(messages.next().unwrap()).unwrap();
-    let decoder = Decoder::new(&schema).unwrap();
-    messages
-        .filter_map(|message| decoder.decode(message).ok()?)
-        .map(|batch| batch.get_array_memory_size())
-        .max()
-        .unwrap_or(0)
 }
 
 /// What is kept of an entry: not every kernel object's address.
@@ -398,7 +377,7 @@ proptest! {
         });
         prop_assert!(visited.unwrap());
         replay.end();
-        prop_assert!(most_reserved(&bytes) <= MOST_RESERVED);
+        prop_assert!(batches::most_reserved(&bytes) <= batches::MOST_RESERVED);
         prop_assert!(!report_of(&reader.origin, &replay.engine, &replay.run_stats).is_empty());
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Reads the files.
+    /// Reads the files for the first time. Fails if one cannot be read, or certificate and key do not belong together.
     pub(crate) fn read(files: TlsFiles) -> Result<Self, TlsError> {
         let versions = versions(&files);
         Ok(Self {

@@ -219,6 +219,22 @@ impl Table {
         (is_reset && self.handshakes.children.contains_key(&event.sock.address)).then(|| self.promote(event))
     }
 
+    /// An event of a child has found its request, which a snapshot showed with the cookie of both.
+    pub(super) fn child_found(&mut self, slot: u32, event: &Event) {
+        self.become_child(slot);
+        let is_of_handshake = matches!(
+            event.data,
+            EventData::State {
+                old: TcpState::SynRecv,
+                ..
+            }
+        );
+        // A recording keeps the address only for these: a removal by others would not happen in its replay.
+        if is_of_handshake {
+            self.handshakes.children.remove(&event.sock.address);
+        }
+    }
+
     /// From now on the row is a full socket's, whatever happens to the request sock.
     pub(super) fn become_child(&mut self, slot: u32) {
         self.unindex_request(slot);

@@ -4,7 +4,7 @@ use crate::socket::patience::Limits;
 use hashbrown::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-/// A network namespace.
+/// The settings and counters of a network namespace; what its kernel does not have is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Netns {
     /// Inode number of the network namespace.

@@ -8,6 +8,27 @@ use arrow_ipc::{
 use arrow_schema::DataType;
 use flatbuffers::FlatBufferBuilder;
 
+/// No batch takes more than the columns of the most rows, and the most texts.
+pub(super) const MOST_RESERVED: usize = 48 << 20;
+
+/// The most memory that a batch of these messages takes, with its body where a column was not compressed.
+pub(super) fn most_reserved(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut messages = iter::from_fn(|| {
+        let Found::Message(length) = frame::find(rest) else {
+            return None;
+        };
+        rest.split_off(..length)
+    });
+    let schema = try_schema_from_ipc_buffer(messages.next().unwrap()).unwrap();
+    let decoder = Decoder::new(&schema).unwrap();
+    messages
+        .filter_map(|message| decoder.decode(message).ok()?)
+        .map(|batch| batch.get_array_memory_size())
+        .max()
+        .unwrap_or(0)
+}
+
 /// A sealed batch that claims these rows and, of each buffer, a length for its bytes.
 fn batch_claiming(rows: i64, buffers: &[(i64, Vec<u8>)]) -> Vec<u8> {
     let mut builder = FlatBufferBuilder::new();
