@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::{io::Cursor, ops::ControlFlow};
-use tcptrace::{filter::Filter, output, record::{entry::Item, read::Reader, replay::Replay, run_stats::Beginning}, report, view::Sort};
+use tcptrace::{filter::Filter, output, record::{entry::Item, read::Reader, replay::Replay}, report, view::Sort};
 
 /// Continuation and length, then the metadata, at whose end are mark, checksum and the length of the body.
 const PREFIX_BYTES: usize = 8;
@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
         &reader.origin,
         &replay.engine,
         &replay.run_stats,
-        Beginning::of_run(&replay.run_stats),
+        replay.beginning,
         replay.run_stats.latest,
         &Filter::default(),
         Sort::default(),
