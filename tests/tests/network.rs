@@ -4,7 +4,7 @@
 use serde_json::Value;
 use socket2::{Socket, TcpKeepalive};
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
     time::Duration,
 };
@@ -195,11 +195,12 @@ fn what_is_no_connection_has_no_evidence(netns: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let (client, server) = pair_on(&listener);
     let gone = local(&client);
+    // At once: a program that another test starts has the descriptors, too, until it is executed.
+    client.shutdown(Shutdown::Write).expect("it is connected");
     drop(client);
     drop(server);
     let listed = poll_until(TIMEOUT, || {
         let listed = sockets::list(netns, &["-s", "time-wait"]);
-        // Where the FINs have crossed, the other end may be in TIME_WAIT before.
         let is_listed = listed.iter().any(|socket| socket.endpoints().0 == gone);
         is_listed.then_some(listed)
     });
