@@ -147,6 +147,8 @@ fields! {
     SockTimer = "sock"."sk_timer", optional;
     /// `TCP_USER_TIMEOUT`, milliseconds, or 0.
     UserTimeout = "inet_connection_sock"."icsk_user_timeout", optional;
+    /// The longest retransmission timeout, jiffies. Since Linux 6.15.
+    RtoMax = "inet_connection_sock"."icsk_rto_max", optional;
     /// `TCP_KEEPIDLE`, jiffies, or 0.
     KeepaliveTime = "tcp_sock"."keepalive_time", optional;
     /// `TCP_KEEPINTVL`, jiffies, or 0.

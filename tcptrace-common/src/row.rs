@@ -1,9 +1,9 @@
 //! Rows that the iterators write: one per socket, and one per open file that is a socket.
 
 /// Layout version of [`SockRow`].
-pub const ROW_VERSION: u8 = 3;
+pub const ROW_VERSION: u8 = 4;
 /// Layout version of [`HolderRow`].
-pub const HOLDER_VERSION: u8 = 6;
+pub const HOLDER_VERSION: u8 = 7;
 
 /// One socket as the `tcp` iterator found it.
 #[repr(C)]
@@ -61,7 +61,7 @@ pub struct SockRow {
     pub network: NetworkRow,
 }
 
-const _: () = assert!(size_of::<SockRow>() == 216 && align_of::<SockRow>() == 8);
+const _: () = assert!(size_of::<SockRow>() == 224 && align_of::<SockRow>() == 8);
 
 /// What the network does to a full socket, as the kernel counts it.
 #[repr(C)]
@@ -131,6 +131,8 @@ pub mod known {
 pub struct OptionsRow {
     /// `icsk_user_timeout`, milliseconds.
     pub user_timeout_ms: u32,
+    /// `icsk_rto_max`, jiffies, or 0 if the kernel does not have it.
+    pub rto_max: u32,
     /// `tcp_sock.keepalive_time`, jiffies.
     pub keepalive_time: u32,
     /// `tcp_sock.keepalive_intvl`, jiffies.
@@ -143,7 +145,7 @@ pub struct OptionsRow {
     pub reserved: u16,
 }
 
-const _: () = assert!(size_of::<OptionsRow>() == 16 && align_of::<OptionsRow>() == 4);
+const _: () = assert!(size_of::<OptionsRow>() == 20 && align_of::<OptionsRow>() == 4);
 
 /// Bits of [`OptionsRow::flags`].
 pub mod option {
@@ -190,8 +192,8 @@ pub struct HolderRow {
     pub version: u8,
     /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
     pub protocol: u16,
-    /// Padding to a multiple of 8 bytes: zeroes.
-    pub reserved: [u16; 3],
+    /// Padding to a multiple of 4 bytes: zeroes.
+    pub reserved: u16,
     /// Real user ID of the task, `u32::MAX` if the kernel does not provide it.
     pub uid: u32,
     /// `IP_LOCAL_PORT_RANGE`, the upper end in the high 16 bits; 0 if it is not set, or the kernel does not have it.

@@ -75,6 +75,9 @@ pub(crate) unsafe fn fill_options<L: Load>(row: &mut OptionsRow, tcp: *const u8)
             row.flags |= option::KEEPALIVE;
         }
         row.user_timeout_ms = L::load(tcp, offset(Field::UserTimeout));
+        if has(Field::RtoMax) {
+            row.rto_max = L::load(tcp, offset(Field::RtoMax));
+        }
         row.keepalive_time = L::load(tcp, offset(Field::KeepaliveTime));
         row.keepalive_interval = L::load(tcp, offset(Field::KeepaliveIntvl));
         row.keepalive_probes = L::load(tcp, offset(Field::KeepaliveProbes));

@@ -73,6 +73,20 @@ pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) 
     Ok(())
 }
 
+/// Sets `TCP_RTO_MAX_MS`, the longest retransmission timeout of the socket.
+///
+/// # Errors
+/// Before Linux 6.15, or if it is less than a second or more than two minutes.
+pub fn set_rto_max(socket: &Socket, limit: Duration) -> io::Result<()> {
+    /// `TCP_RTO_MAX_MS` of linux/tcp.h.
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+    set_tcp_option(
+        socket,
+        TCP_RTO_MAX_MS,
+        libc::c_int::try_from(limit.as_millis()).expect("some minutes"),
+    )
+}
+
 /// What `TCP_INFO` reports of a socket.
 ///
 /// # Errors

@@ -67,6 +67,7 @@ pub struct Network {
     pub receive_memory_bytes: Option<u32>,
     pub drops: Option<u32>,
     pub user_timeout_ns: Option<u64>,
+    pub rto_max_ns: Option<u64>,
     pub keepalive: Option<bool>,
     pub keepalive_time_ns: Option<u64>,
     pub keepalive_interval_ns: Option<u64>,

@@ -92,6 +92,7 @@ fn options_are_those_that_the_program_set(netns: Netns) {
         .set_tcp_user_timeout(Some(Duration::from_millis(31_500)))
         .expect("an option");
     server.set_keepalive(true).expect("an option");
+    let is_limited = host::set_rto_max(&client, Duration::from_secs(9)).is_ok();
     let ends = [&client, &server].map(|socket| host::local_end(socket).expect("connected"));
     let [client, server] = agreed(netns, ends, |network| {
         network.timer.as_deref() == Some("keepalive")
@@ -102,6 +103,10 @@ fn options_are_those_that_the_program_set(netns: Netns) {
     );
     // What is not set is 0: the sysctls apply.
     assert_eq!(options(&server), (Some(0), Some(true), Some(0), Some(0), Some(0)));
+    // Before Linux 6.15 a socket has no such option.
+    let rto_max = |ns: u64| is_limited.then_some(ns);
+    assert_eq!(client.rto_max_ns, rto_max(9_000_000_000));
+    assert_eq!(server.rto_max_ns, rto_max(120_000_000_000));
 }
 
 /// User timeout in milliseconds, keep-alive, its times in seconds, its probes.
@@ -315,6 +320,7 @@ fn difference(reader: &str, ours: &Network, before: &Printed, after: &Printed) -
         unacknowledged_bytes: None,
         congestion: None,
         user_timeout_ns: None,
+        rto_max_ns: None,
         keepalive: None,
         keepalive_time_ns: None,
         keepalive_interval_ns: None,

@@ -89,6 +89,7 @@ pub(super) fn options(row: &OptionsRow, tick: Nanos) -> Option<SocketOptions> {
     };
     (row.flags & option::KNOWN != 0).then(|| SocketOptions {
         user_timeout_ms: row.user_timeout_ms,
+        rto_max_ms: (row.rto_max != 0).then(|| millis(row.rto_max)),
         has_keepalive: row.flags & option::KEEPALIVE != 0,
         keepalive_time_ms: millis(row.keepalive_time),
         keepalive_interval_ms: millis(row.keepalive_interval),
@@ -167,6 +168,7 @@ mod tests {
     fn options_that_were_not_read_are_unknown() {
         let row = OptionsRow {
             user_timeout_ms: 30_000,
+            rto_max: 250,
             keepalive_time: 2_500,
             keepalive_interval: 0,
             keepalive_probes: 3,
@@ -175,6 +177,9 @@ mod tests {
         };
         let read = options(&row, TICK).expect("they are known");
         assert_eq!((read.keepalive_time_ms, read.has_keepalive), (10_000, false));
+        assert_eq!(read.rto_max_ms, Some(1_000));
+        let without = options(&OptionsRow { rto_max: 0, ..row }, TICK);
+        assert_eq!(without.and_then(|options| options.rto_max_ms), None);
         assert_eq!(options(&OptionsRow { flags: 0, ..row }, TICK), None);
     }
 }

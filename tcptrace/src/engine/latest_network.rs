@@ -95,6 +95,7 @@ mod tests {
 
     const OPTIONS: SocketOptions = SocketOptions {
         user_timeout_ms: 30_000,
+        rto_max_ms: None,
         has_keepalive: false,
         keepalive_time_ms: 0,
         keepalive_interval_ms: 0,

@@ -48,6 +48,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::Drops
         | Field::Rto
         | Field::UserTimeout
+        | Field::RtoMax
         | Field::KeepaliveTime
         | Field::KeepaliveIntvl
         | Field::LocalPortRange

@@ -143,6 +143,7 @@ mod tests {
         Network {
             options: Some(SocketOptions {
                 user_timeout_ms,
+                rto_max_ms: None,
                 has_keepalive: false,
                 keepalive_time_ms: 0,
                 keepalive_interval_ms: 0,

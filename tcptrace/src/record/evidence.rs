@@ -10,7 +10,7 @@ use crate::{
 const VALUES: usize = 22;
 
 /// Number of values of options.
-const OPTIONS: usize = 7;
+const OPTIONS: usize = 8;
 
 /// Encodes what is known: a number with a bit for each value that follows, then those values in order. Numbers are
 /// unsigned LEB128.
@@ -50,6 +50,7 @@ pub(super) fn encode_options(options: &SocketOptions) -> Vec<u8> {
         options.keepalive_probes.into(),
         options.port_range.map_or(0, |range| range.low.into()),
         options.port_range.map_or(0, |range| range.high.into()),
+        options.rto_max_ms.unwrap_or(0).into(),
     ];
     let mut bytes = Vec::new();
     if values != [0; OPTIONS] {
@@ -69,13 +70,23 @@ pub(super) fn decode_options(mut bytes: &[u8]) -> Option<SocketOptions> {
             *value = take(&mut bytes)?;
         }
     }
-    let [keepalive, user_timeout, time, interval, probes, low, high] = values;
+    let [
+        keepalive,
+        user_timeout,
+        time,
+        interval,
+        probes,
+        low,
+        high,
+        rto_max,
+    ] = values;
     let range = PortRange {
         low: low.try_into().ok()?,
         high: high.try_into().ok()?,
     };
     Some(SocketOptions {
         user_timeout_ms: user_timeout.try_into().ok()?,
+        rto_max_ms: (rto_max != 0).then_some(rto_max.try_into().ok()?),
         has_keepalive: keepalive != 0,
         keepalive_time_ms: time.try_into().ok()?,
         keepalive_interval_ms: interval.try_into().ok()?,
@@ -334,6 +345,7 @@ mod tests {
         assert!(encode_options(&none).is_empty());
         let some = SocketOptions {
             user_timeout_ms: 30_000,
+            rto_max_ms: Some(1_000),
             has_keepalive: true,
             keepalive_time_ms: 60_000,
             keepalive_interval_ms: 10_000,
@@ -345,6 +357,7 @@ mod tests {
         let bytes = &encode_options(&some)[..10];
         let before = SocketOptions {
             port_range: None,
+            rto_max_ms: None,
             ..some
         };
         assert_eq!(decode_options(bytes), Some(before));

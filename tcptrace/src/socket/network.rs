@@ -221,6 +221,9 @@ pub struct PortRange {
 pub struct SocketOptions {
     /// `TCP_USER_TIMEOUT`, milliseconds.
     pub user_timeout_ms: u32,
+    /// The longest retransmission timeout, milliseconds: `TCP_RTO_MAX_MS`, else `net.ipv4.tcp_rto_max_ms` of when the
+    /// socket was created. `None` before Linux 6.15.
+    pub rto_max_ms: Option<u32>,
     /// `SO_KEEPALIVE`.
     pub has_keepalive: bool,
     /// `TCP_KEEPIDLE`, milliseconds.

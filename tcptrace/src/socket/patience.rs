@@ -6,7 +6,7 @@ use crate::event::{Nanos, TcpState};
 
 /// `TCP_RTO_MIN` and `TCP_RTO_MAX` of include/net/tcp.h, between which RFC 6298 doubles the timeout.
 const RTO_MIN: Nanos = Nanos::from_millis(200);
-const RTO_MAX: Nanos = Nanos::from_secs(120);
+pub(crate) const RTO_MAX: Nanos = Nanos::from_secs(120);
 
 /// What `tcp_orphan_retries` of 0 means (`tcp_orphan_retries()`).
 const ORPHAN_RETRIES: u32 = 8;
@@ -27,11 +27,20 @@ pub struct Limits {
     pub keepalive_interval_s: Option<u32>,
     /// `net.ipv4.tcp_keepalive_probes`.
     pub keepalive_probes: Option<u32>,
-    /// `net.ipv4.tcp_rto_max_ms`, since Linux 6.15. A program may set another with `TCP_RTO_MAX_MS`, which is not read.
+    /// `net.ipv4.tcp_rto_max_ms`, since Linux 6.15.
     pub rto_max_ms: Option<u32>,
 }
 
 impl Limits {
+    /// These limits for one socket: it keeps the longest timeout that it was created with or that the program set.
+    fn of_socket(self, network: &Network) -> Self {
+        let own = network.options.and_then(|options| options.rto_max_ms);
+        Self {
+            rto_max_ms: own.or(self.rto_max_ms),
+            ..self
+        }
+    }
+
     /// The longest timeout: `TCP_RTO_MAX` where no setting is known.
     fn rto_max(&self) -> Nanos {
         self.rto_max_ms
@@ -85,7 +94,7 @@ impl Limit {
 /// How long ago the first unacknowledged segment was sent, at least; `None` unless it has been retransmitted.
 #[must_use]
 pub fn unacknowledged_for(network: &Network, limits: &Limits) -> Option<Nanos> {
-    Some(Retransmission::of(network, limits)?.since_sent)
+    Some(Retransmission::of(network, &limits.of_socket(network))?.since_sent)
 }
 
 /// When the kernel gives up the peer of a socket in this state, if it stays silent. `None` where it does not wait for an
@@ -107,6 +116,7 @@ pub fn end(network: &Network, state: TcpState, is_orphan: Option<bool>, limits: 
     let Some(Timer::Running { purpose, expires_in }) = network.timer else {
         return None;
     };
+    let limits = &limits.of_socket(network);
     match purpose {
         TimerPurpose::Retransmit => Retransmission::of(network, limits)?.end(network, is_orphan, limits),
         TimerPurpose::WindowProbe => end_of_probing(network, expires_in, is_orphan, limits),

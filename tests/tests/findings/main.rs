@@ -17,7 +17,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 30] = [
+const TESTS: [(&str, &[Requirement], Test); 31] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -129,6 +129,11 @@ const TESTS: [(&str, &[Requirement], Test); 30] = [
         "a_limit_of_the_timeouts_that_is_in_the_forecast",
         &[Requirement::Tun],
         silent_peers::a_limit_of_the_timeouts_is_in_the_forecast,
+    ),
+    (
+        "a_limit_of_the_socket_s_timeouts_that_is_in_the_forecast",
+        &[Requirement::Tun],
+        silent_peers::a_limit_of_the_socket_s_timeouts_is_in_the_forecast,
     ),
     (
         "a_user_timeout_that_ends_a_dead_connection",

@@ -12,6 +12,7 @@ use std::{
 };
 use tcptrace_tests::{
     clock::linger,
+    host,
     netns::Netns,
     peer::{Conversation, Family, Peer},
 };
@@ -74,16 +75,33 @@ pub(crate) fn a_peer_stops_acknowledging(netns: Netns) {
 }
 
 pub(crate) fn a_limit_of_the_timeouts_is_in_the_forecast(netns: Netns) {
-    // Before Linux 6.15 there is no such setting, and fewer retransmissions take as long.
     let is_limited = netns.set("ipv4/tcp_rto_max_ms", "1000").is_ok();
+    let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
+    if is_limited {
+        // A socket keeps the limit that it was created with.
+        netns
+            .set("ipv4/tcp_rto_max_ms", "120000")
+            .expect("a namespace takes its sysctls");
+    }
+    given_up_by_retries(netns, &socket, is_limited);
+}
+
+pub(crate) fn a_limit_of_the_socket_s_timeouts_is_in_the_forecast(netns: Netns) {
+    let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
+    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
+    let is_limited = host::set_rto_max(&socket, Duration::from_secs(1)).is_ok();
+    given_up_by_retries(netns, &socket, is_limited);
+}
+
+/// A socket whose timeouts may be limited to a second. Before Linux 6.15 they cannot be, and fewer take as long.
+fn given_up_by_retries(netns: Netns, socket: &Socket, is_limited: bool) {
     netns
         .set("ipv4/tcp_retries2", if is_limited { "8" } else { "5" })
         .expect("a namespace takes its sysctls");
-    let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
-    let (socket, _wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
     socket.send(&[0; 1_000]).expect("connected");
     linger(SILENCE);
-    given_up_as_forecast(netns, &socket, "tcp_retries2");
+    given_up_as_forecast(netns, socket, "tcp_retries2");
 }
 
 pub(crate) fn a_user_timeout_ends_a_dead_connection(netns: Netns) {

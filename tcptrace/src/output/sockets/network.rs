@@ -8,7 +8,10 @@ use crate::{
         row::{Column, Value},
     },
     plural::counted,
-    socket::network::{Congestion, Network, SocketOptions, Timer, TimerPurpose},
+    socket::{
+        network::{Congestion, Network, SocketOptions, Timer, TimerPurpose},
+        patience::RTO_MAX,
+    },
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::fmt::Write as _;
@@ -46,6 +49,10 @@ pub(crate) const COLUMNS: &[Column<Network>] = &[
     ("drops", |network| network.drops.into()),
     ("user_timeout_ns", |network| {
         option_millis(network, |options| options.user_timeout_ms)
+    }),
+    ("rto_max_ns", |network| {
+        let limit = network.options.and_then(|options| options.rto_max_ms);
+        limit.map(|ms| Nanos::from_millis(ms.into()).0).into()
     }),
     ("keepalive", |network| {
         network.options.map(|options| options.has_keepalive).into()
@@ -214,6 +221,10 @@ impl Items<'_> {
         let span = |ms: u32| human(Nanos::from_millis(ms.into()));
         if options.user_timeout_ms > 0 {
             self.push(format_args!("user timeout {}", span(options.user_timeout_ms)));
+        }
+        let rto_max = options.rto_max_ms.map(|ms| Nanos::from_millis(ms.into()));
+        if let Some(limit) = rto_max.filter(|limit| *limit != RTO_MAX) {
+            self.push(format_args!("timeouts up to {}", human(limit)));
         }
         if !options.has_keepalive {
             return;

@@ -30,6 +30,7 @@ const STUCK: Network = Network {
     drops: Some(1),
     options: Some(SocketOptions {
         user_timeout_ms: 30_000,
+        rto_max_ms: Some(1_000),
         has_keepalive: true,
         keepalive_time_ms: 77_000,
         keepalive_interval_ms: 7_000,

@@ -77,6 +77,7 @@ fn one_of_each(format: u32) -> Vec<Entry> {
     let network = Entry::Network(Box::new(SocketNetwork { cookie: 77, network }));
     let options = SocketOptions {
         user_timeout_ms: 30_000,
+        rto_max_ms: None,
         has_keepalive: true,
         keepalive_time_ms: 0,
         keepalive_interval_ms: 0,

@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
 
 const OPTIONS: SocketOptions = SocketOptions {
     user_timeout_ms: 0,
+    rto_max_ms: None,
     has_keepalive: false,
     keepalive_time_ms: 0,
     keepalive_interval_ms: 0,
@@ -255,4 +256,17 @@ fn a_lower_maximum_of_the_timeout_ends_a_connection_sooner() {
     let left = |limits| end(&network, TcpState::Established, None, limits).map(|end| end.left);
     assert_eq!(left(&limits), Some(Nanos::from_secs(12)));
     assert!(left(&LIMITS) > Some(Nanos::from_secs(900)));
+    // What the socket has counts, whatever the setting is by now.
+    let of_socket = |rto_max_ms| Network {
+        options: Some(SocketOptions {
+            rto_max_ms,
+            ..OPTIONS
+        }),
+        ..network
+    };
+    let left =
+        |network: &Network, limits| end(network, TcpState::Established, None, limits).map(|end| end.left);
+    assert_eq!(left(&of_socket(Some(1_000)), &LIMITS), Some(Nanos::from_secs(12)));
+    assert!(left(&of_socket(Some(120_000)), &limits) > Some(Nanos::from_secs(900)));
+    assert_eq!(left(&of_socket(None), &limits), Some(Nanos::from_secs(12)));
 }
