@@ -56,14 +56,14 @@ fn frame(bencher: Bencher<'_, '_>, view: char) {
 
 /// All rules on the same connections, which are given at most one part in a hundred of the time.
 #[divan::bench(sample_size = 1, sample_count = 20)]
-fn judge(bencher: Bencher<'_, '_>) {
+fn evaluate(bencher: Bencher<'_, '_>) {
     let mut engine = engine();
     let mut gather = Gather::new(&mut engine, Nanos(0), &Filter::default());
     let mut content = Content::default();
     let mut now = NOW;
     bencher.bench_local(|| {
         now = now.plus(Nanos::from_secs(1));
-        gather.judge(&mut content, &engine, now, Vec::new());
+        gather.evaluate(&mut content, &engine, now, Vec::new());
     });
 }
 

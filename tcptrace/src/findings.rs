@@ -217,13 +217,13 @@ pub struct Finding {
 
 /// Everything that is wrong, worst first.
 #[must_use]
-pub fn judge(scene: &Scene) -> Vec<Finding> {
-    judge_by(&rules::ALL, scene)
+pub fn evaluate(scene: &Scene) -> Vec<Finding> {
+    evaluate_by(&rules::ALL, scene)
 }
 
 /// The findings of these rules for the selected processes, worst first; equally bad ones in the order of the rules.
 #[must_use]
-pub fn judge_by(rules: &[&Rule], scene: &Scene) -> Vec<Finding> {
+pub fn evaluate_by(rules: &[&Rule], scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules {
         let mut found = (rule.check)(scene);

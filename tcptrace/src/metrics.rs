@@ -1,5 +1,5 @@
 //! The metrics of a moment as plain data: families with a name, a type, a unit and samples. Computed from the engine, the
-//! counts of `serve` and the latest judgement; outputs write it. Knows no format, no clock and no file.
+//! counts of `serve` and the latest evaluation; outputs write it. Knows no format, no clock and no file.
 
 pub(crate) mod budget;
 pub(crate) mod catalogue;
@@ -7,7 +7,7 @@ mod collect;
 pub(crate) mod counts;
 pub(crate) mod distribution;
 mod durations;
-mod judgement;
+mod evaluation;
 mod keyed;
 mod listeners;
 mod netns_counters;
@@ -17,7 +17,7 @@ mod populations;
 mod tests;
 
 pub(crate) use collect::{Source, collect};
-pub(crate) use judgement::{Judgement, Totals};
+pub(crate) use evaluation::{Evaluation, Totals};
 pub(crate) use own::{Exports, Own};
 
 use distribution::Distribution;

@@ -45,7 +45,7 @@ impl Inputs {
         Self(stats.map(|stat| identity(&stat)).collect())
     }
 
-    fn judge(&self, stat: &FileStat, file: Option<File>) -> Result<(), Cause> {
+    fn check(&self, stat: &FileStat, file: Option<File>) -> Result<(), Cause> {
         if self.0.contains(&identity(stat)) {
             return Err(Cause::Input);
         }
@@ -72,15 +72,15 @@ pub(crate) fn is_recording_or_empty(file: File) -> io::Result<bool> {
 }
 
 /// Whether standard output may be written to: neither a recording nor an input.
-pub(crate) fn judge_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
-    judge_descriptor(io::stdout().as_fd(), inputs).map_err(|cause| NotWritten {
+pub(crate) fn check_stdout(inputs: &Inputs) -> Result<(), NotWritten> {
+    check_descriptor(io::stdout().as_fd(), inputs).map_err(|cause| NotWritten {
         what: "standard output".to_owned(),
         cause,
         left: Left::Nothing,
     })
 }
 
-fn judge_descriptor(fd: BorrowedFd<'_>, inputs: &Inputs) -> Result<(), Cause> {
+fn check_descriptor(fd: BorrowedFd<'_>, inputs: &Inputs) -> Result<(), Cause> {
     let Ok(stat) = fstat(fd) else {
         // Closed: the write reports it.
         return Ok(());
@@ -90,7 +90,7 @@ fn judge_descriptor(fd: BorrowedFd<'_>, inputs: &Inputs) -> Result<(), Cause> {
     }
     // It may be open for writing alone, and where it is must not move.
     let again = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
-    inputs.judge(&stat, again)
+    inputs.check(&stat, again)
 }
 
 /// Where a file is now that was made under a name.
@@ -186,11 +186,11 @@ impl OutFile {
         };
         if let Some(number) = descriptor(path) {
             let file = inherited(number)?;
-            judge_descriptor(file.as_fd(), inputs)?;
+            check_descriptor(file.as_fd(), inputs)?;
             return Ok(special(file));
         }
         let (folder, name) = Folder::containing(path)?;
-        if judge_name(&folder, &name, inputs)? == There::Special {
+        if check_name(&folder, &name, inputs)? == There::Special {
             let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
             return Ok(special(
                 openat(&folder, name.as_os_str(), flags | waiting, Mode::empty())?.into(),
@@ -272,18 +272,18 @@ impl Write for OutFile {
 }
 
 /// Whether a file may be written that is not opened yet.
-pub(crate) fn judge(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
+pub(crate) fn check(path: &Path, inputs: &Inputs) -> Result<(), NotWritten> {
     if descriptor(path).is_some() {
         return Ok(());
     }
-    let judged = Folder::containing(path).and_then(|(folder, name)| judge_name(&folder, &name, inputs));
-    judged.map(drop).map_err(|cause| NotWritten::at_all(path, cause))
+    let checked = Folder::containing(path).and_then(|(folder, name)| check_name(&folder, &name, inputs));
+    checked.map(drop).map_err(|cause| NotWritten::at_all(path, cause))
 }
 
-/// Whether a new file may take this name, from an existing file too. Fails as [`judge`], and for a pipe or device.
+/// Whether a new file may take this name, from an existing file too. Fails as [`check`], and for a pipe or device.
 pub(crate) fn check_new(path: &Path) -> Result<(Folder, OsString), Cause> {
     let (folder, name) = Folder::containing(path)?;
-    match judge_name(&folder, &name, &Inputs::default())? {
+    match check_name(&folder, &name, &Inputs::default())? {
         There::Replaceable => Ok((folder, name)),
         There::Special => Err(Cause::NotRegular),
     }
@@ -307,7 +307,7 @@ enum There {
     Special,
 }
 
-fn judge_name(folder: &Folder, name: &OsStr, inputs: &Inputs) -> Result<There, Cause> {
+fn check_name(folder: &Folder, name: &OsStr, inputs: &Inputs) -> Result<There, Cause> {
     let stat = match folder.stat(name) {
         Ok(stat) => stat,
         Err(Errno::ENOENT) => return Ok(There::Replaceable),
@@ -338,7 +338,7 @@ fn judge_name(folder: &Folder, name: &OsStr, inputs: &Inputs) -> Result<There, C
     // Its folder would do for replacing it; who may not write to it is not asked to.
     faccessat(folder, name, AccessFlags::W_OK, AtFlags::AT_EACCESS)?;
     let file = folder.read(name)?;
-    inputs.judge(&stat, file)?;
+    inputs.check(&stat, file)?;
     Ok(There::Replaceable)
 }
 

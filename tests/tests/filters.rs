@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             rates_are_of_what_a_filter_lets_pass,
             dwell_times_are_of_what_a_filter_lets_pass,
             dwell_times_are_of_the_changes_that_are_printed,
-            doctor_judges_what_a_filter_lets_pass;
+            doctor_evaluates_what_a_filter_lets_pass;
     };
     live::run(tests, Parallelism::One, || Ok(()))
 }
@@ -151,7 +151,7 @@ fn diagnosis(filter: &[&str]) -> (Vec<Value>, Value, Option<i32>) {
     (lines, summary, code)
 }
 
-fn doctor_judges_what_a_filter_lets_pass(netns: Netns) {
+fn doctor_evaluates_what_a_filter_lets_pass(netns: Netns) {
     const QUEUE: i32 = 1;
     let sick = host::listen("127.0.0.1:0".parse().expect("an address"), QUEUE).expect("loopback");
     let address = sick.local_addr().expect("it is bound");

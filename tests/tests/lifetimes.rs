@@ -82,14 +82,14 @@ fn each_life_has_its_side_bytes_states_and_owner(netns: Netns) {
         );
         let of_client = life(&reported, *client, *server);
         let of_server = life(&reported, *server, *client);
-        judge(
+        check(
             of_client,
             "client",
             case.sent_by_client,
             case.sent_by_server,
             if case.client_closes { fast } else { slow },
         );
-        judge(
+        check(
             of_server,
             "server",
             case.sent_by_server,
@@ -143,7 +143,7 @@ fn life(lives: &[Value], local: SocketAddr, remote: SocketAddr) -> &Value {
     life
 }
 
-fn judge(life: &Value, role: &str, sent: usize, received: usize, passed: &[&str]) {
+fn check(life: &Value, role: &str, sent: usize, received: usize, passed: &[&str]) {
     assert_eq!(life["role"], role, "{life}");
     assert_eq!(life["bytes_sent"], sent, "{life}");
     assert_eq!(life["bytes_received"], received, "{life}");

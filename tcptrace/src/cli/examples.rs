@@ -61,7 +61,7 @@ Examples:
   tcptrace leaks incident.arrows            who leaked at the end of a recording";
 
 pub(crate) const DOCTOR: &str = "\
-Filters select what is judged and counted: sockets, listeners, destinations, processes. Findings on this host or a network namespace as a whole are marked as such. Where nothing matches, nothing is judged, and the exit status is 4.
+Filters select what is evaluated and counted: sockets, listeners, destinations, processes. Findings on this host or a network namespace as a whole are marked as such. Where nothing matches, nothing is evaluated, and the exit status is 4.
 
 Examples:
   tcptrace doctor                           findings, worst first

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_connection_is_judged_by_its_ports() {
+    fn a_single_connection_is_decided_by_its_ports() {
         for (local, remote, is_server) in [
             (80, 40_000, true),
             (40_000, 80, false),

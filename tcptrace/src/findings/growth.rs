@@ -111,7 +111,7 @@ mod tests {
         series
     }
 
-    /// One every so many seconds until now, judged past a minute.
+    /// One every so many seconds until now, evaluated past a minute.
     fn ages(every: u64, count: u64) -> Ages {
         let all = (0..count).map(move |index| Nanos::from_secs(index * every));
         let is_old = |age: &Nanos| *age >= Nanos::from_secs(60);

@@ -1,5 +1,5 @@
 //! What a reading of the kernel's sockets shows beside the engine's table: queues, and what the network does to those that
-//! rules need it of. For commands that trace for long, and judge what they trace.
+//! rules need it of. For commands that trace for long, and evaluate what they trace.
 
 use super::{rules::unnoticed_death, scene::Socket};
 use crate::socket::{Flow, Listed, network::Network};

@@ -306,8 +306,8 @@ impl Scene {
         self.sockets.iter().filter(|socket| socket.is_asked_for)
     }
 
-    /// Whether there is anything to judge: a socket, or a change, of what was asked for. A whole network namespace can
-    /// be judged without.
+    /// Whether there is anything to evaluate: a socket, or a change, of what was asked for. A whole network namespace can
+    /// be evaluated without.
     #[must_use]
     pub fn has_matched(&self) -> bool {
         self.asked

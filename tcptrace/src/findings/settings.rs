@@ -317,7 +317,7 @@ pub fn found(namespace: &Netns, findings: &[Finding]) -> Vec<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::{fixture, judge, rules};
+    use crate::findings::{evaluate, fixture, rules};
 
     #[test]
     fn advice_names_rules_that_exist() {
@@ -333,13 +333,13 @@ mod tests {
         let mut scene = fixture::scene();
         scene.set("ipv4.tcp_tw_reuse", "0");
         scene.set("ipv4.tcp_max_tw_buckets", "16");
-        let listed = found(&scene.namespaces[0], &judge(&scene));
+        let listed = found(&scene.namespaces[0], &evaluate(&scene));
         assert_eq!(listed.len(), 2);
         assert!(listed.iter().all(|found| found.advice.is_none()));
         assert_eq!(listed[0].is_default, Some(false));
         assert_eq!(listed[1].is_default, None);
         scene.counted("TCPTimeWaitOverflow", 0, 3);
-        let listed = found(&scene.namespaces[0], &judge(&scene));
+        let listed = found(&scene.namespaces[0], &evaluate(&scene));
         assert!(listed[0].advice.is_none());
         assert_eq!(listed[1].advice.map(|advice| advice.change), Some("raise it"));
     }

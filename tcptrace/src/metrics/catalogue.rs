@@ -62,10 +62,10 @@ families! {
     RETRANSMITTED = Counter "tcptrace_process_retransmitted_segments" by ["process"]
         is "Segments that were sent again, of connections that have ended, by the name of their owner.";
 
-    JUDGEMENT_AGE = Gauge "tcptrace_judgement_age_seconds" in Seconds by []
-        is "Time since the sockets, settings and counters were read and judged that the following families come from.";
-    JUDGED = Gauge "tcptrace_judged_span_seconds" in Seconds by []
-        is "Time that this judgement is about.";
+    EVALUATION_AGE = Gauge "tcptrace_evaluation_age_seconds" in Seconds by []
+        is "Time since the sockets, settings and counters were read and evaluated that the following families come from.";
+    EVALUATED = Gauge "tcptrace_evaluated_span_seconds" in Seconds by []
+        is "Time that this evaluation is about.";
     FINDINGS = Gauge "tcptrace_findings" by ["rule", "level"]
         is "Findings by rule and level.";
     LEAKED_SOCKETS = Gauge "tcptrace_leaked_sockets" by ["process", "verdict"]

@@ -1,8 +1,8 @@
 //! Puts the families of one moment together, within the budget of series.
 
 use super::{
-    Family, Judgement, Own,
-    catalogue::{self, BUDGET, EVICTED_KEYS, FOLDED, JUDGEMENT_AGE, SERIES},
+    Evaluation, Family, Own,
+    catalogue::{self, BUDGET, EVALUATION_AGE, EVICTED_KEYS, FOLDED, SERIES},
     counts::Counts,
     durations, own, populations, seconds, series,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Source<'a> {
     pub(crate) filter: &'a Filter,
     pub(crate) counts: &'a mut Counts,
     /// The latest, if there was one.
-    pub(crate) judgement: Option<&'a Judgement>,
+    pub(crate) evaluation: Option<&'a Evaluation>,
     pub(crate) own: &'a Own,
     /// Of Kubernetes' pods and containers.
     pub(crate) names: &'a Names,
@@ -44,7 +44,7 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
         engine,
         filter,
         counts,
-        judgement,
+        evaluation,
         own,
         names,
         max_series,
@@ -55,20 +55,20 @@ pub(crate) fn collect(source: Source<'_>, now: Nanos) -> Vec<Family> {
     families.extend(durations::of_counts(counts, now));
     families.extend(own::families(own, now));
     let mut folded = Vec::new();
-    if let Some(judgement) = judgement {
-        let age = seconds(now.since(judgement.made));
-        families.push(Family::single(&JUDGEMENT_AGE, age));
-        families.extend(judgement.families.iter().cloned());
-        folded.extend(&judgement.folded);
+    if let Some(evaluation) = evaluation {
+        let age = seconds(now.since(evaluation.made));
+        families.push(Family::single(&EVALUATION_AGE, age));
+        families.extend(evaluation.families.iter().cloned());
+        folded.extend(&evaluation.folded);
     }
     let left = max_series.saturating_sub(series(&families) + LAST);
     let left = left.max(DIMENSIONS * TcpState::COUNT);
-    let name = |netns| judgement.and_then(|judgement| judgement.netns_names.get(&netns).cloned());
+    let name = |netns| evaluation.and_then(|evaluation| evaluation.netns_names.get(&netns).cloned());
     let dimensions = populations::dimensions(&population, engine, names, name);
     let (sockets, of_sockets) = populations::families(dimensions, left);
     families.extend(sockets);
     folded.extend(&of_sockets);
-    let evicted_listeners = judgement.map(|judgement| judgement.evicted_listeners);
+    let evicted_listeners = evaluation.map(|evaluation| evaluation.evicted_listeners);
     families.extend(budget(&folded, counts, evicted_listeners));
     debug_assert!(
         families.iter().all(has_unique_labels),

@@ -98,7 +98,7 @@ impl Host {
             engine: &self.engine,
             filter: &self.filter,
             counts: &mut self.counts,
-            judgement: None,
+            evaluation: None,
             own: &own,
             names: &self.names,
             max_series: self.max_series,

@@ -1,6 +1,6 @@
 //! The name that an output file takes: made beside it, and published in place of what is there.
 
-use super::{Cause, Folder, Inputs, MODE, MOST_NAMES, There, Whereabouts, judge_name, whereabouts};
+use super::{Cause, Folder, Inputs, MODE, MOST_NAMES, There, Whereabouts, check_name, whereabouts};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat},
@@ -49,7 +49,7 @@ impl Destination {
         }
         file.sync_all()?;
         // It may have come while this was written.
-        if judge_name(&self.folder, &self.name, &self.inputs)? == There::Special {
+        if check_name(&self.folder, &self.name, &self.inputs)? == There::Special {
             return Err(Cause::NotRegular);
         }
         if matches!(self.state, State::Nameless) {

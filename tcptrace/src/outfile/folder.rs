@@ -138,7 +138,7 @@ impl Folder {
                     owner: stat.st_uid,
                 });
             }
-            // By its descriptor: what was judged is what is read.
+            // By its descriptor: what was checked is what is read.
             let target = readlinkat(&entry, "")?;
             left.extend(parts(Path::new(&target)));
         }

@@ -34,8 +34,8 @@ fn assert_refused(path: &Path, inputs: &Inputs, is_it: impl Fn(&Cause) -> bool) 
     let error = write(path, "overwritten", inputs).unwrap_err();
     assert!(is_it(&error.cause), "{error}");
     assert_eq!(error.left, Left::Nothing);
-    let judged = judge(path, inputs).unwrap_err();
-    assert!(is_it(&judged.cause), "{judged}");
+    let checked = check(path, inputs).unwrap_err();
+    assert!(is_it(&checked.cause), "{checked}");
     assert_eq!(fs::read(path).ok(), before);
 }
 

@@ -73,7 +73,7 @@ impl Sink {
                 .try_clone()
                 .map(Descriptor::from)
                 .map_err(|error| file.failed(error)),
-            None => outfile::judge_stdout(inputs).and_then(|()| Descriptor::stdout().map_err(not_to_stdout)),
+            None => outfile::check_stdout(inputs).and_then(|()| Descriptor::stdout().map_err(not_to_stdout)),
         }?;
         let is_terminal = file.is_none() && output.is_terminal();
         Ok(Self {

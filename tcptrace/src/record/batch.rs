@@ -40,7 +40,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of batches with this schema, which [`compatibility::judge`](super::compatibility::judge) has found to
+    /// A decoder of batches with this schema, which [`compatibility::check`](super::compatibility::check) has found to
     /// have our columns. Fails if a column that this version does not know has columns within: where the next one
     /// begins is not checked then.
     pub(super) fn new(schema: &Schema) -> Result<Self, Incompatible> {

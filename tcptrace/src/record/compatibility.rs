@@ -49,7 +49,7 @@ impl Incompatible {
 }
 
 /// Checks a file's schema: its metadata, and whether it has the columns of its format. Errors: why it cannot be read.
-pub(crate) fn judge(schema: &Schema) -> Result<Origin, Incompatible> {
+pub(crate) fn check(schema: &Schema) -> Result<Origin, Incompatible> {
     let metadata = schema.metadata();
     let format: u32 = metadata
         .get(FORMAT_KEY)
@@ -99,13 +99,13 @@ mod tests {
 
     #[test]
     fn a_format_up_to_ours_is_read_and_a_newer_one_is_named() {
-        let judged = |metadata| judge(&schema(columns(FORMAT), metadata));
-        assert_eq!(judged(example().to_metadata(FORMAT)), Ok(example()));
-        let newer = judged(example().to_metadata(FORMAT + 1));
+        let checked = |metadata| check(&schema(columns(FORMAT), metadata));
+        assert_eq!(checked(example().to_metadata(FORMAT)), Ok(example()));
+        let newer = checked(example().to_metadata(FORMAT + 1));
         assert_eq!(newer, Err(Incompatible::Newer { found: FORMAT + 1 }));
-        assert_eq!(judged(Metadata::default()), Err(Incompatible::Foreign));
+        assert_eq!(checked(Metadata::default()), Err(Incompatible::Foreign));
         let bare = Metadata::from([(FORMAT_KEY, "1")]);
-        assert_eq!(judge(&schema(columns(1), bare)), Err(Incompatible::NoOrigin));
+        assert_eq!(check(&schema(columns(1), bare)), Err(Incompatible::NoOrigin));
     }
 
     #[test]
@@ -113,12 +113,12 @@ mod tests {
         for format in 1..=FORMAT {
             let all = columns(format);
             let metadata = || example().to_metadata(format);
-            assert_eq!(judge(&schema(all.clone(), metadata())), Ok(example()));
+            assert_eq!(check(&schema(all.clone(), metadata())), Ok(example()));
             for at in 0..all.len() {
                 let name = all[at].name();
                 let mut missing = all.clone();
                 missing.remove(at);
-                let Err(Incompatible::MissingColumn(missed)) = judge(&schema(missing, metadata())) else {
+                let Err(Incompatible::MissingColumn(missed)) = check(&schema(missing, metadata())) else {
                     panic!("{name} is not missed in format {format}");
                 };
                 assert_eq!(missed, name);
@@ -128,7 +128,7 @@ mod tests {
                 twice.push(all[at].clone());
                 for wrong in [other, twice] {
                     assert_eq!(
-                        judge(&schema(wrong, metadata())),
+                        check(&schema(wrong, metadata())),
                         Err(Incompatible::wrong_column(name))
                     );
                 }

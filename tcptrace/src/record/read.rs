@@ -128,7 +128,7 @@ impl Reader {
             return Err(ReadError::NoHeader(input.offset));
         };
         Ok(Self {
-            origin: compatibility::judge(&schema)?,
+            origin: compatibility::check(&schema)?,
             damage: Vec::new(),
             more_damage: 0,
             unknown: 0,

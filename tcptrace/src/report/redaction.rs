@@ -47,7 +47,7 @@ impl Redactor {
         let Host {
             report,
             scene,
-            // Judged later.
+            // Evaluated later.
             findings: _,
             axis: _,
             losses: _,

@@ -14,7 +14,7 @@ use crate::{
     source::sysctl_files,
 };
 
-/// Looks, watches or plays recordings, judges, and prints. What is not as bad as asked for is not found.
+/// Looks, watches or plays recordings, evaluates, and prints. What is not as bad as asked for is not found.
 pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
     let inputs = Inputs::of(&args.files);
     if let Some(id) = &args.explain {
@@ -29,8 +29,8 @@ pub(crate) fn run(args: &DoctorArgs, verbose: u8) -> Result<Answer, Failure> {
         for limitation in &seen.limitations {
             messages::tell(limitation);
         }
-        let findings = findings::judge(&seen.scene);
-        // Where nothing matched, nothing was judged.
+        let findings = findings::evaluate(&seen.scene);
+        // Where nothing matched, nothing was evaluated.
         is_all_seen &= seen.scene.unseen.is_empty() && seen.remarks.is_empty() && seen.scene.has_matched();
         is_found |= findings.iter().any(|finding| finding.level >= args.fail_on);
         let is_wanted = if args.json {

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &LeaksArgs, verbose: u8) -> Result<Answer, Failure> {
         }
         let leaks = leak::leaks(&seen.scene);
         is_found |= !leaks.is_empty();
-        // Where nothing matched, nothing was judged.
+        // Where nothing matched, nothing was evaluated.
         is_all_seen &= seen.scene.unseen.is_empty() && seen.remarks.is_empty() && seen.scene.has_matched();
         let call_sites = seen.stacks.as_ref().map(|book| {
             let find = |leak| CallSites::find(leak, &seen.scene, book, names::of);

@@ -189,7 +189,7 @@ impl Recording {
             self.locations.find(&mut self.session);
             self.read_clocks();
             if let Some(trigger) = &mut self.trigger
-                && let Some(fired) = trigger.judge(&mut self.session)?
+                && let Some(fired) = trigger.evaluate(&mut self.session)?
             {
                 self.fire(&fired);
             }

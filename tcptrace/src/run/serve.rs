@@ -1,10 +1,10 @@
 //! `tcptrace serve`: traces, counts, and publishes metrics whenever somebody wants newer ones.
 
-mod judge;
+mod evaluate;
 mod lifetimes;
 mod resource;
 
-use self::{judge::Judge, lifetimes::Lifetimes};
+use self::{evaluate::Evaluate, lifetimes::Lifetimes};
 use super::{
     Failure,
     cost::Meter,
@@ -192,7 +192,7 @@ struct Collector {
     filter: Filter,
     max_series: usize,
     counts: Counts,
-    judge: Judge,
+    evaluate: Evaluate,
     cgroups: Cgroups,
     kubernetes: kubernetes::Finder,
     meter: Meter,
@@ -240,7 +240,7 @@ impl Collector {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         Self {
             counts: Counts::new(&filter, args.max_series),
-            judge: Judge::begin(&filter, older_than, args.max_series, session.started),
+            evaluate: Evaluate::begin(&filter, older_than, args.max_series, session.started),
             filter,
             max_series: args.max_series,
             cgroups: Cgroups::of_this_host(),
@@ -260,7 +260,7 @@ impl Collector {
         }
         session.engine.count_selected();
         self.counts.count(&session.engine);
-        self.judge.count(session, now);
+        self.evaluate.count(session, now);
         if let Some(lifetimes) = &mut self.pushes.lifetimes {
             lifetimes.take(session, &mut self.cgroups, now);
         }
@@ -281,9 +281,9 @@ impl Collector {
         self.kubernetes
             .find(located.map(|(_, location)| &**location), began);
         // The buffer is drained after each part.
-        self.judge.read_sockets(session);
+        self.evaluate.read_sockets(session);
         self.catch_up(session)?;
-        self.judge.judge(session);
+        self.evaluate.evaluate(session);
         self.catch_up(session)?;
         // What was read meanwhile is no younger.
         let now = clock::monotonic();
@@ -310,7 +310,7 @@ impl Collector {
             engine: &session.engine,
             filter: &self.filter,
             counts: &mut self.counts,
-            judgement: self.judge.latest(),
+            evaluation: self.evaluate.latest(),
             own: &own,
             names: self.kubernetes.names(),
             max_series: self.max_series,

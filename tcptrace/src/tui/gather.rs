@@ -27,12 +27,12 @@ use std::{collections::VecDeque, time::Duration};
 /// Connections kept after their end, so that the history of one that ends stays open.
 const ENDED: usize = 4_096;
 
-/// Judging takes at most one part in this many of the time.
-const JUDGE_PAUSE: u64 = 100;
+/// Evaluating takes at most one part in this many of the time.
+const EVALUATE_PAUSE: u64 = 100;
 
 /// One that takes longer counts as this long, so that there is another within ten seconds: what is found must be seen
 /// while it is true.
-const JUDGE_LONGEST: Nanos = Nanos::from_millis(100);
+const EVALUATE_LONGEST: Nanos = Nanos::from_millis(100);
 
 /// State kept in addition to the engine.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Gather {
     ended: VecDeque<Lifetime>,
     pub(super) watched_from: Nanos,
     happened: findings_history::History,
-    judgements: DutyCycle,
+    evaluations: DutyCycle,
 }
 
 impl Gather {
@@ -63,7 +63,7 @@ impl Gather {
             ended: VecDeque::new(),
             watched_from,
             happened: findings_history::History::default(),
-            judgements: DutyCycle::new(Nanos(0), JUDGE_PAUSE),
+            evaluations: DutyCycle::new(Nanos(0), EVALUATE_PAUSE),
         }
     }
 
@@ -121,14 +121,14 @@ impl Gather {
         content.changes = stats.matrix;
     }
 
-    /// Whether the judgement before is long enough ago for another.
-    pub(crate) fn may_judge(&self, now: Nanos) -> bool {
-        self.judgements.is_due(now)
+    /// Whether the evaluation before is long enough ago for another.
+    pub(crate) fn may_evaluate(&self, now: Nanos) -> bool {
+        self.evaluations.is_due(now)
     }
 
-    /// Judges the moment by all rules: all sockets, whatever the filter. `namespaces` are the network namespaces as they are;
+    /// Evaluates the moment by all rules: all sockets, whatever the filter. `namespaces` are the network namespaces as they are;
     /// none of a recording.
-    pub fn judge(&mut self, content: &mut Content, engine: &Engine, now: Nanos, namespaces: Vec<Netns>) {
+    pub fn evaluate(&mut self, content: &mut Content, engine: &Engine, now: Nanos, namespaces: Vec<Netns>) {
         let GatheredSockets {
             mut sockets,
             mut processes,
@@ -150,16 +150,16 @@ impl Gather {
             history: std::mem::take(&mut self.happened),
             ..Scene::default()
         };
-        content.findings = findings::judge(&scene);
+        content.findings = findings::evaluate(&scene);
         content.is_memory_short = tcp_memory::is_short(&scene.namespaces);
         self.happened = scene.history;
         content.ports = content::ports(&scene.namespaces);
         content.limits = content::limits(&scene.namespaces);
     }
 
-    /// Notes when a judgement ended, and how much of a processor's time it took.
-    pub(crate) fn judged(&mut self, ended: Nanos, cost: Nanos) {
-        self.judgements.finished(ended, cost.min(JUDGE_LONGEST));
+    /// Notes when an evaluation ended, and how much of a processor's time it took.
+    pub(crate) fn evaluated(&mut self, ended: Nanos, cost: Nanos) {
+        self.evaluations.finished(ended, cost.min(EVALUATE_LONGEST));
     }
 
     /// Gathers the processes of another filter, between two frames: with their sockets, and without rates.

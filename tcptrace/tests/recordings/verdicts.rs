@@ -147,7 +147,7 @@ fn leaks_are_those_at_the_end_of_a_recording() {
 }
 
 #[test]
-fn doctor_judges_what_a_filter_lets_pass_of_a_recording() {
+fn doctor_evaluates_what_a_filter_lets_pass_of_a_recording() {
     let folder = Folder::new();
     let file = folder.file("long.arrows");
     let listener = Event {
@@ -158,7 +158,7 @@ fn doctor_judges_what_a_filter_lets_pass_of_a_recording() {
         ..event(998, BEGAN, Close, Listen, task(PIDS[0]))
     };
     record_by(Path::new(&file), 1, &origin(1), 3_600, &[Entry::Event(listener)]);
-    let judged = |filter: &[&str]| {
+    let evaluated = |filter: &[&str]| {
         let output = bounded(
             &[&["doctor", "--json"], filter].concat(),
             std::slice::from_ref(&file),
@@ -175,16 +175,16 @@ fn doctor_judges_what_a_filter_lets_pass_of_a_recording() {
     // With the listener, of which nobody is known to be the owner.
     let all = 2 * LEAKED + 1;
     assert_eq!(
-        judged(&[]),
+        evaluated(&[]),
         (Some(3), vec![4_001, 4_002], all.into(), true.into())
     );
     let of_one = (Some(3), vec![4_001], LEAKED.into(), true.into());
-    assert_eq!(judged(&["-p", "4001"]), of_one);
-    assert_eq!(judged(&["-L", "80"]), (Some(0), vec![], 1.into(), true.into()));
+    assert_eq!(evaluated(&["-p", "4001"]), of_one);
+    assert_eq!(evaluated(&["-L", "80"]), (Some(0), vec![], 1.into(), true.into()));
     for filter in [["-L", "1"], ["-D", "1"], ["-p", "4001"]] {
         let filter = [&filter[..], &["-6"]].concat();
         let nothing = (Some(4), vec![], 0.into(), false.into());
-        assert_eq!(judged(&filter), nothing, "{filter:?}");
+        assert_eq!(evaluated(&filter), nothing, "{filter:?}");
     }
     let output = bounded(&["doctor", "-L", "1"], std::slice::from_ref(&file));
     let out = text(&output.stdout);

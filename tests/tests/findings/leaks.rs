@@ -104,7 +104,7 @@ pub(crate) fn leaks(netns: Netns, arguments: &[&str]) -> (Vec<Value>, Value, Opt
 }
 
 /// All sockets of the process have the verdict, and a descriptor that the process really has.
-fn judge(netns: Netns, pid: u32, verdict: &str) {
+fn check(netns: Netns, pid: u32, verdict: &str) {
     let found = poll_until(TIMEOUT, || {
         let (lines, _, code) = leaks(netns, &["--once", "--older-than", "1"]);
         let line = lines.into_iter().next()?;
@@ -134,7 +134,7 @@ pub(crate) fn verdict_of(server: &Forgetful, netns: Netns) {
         let mut peer = TcpStream::connect(("127.0.0.1", running.ports[0])).expect("it listens");
         peer.write_all(server.request).expect("it is connected");
     }
-    judge(netns, running.pid(), server.verdict);
+    check(netns, running.pid(), server.verdict);
 }
 
 /// The server of a client closes.
@@ -148,7 +148,7 @@ pub(crate) fn a_pool_keeps_stale_connections(netns: Netns) {
         }
         pool.join().expect("it starts")
     });
-    judge(netns, pool.pid(), "eof-unread");
+    check(netns, pool.pid(), "eof-unread");
 }
 
 /// One connection every 50 ms is leaked: in a watch of ten seconds, which counts them.

@@ -1,5 +1,5 @@
 //! Every alert of the packages but one is fired by real trouble, names who is in it, and ends with it. The one,
-//! `TcptraceJudgementsOld`, is of ten minutes without a judgement; promtool tests it.
+//! `TcptraceEvaluationOld`, is of ten minutes without an evaluation; promtool tests it.
 
 use super::{
     numbers::{listen, pair},

@@ -122,7 +122,7 @@ pub(super) fn every_query_is_answered(prometheus: &Prometheus) {
             let rows = prometheus.query(&query).expect("the query is valid");
             (may_be_empty || !rows.is_empty()).then_some(())
         };
-        // What is judged and sampled seldom takes a moment.
+        // What is evaluated and sampled seldom takes a moment.
         poll_until(Duration::from_secs(15), has_rows).unwrap_or_else(|| panic!("no row: {query}"));
     }
 }

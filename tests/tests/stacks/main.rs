@@ -111,7 +111,7 @@ fn has(place: &Value, name: &str) -> bool {
 }
 
 /// The places that leak: all have these functions on their stacks, and not the one that closes.
-fn judge<'a>(leak: &'a Value, call: &str, names: &[&str], closing: &str) -> Vec<&'a Value> {
+fn check<'a>(leak: &'a Value, call: &str, names: &[&str], closing: &str) -> Vec<&'a Value> {
     let opened = list(&leak["stacks"]["opened"]);
     let leaking: Vec<&Value> = opened.iter().filter(|place| place["leaked"] != 0).collect();
     assert!(!leaking.is_empty(), "a place leaks");
@@ -176,7 +176,7 @@ fn with_servers<T>(body: impl FnOnce([SocketAddr; 2]) -> T) -> T {
 fn the_accept_that_leaks(netns: Netns) {
     let shop = Program::c(&["-g", "-O1", "-fno-omit-frame-pointer"], &["serve"]);
     let leak = with_peers(shop.ports, || leak(netns, shop.pid(), "--stacks"));
-    let places = judge(
+    let places = check(
         &leak,
         "accept",
         &["take_and_forget", "serve", "main"],
@@ -208,7 +208,7 @@ fn the_connect_that_leaks(netns: Netns) {
         );
         leak(netns, shop.pid(), "--stacks")
     });
-    judge(&leak, "connect", &["fetch_and_forget", "main"], "fetch_and_close");
+    check(&leak, "connect", &["fetch_and_forget", "main"], "fetch_and_close");
 }
 
 fn fetching(how: &str, addresses: [SocketAddr; 2]) -> [String; 3] {
@@ -243,7 +243,7 @@ fn a_rust_program(netns: Netns) {
             leak
         })
     });
-    judge(&leak, "connect", &["connect_and_forget"], "connect_and_close");
+    check(&leak, "connect", &["connect_and_forget"], "connect_and_close");
 }
 
 fn a_go_program(netns: Netns) {
@@ -252,13 +252,13 @@ fn a_go_program(netns: Netns) {
         leak(netns, shop.pid(), "--stacks")
     });
     let names = ["main.main", "main.fetchAndForget", "net.Dial"];
-    judge(&leak, "connect", &names, "main.fetchAndClose");
+    check(&leak, "connect", &names, "main.fetchAndClose");
 }
 
 fn the_last_read(netns: Netns) {
     let shop = Program::c(&["-g", "-O1", "-fno-omit-frame-pointer"], &["serve"]);
     let leak = with_peers(shop.ports, || leak(netns, shop.pid(), "--stacks=read"));
-    judge(&leak, "accept", &["take_and_forget"], "take_and_close");
+    check(&leak, "accept", &["take_and_forget"], "take_and_close");
     let read = list(&leak["stacks"]["last_read"]);
     assert!(!read.is_empty(), "they were read");
     for place in read {
@@ -278,7 +278,7 @@ fn a_deep_stack(netns: Netns) {
         );
         leak(netns, shop.pid(), "--stacks")
     });
-    let places = judge(
+    let places = check(
         &leak,
         "connect",
         &["fetch_and_forget", "go_down", "main"],
@@ -322,7 +322,7 @@ fn a_java_program(netns: Netns) {
         leak(netns, client.pid(), "--stacks")
     });
     let names = ["OrderClient.fetch(", "HttpURLConnection.connect("];
-    let places = judge(&leak, "connect", &names, "OrderClient.fetchAndClose(");
+    let places = check(&leak, "connect", &names, "OrderClient.fetchAndClose(");
     let functions: Vec<&str> = list(&places[0]["frames"])
         .iter()
         .filter_map(|frame| frame["function"].as_str())

@@ -67,7 +67,7 @@ impl Handshakes {
 
     /// Whether a child without a request, made at `made`, came from a SYN cookie. That is made of the ACK, for which a
     /// client is ESTABLISHED first; a Fast Open child of the SYN, whose answer makes it so. Where the client is not
-    /// on this host, it is judged by the time until the event that ends its SYN_RECV.
+    /// on this host, the time until the event that ends its SYN_RECV decides.
     fn is_by_cookie(&self, event: &Event, made: Nanos, sees_requests: bool) -> bool {
         let client = self
             .established

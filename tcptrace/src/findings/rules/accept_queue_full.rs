@@ -255,8 +255,8 @@ fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) ->
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, socket, told},
-        judge_by,
     };
 
     fn listening(queue: u32, limit: u32, owner: Option<usize>) -> Socket {
@@ -274,7 +274,7 @@ mod tests {
         scene.set("core.somaxconn", "128");
         scene.counted("ListenOverflows", 1, 35);
         scene.add(1, &listening(129, 128, Some(owner)));
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
         assert_eq!(findings.len(), 1);
     }
@@ -284,7 +284,7 @@ mod tests {
         let mut scene = scene();
         scene.add(1, &listening(128, 128, None));
         scene.counted("ListenOverflows", 9, 9);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             },
         );
         scene.history.drops.extend([(1, (4, 4)), (2, (0, 3))]);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
     }
@@ -323,7 +323,7 @@ mod tests {
                 )
             };
             scene.add(2, &waiting);
-            judge_by(&[&RULE], &scene)
+            evaluate_by(&[&RULE], &scene)
         };
         let findings = with(12, true);
         assert_eq!(findings.len(), 1);
@@ -336,10 +336,10 @@ mod tests {
     fn an_overflow_that_is_over_is_a_warning() {
         let mut scene = scene();
         scene.counted("ListenOverflows", 9, 12);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings[0].title, "3 connections arrived at a full accept queue");
         scene.add(1, &listening(4, 128, None));
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings[0].level, Level::Warning);
         assert_eq!(
             findings[0].title,

@@ -281,10 +281,9 @@ mod tests {
     use crate::{
         event::TcpState,
         findings::{
-            Subject,
+            Subject, evaluate_by,
             fixture::{key, scene, socket, told},
             history::CLOSE_WAITS,
-            judge_by,
             scene::{Descriptors, Socket},
         },
     };
@@ -299,8 +298,8 @@ mod tests {
         )
     }
 
-    fn judged(scene: &Scene) -> Vec<Finding> {
-        judge_by(&[&RULE], scene)
+    fn evaluated(scene: &Scene) -> Vec<Finding> {
+        evaluate_by(&[&RULE], scene)
     }
 
     /// A service whose CLOSE_WAITs take this many seconds, and end.
@@ -334,7 +333,7 @@ mod tests {
                 ..in_close_wait(61, Some(owner))
             },
         );
-        let findings = judged(&scene);
+        let findings = evaluated(&scene);
         let [finding] = findings.as_slice() else {
             panic!("one finding: {findings:?}");
         };
@@ -346,9 +345,9 @@ mod tests {
         let mut scene = scene();
         let owner = scene.process_at(77, "slow");
         scene.add(50, &in_close_wait(59, Some(owner)));
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
         scene.older_than = Some(Nanos::from_secs(59));
-        assert_eq!(judged(&scene).len(), 1);
+        assert_eq!(evaluated(&scene).len(), 1);
     }
 
     #[test]
@@ -356,9 +355,9 @@ mod tests {
         let mut scene = scene();
         let owner = scene.process_at(77, "slow");
         scene.add(50, &in_close_wait(300, Some(owner)));
-        assert_eq!(judged(&scene).len(), 1);
+        assert_eq!(evaluated(&scene).len(), 1);
         has_habit(&mut scene, 77, 40);
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
     }
 
     #[test]
@@ -366,9 +365,9 @@ mod tests {
         let mut scene = scene();
         let owner = scene.process_at(77, "fast");
         scene.add(2, &in_close_wait(6, Some(owner)));
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
         has_habit(&mut scene, 77, 0);
-        let findings = judged(&scene);
+        let findings = evaluated(&scene);
         assert_eq!(findings[0].level, Level::Note);
         assert_eq!(
             findings[0].title,
@@ -396,7 +395,7 @@ mod tests {
         for spared in [acknowledged, kernel, pooled] {
             scene.add(20, &spared);
         }
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
     }
 
     #[test]
@@ -410,7 +409,7 @@ mod tests {
             };
             scene.add(1, &waiting);
         }
-        let findings = judged(&scene);
+        let findings = evaluated(&scene);
         assert!(findings[0].remedy.contains("accept()"), "{findings:?}");
         assert!(
             findings[0]
@@ -427,7 +426,7 @@ mod tests {
         scene.add(3, &in_close_wait(61, Some(owner)));
         let with = |scene: &mut Scene, used| {
             scene.processes[owner].descriptors = Some(Descriptors { used, limit: 1000 });
-            judged(scene)[0].level
+            evaluated(scene)[0].level
         };
         assert_eq!(with(&mut scene, 899), Level::Note);
         assert_eq!(with(&mut scene, 900), Level::Critical);
@@ -442,7 +441,7 @@ mod tests {
             let owner = scene.process_at(pid, "leaky");
             scene.add(count, &in_close_wait(61, Some(owner)));
         }
-        let order: Vec<Subject> = judged(&scene)
+        let order: Vec<Subject> = evaluated(&scene)
             .into_iter()
             .map(|finding| finding.subject)
             .collect();

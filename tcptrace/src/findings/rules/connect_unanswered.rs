@@ -302,9 +302,9 @@ fn by_full_queue(
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{NETNS, scene, socket, told},
         history::Destination,
-        judge_by,
     };
 
     fn destination() -> Destination {
@@ -337,7 +337,7 @@ mod tests {
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     fn stuck(listener: &str, waits_from: &str, waits_for: &str) -> Finding {
@@ -353,7 +353,7 @@ mod tests {
         for _ in 0..6 {
             scene.add(1, &waiting);
         }
-        judge_by(&[&RULE], &scene).remove(0)
+        evaluate_by(&[&RULE], &scene).remove(0)
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]
@@ -401,7 +401,7 @@ mod tests {
                 ..OfDestination::default()
             };
             scene.history.by_destination.insert(destination(), of);
-            judge_by(&[&RULE], &scene)
+            evaluate_by(&[&RULE], &scene)
         };
         insta::assert_snapshot!(told(&refused(900, 0)[0]));
         assert_eq!(refused(900, 1), [], "it accepts some");
@@ -417,6 +417,6 @@ mod tests {
         let mut scene = scene();
         let slow = socket(TcpState::SynSent, "10.0.0.1:40000", "192.0.2.1:5432", 2, None);
         scene.add(30, &slow);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

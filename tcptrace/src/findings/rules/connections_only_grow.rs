@@ -151,9 +151,9 @@ mod tests {
     use super::*;
     use crate::{
         findings::{
+            evaluate_by,
             fixture::{NETNS, key, scene, socket, told},
             history::Series,
-            judge_by,
         },
         socket::Flow,
     };
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn connections_that_only_grow_are_reported_with_what_waits_in_them() {
-        let findings = judge_by(
+        let findings = evaluate_by(
             &[&RULE],
             &client((0..11).map(|second| 148 + 4 * second), 1, 5_000),
         );
@@ -208,10 +208,10 @@ mod tests {
     #[test]
     fn a_pool_that_is_full_closes_or_works_is_no_trouble() {
         let full = (0..21).map(|second: u64| 10 + 4 * second.min(8));
-        assert_eq!(judge_by(&[&RULE], &client(full, 0, 5_000)), []);
+        assert_eq!(evaluate_by(&[&RULE], &client(full, 0, 5_000)), []);
         let grows = || (0..11).map(|second| 10 + 4 * second);
-        assert_eq!(judge_by(&[&RULE], &client(grows(), 5, 5_000)), []);
-        assert_eq!(judge_by(&[&RULE], &client(grows(), 0, 100)), []);
-        assert_eq!(judge_by(&[&RULE], &client(grows(), 0, 5_000)).len(), 1);
+        assert_eq!(evaluate_by(&[&RULE], &client(grows(), 5, 5_000)), []);
+        assert_eq!(evaluate_by(&[&RULE], &client(grows(), 0, 100)), []);
+        assert_eq!(evaluate_by(&[&RULE], &client(grows(), 0, 5_000)).len(), 1);
     }
 }

@@ -138,8 +138,8 @@ mod tests {
     use super::*;
     use crate::{
         findings::{
+            evaluate_by,
             fixture::{retransmitting, scene, socket, told},
-            judge_by,
         },
         socket::network::{Timer, TimerPurpose},
     };
@@ -159,8 +159,8 @@ mod tests {
         (scene, stuck)
     }
 
-    fn judged(scene: &Scene) -> Vec<Finding> {
-        judge_by(&[&RULE], scene)
+    fn evaluated(scene: &Scene) -> Vec<Finding> {
+        evaluate_by(&[&RULE], scene)
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             ..stuck
         };
         scene.add_with(&later, retransmitting(204, 3, 500));
-        let findings = judged(&scene);
+        let findings = evaluated(&scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
     }
@@ -197,7 +197,7 @@ mod tests {
             ..stuck
         };
         scene.add_with(&closed, retransmitting(204, 5, 100));
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
     }
 
     #[test]
@@ -206,11 +206,11 @@ mod tests {
         let listener = socket(TcpState::Listen, "10.0.0.1:40000", "0.0.0.0:0", 60, Some(0));
         scene.add(1, &listener);
         scene.add_with(&stuck, retransmitting(204, 4, 100));
-        assert_eq!(judged(&scene)[0].level, Level::Note);
+        assert_eq!(evaluated(&scene)[0].level, Level::Note);
         for _ in 1..MANY {
             scene.add_with(&stuck, retransmitting(204, 4, 100));
         }
-        assert_eq!(judged(&scene)[0].level, Level::Warning);
+        assert_eq!(evaluated(&scene)[0].level, Level::Warning);
     }
 
     #[test]
@@ -226,9 +226,9 @@ mod tests {
             };
             let (mut scene, stuck) = client();
             scene.add_with(&stuck, of(2));
-            assert_eq!(judged(&scene), []);
+            assert_eq!(evaluated(&scene), []);
             scene.add_with(&stuck, of(3));
-            assert_eq!(judged(&scene).len(), 1);
+            assert_eq!(evaluated(&scene).len(), 1);
         }
     }
 }

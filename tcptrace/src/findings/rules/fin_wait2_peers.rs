@@ -153,8 +153,8 @@ fn peer_here<'a>(scene: &'a Scene, sockets: &[&Socket]) -> Option<(&'a str, u32,
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, socket, told},
-        judge_by,
         scene::Peer,
     };
 
@@ -191,7 +191,7 @@ mod tests {
                 },
             );
         }
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
         assert_eq!(findings.len(), 1);
     }
@@ -207,10 +207,10 @@ mod tests {
             };
             scene.add(1, &open);
         }
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
         scene.add(1, &waiting(10, 20));
-        let names: Vec<&str> = judge_by(&[&RULE], &scene)[0]
+        let names: Vec<&str> = evaluate_by(&[&RULE], &scene)[0]
             .evidence
             .iter()
             .map(|of| of.name)
@@ -232,6 +232,6 @@ mod tests {
             };
             scene.add(1, &streaming);
         }
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

@@ -111,11 +111,11 @@ fn finding(line: &Configured) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, told},
-        judge_by,
     };
 
-    fn judged(name: &str, value: &str) -> Vec<Finding> {
+    fn evaluated(name: &str, value: &str) -> Vec<Finding> {
         let mut scene = scene();
         scene.configured.push(Configured {
             file: "/etc/sysctl.d/99-tuning.conf".to_owned(),
@@ -123,12 +123,12 @@ mod tests {
             name: name.to_owned(),
             value: value.to_owned(),
         });
-        judge_by(&[&RULE], &scene)
+        evaluate_by(&[&RULE], &scene)
     }
 
     #[test]
     fn folklore_is_told_with_its_file_and_line() {
-        insta::assert_snapshot!(told(&judged("net.ipv4.tcp_tw_recycle", "1")[0]));
+        insta::assert_snapshot!(told(&evaluated("net.ipv4.tcp_tw_recycle", "1")[0]));
     }
 
     #[test]
@@ -141,10 +141,10 @@ mod tests {
             ("net.ipv4.tcp_timestamps", "0", "1"),
             ("net.ipv4.tcp_retries2", "7", "8"),
         ] {
-            assert_eq!(judged(name, harmful).len(), 1, "{name} = {harmful}");
-            assert_eq!(judged(name, harmless), [], "{name} = {harmless}");
+            assert_eq!(evaluated(name, harmful).len(), 1, "{name} = {harmful}");
+            assert_eq!(evaluated(name, harmless), [], "{name} = {harmless}");
         }
-        assert_eq!(judged("net.ipv4.tcp_tw_reuse", "1"), []);
-        assert_eq!(judged("vm.swappiness", "1"), []);
+        assert_eq!(evaluated("net.ipv4.tcp_tw_reuse", "1"), []);
+        assert_eq!(evaluated("vm.swappiness", "1"), []);
     }
 }

@@ -70,8 +70,8 @@ fn finding(scene: &Scene, listener: &Socket) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, socket, told},
-        judge_by,
     };
 
     fn dropping(count: u32) -> Scene {
@@ -85,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_listener_that_drops_without_a_full_queue_is_named() {
-        let findings = judge_by(&[&RULE], &dropping(7));
+        let findings = evaluate_by(&[&RULE], &dropping(7));
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
-        assert_eq!(judge_by(&[&RULE], &dropping(4))[0].level, Level::Note);
+        assert_eq!(evaluate_by(&[&RULE], &dropping(4))[0].level, Level::Note);
     }
 
     #[test]
@@ -96,11 +96,11 @@ mod tests {
         for counter in ["ListenOverflows", "TCPReqQFullDrop"] {
             let mut scene = dropping(7);
             scene.counted(counter, 3, 4);
-            assert_eq!(judge_by(&[&RULE], &scene), [], "{counter}");
+            assert_eq!(evaluate_by(&[&RULE], &scene), [], "{counter}");
         }
         let mut full = dropping(7);
         (full.sockets[0].unread, full.sockets[0].unsent) = (Some(5), Some(4));
-        assert_eq!(judge_by(&[&RULE], &full), []);
-        assert_eq!(judge_by(&[&RULE], &dropping(0)), []);
+        assert_eq!(evaluate_by(&[&RULE], &full), []);
+        assert_eq!(evaluate_by(&[&RULE], &dropping(0)), []);
     }
 }

@@ -109,8 +109,8 @@ fn check(scene: &Scene) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{retransmitting, scene, socket, told},
-        judge_by,
     };
 
     #[test]
@@ -119,9 +119,9 @@ mod tests {
         scene.set("ipv4.tcp_max_orphans", "1000");
         scene.counted("sockstat.orphan", 0, 499);
         scene.counted("TCPAbortOnMemory", 4, 4);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.counted("sockstat.orphan", 0, 500);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings[0].level, Level::Warning);
         assert_eq!(findings[0].title, "500 orphaned sockets, and the limit is 1000");
         scene.counted("TCPAbortOnMemory", 4, 9);
@@ -131,7 +131,7 @@ mod tests {
         );
         let stuck = socket(TcpState::LastAck, "10.0.0.1:80", "10.0.0.3:4000", 2, None);
         scene.add_with(&stuck, retransmitting(200, 4, 100));
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]
@@ -143,6 +143,6 @@ mod tests {
             2_000,
             &socket(TcpState::FinWait1, "10.0.0.1:80", "10.0.0.2:4000", 0, None),
         );
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

@@ -149,8 +149,8 @@ mod tests {
     use super::*;
     use crate::{
         findings::{
+            evaluate_by,
             fixture::{probing, scene, socket, told},
-            judge_by,
         },
         socket::{Flow, network::Network},
     };
@@ -188,7 +188,7 @@ mod tests {
             )
         };
         scene.add(1, &reader);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
     }
@@ -211,7 +211,7 @@ mod tests {
             ..stuck(0, 42_000)
         };
         scene.add_with(&empty, probing(5, 0, 700));
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 
     #[test]
@@ -220,8 +220,8 @@ mod tests {
         for _ in 0..18 {
             scene.add_with(&stuck(0, 10_000), probing(3, 0, 700));
         }
-        assert_eq!(judge_by(&[&RULE], &scene)[0].level, Level::Warning);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].level, Level::Warning);
         scene.networks.retain(|cookie, _| *cookie < 10);
-        assert_eq!(judge_by(&[&RULE], &scene)[0].level, Level::Note);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].level, Level::Note);
     }
 }

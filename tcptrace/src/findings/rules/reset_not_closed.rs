@@ -102,8 +102,8 @@ fn finding(scene: &Scene, process: usize, sockets: &[&Socket]) -> Option<Finding
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, socket, told},
-        judge_by,
     };
 
     fn reset(owner: usize) -> Socket {
@@ -119,11 +119,11 @@ mod tests {
         let mut scene = scene();
         let owner = scene.process_at(5, "pool");
         scene.add(9, &reset(owner));
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.add(1, &reset(owner));
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
         scene.add(90, &reset(owner));
-        assert_eq!(judge_by(&[&RULE], &scene)[0].level, Level::Warning);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].level, Level::Warning);
     }
 
     #[test]
@@ -146,6 +146,6 @@ mod tests {
                 Some(owner),
             ),
         );
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

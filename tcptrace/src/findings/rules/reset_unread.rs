@@ -81,15 +81,15 @@ fn senders(scene: &Scene) -> Vec<Evidence> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{key, scene, told},
-        judge_by,
     };
 
     #[test]
     fn ten_in_ten_seconds_are_a_note_and_nine_are_none() {
         let mut scene = scene();
         scene.counted("TCPAbortOnClose", 100, 109);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.counted("TCPAbortOnClose", 100, 110);
         scene.process_at(5, "hasty");
         scene
@@ -98,16 +98,16 @@ mod tests {
             .entry(Some(key(5)))
             .or_default()
             .resets_sent = 8;
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]
     fn a_few_in_a_long_watch_and_those_from_before_it_are_no_trouble() {
         let mut scene = scene();
         scene.counted("TCPAbortOnClose", 5_000, 5_000);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.watched = crate::event::Nanos::from_secs(60);
         scene.counted("TCPAbortOnClose", 5_000, 5_059);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

@@ -255,8 +255,8 @@ mod tests {
     use super::*;
     use crate::{
         findings::{
+            evaluate_by,
             fixture::{NETNS, scene, socket, told},
-            judge_by,
         },
         socket::SockKind,
     };
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_flood_names_its_listener() {
         let scene = flooded(64, 5, listener(90, 2, 24));
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     /// Requests of this age, of which the SYN-ACKs tell so much.
@@ -319,15 +319,15 @@ mod tests {
 
     #[test]
     fn handshakes_that_are_done_and_wait_for_data_are_no_flood() {
-        let findings = judge_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_millis(400)));
+        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_millis(400)));
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
         // Their SYN-ACKs were sent again.
-        let findings = judge_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_secs(3)));
+        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_secs(3)));
         assert_eq!(findings[0].level, Level::Warning);
         // The first timeout is not over: nothing is known yet, and nothing is said.
         assert_eq!(
-            judge_by(&[&RULE], &waiting_for_data(63, 1, Nanos::from_millis(900))),
+            evaluate_by(&[&RULE], &waiting_for_data(63, 1, Nanos::from_millis(900))),
             []
         );
     }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn slow_clients_are_no_flood() {
         let scene = flooded(64, 2, listener(900, 800, 3));
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(
             findings[0].title,
             "64 handshakes wait on port 80, and many are slow"
@@ -344,9 +344,9 @@ mod tests {
 
     #[test]
     fn just_below_and_a_busy_server_are_no_trouble() {
-        assert_eq!(judge_by(&[&RULE], &flooded(63, 5, listener(90, 2, 19))), []);
+        assert_eq!(evaluate_by(&[&RULE], &flooded(63, 5, listener(90, 2, 19))), []);
         assert_eq!(
-            judge_by(&[&RULE], &flooded(2_000, 0, listener(90_000, 88_000, 30))),
+            evaluate_by(&[&RULE], &flooded(2_000, 0, listener(90_000, 88_000, 30))),
             []
         );
     }
@@ -356,12 +356,12 @@ mod tests {
         let mut scene = scene();
         scene.set("ipv4.tcp_max_syn_backlog", "512");
         scene.counted("SyncookiesSent", 3, 45);
-        insta::assert_snapshot!(told(&judge_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
         scene.set("ipv4.tcp_syncookies", "2");
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.counted("TCPReqQFullDrop", 0, 8);
         assert_eq!(
-            judge_by(&[&RULE], &scene)[0].title,
+            evaluate_by(&[&RULE], &scene)[0].title,
             "8 SYNs were dropped: a SYN queue is full"
         );
     }

@@ -178,8 +178,8 @@ mod tests {
     use crate::{
         event::TcpState,
         findings::{
+            evaluate_by,
             fixture::{scene, socket, told},
-            judge_by,
         },
         socket::network::Network,
     };
@@ -191,21 +191,21 @@ mod tests {
         scene
     }
 
-    fn judged(scene: &Scene) -> Vec<Finding> {
-        judge_by(&[&RULE], scene)
+    fn evaluated(scene: &Scene) -> Vec<Finding> {
+        evaluate_by(&[&RULE], scene)
     }
 
     #[test]
     fn the_level_follows_the_three_numbers() {
-        let level = |pages| judged(&host(pages)).first().map(|finding| finding.level);
+        let level = |pages| evaluated(&host(pages)).first().map(|finding| finding.level);
         let levels = [999, 1_000, 2_000, 3_000].map(level);
         let [note, warning, critical] = [Level::Note, Level::Warning, Level::Critical].map(Some);
         assert_eq!(levels, [None, note, warning, critical]);
         let mut recovered = host(10);
         recovered.counted("TCPMemoryPressures", 3, 3);
-        assert_eq!(judged(&recovered), []);
+        assert_eq!(evaluated(&recovered), []);
         recovered.counted("TCPMemoryPressures", 3, 5);
-        assert_eq!(judged(&recovered)[0].level, Level::Warning);
+        assert_eq!(evaluated(&recovered)[0].level, Level::Warning);
         assert!(is_short(&recovered.namespaces));
     }
 
@@ -237,14 +237,14 @@ mod tests {
             ..Network::default()
         };
         scene.add_with(&orphan, network);
-        insta::assert_snapshot!(told(&judged(&scene)[0]));
+        insta::assert_snapshot!(told(&evaluated(&scene)[0]));
     }
 
     #[test]
     fn without_the_thresholds_nothing_is_said() {
         let mut scene = scene();
         scene.counted("sockstat.mem", 0, u64::MAX);
-        assert_eq!(judged(&scene), []);
+        assert_eq!(evaluated(&scene), []);
         assert!(!is_short(&scene.namespaces));
     }
 }

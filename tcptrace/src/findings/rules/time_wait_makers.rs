@@ -132,8 +132,8 @@ fn ended(scene: &Scene) -> Vec<Evidence> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{key, scene, socket, told},
-        judge_by,
     };
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
                 .or_default()
                 .time_waits = 1;
         }
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
     }
@@ -175,7 +175,7 @@ mod tests {
         scene.add(9_999, &left);
         let unknown = socket(TcpState::TimeWait, "10.0.0.1:40000", "10.0.0.9:443", 30, None);
         scene.add(20_000, &unknown);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.add(1, &left);
         scene
             .history
@@ -185,7 +185,7 @@ mod tests {
             .time_waits = 1_670;
         scene.history.time_wait_ends.insert(EndReason::TimewaitReused, 12);
         scene.history.time_wait_ends.insert(EndReason::TimewaitExpired, 1);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
     }
 }

@@ -115,8 +115,8 @@ fn makers(scene: &Scene, netns: u32) -> Vec<Evidence> {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{scene, socket, told},
-        judge_by,
     };
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
             Some(owner),
         );
         scene.add(60, &left);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         insta::assert_snapshot!(told(&findings[0]));
     }
 
@@ -144,12 +144,12 @@ mod tests {
         scene.set("ipv4.tcp_max_tw_buckets", "100");
         scene.counted("sockstat.tw", 0, 89);
         scene.counted("TCPTimeWaitOverflow", 7, 7);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.counted("sockstat.tw", 0, 90);
-        let findings = judge_by(&[&RULE], &scene);
+        let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings[0].level, Level::Note);
         scene.set("ipv4.tcp_max_tw_buckets", "65536");
         scene.counted("sockstat.tw", 50_000, 50_000);
-        assert_eq!(judge_by(&[&RULE], &scene), []);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
     }
 }

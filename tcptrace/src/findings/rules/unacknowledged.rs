@@ -91,8 +91,8 @@ pub(super) fn check(
 pub(super) mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{probing, retransmitting, scene, socket, told},
-        judge_by,
         rules::Rule,
     };
 
@@ -110,7 +110,7 @@ pub(super) mod tests {
             ..silent.clone()
         };
         scene.add(500, &heard);
-        let findings = judge_by(&[rule], &scene);
+        let findings = evaluate_by(&[rule], &scene);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].level, Level::Note);
         // Established and quiet is a keep-alive client or a pool at rest.
@@ -120,19 +120,19 @@ pub(super) mod tests {
             ..silent.clone()
         };
         at_rest.add(200, &idle);
-        assert_eq!(judge_by(&[rule], &at_rest), []);
+        assert_eq!(evaluate_by(&[rule], &at_rest), []);
         at_rest.add(100, &silent);
-        assert_eq!(judge_by(&[rule], &at_rest)[0].level, Level::Warning);
+        assert_eq!(evaluate_by(&[rule], &at_rest)[0].level, Level::Warning);
         let text = told(&findings[0]);
         // With what is known of the sockets.
         let mut known = crate::findings::fixture::scene();
         known.set("ipv4.tcp_orphan_retries", "0");
         known.add_with(&silent, retransmitting(200, 7, 12_800));
-        let retransmitted = told(&judge_by(&[rule], &known)[0]);
+        let retransmitted = told(&evaluate_by(&[rule], &known)[0]);
         known.networks.clear();
         known.sockets.clear();
         known.add_with(&silent, probing(7, 1, 12_800));
-        let closed = told(&judge_by(&[rule], &known)[0]);
+        let closed = told(&evaluate_by(&[rule], &known)[0]);
         format!("{text}{retransmitted}{closed}")
     }
 }

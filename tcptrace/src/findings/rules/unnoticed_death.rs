@@ -149,8 +149,8 @@ fn only_grows(of: &OfProcess) -> bool {
 mod tests {
     use super::*;
     use crate::findings::{
+        evaluate_by,
         fixture::{key, retransmitting, scene, socket, told},
-        judge_by,
         scene::Descriptors,
     };
 
@@ -198,43 +198,43 @@ mod tests {
         scene
     }
 
-    fn judged(scene: &Scene) -> Vec<Finding> {
-        judge_by(&[&RULE], scene)
+    fn evaluated(scene: &Scene) -> Vec<Finding> {
+        evaluate_by(&[&RULE], scene)
     }
 
     #[test]
     fn many_silent_connections_beside_a_dead_peer_are_told() {
         let mut scene = with_a_dead_peer(server(120, 3_600_000, false));
         grows(&mut scene, 40, 1);
-        let findings = judged(&scene);
+        let findings = evaluated(&scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
         scene.processes[0].descriptors = Some(Descriptors {
             used: 1000,
             limit: 1024,
         });
-        assert_eq!(judged(&scene)[0].level, Level::Warning);
+        assert_eq!(evaluated(&scene)[0].level, Level::Warning);
     }
 
     #[test]
     fn silence_alone_is_none_and_neither_are_few() {
-        assert_eq!(judged(&server(500, 3_600_000, false)), []);
-        assert_eq!(judged(&with_a_dead_peer(server(99, 3_600_000, false))), []);
+        assert_eq!(evaluated(&server(500, 3_600_000, false)), []);
+        assert_eq!(evaluated(&with_a_dead_peer(server(99, 3_600_000, false))), []);
         let mut balanced = server(500, 3_600_000, false);
         grows(&mut balanced, 40, 5);
-        assert_eq!(judged(&balanced), []);
+        assert_eq!(evaluated(&balanced), []);
         grows(&mut balanced, 40, 4);
-        assert_eq!(judged(&balanced).len(), 1);
+        assert_eq!(evaluated(&balanced).len(), 1);
     }
 
     #[test]
     fn keep_alive_and_traffic_and_unknown_silence_are_none() {
-        assert_eq!(judged(&with_a_dead_peer(server(500, 3_600_000, true))), []);
-        assert_eq!(judged(&with_a_dead_peer(server(500, 599_999, false))), []);
+        assert_eq!(evaluated(&with_a_dead_peer(server(500, 3_600_000, true))), []);
+        assert_eq!(evaluated(&with_a_dead_peer(server(500, 599_999, false))), []);
         let mut recorded = with_a_dead_peer(server(500, 3_600_000, false));
         for socket in &mut recorded.sockets {
             socket.flow = Flow::default();
         }
-        assert_eq!(judged(&recorded), []);
+        assert_eq!(evaluated(&recorded), []);
     }
 }

@@ -267,7 +267,7 @@ mod tests {
         );
 
         scene.counted("TCPTimeWaitOverflow", 0, 3);
-        let findings = findings::judge(&scene);
+        let findings = findings::evaluate(&scene);
         let different = (1..=25).map(|netns| with_timeout(&scene, netns, 60 + netns));
         let mut different: Vec<Netns> = different.collect();
         // Too small for what was counted in the last one alone.

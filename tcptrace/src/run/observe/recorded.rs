@@ -1,4 +1,4 @@
-//! The end of recordings, as a scene to judge.
+//! The end of recordings, as a scene to evaluate.
 
 use super::Observed;
 use crate::{

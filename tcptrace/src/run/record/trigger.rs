@@ -17,10 +17,10 @@ use crate::{
 };
 use std::collections::HashSet;
 
-/// From one judgement to the next, at least: what `doctor` watches where it is not told otherwise.
+/// From one evaluation to the next, at least: what `doctor` watches where it is not told otherwise.
 const WINDOW: Nanos = Nanos::from_secs(10);
 
-/// Judging takes at most one part in this many of the time.
+/// Evaluating takes at most one part in this many of the time.
 const PAUSE: u64 = 100;
 
 /// It fires so often: what it saves stays, and a rule that comes and goes must not fill the disk.
@@ -35,7 +35,7 @@ pub(super) struct Trigger {
     /// Before this time what it would save has been saved already.
     silent_until: Nanos,
     ring: Nanos,
-    /// What the judgement before found.
+    /// What the evaluation before found.
     known: HashSet<String>,
     left: u32,
 }
@@ -65,9 +65,9 @@ impl Trigger {
         }
     }
 
-    /// Counts the engine's present batch, and judges where that is due. While it was silent, and where all that it finds was there
+    /// Counts the engine's present batch, and evaluates where that is due. While it was silent, and where all that it finds was there
     /// before, it does not fire.
-    pub(super) fn judge(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
+    pub(super) fn evaluate(&mut self, session: &mut Session) -> Result<Option<Fired>, Failure> {
         self.watcher.count(session);
         let now = clock::monotonic();
         if !self.pace.is_due(now) {
@@ -84,7 +84,7 @@ impl Trigger {
         let mut scene = watcher.scene(session, &request)?;
         scene.configured = sysctl_files::read();
         self.pace.finished(now, clock::thread_cpu().since(cpu));
-        let found = findings::judge_by(&self.rules, &scene);
+        let found = findings::evaluate_by(&self.rules, &scene);
         if now < self.silent_until {
             return Ok(None);
         }

@@ -29,7 +29,7 @@ pub(super) fn run(args: &WatchArgs, verbose: u8) -> Result<(), Failure> {
     let delay = args.delay;
     let columns = columns(args)?;
     if let Some(path) = &args.dump {
-        outfile::judge(path, &Inputs::default())?;
+        outfile::check(path, &Inputs::default())?;
     }
     runtime()?.block_on(async {
         let mut session = Session::start(&settings, args.tracing.max_connections)?;

@@ -29,7 +29,7 @@ impl View for Findings {
         if app.filter.is_empty() {
             format!("{count}, worst first")
         } else {
-            // Rules judge all connections.
+            // Rules evaluate all connections.
             format!("{count} on this host, worst first; the filter does not apply")
         }
     }

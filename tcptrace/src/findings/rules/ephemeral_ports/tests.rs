@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     event::{Nanos, TcpState},
     findings::{
+        evaluate_by,
         fixture::{NETNS, key, scene, socket, told},
         history::{Destination, OfDestination, destination as destination_of},
-        judge_by,
         scene::Socket,
     },
     socket::{Flow, SockKind, network::PortRange},
@@ -38,8 +38,8 @@ fn add_time_waits(scene: &mut Scene, count: u16, remote: &str) {
     }
 }
 
-fn judged(scene: &Scene) -> Vec<Finding> {
-    judge_by(&[&RULE], scene)
+fn evaluated(scene: &Scene) -> Vec<Finding> {
+    evaluate_by(&[&RULE], scene)
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn ports_that_are_nearly_gone_are_told() {
         process: owner,
         is_guess: false,
     });
-    let findings = judged(&scene);
+    let findings = evaluated(&scene);
     insta::assert_snapshot!(told(&findings[0]));
     assert_eq!(findings.len(), 1);
 }
@@ -71,7 +71,7 @@ fn ports_that_are_nearly_gone_are_told() {
 fn just_below_four_fifths_nothing_is_said() {
     let mut scene = narrow();
     add_time_waits(&mut scene, 71, "10.0.0.9:443");
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_failed_connect_is_critical() {
         ..OfDestination::default()
     };
     scene.history.by_destination.insert(wanted, of);
-    let findings = judged(&scene);
+    let findings = evaluated(&scene);
     assert_eq!(findings[0].level, Level::Critical);
     assert_eq!(
         findings[0].title,
@@ -102,9 +102,9 @@ fn time_waits_that_connect_may_reuse_are_no_trouble() {
     let mut scene = narrow();
     scene.set("ipv4.tcp_tw_reuse", "1");
     add_time_waits(&mut scene, 90, "10.0.0.9:443");
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
     scene.set("ipv4.tcp_timestamps", "0");
-    assert_eq!(judged(&scene).len(), 1);
+    assert_eq!(evaluated(&scene).len(), 1);
 }
 
 fn bound(scene: &mut Scene, count: u16, destinations: u16) {
@@ -124,7 +124,7 @@ fn bound(scene: &mut Scene, count: u16, destinations: u16) {
 fn ports_bound_before_connect_are_taken_for_all_destinations() {
     let mut scene = narrow();
     bound(&mut scene, 90, 10);
-    let findings = judged(&scene);
+    let findings = evaluated(&scene);
     assert_eq!(findings.len(), 1);
     insta::assert_snapshot!(told(&findings[0]));
 }
@@ -134,7 +134,7 @@ fn ports_that_connect_has_chosen_are_shared_between_destinations() {
     let mut scene = narrow();
     bound(&mut scene, 45, 10);
     bound(&mut scene, 90, 9);
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
 }
 
 #[test]
@@ -158,12 +158,12 @@ fn a_program_s_own_range_is_not_the_host_s() {
     };
     of.in_use.push(Nanos::from_secs(1), 11);
     scene.history.by_destination.insert(wanted, of.clone());
-    insta::assert_snapshot!(told(&judged(&scene)[0]));
+    insta::assert_snapshot!(told(&evaluated(&scene)[0]));
     // They were all taken a moment ago.
     of.in_use.push(Nanos::from_secs(2), 90);
     scene.history.by_destination.insert(wanted, of);
     assert_eq!(
-        judged(&scene)[0].title,
+        evaluated(&scene)[0].title,
         "connect failed 19 times because no port was free"
     );
 }
@@ -178,7 +178,7 @@ fn many_destinations_and_a_server_s_own_port_are_no_trouble() {
     scene.add(1, &listener);
     let served = socket(TcpState::Established, "10.0.0.1:40050", "10.0.2.1:5000", 9, None);
     scene.add(200, &served);
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
 }
 
 /// So many connections to one destination, from the ports from 40,020 on.
@@ -209,33 +209,33 @@ fn a_range_that_the_program_sets_is_what_its_ports_are_counted_against() {
     };
     let mut scene = narrow();
     connect(&mut scene, 9, Some(range));
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
     let mut scene = narrow();
     connect(&mut scene, 10, Some(range));
-    insta::assert_snapshot!(told(&judged(&scene)[0]));
+    insta::assert_snapshot!(told(&evaluated(&scene)[0]));
     // Where one socket has no range, the host's counts; and an end that is outside of it does not limit.
     scene.port_ranges.remove(&1);
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
     // Of one that is closing, no options can be read.
     scene.sockets[0].is_orphan = Some(true);
-    assert_eq!(judged(&scene).len(), 1);
+    assert_eq!(evaluated(&scene).len(), 1);
     let mut scene = narrow();
     let unlimited = PortRange { low: 0, high: 1_000 };
     connect(&mut scene, 10, Some(unlimited));
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
 }
 
 #[test]
 fn a_port_with_a_listener_is_not_free() {
     let mut scene = narrow();
     add_time_waits(&mut scene, 71, "10.0.0.9:443");
-    assert_eq!(judged(&scene), []);
+    assert_eq!(evaluated(&scene), []);
     for port in 40_090..40_092 {
         let local = format!("0.0.0.0:{port}");
         scene.add(1, &socket(TcpState::Listen, &local, "0.0.0.0:0", 0, None));
     }
     // 71 of 88.
-    assert_eq!(judged(&scene).len(), 1);
+    assert_eq!(evaluated(&scene).len(), 1);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn sockets_that_bind_late_leave_the_choice_to_connect() {
                 ..Flow::default()
             };
         }
-        judged(&scene)
+        evaluated(&scene)
     };
     assert_eq!(late(Some(true)), []);
     let early = &late(Some(false))[0];

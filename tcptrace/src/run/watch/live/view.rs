@@ -189,15 +189,15 @@ impl LiveView {
         self.count_descriptors();
         self.rows(session);
         let began = clock::monotonic();
-        if self.gather.may_judge(began) {
+        if self.gather.may_evaluate(began) {
             // A machine that keeps us waiting is one on which findings matter.
             let cpu = clock::thread_cpu();
             let app = &mut self.screen.app;
             let namespaces = self.namespaces.read(None, &[], &self.sysctls, began);
             self.gather
-                .judge(&mut app.content, &session.engine, began, namespaces);
+                .evaluate(&mut app.content, &session.engine, began, namespaces);
             self.gather
-                .judged(clock::monotonic(), clock::thread_cpu().since(cpu));
+                .evaluated(clock::monotonic(), clock::thread_cpu().since(cpu));
             app.arrange();
         }
     }

@@ -183,7 +183,7 @@ impl ReplayView<'_> {
         gather.sample(&replay.engine, now);
         gather.frame(&mut app.content, &mut replay.engine, now, context, &self.filter);
         app.trend.push(app.content.view.counts);
-        gather.judge(&mut app.content, &replay.engine, now, Vec::new());
+        gather.evaluate(&mut app.content, &replay.engine, now, Vec::new());
         self.rows(stage, now);
         self.screen.draw();
         if let Some(left) = &mut self.frames_left {

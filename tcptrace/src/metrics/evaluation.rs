@@ -1,11 +1,11 @@
-//! Families of what a judgement of the moment finds: findings, leaks, descriptors, ports, listeners, and the kernel's
+//! Families of what an evaluation of the moment finds: findings, leaks, descriptors, ports, listeners, and the kernel's
 //! counters.
 
 use super::{
     Family, Label,
     budget::part,
     catalogue::{
-        DESCRIPTORS, DESCRIPTORS_LIMIT, EXHAUSTION, FINDINGS, JUDGED, LEAKED_AGE, LEAKED_SOCKETS, MEMORY,
+        DESCRIPTORS, DESCRIPTORS_LIMIT, EVALUATED, EXHAUSTION, FINDINGS, LEAKED_AGE, LEAKED_SOCKETS, MEMORY,
         MEMORY_THRESHOLD, PORTS_AVAILABLE, PORTS_USED,
     },
     durations::{OTHER, UNKNOWN, name_label},
@@ -28,7 +28,7 @@ use crate::{
 use hashbrown::HashMap;
 use std::{cmp::Reverse, collections::BTreeMap};
 
-/// Counters that go on from one judgement to the next.
+/// Counters that go on from one evaluation to the next.
 #[derive(Debug)]
 pub(crate) struct Totals {
     drops: ListenerDrops,
@@ -46,7 +46,7 @@ impl Totals {
 
 /// What was found at one moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Judgement {
+pub(crate) struct Evaluation {
     /// When it was made.
     pub(super) made: Nanos,
     pub(super) families: Vec<Family>,
@@ -58,7 +58,7 @@ pub(crate) struct Judgement {
     pub(super) netns_names: HashMap<u32, String>,
 }
 
-impl Judgement {
+impl Evaluation {
     /// Of a scene at `made`, and its findings. `queues` are those of listeners, by cookie. The families have a bounded number
     /// of series, which depends on `max_series`.
     pub(crate) fn of(
@@ -70,20 +70,23 @@ impl Judgement {
         made: Nanos,
         max_series: usize,
     ) -> Self {
-        let mut judgement = Self {
+        let mut evaluation = Self {
             made,
             netns_names: netns_names(scene),
             ..Self::default()
         };
         let part = part(max_series);
-        judgement.families = vec![Family::single(&JUDGED, seconds(scene.watched)), counted(findings)];
-        judgement.add_leaks(scene, part);
-        judgement.add_descriptors(scene, part);
-        judgement.add_ports(scene, part);
-        judgement.add_listeners(scene, queues, &mut totals.drops, part);
-        judgement.add_counters(scene, &mut totals.counters, part);
-        judgement.families.extend(memory(scene, page_bytes));
-        judgement
+        evaluation.families = vec![
+            Family::single(&EVALUATED, seconds(scene.watched)),
+            counted(findings),
+        ];
+        evaluation.add_leaks(scene, part);
+        evaluation.add_descriptors(scene, part);
+        evaluation.add_ports(scene, part);
+        evaluation.add_listeners(scene, queues, &mut totals.drops, part);
+        evaluation.add_counters(scene, &mut totals.counters, part);
+        evaluation.families.extend(memory(scene, page_bytes));
+        evaluation
     }
 
     fn add_leaks(&mut self, scene: &Scene, part: usize) {
@@ -330,28 +333,28 @@ mod tests {
     #[test]
     fn a_crowded_host_stays_within_its_parts() {
         let (scene, queues) = crowded();
-        let findings = findings::judge(&scene);
+        let findings = findings::evaluate(&scene);
         let mut totals = Totals::new(LEAST);
-        let mut judge = |made| Judgement::of(&scene, &findings, &queues, &mut totals, 4096, made, LEAST);
-        judge(Nanos(0));
-        let judgement = judge(Nanos(1));
+        let mut evaluate = |made| Evaluation::of(&scene, &findings, &queues, &mut totals, 4096, made, LEAST);
+        evaluate(Nanos(0));
+        let evaluation = evaluate(Nanos(1));
         // Leaks, descriptors, ports, listeners and counters have a part each; findings and the rest do not vary.
-        let total = series(&judgement.families);
+        let total = series(&evaluation.families);
         let fixed = rules::ALL.len() * 3 + 5;
         assert!(
             total <= fixed + 5 * part(LEAST) + Verdict::ALL.len() + 3,
             "{total} series"
         );
-        let folded = |name: &str| judgement.folded.iter().find(|(dimension, _)| *dimension == name);
+        let folded = |name: &str| evaluation.folded.iter().find(|(dimension, _)| *dimension == name);
         for name in ["leaks", "descriptors", "listener", "netns_counters"] {
             assert!(
                 folded(name).is_some_and(|(_, count)| *count > 100),
                 "{name}: {:?}",
-                judgement.folded
+                evaluation.folded
             );
         }
         // The fullest queues are kept, and the fullest of the others.
-        let queues = judgement
+        let queues = evaluation
             .families
             .iter()
             .find(|family| *family.what == ACCEPT_QUEUE)
@@ -396,9 +399,9 @@ mod tests {
             }
         }
         let mut totals = Totals::new(LEAST);
-        let judgement = Judgement::of(&scene, &[], &HashMap::new(), &mut totals, 4096, Nanos(0), LEAST);
+        let evaluation = Evaluation::of(&scene, &[], &HashMap::new(), &mut totals, 4096, Nanos(0), LEAST);
         let names = |what: &crate::metrics::Description| -> Vec<Label> {
-            let families = judgement.families.iter();
+            let families = evaluation.families.iter();
             let family = families.filter(|family| family.what == what);
             family
                 .flat_map(|family| &family.samples)
@@ -410,7 +413,11 @@ mod tests {
         assert_eq!(names(&LEAKED_AGE), soonest);
         assert_eq!(names(&LEAKED_SOCKETS), [&soonest[..], &[OTHER]].concat());
         // Five that grow, and the steady one.
-        assert!(judgement.folded.contains(&("leaks", 6)), "{:?}", judgement.folded);
+        assert!(
+            evaluation.folded.contains(&("leaks", 6)),
+            "{:?}",
+            evaluation.folded
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Judges the moment for metrics, by all rules, at a bounded share of the time: over a watch of five to ten minutes, so that
+//! Evaluates the moment for metrics, by all rules, at a bounded share of the time: over a watch of five to ten minutes, so that
 //! what was wrong an hour ago is not found any more.
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         settings,
     },
     kernel::clock,
-    metrics::{Judgement, Totals},
+    metrics::{Evaluation, Totals},
     run::session::Session,
     source::{
         netns_state::{self, Watched},
@@ -35,8 +35,8 @@ const READ_EVERY: Nanos = Nanos::from_secs(1);
 const READ_PAUSE: u64 = 50;
 const READ_LONGEST: Nanos = Nanos::from_millis(600);
 
-/// The part of the time that judging may take.
-const JUDGE_PAUSE: u64 = 100;
+/// The part of the time that evaluating may take.
+const EVALUATE_PAUSE: u64 = 100;
 
 /// Maximum number of processes whose descriptors are counted.
 const DESCRIPTORS_OF: usize = 200;
@@ -58,7 +58,7 @@ impl Watch {
     }
 }
 
-pub(super) struct Judge {
+pub(super) struct Evaluate {
     filter: Filter,
     older_than: Option<Nanos>,
     max_series: usize,
@@ -68,15 +68,15 @@ pub(super) struct Judge {
     sysctls: Vec<&'static str>,
     page_bytes: u64,
     reads: DutyCycle,
-    judgements: DutyCycle,
+    evaluations: DutyCycle,
     queues: HashMap<u64, Queue>,
     totals: Totals,
     evidence: SocketEvidence,
     is_memory_short: bool,
-    latest: Option<Judgement>,
+    latest: Option<Evaluation>,
 }
 
-impl Judge {
+impl Evaluate {
     /// Of what `filter` selects, from `now` on. A CLOSE_WAIT is a leak from the age `older_than` on, if that is given.
     pub(super) fn begin(filter: &Filter, older_than: Option<Nanos>, max_series: usize, now: Nanos) -> Self {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
@@ -89,7 +89,7 @@ impl Judge {
             sysctls: settings::names(),
             page_bytes: page.map_or(4096, i64::unsigned_abs),
             reads: DutyCycle::new(READ_EVERY, READ_PAUSE),
-            judgements: DutyCycle::new(Nanos(0), JUDGE_PAUSE),
+            evaluations: DutyCycle::new(Nanos(0), EVALUATE_PAUSE),
             queues: HashMap::new(),
             totals: Totals::new(max_series),
             evidence: SocketEvidence::default(),
@@ -115,19 +115,19 @@ impl Judge {
         }
     }
 
-    /// The latest judgement, if there was one.
-    pub(super) const fn latest(&self) -> Option<&Judgement> {
+    /// The latest evaluation, if there was one.
+    pub(super) const fn latest(&self) -> Option<&Evaluation> {
         self.latest.as_ref()
     }
 
-    /// Judges anew, if it is time for that.
-    pub(super) fn judge(&mut self, session: &Session) {
+    /// Evaluates anew, if it is time for that.
+    pub(super) fn evaluate(&mut self, session: &Session) {
         let now = clock::monotonic();
-        if self.judgements.is_due(now) {
-            self.latest = Some(self.new_judgement(session, now));
+        if self.evaluations.is_due(now) {
+            self.latest = Some(self.new_evaluation(session, now));
             // Other threads and the scout work for it too: so the whole time is charged.
             let ended = clock::monotonic();
-            self.judgements.finished(ended, ended.since(now));
+            self.evaluations.finished(ended, ended.since(now));
         }
     }
 
@@ -156,7 +156,7 @@ impl Judge {
         self.reads.finished(ended, ended.since(now).min(READ_LONGEST));
     }
 
-    fn new_judgement(&mut self, session: &Session, now: Nanos) -> Judgement {
+    fn new_evaluation(&mut self, session: &Session, now: Nanos) -> Evaluation {
         let engine = &session.engine;
         let namespaces = self.namespaces(now);
         let GatheredSockets {
@@ -189,9 +189,9 @@ impl Judge {
             asked: gather::asked(&self.filter, wanted, Some(engine)),
             ..Scene::default()
         };
-        let found = findings::judge(&scene);
+        let found = findings::evaluate(&scene);
         self.is_memory_short = tcp_memory::is_short(&scene.namespaces);
-        let mut judgement = Judgement::of(
+        let mut evaluation = Evaluation::of(
             &scene,
             &found,
             &self.queues,
@@ -200,9 +200,9 @@ impl Judge {
             now,
             self.max_series,
         );
-        judgement.note_not_counted(not_counted);
+        evaluation.note_not_counted(not_counted);
         self.watch.history = scene.history;
-        judgement
+        evaluation
     }
 
     fn namespaces(&mut self, now: Nanos) -> Vec<Netns> {
