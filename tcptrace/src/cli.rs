@@ -300,7 +300,7 @@ pub(crate) struct HistArgs {
     /// Group by
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
-    /// Maximum number of groups in text output
+    /// Maximum number of groups in text output; -w shows all
     #[arg(long, default_value = "10", value_name = "COUNT", value_parser = quantity::count::<usize>, hide_short_help = true)]
     pub(crate) top: usize,
     /// Output format

@@ -20,30 +20,30 @@ const PAUSE: f64 = 2.0;
 #[derive(Debug)]
 pub struct Ages {
     /// Ages of leaked sockets in minutes, oldest first.
-    forgotten: Vec<f64>,
+    leaked: Vec<f64>,
     /// Minutes since the younger ones came that have stayed for some time, in any order. They show that nothing has
-    /// come, and not that sockets are forgotten.
+    /// come, and not that sockets are leaked.
     younger: Vec<f64>,
-    /// Ages from here on are those of `forgotten`, in minutes.
+    /// Ages from here on are those of `leaked`, in minutes.
     threshold: f64,
     /// Ages below this are those of any service, and not counted.
     least: f64,
 }
 
 impl Ages {
-    /// `forgotten` are past `threshold`, `younger` are not; what is younger than `least` is left out.
+    /// `leaked` are past `threshold`, `younger` are not; what is younger than `least` is left out.
     #[must_use]
     pub fn new(
-        forgotten: impl Iterator<Item = Nanos>,
+        leaked: impl Iterator<Item = Nanos>,
         younger: impl Iterator<Item = Nanos>,
         threshold: Nanos,
         least: Nanos,
     ) -> Self {
         let least = least.min(threshold);
-        let mut forgotten: Vec<f64> = forgotten.map(minutes).collect();
-        forgotten.sort_by(|a, b| b.total_cmp(a));
+        let mut leaked: Vec<f64> = leaked.map(minutes).collect();
+        leaked.sort_by(|a, b| b.total_cmp(a));
         Self {
-            forgotten,
+            leaked,
             younger: younger.filter(|age| *age >= least).map(minutes).collect(),
             threshold: minutes(threshold),
             least: minutes(least),
@@ -55,7 +55,7 @@ impl Ages {
     #[must_use]
     pub fn per_minute(&self) -> Option<Slope> {
         let mut whole = None;
-        let mut latest = self.forgotten.as_slice();
+        let mut latest = self.leaked.as_slice();
         while latest.len() >= POINTS && latest[0] - self.least >= SPREAD {
             let slope = self.stopped(latest).or_else(|| self.rate(latest));
             if slope.is_some_and(|slope| slope.is_rising() || slope.per_unit == 0.0) {
@@ -70,16 +70,16 @@ impl Ages {
     /// Zero, with one socket in the time without any as its error, where the latest pause is longer than chance: more
     /// than twice as long as each of the n before, as happens once in (n + 1) (n + 2) / 2 looks at sockets that come at
     /// random; or where those that came since are fewer than chance, by three standard deviations.
-    fn stopped(&self, forgotten: &[f64]) -> Option<Slope> {
-        let longest = forgotten
+    fn stopped(&self, leaked: &[f64]) -> Option<Slope> {
+        let longest = leaked
             .windows(2)
             .map(|pair| pair[0] - pair[1])
             .fold(0.0, f64::max);
-        let last = forgotten.last().copied()?;
+        let last = leaked.last().copied()?;
         let younger = self.younger.iter().copied();
         let pause = younger.clone().fold(last, f64::min) - self.least;
         let before = last - self.threshold;
-        let (came, expected) = (younger.count().figure(), self.expected(forgotten));
+        let (came, expected) = (younger.count().figure(), self.expected(leaked));
         let is_over =
             pause > PAUSE * longest || before > PAUSE * longest || came < expected - 3.0 * expected.sqrt();
         let silent = pause.max(before);
@@ -90,9 +90,9 @@ impl Ages {
     }
 
     /// How many should be younger, at the pace of these.
-    fn expected(&self, forgotten: &[f64]) -> f64 {
-        let pace = match (forgotten.first(), forgotten.last()) {
-            (Some(first), Some(last)) if first > last => (forgotten.len() - 1).figure() / (first - last),
+    fn expected(&self, leaked: &[f64]) -> f64 {
+        let pace = match (leaked.first(), leaked.last()) {
+            (Some(first), Some(last)) if first > last => (leaked.len() - 1).figure() / (first - last),
             _ => 0.0,
         };
         pace * (self.threshold - self.least)
@@ -100,14 +100,14 @@ impl Ages {
 
     /// How many came in a minute, from the first to the threshold, with the error by how much that differs from part
     /// to part of the time; of one socket at least.
-    fn rate(&self, forgotten: &[f64]) -> Option<Slope> {
-        let first = forgotten.first()?;
+    fn rate(&self, leaked: &[f64]) -> Option<Slope> {
+        let first = leaked.first()?;
         let span = first - self.threshold;
         if span < SPREAD {
             return None;
         }
         let mut counts = [0_usize; PARTS];
-        for age in &forgotten[1..] {
+        for age in &leaked[1..] {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -116,11 +116,11 @@ impl Ages {
             let part = ((first - age) / span * PARTS.figure()) as usize;
             counts[part.min(PARTS - 1)] += 1;
         }
-        let mean = (forgotten.len() - 1).figure() / PARTS.figure();
+        let mean = (leaked.len() - 1).figure() / PARTS.figure();
         let squares: f64 = counts.iter().map(|count| (count.figure() - mean).powi(2)).sum();
         let error = (squares / (PARTS - 1).figure() * PARTS.figure()).sqrt();
         Some(Slope {
-            per_unit: (forgotten.len() - 1).figure() / span,
+            per_unit: (leaked.len() - 1).figure() / span,
             error: error.max(1.0) / span,
         })
     }
@@ -143,8 +143,8 @@ mod tests {
             .into_iter()
             .map(|seconds| Nanos(u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap()))
             .collect();
-        let (forgotten, younger): (Vec<Nanos>, Vec<Nanos>) = ages.iter().partition(|age| **age >= threshold);
-        Ages::new(forgotten.into_iter(), younger.into_iter(), threshold, LEAST).per_minute()
+        let (leaked, younger): (Vec<Nanos>, Vec<Nanos>) = ages.iter().partition(|age| **age >= threshold);
+        Ages::new(leaked.into_iter(), younger.into_iter(), threshold, LEAST).per_minute()
     }
 
     fn is_zero(slope: Slope) -> bool {

@@ -298,7 +298,7 @@ fn leak<'a>(scene: &'a Scene, group: &Group<'a>, listening: &HashSet<(u32, u16)>
             socket,
             verdict: Verdict::on(socket, Scene::came_in(socket, listening)),
         })
-        .filter(|leaked| leaked.verdict.is_forgotten())
+        .filter(|leaked| leaked.verdict.is_leaked())
         .collect();
     if sockets.is_empty() {
         return None;

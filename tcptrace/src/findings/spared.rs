@@ -48,7 +48,7 @@ pub fn waiting(scene: &Scene) -> Vec<Waiting<'_>> {
         for socket in group.sockets {
             let verdict = Verdict::on(socket, Scene::came_in(socket, &listening));
             let may_be_old = socket.span() >= threshold || is_unsure(socket, threshold);
-            if verdict.is_forgotten() || !may_be_old || leak::is_in_use(socket, threshold) {
+            if verdict.is_leaked() || !may_be_old || leak::is_in_use(socket, threshold) {
                 continue;
             }
             let peer = socket.peer.and_then(|peer| scene.processes.get(peer.process?));
@@ -89,8 +89,8 @@ pub fn younger(scene: &Scene) -> Option<Younger> {
             let Some(age) = socket.age.filter(|age| age.span() < threshold) else {
                 continue;
             };
-            let is_forgotten = Verdict::on(socket, Scene::came_in(socket, &listening)).is_forgotten();
-            if socket.state != TcpState::CloseWait || !is_forgotten || streams(socket, threshold) {
+            let is_leaked = Verdict::on(socket, Scene::came_in(socket, &listening)).is_leaked();
+            if socket.state != TcpState::CloseWait || !is_leaked || streams(socket, threshold) {
                 continue;
             }
             let of = all.get_or_insert(Younger {

@@ -6,7 +6,7 @@ use crate::{
     unseen::{Unseen, What},
 };
 
-/// Of what a verdict on forgotten sockets takes: their ages, and whose they are.
+/// Of what a verdict on leaked sockets takes: their ages, and whose they are.
 #[must_use]
 pub fn unknown_ages(scene: &Scene) -> Vec<Unseen> {
     let ageless = scene

@@ -33,11 +33,11 @@ pub enum Verdict {
     NeverAccepted,
     /// The counters are unknown, as in a recording.
     Unknown,
-    /// Not forgotten: everything was read, and the peer, on this host, is open and waits.
+    /// Not leaked: everything was read, and the peer, on this host, is open and waits.
     PeerWaits,
-    /// Not forgotten: data waits to be sent, and the peer has closed its window.
+    /// Not leaked: data waits to be sent, and the peer has closed its window.
     WindowClosed,
-    /// Not forgotten: data was retransmitted, and the peer does not acknowledge it.
+    /// Not leaked: data was retransmitted, and the peer does not acknowledge it.
     Unacknowledged,
 }
 
@@ -107,9 +107,9 @@ impl Verdict {
         }
     }
 
-    /// Whether the program has forgotten the socket, else it waits for its peer.
+    /// Whether the program leaks the socket, else it waits for its peer.
     #[must_use]
-    pub const fn is_forgotten(self) -> bool {
+    pub const fn is_leaked(self) -> bool {
         match self {
             Self::ReadAll
             | Self::EofUnread

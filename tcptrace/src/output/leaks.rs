@@ -49,9 +49,9 @@ pub(crate) fn text(
     let reset: usize = leaks.iter().map(Leak::reset).sum();
     let _ = write!(
         text,
-        ": {} in CLOSE_WAIT, {} forgotten",
+        ": {} in CLOSE_WAIT, {} leaked",
         counted(in_close_wait, "socket"),
-        forgotten(leaks)
+        leaked(leaks)
     );
     if reset > 0 {
         let _ = write!(text, ", {reset} of them since reset and in CLOSE");
@@ -83,7 +83,7 @@ pub(crate) fn text(
     text
 }
 
-fn forgotten(leaks: &[Leak<'_>]) -> usize {
+fn leaked(leaks: &[Leak<'_>]) -> usize {
     leaks.iter().map(|leak| leak.sockets.len()).sum()
 }
 
@@ -143,7 +143,11 @@ fn one(text: &mut String, leak: &Leak<'_>, call_sites: Option<&CallSites>, limit
         socket(text, leaked);
     }
     if leak.sockets.len() > limit {
-        let _ = writeln!(text, "  and {} more (-w lists them)", leak.sockets.len() - limit);
+        let _ = writeln!(
+            text,
+            "  and {} more (--all lists them)",
+            leak.sockets.len() - limit
+        );
     }
 }
 
@@ -289,7 +293,7 @@ pub(crate) fn json(
             schema_version: SCHEMA_VERSION,
             watched_ns: scene.watched,
             close_wait: scene.in_state(TcpState::CloseWait).count(),
-            leaked: forgotten(leaks),
+            leaked: leaked(leaks),
             lost,
             matched: scene.has_matched(),
             unseen: &scene.unseen,

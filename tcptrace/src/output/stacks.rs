@@ -48,9 +48,9 @@ fn heading(call_site: &CallSite) -> String {
         String::new()
     };
     match call_site.call {
-        Call::Connect => format!("{leaked} forgotten of {calls} connected here{younger}:"),
-        Call::Accept => format!("{leaked} forgotten of {calls} accepted here{younger}:"),
-        Call::Read => format!("{leaked} forgotten, last read here{younger}:"),
+        Call::Connect => format!("{leaked} leaked of {calls} connected here{younger}:"),
+        Call::Accept => format!("{leaked} leaked of {calls} accepted here{younger}:"),
+        Call::Read => format!("{leaked} leaked, last read here{younger}:"),
     }
 }
 
@@ -135,12 +135,12 @@ mod tests {
         push(&mut text, &call_sites, 10);
         assert_eq!(
             text,
-            "  12 forgotten of 14 accepted here:\n    \
+            "  12 leaked of 14 accepted here:\n    \
                  main → take → accept\n  \
-               0 forgotten of 14 connected here, 3 more in CLOSE_WAIT:\n    \
+               0 leaked of 14 connected here, 3 more in CLOSE_WAIT:\n    \
                  … → fetch → connect\n    \
                  outer frames are missing: the stack is larger than the 2 KiB that are copied, and the program has no frame pointers (-fno-omit-frame-pointer)\n  \
-               12 forgotten, last read here:\n    \
+               12 leaked, last read here:\n    \
                  parse → recv\n  \
                2 were opened before tracing began: call site unknown\n"
         );

@@ -110,8 +110,15 @@ fn what_was_lost_before_a_span_is_no_part_of_it() {
         let summary = rows.iter().find_map(|row| row.get("summary")).expect("a summary");
         ["lost", "gaps", "missing_entries"].map(|field| summary[field].as_u64())
     };
-    assert_eq!(figures(&[]), [Some(7), Some(1), Some(3)]);
-    assert_eq!(figures(&["--from", "+5s"]), [Some(0); 3]);
+    let of_histograms = |arguments: &[&str]| {
+        let rows = rows(&tcptrace(&[&["hist", "--json"], arguments].concat(), &files));
+        let summary = &rows.last().expect("a summary")["summary"]["runs"][0];
+        ["lost", "gaps", "missing_entries"].map(|field| summary[field].as_u64())
+    };
+    for figures in [&figures as &dyn Fn(&[&str]) -> _, &of_histograms] {
+        assert_eq!(figures(&[]), [Some(7), Some(1), Some(3)]);
+        assert_eq!(figures(&["--from", "+5s"]), [Some(0); 3]);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Sockets in CLOSE_WAIT that their program has forgotten.
+//! Sockets in CLOSE_WAIT that their program does not close.
 
 use super::Rule;
 use crate::{
@@ -50,7 +50,7 @@ The kernel's own counters say why: `rcv_nxt - copied_seq`, which `ss` shows as R
 | 1, and another program listens there | inherited, never accepted by this program | a descriptor without FD_CLOEXEC in the program that accepted it, which is named |
 | CLOSE with EPIPE | reset since, and still open | as for 0 and 1 |
 | no owner | never accepted | a program that does not call `accept` any more |
-| unknown | not closed | a path that returns without `close`; no kernel reports Recv-Q of MPTCP sockets, and recordings do not contain it |
+| unknown | not closed | a path that returns without `close`; no kernel reports Recv-Q of MPTCP sockets, and of a recording only its snapshots have it |
 
 An MPTCP socket has a state of its own, different from those of its subflows, which the peer keeps open for a while.",
     remedy: "Only the program can fix it: it must close. Find the socket by its descriptor (`lsof -p PID -a -d FD`, or in a

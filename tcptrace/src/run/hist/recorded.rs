@@ -37,7 +37,7 @@ pub(super) struct ReplayedRun {
     pub(super) lost: u64,
     pub(super) evicted: u64,
     pub(super) gaps: u32,
-    pub(super) missing: u64,
+    pub(super) missing_entries: u64,
     pub(super) remarks: Vec<String>,
     pub(super) unseen: Vec<Unseen>,
     /// Whether intervals that are written already had anything.
@@ -128,9 +128,7 @@ pub(super) fn gather(
     }
     let has_selected = gathering.has_written || !gathering.picture(&report).is_empty();
     coverage.look_for(filter, &replay, has_selected || !is_to_end, run);
-    let RunStats {
-        lost, gaps, missing, ..
-    } = replay.run_stats;
+    let RunStats { gaps, missing, .. } = replay.run_stats;
     if gathering.skipped > 0 {
         remarks.push(format!(
             "{} without a change {} omitted from the log: nothing was recorded for that long, or its times are invalid",
@@ -144,10 +142,10 @@ pub(super) fn gather(
         to: rfc3339(replay.run_stats.wall(end)),
         watched_ns: end.since(beginning.time),
         changes: replay.engine.table.tally.changes - beginning.tally.changes,
-        lost,
+        lost: replay.lost_in_span(),
         evicted: replay.engine.table.tally.evicted - beginning.tally.evicted,
-        gaps,
-        missing,
+        gaps: gaps - beginning.gaps,
+        missing_entries: missing - beginning.missing,
         remarks,
         unseen: run.origin.unseen(),
         has_written: gathering.has_written,
