@@ -87,7 +87,7 @@ families! {
     ACCEPT_QUEUE_LIMIT = Gauge "tcptrace_accept_queue_limit" by ["netns", "process", "address", "port"]
         is "Connections that this accept queue holds.";
     LISTENER_DROPS = Counter "tcptrace_listener_drops" by ["netns", "process", "address", "port"]
-        is "SYNs and last ACKs that the kernel dropped since tcptrace was ready, by listener that has dropped any.";
+        is "Segments that the kernel dropped at a listener since tcptrace was ready (sk_drops), by listener that has dropped any: SYNs and last ACKs, and also what healthy handshakes drop, such as the bare ACKs of TCP_DEFER_ACCEPT and repeated SYNs.";
     LISTEN_OVERFLOWS = Counter "tcptrace_netns_listen_overflows" by ["netns"]
         is "Connections that arrived at a full accept queue (ListenOverflows), whatever the filter.";
     LISTEN_DROPS = Counter "tcptrace_netns_listen_drops" by ["netns"]

@@ -19,12 +19,11 @@ pub static RULE: Rule = Rule {
     id: "accept-queue-full",
     title: "a listener's accept queue is full",
     fires: "More connections wait for `accept` than the queue holds (critical); or `ListenOverflows` grew during the watch
-(warning), which names the listener at which the kernel dropped most, or, where that is not known, the one with the fullest
-queue; or a connection has been established for ten seconds and waits for `accept` (warning).",
+(warning), which names the only listener at which the kernel dropped anything, or the one with the fullest queue; or a connection has been established for ten seconds and waits for `accept` (warning).",
     means: "A connection whose handshake is complete waits in the listener's queue until the program calls `accept`. The queue holds
 as many as `listen` requested, at most `net.core.somaxconn` (`ss -ltn`: Recv-Q of Send-Q). Beyond it the kernel drops
-the client's last ACK, and its SYNs: clients see connections that take 1, 3, 7 s, or time out, while the server's
-CPU may be idle.",
+the client's last ACK, and its SYNs: clients see connections that take a second and more, or time out, while the
+server's CPU may be idle.",
     remedy: "First see why the program does not accept: the accepting thread is blocked, all workers are busy, or descriptors are
 exhausted (see `close-wait-leak`). A longer queue helps with bursts only: raise the program's own backlog, and
 `net.core.somaxconn` where it is the smaller of the two; the program must call `listen` again for it to take effect. Each waiting
@@ -118,14 +117,33 @@ fn check(scene: &Scene) -> Vec<Finding> {
     findings
 }
 
-/// What the kernel dropped at a listener (`tcp_listendrop`).
-pub(super) fn drops_evidence(scene: &Scene, drops: u64) -> Evidence {
+/// The SYNs and last ACKs that the kernel dropped at the listeners of a namespace (`tcp_listendrop`). `sk_drops` of each of
+/// them also counts segments that a request drops (`tcp_check_req`, `discard_and_relse` in `tcp_v4_rcv`; Linux 6.18).
+pub(super) const LISTEN_DROPS: &str = "ListenDrops";
+
+/// How many of them it dropped at this listener, at least: those that what was dropped at the others cannot account for.
+pub(super) fn surely_dropped(scene: &Scene, namespace: &Netns, listener: &Socket) -> u64 {
+    let segments = |listener: &Socket| scene.history.drops_at(listener.cookie);
+    let others: u64 = scene
+        .in_state(TcpState::Listen)
+        .filter(|other| other.netns == namespace.netns && other.cookie != listener.cookie)
+        .map(segments)
+        .sum();
+    let dropped = namespace.grown(LISTEN_DROPS).saturating_sub(others);
+    segments(listener).min(dropped)
+}
+
+/// What the kernel dropped at a listener, or at all of a namespace.
+pub(super) fn drops_evidence(scene: &Scene, namespace: &Netns, drops: u64) -> Evidence {
+    let is_all = drops == namespace.grown(LISTEN_DROPS);
+    let least = if is_all { "" } else { "at least " };
     Evidence::new(
         "drops",
         drops,
         format!(
-            "the kernel dropped {} at this listener in {}",
-            counted(drops, "segment"),
+            "the kernel dropped {least}{} or last {} in {}",
+            counted(drops, "SYN"),
+            if drops == 1 { "ACK" } else { "ACKs" },
             human(scene.watched)
         ),
     )
@@ -137,12 +155,21 @@ pub(super) fn is_full(listener: &Socket) -> bool {
 }
 
 fn overflowed(scene: &Scene, namespace: &Netns, overflows: u64, waiting: &Waiting) -> Finding {
-    let drops = |listener: &Socket| scene.history.drops_at(listener.cookie);
-    let worst = scene
+    let listeners: Vec<&Socket> = scene
         .in_state(TcpState::Listen)
         .filter(|listener| listener.netns == namespace.netns)
-        .filter(|listener| drops(listener) > 0 || listener.unread > Some(0))
-        .max_by_key(|listener| (drops(listener), listener.unread));
+        .collect();
+    let dropping: Vec<&Socket> = listeners
+        .iter()
+        .copied()
+        .filter(|listener| scene.history.drops_at(listener.cookie) > 0)
+        .collect();
+    // One that overflowed has dropped something, as others may have.
+    let worst = match dropping.as_slice() {
+        [only] => Some(*only),
+        [] => fullest(&listeners),
+        several => fullest(several),
+    };
     match worst {
         Some(listener) => finding(scene, listener, Cause::Overflowed, waiting),
         None => Finding {
@@ -159,6 +186,12 @@ fn overflowed(scene: &Scene, namespace: &Netns, overflows: u64, waiting: &Waitin
             weight: overflows.figure(),
         },
     }
+}
+
+/// The listener at which the most connections wait, if any do.
+fn fullest<'a>(listeners: &[&'a Socket]) -> Option<&'a Socket> {
+    let waiting = listeners.iter().filter(|listener| listener.unread > Some(0));
+    waiting.max_by_key(|listener| listener.unread).copied()
 }
 
 fn overflow_evidence(scene: &Scene, overflows: u64) -> Evidence {
@@ -199,9 +232,11 @@ fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) ->
     if overflows > 0 {
         evidence.push(overflow_evidence(scene, overflows));
     }
-    let drops = scene.history.drops_at(listener.cookie);
-    if drops > 0 {
-        evidence.push(drops_evidence(scene, drops));
+    if let Some(namespace) = namespace {
+        let drops = surely_dropped(scene, namespace, listener);
+        if drops > 0 {
+            evidence.push(drops_evidence(scene, namespace, drops));
+        }
     }
     let longest = waiting_at(listener, waiting).longest;
     if longest > Nanos(0) {
@@ -301,10 +336,16 @@ mod tests {
                 ..other
             },
         );
-        scene.history.drops.extend([(1, (4, 4)), (2, (0, 3))]);
+        scene.history.drops.extend([(1, (4, 4)), (2, (0, 6))]);
+        scene.counted(LISTEN_DROPS, 9, 12);
         let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
+        // The other one may defer what it accepts: then the fuller queue is the likelier.
+        scene.history.drops.insert(1, (4, 5));
+        let findings = evaluate_by(&[&RULE], &scene);
+        assert_eq!(findings[0].subject, scene.listener_subject(&scene.sockets[0]));
+        assert_eq!(findings[0].level, Level::Warning);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Listeners that drop connections for another reason than a full queue.
 
-use super::{Rule, accept_queue_full};
+use super::{
+    Rule,
+    accept_queue_full::{self, LISTEN_DROPS},
+};
 use crate::{
     event::TcpState,
     findings::{
-        Figure as _, Finding, Level,
-        scene::{Scene, Socket},
+        Figure as _, Finding, Level, Subject,
+        scene::{Netns, Scene, Socket},
     },
     plural::{counted, was},
 };
@@ -14,18 +17,22 @@ use crate::{
 pub static RULE: Rule = Rule {
     id: "listener-drops",
     title: "a listener drops connections although its queues are not full",
-    fires: "The kernel's own count of what it dropped at a listener (`sk_drops`: `d` in `ss -lm`) grew during the watch, while in
-its network namespace no accept queue overflowed (`ListenOverflows`) and no SYN was dropped because a queue of requests was
-full (`TCPReqQFullDrop`). A note; a warning from five on.",
+    fires: "`ListenDrops` of a network namespace grew during the watch, and so did the count of one of its listeners (`sk_drops`: `d` in
+`ss -lm`), while no accept queue overflowed there (`ListenOverflows`) and no SYN was dropped because a queue of requests
+was full (`TCPReqQFullDrop`). A note; a warning from five on. If several listeners have dropped segments and
+`ListenDrops` does not show at which of them it grew, the finding is the namespace's.",
     means: "A SYN, or the last ACK of a handshake, was dropped: the client sends it again, so that it connects seconds later or
 times out. Without a full queue the kernel does so without SYN cookies, when three quarters of `tcp_max_syn_backlog` are in
 use and the client is not known yet; if it finds no route back to the client; if it has no memory for the request; or if a
-BPF or security module rejects the socket. An ICMP error for a SYN-ACK, and a segment that no handshake begins with, count
-too.",
+BPF or security module rejects the socket. An ICMP error for a SYN-ACK counts too.
+
+`sk_drops` alone shows none of this: it also counts segments that a healthy handshake drops, such as the bare ACK to a listener with
+TCP_DEFER_ACCEPT, a SYN that a client repeats, and a RST.",
     remedy: "Look at `net.ipv4.tcp_syncookies` (1, the kernel's default, keeps the last quarter open), at the route to the clients
 (`ip route get ADDRESS`), at `dmesg`, and at where the segments are dropped: `perf trace -e skb:kfree_skb`, or `dropwatch`.",
-    spares: "Drops at a full accept queue (`accept-queue-full`) or a full queue of requests (`syn-backlog`), and what was dropped
-before the watch. Recordings, which have no counters of the namespace: their endpoints view shows the drops.",
+    spares: "Drops at a full accept queue (`accept-queue-full`) or a full queue of requests (`syn-backlog`); listeners of which
+only `sk_drops` grew; and what was dropped before the watch. Recordings, which have no counters of the namespace: their endpoints
+view shows `sk_drops`.",
     check,
 };
 
@@ -33,37 +40,62 @@ const MANY: u64 = 5;
 
 fn check(scene: &Scene) -> Vec<Finding> {
     scene
-        .in_state(TcpState::Listen)
-        .filter_map(|listener| finding(scene, listener))
+        .namespaces
+        .iter()
+        .flat_map(|namespace| in_namespace(scene, namespace))
         .collect()
 }
 
-fn finding(scene: &Scene, listener: &Socket) -> Option<Finding> {
-    let drops = scene.history.drops_at(listener.cookie);
-    // Where the namespace's counters were not read, the cause may be any.
-    let namespace = scene.namespace(listener.netns)?;
+fn in_namespace(scene: &Scene, namespace: &Netns) -> Vec<Finding> {
+    let listeners = || {
+        scene
+            .in_state(TcpState::Listen)
+            .filter(|listener| listener.netns == namespace.netns)
+    };
     let is_explained = ["ListenOverflows", "TCPReqQFullDrop"]
         .iter()
         .any(|counter| namespace.grown(counter) > 0);
-    if drops == 0 || is_explained || accept_queue_full::is_full(listener) {
-        return None;
+    let dropped = namespace.grown(LISTEN_DROPS);
+    let is_seen = listeners().any(|listener| scene.history.drops_at(listener.cookie) > 0);
+    if dropped == 0 || !is_seen || is_explained || listeners().any(accept_queue_full::is_full) {
+        return Vec::new();
     }
-    Some(Finding {
+    let surely_at = |listener: &&Socket| accept_queue_full::surely_dropped(scene, namespace, listener);
+    let named: Vec<Finding> = listeners()
+        .filter(|listener| surely_at(listener) > 0)
+        .map(|listener| {
+            finding(
+                scene,
+                namespace,
+                scene.listener_subject(listener),
+                surely_at(&listener),
+            )
+        })
+        .collect();
+    if named.is_empty() {
+        let subject = scene.netns_subject(namespace.netns);
+        return vec![finding(scene, namespace, subject, dropped)];
+    }
+    named
+}
+
+fn finding(scene: &Scene, namespace: &Netns, subject: Subject, drops: u64) -> Finding {
+    Finding {
         rule: RULE.id,
         level: if drops >= MANY { Level::Warning } else { Level::Note },
-        subject: scene.listener_subject(listener),
+        subject,
         title: format!(
             "{} {} dropped, and no queue is full",
             counted(drops, "connection attempt"),
             was(drops)
         ),
-        evidence: vec![accept_queue_full::drops_evidence(scene, drops)],
+        evidence: vec![accept_queue_full::drops_evidence(scene, namespace, drops)],
         meaning: "the clients send again and connect seconds later, or time out; a missing route, memory, a quarter of the backlog \
             that is kept for known clients, or a security module can be the cause"
             .to_owned(),
         remedy: "leave net.ipv4.tcp_syncookies at 1, and look at the routes to the clients and where the kernel drops".to_owned(),
         weight: drops.figure(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +103,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, socket, told},
+        fixture::{NETNS, scene, socket, told},
     };
 
     fn dropping(count: u32) -> Scene {
@@ -80,6 +112,7 @@ mod tests {
         let listener = socket(TcpState::Listen, "10.0.0.1:8080", "0.0.0.0:0", 0, Some(owner));
         scene.add(1, &listener);
         scene.history.drops.insert(1, (0, count));
+        scene.counted(LISTEN_DROPS, 3, 3 + u64::from(count));
         scene
     }
 
@@ -102,5 +135,34 @@ mod tests {
         (full.sockets[0].unread, full.sockets[0].unsent) = (Some(5), Some(4));
         assert_eq!(evaluate_by(&[&RULE], &full), []);
         assert_eq!(evaluate_by(&[&RULE], &dropping(0)), []);
+    }
+    #[test]
+    fn segments_that_a_deferring_listener_drops_are_no_lost_attempts() {
+        let mut scene = dropping(7);
+        scene.counted(LISTEN_DROPS, 3, 3);
+        assert_eq!(evaluate_by(&[&RULE], &scene), []);
+        scene.counted(LISTEN_DROPS, 3, 5);
+        let title = "2 connection attempts were dropped, and no queue is full";
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].title, title);
+    }
+
+    #[test]
+    fn of_several_listeners_only_the_certain_one_is_named() {
+        let mut scene = dropping(7);
+        let deferring = socket(TcpState::Listen, "10.0.0.1:80", "0.0.0.0:0", 0, Some(0));
+        scene.add(1, &deferring);
+        scene.history.drops.insert(2, (10, 12));
+        let findings = evaluate_by(&[&RULE], &scene);
+        let [of_one] = findings.as_slice() else {
+            panic!("not one finding: {findings:#?}");
+        };
+        assert_eq!(of_one.subject, scene.listener_subject(&scene.sockets[0]));
+        assert!((of_one.evidence[0].value - 5.0).abs() < 0.1, "{of_one:#?}");
+        scene.counted(LISTEN_DROPS, 3, 5);
+        let findings = evaluate_by(&[&RULE], &scene);
+        let [of_netns] = findings.as_slice() else {
+            panic!("not one finding: {findings:#?}");
+        };
+        assert_eq!(of_netns.subject, scene.netns_subject(NETNS));
     }
 }

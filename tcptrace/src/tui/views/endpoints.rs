@@ -246,7 +246,7 @@ static COLUMNS: [Column<EndpointView>; 15] = [
     },
 ];
 
-/// SYNs and last ACKs that the kernel dropped at a port's listener since it listens.
+/// Segments that the kernel dropped at a port's listener since it listens (`sk_drops`), those of healthy handshakes among them.
 fn drops(row: &EndpointView, context: &CellContext<'_>) -> Option<u64> {
     context.content.listener_queue(row)?.drops.map(u64::from)
 }
