@@ -99,8 +99,10 @@ fields! {
     BytesAcked = "tcp_sock"."bytes_acked", optional;
     /// Bytes received in order, FIN included.
     BytesReceived = "tcp_sock"."bytes_received", optional;
-    /// When the last segment arrived, jiffies.
+    /// When the last acknowledgement of something outstanding arrived, jiffies.
     RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
+    /// When the last data arrived, jiffies.
+    LrcvTime = "inet_connection_sock"."icsk_ack.lrcvtime", optional;
     /// Smoothed round-trip time, microseconds times 8.
     SrttUs = "tcp_sock"."srtt_us", optional;
     /// Mean deviation of the round-trip time, microseconds times 4.

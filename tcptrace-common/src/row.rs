@@ -51,7 +51,8 @@ pub struct SockRow {
     pub expires_jiffies: u64,
     /// `jiffies` when the row was written.
     pub jiffies: u64,
-    /// `tcp_sock.rcv_tstamp`: low 32 bits of jiffies when the last segment arrived.
+    /// The later of `tcp_sock.rcv_tstamp` and `icsk_ack.lrcvtime`, as in `keepalive_time_elapsed`: low 32 bits of jiffies
+    /// when the last acknowledgement or data arrived.
     pub received_jiffies: u32,
     /// Inode number of the socket's file, or 0 if it has none.
     pub inode: u32,

@@ -129,6 +129,13 @@ unsafe fn fill_full(row: &mut SockRow, sock: *const u8) -> bool {
             let acknowledged: u32 = Direct::load(tcp, offset(Field::SndUna));
             row.unsent = written.wrapping_sub(acknowledged);
             row.received_jiffies = Direct::load(tcp, offset(Field::RcvTstamp));
+            // In-order data that acknowledges nothing new updates this one alone (`tcp_rcv_established`).
+            if has(Field::LrcvTime) {
+                let data: u32 = Direct::load(tcp, offset(Field::LrcvTime));
+                if data.wrapping_sub(row.received_jiffies).cast_signed() > 0 {
+                    row.received_jiffies = data;
+                }
+            }
             network::fill::<Direct>(&mut row.network, tcp);
         }
         network::fill_options::<Direct>(&mut row.options, tcp);

@@ -45,7 +45,7 @@ pub enum HandshakeEnd {
     NoPort,
     /// A server's: ESTABLISHED.
     Completed,
-    /// The last ACK never came.
+    /// The last ACK never came, or was dropped until the kernel gave up, since the accept queue was full.
     Abandoned,
     /// A RST ended it.
     Reset,

@@ -30,7 +30,7 @@ pub enum EndReason {
     Destroyed,
     /// An orphaned FIN_WAIT2 ran out of `tcp_fin_timeout`.
     FinTimeout,
-    /// The final ACK never came.
+    /// The last ACK never came, or was dropped until the kernel gave up, since the accept queue was full.
     HandshakeAbandoned,
     /// The handshake was reset.
     HandshakeReset,

@@ -141,7 +141,7 @@ pub struct OfListener {
     pub done: u64,
     /// Done by a SYN cookie.
     pub by_cookie: u64,
-    /// Given up: the final ACK never came.
+    /// Given up: the last ACK never came, or was dropped each time.
     pub abandoned: u64,
     /// Ended by a RST.
     pub reset: u64,
@@ -170,7 +170,7 @@ pub struct History {
     pub by_pool: HashMap<Pool, OfPool>,
     /// By namespace and port.
     pub by_listener: HashMap<(u32, u16), OfListener>,
-    /// How many SYNs and last ACKs the kernel had dropped at a listener when it was first and last read, by its cookie.
+    /// How many segments the kernel had dropped at a listener (`sk_drops`) when it was first and last read, by its cookie.
     pub drops: HashMap<u64, (u32, u32)>,
     /// How TIME_WAITs ended.
     pub time_wait_ends: HashMap<EndReason, u64>,
@@ -201,7 +201,7 @@ impl History {
         })
     }
 
-    /// Notes how many SYNs and last ACKs the kernel has dropped at a listener since it listens.
+    /// Notes how many segments the kernel has dropped at a listener since it listens (`sk_drops`).
     pub fn note_drops(&mut self, cookie: u64, count: u32) {
         if let Some((_, now)) = entry_or(&mut self.drops, cookie, (count, count)) {
             *now = count;

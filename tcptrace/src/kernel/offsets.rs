@@ -34,6 +34,7 @@ const fn bytes(field: Field) -> u32 {
         | Field::WriteSeq
         | Field::SndUna
         | Field::RcvTstamp
+        | Field::LrcvTime
         | Field::SrttUs
         | Field::MdevUs
         | Field::TotalRetrans

@@ -280,9 +280,10 @@ impl Dump {
         let expires = Nanos::from_millis(message.u32(52).into()).plus(self.tick);
         let idle = match kind {
             SockKind::Request => Some(request_age(resent, expires)),
-            SockKind::Full if state != TcpState::Listen => {
-                heard_ms.map(|ms| Nanos::from_millis(ms.into()).since(self.tick))
-            }
+            // What arrived last: data that acknowledges nothing new is no acknowledgement (`keepalive_time_elapsed`).
+            SockKind::Full if state != TcpState::Listen => heard_ms
+                .zip(received_ms)
+                .map(|(heard, received)| Nanos::from_millis(heard.min(received).into()).since(self.tick)),
             SockKind::Full | SockKind::Timewait => None,
         };
         let held_up = match timer {
@@ -398,10 +399,13 @@ fn is_mptcp(attributes: &[u8]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// How long ago the first SYN of a request came, at least, whose SYN-ACK was sent again so many times: the timeouts
-/// that have passed, and what has passed of the current one.
+/// How long ago the first SYN of a request came, at least: the timeouts that have passed, and what has passed of the
+/// current one. That has been doubled at most as often as the SYN-ACK was sent again, and no more often than the time left
+/// shows: a SYN that the client repeats has the SYN-ACK sent again too, and does not double it (`tcp_check_req`,
+/// `inet_rtx_syn_ack`; Linux 6.18).
 fn request_age(resent: u8, expires: Nanos) -> Nanos {
-    let current = FIRST_TIMEOUT.0 << resent.min(16);
+    let doublings = (0..resent.min(16)).find(|times| FIRST_TIMEOUT.0 << times >= expires.0);
+    let current = FIRST_TIMEOUT.0 << doublings.unwrap_or(resent.min(16));
     let passed = current - FIRST_TIMEOUT.0;
     Nanos(passed).plus(Nanos(current).since(expires))
 }

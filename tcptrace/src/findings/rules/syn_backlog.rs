@@ -1,6 +1,6 @@
 //! Handshakes that do not complete: a SYN flood, or slow clients.
 
-use super::Rule;
+use super::{Rule, accept_queue_full};
 use crate::{
     duration::human,
     event::{Nanos, TcpState},
@@ -10,6 +10,7 @@ use crate::{
         scene::{Netns, Scene, Socket},
     },
     plural::{counted, verb, was},
+    socket::HeldUp,
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -23,7 +24,8 @@ because the queue was full (critical, as a finding of the network namespace). 64
 data (a note).",
     means: "A SYN_RECV lasts one round trip. One that is older than a second has had its SYN-ACK sent again. If nearly all are
 abandoned, from many addresses, it is a SYN flood from forged ones. If most are completed eventually, clients are slow
-or lose packets, or the accept queue is full (`accept-queue-full`).
+or lose packets. While the accept queue is full (`accept-queue-full`), the kernel drops the last ACK, so that the handshakes of
+legitimate clients wait and are abandoned too: then nothing is called a flood.
 
 The queue holds as many as `listen` requested, at most `somaxconn`; without SYN cookies `tcp_max_syn_backlog` limits it
 too. Once it is full, `tcp_syncookies=1` answers without storing a request: connections are still established, but without window
@@ -86,10 +88,10 @@ fn check(scene: &Scene) -> Vec<Finding> {
     findings
 }
 
-/// Whether the handshake is done and the kernel waits for data. What is known of a request's age by its SYN-ACKs
-/// ([`Socket::quiet`]) is less than it is then.
+/// Whether the handshake is done and the kernel waits for data: netlink, by which alone a request has a quiet time, reports that
+/// its SYN-ACK was not sent again.
 fn is_deferred(socket: &Socket) -> bool {
-    socket.span() >= SURELY_RESENT && socket.quiet.is_some_and(|resent| resent < RESENT)
+    socket.span() >= SURELY_RESENT && socket.quiet.is_some() && socket.flow.held_up == HeldUp::No
 }
 
 fn without_data(scene: &Scene, (netns, port): (u32, u16), count: u64) -> Option<Finding> {
@@ -120,6 +122,17 @@ fn without_data(scene: &Scene, (netns, port): (u32, u16), count: u64) -> Option<
     })
 }
 
+/// Why handshakes are not completed.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Almost no client answers.
+    Flood,
+    /// An accept queue is full, or was during the watch.
+    NotAccepted,
+    /// Most clients answer late.
+    Slow,
+}
+
 fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Option<Finding> {
     let of = scene
         .history
@@ -131,37 +144,55 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
     if waiting.old < MANY && !is_abandoned {
         return None;
     }
-    let is_flood = of.abandoned + waiting.old > 9 * of.done;
     let listener = scene.listener(netns, port);
+    let overflows = scene
+        .namespace(netns)
+        .map_or(0, |namespace| namespace.grown("ListenOverflows"));
+    let kind = if listener.is_some_and(accept_queue_full::is_full) || overflows > 0 {
+        Kind::NotAccepted
+    } else if of.abandoned + waiting.old > 9 * of.done {
+        Kind::Flood
+    } else {
+        Kind::Slow
+    };
     let subject = listener.map_or_else(
         || scene.netns_subject(netns),
         |listener| scene.listener_subject(listener),
     );
-    let kind = if is_flood {
-        "almost none is completed"
-    } else {
-        "many are slow"
-    };
     Some(Finding {
         rule: RULE.id,
         level: Level::Warning,
         subject,
         title: format!(
-            "{} {} on port {port}, and {kind}",
+            "{} {} on port {port}, and {}",
             counted(waiting.old, "handshake"),
-            verb(waiting.old, "wait")
+            verb(waiting.old, "wait"),
+            match kind {
+                Kind::Flood => "almost none is completed",
+                Kind::NotAccepted => "an accept queue is full",
+                Kind::Slow => "many are slow",
+            }
         ),
         evidence: evidence(scene, waiting, &of, listener),
-        meaning: if is_flood {
-            "the senders of these SYNs never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs".to_owned()
-        } else {
-            "clients are slow or lose packets, or the accept queue is full and their last ACK is dropped"
-                .to_owned()
-        },
-        remedy:
-            "leave net.ipv4.tcp_syncookies at 1; drop the SYNs of a flood before they reach this host; for \
-            legitimate clients, a longer backlog helps"
-                .to_owned(),
+        meaning: match kind {
+            Kind::Flood => {
+                "the senders of these SYNs never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs"
+            }
+            Kind::NotAccepted => {
+                "while the accept queue is full, the kernel drops the last ACKs of handshakes, which stay half-open: no SYN flood \
+                 has to be the cause"
+            }
+            Kind::Slow => "clients are slow or lose packets",
+        }
+        .to_owned(),
+        remedy: match kind {
+            Kind::Flood | Kind::Slow => {
+                "leave net.ipv4.tcp_syncookies at 1; drop the SYNs of a flood before they reach this host; for legitimate clients, a \
+                 longer backlog helps"
+            }
+            Kind::NotAccepted => "find out why the program does not call accept (accept-queue-full), and look again after that",
+        }
+        .to_owned(),
         weight: (waiting.old + of.abandoned).figure(),
     })
 }
@@ -258,12 +289,16 @@ mod tests {
             evaluate_by,
             fixture::{NETNS, scene, socket, told},
         },
-        socket::SockKind,
+        socket::{Flow, SockKind},
     };
 
     fn half_open(host: u16, seconds: u64) -> Socket {
         Socket {
             kind: SockKind::Request,
+            flow: Flow {
+                held_up: HeldUp::Unanswered,
+                ..Flow::default()
+            },
             ..socket(
                 TcpState::SynRecv,
                 "10.0.0.1:80",
@@ -304,12 +339,29 @@ mod tests {
         insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
-    /// Requests of this age, of which the SYN-ACKs tell so much.
-    fn waiting_for_data(count: u16, seconds: u64, by_syn_acks: Nanos) -> Scene {
+    #[test]
+    fn handshakes_that_a_full_accept_queue_holds_up_are_no_flood() {
+        let mut scene = flooded(64, 5, listener(90, 2, 24));
+        scene.counted("ListenOverflows", 3, 9);
+        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        let mut scene = flooded(64, 5, listener(90, 2, 24));
+        scene.sockets[0].unread = Some(129);
+        assert_eq!(
+            evaluate_by(&[&RULE], &scene)[0].title,
+            "64 handshakes wait on port 80, and an accept queue is full"
+        );
+    }
+
+    /// Requests of this age, whose SYN-ACK was sent again or not.
+    fn waiting_for_data(count: u16, seconds: u64, held_up: HeldUp) -> Scene {
         let mut scene = flooded(0, 0, OfListener::default());
         for host in 0..count {
             let request = Socket {
-                quiet: Some(by_syn_acks),
+                quiet: Some(Nanos::from_millis(400)),
+                flow: Flow {
+                    held_up,
+                    ..Flow::default()
+                },
                 ..half_open(host, seconds)
             };
             scene.add(1, &request);
@@ -319,17 +371,14 @@ mod tests {
 
     #[test]
     fn handshakes_that_are_done_and_wait_for_data_are_no_flood() {
-        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_millis(400)));
+        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, HeldUp::No));
         assert_eq!(findings.len(), 1);
         insta::assert_snapshot!(told(&findings[0]));
         // Their SYN-ACKs were sent again.
-        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, Nanos::from_secs(3)));
+        let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, HeldUp::Unanswered));
         assert_eq!(findings[0].level, Level::Warning);
         // The first timeout is not over: nothing is known yet, and nothing is said.
-        assert_eq!(
-            evaluate_by(&[&RULE], &waiting_for_data(63, 1, Nanos::from_millis(900))),
-            []
-        );
+        assert_eq!(evaluate_by(&[&RULE], &waiting_for_data(63, 1, HeldUp::No)), []);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 use super::*;
 use crate::source::namespaces;
-use std::net::{TcpListener, TcpStream};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+};
 
 fn sockets(only: Option<TcpState>) -> Vec<Row> {
     let mut found = Vec::new();
@@ -70,11 +74,33 @@ fn one_socket_is_found_by_its_ends_and_cookie_and_by_no_other() {
     }
 }
 
+/// Such data acknowledges nothing that the client has not heard of before.
+#[test]
+fn data_of_the_peer_is_heard_although_it_acknowledges_nothing_new() {
+    const QUIET: Nanos = Nanos::from_millis(500);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let (near, far) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    let endpoints = Endpoints::new((near.ip(), near.port()), (far.ip(), far.port()));
+    let mut finder = Finder::new(namespaces::current().unwrap()).unwrap();
+    let mut idle = || finder.find(&endpoints, 0).unwrap().unwrap().row.idle.unwrap();
+    while idle() < QUIET {
+        thread::yield_now();
+    }
+    server.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    assert!(idle() < QUIET);
+}
+
 #[test]
 fn a_request_is_as_old_as_the_timeouts_that_have_passed() {
     let age = request_age;
     assert_eq!(age(0, Nanos::from_millis(300)), Nanos::from_millis(700));
     assert_eq!(age(2, Nanos::from_millis(3_000)), Nanos::from_millis(4_000));
+    // Measured 2.2 s after the first SYN, which the client had repeated three times: the first timeout still runs.
+    assert_eq!(age(3, Nanos::from_millis(396)), Nanos::from_millis(604));
+    assert_eq!(age(3, Nanos::from_millis(1_500)), Nanos::from_millis(1_500));
     // A deferred one waits longer than its SYN-ACKs suggest.
     assert_eq!(age(0, Nanos::from_secs(8)), Nanos(0));
 }
