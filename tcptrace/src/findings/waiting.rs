@@ -9,10 +9,7 @@ use crate::{
     duration::human,
     event::Nanos,
     plural::{counted, verb},
-    socket::{
-        network::Network,
-        patience::{End, Limit},
-    },
+    socket::{network::Network, patience::End},
 };
 use hashbrown::HashMap;
 use std::{net::IpAddr, time::Duration};
@@ -100,7 +97,7 @@ impl Waiting {
                 human(first.left),
                 first.by.name()
             );
-            if first.by == (Limit::Retries { is_certain: false }) {
+            if !first.by.is_certain() {
                 text.push_str(", or earlier if the program set TCP_USER_TIMEOUT");
             }
             list.push(Evidence::new("gives_up_in_seconds", seconds(first.left), text));

@@ -64,9 +64,14 @@ pub(crate) fn sentence(
             "The peer's window is closed: {} wait, {} unanswered, the next in {next}{}.",
             human_bytes(network.not_sent?.into()),
             counted(probes, "probe"),
-            gives_up
-                .as_deref()
-                .unwrap_or("; as long as the peer answers probes, the kernel does not give up"),
+            match gives_up.as_deref() {
+                Some(end) => end,
+                None if is_orphan => "",
+                None if network.options.is_some() =>
+                    "; as long as the peer answers probes, the kernel does not give up",
+                None =>
+                    "; as long as the peer answers probes, the kernel does not give up, or only after TCP_USER_TIMEOUT if set",
+            },
         ),
         TimerPurpose::KeepAlive if probes > 0 => format!(
             "The peer has not answered {} of keep-alive; the next in {next}{}.",
@@ -89,10 +94,10 @@ fn gives_up(end: End) -> String {
                 human(limit)
             )
         }
-        Limit::Retries { is_certain: false } => {
+        by if !by.is_certain() => {
             format!("; the kernel gives up in about {left}, or after TCP_USER_TIMEOUT if set")
         }
-        Limit::Retries { is_certain: true } | Limit::OrphanRetries | Limit::KeepAlive => {
+        Limit::Retries { .. } | Limit::OrphanRetries { .. } | Limit::KeepAlive => {
             format!("; the kernel gives up in about {left}")
         }
     }
@@ -171,6 +176,12 @@ mod tests {
         let end = "gives up in about 22.0s, by TCP_USER_TIMEOUT (1m00s).";
         assert!(text(60_000).ends_with(end), "{}", text(60_000));
         assert!(text(0).ends_with("gives up in about 14m46s."), "{}", text(0));
+    }
+
+    #[test]
+    fn an_orphan_may_have_a_user_timeout_too() {
+        let text = sentence(&stuck(), TcpState::LastAck, true, &LIMITS).expect("it waits");
+        assert!(text.ends_with(", or after TCP_USER_TIMEOUT if set."), "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::event::{Nanos, TcpState};
 const RTO_MIN: Nanos = Nanos::from_millis(200);
 pub(crate) const RTO_MAX: Nanos = Nanos::from_secs(120);
 
-/// What `tcp_orphan_retries` of 0 means (`tcp_orphan_retries()`).
+/// What `tcp_orphan_retries` of 0 means while the timeout is below its maximum (`tcp_orphan_retries()`).
 const ORPHAN_RETRIES: u32 = 8;
 
 /// Timers run late by at least one part in this many, on average: the timer wheel rounds up (kernel/time/timer.c).
@@ -19,7 +19,7 @@ const LATE: u64 = 64;
 pub struct Limits {
     /// `net.ipv4.tcp_retries2`.
     pub retries: Option<u32>,
-    /// `net.ipv4.tcp_orphan_retries`; 0 stands for 8.
+    /// `net.ipv4.tcp_orphan_retries`; 0 stands for 8 until the timeout has reached its maximum, and for none from then on.
     pub orphan_retries: Option<u32>,
     /// `net.ipv4.tcp_keepalive_time`, seconds.
     pub keepalive_time_s: Option<u32>,
@@ -72,8 +72,11 @@ pub enum Limit {
         /// Whether the options are known, and no such timeout is set.
         is_certain: bool,
     },
-    /// `tcp_orphan_retries`: no process has the socket any more.
-    OrphanRetries,
+    /// `tcp_orphan_retries`: no process has the socket any more. An earlier end as above is possible.
+    OrphanRetries {
+        /// As above.
+        is_certain: bool,
+    },
     /// The number of keep-alive probes.
     KeepAlive,
 }
@@ -85,8 +88,17 @@ impl Limit {
         match self {
             Self::UserTimeout(_) => "TCP_USER_TIMEOUT",
             Self::Retries { .. } => "tcp_retries2",
-            Self::OrphanRetries => "tcp_orphan_retries",
+            Self::OrphanRetries { .. } => "tcp_orphan_retries",
             Self::KeepAlive => "the number of keep-alive probes",
+        }
+    }
+
+    /// Whether nothing that is not known ends it earlier.
+    #[must_use]
+    pub const fn is_certain(self) -> bool {
+        match self {
+            Self::Retries { is_certain } | Self::OrphanRetries { is_certain } => is_certain,
+            Self::UserTimeout(_) | Self::KeepAlive => true,
         }
     }
 }
@@ -130,15 +142,18 @@ fn user_timeout(network: &Network) -> Option<Nanos> {
     (ms > 0).then_some(Nanos::from_millis(ms.into()))
 }
 
-/// How many retransmissions or probes a socket without user timeout has, and what sets the number.
-fn retries(network: &Network, is_orphan: bool, limits: &Limits) -> Option<(u32, Limit)> {
-    if is_orphan {
-        let retries = limits.orphan_retries?;
-        let retries = if retries == 0 { ORPHAN_RETRIES } else { retries };
-        return Some((retries, Limit::OrphanRetries));
-    }
+/// How many retransmissions or probes a socket without user timeout has when a timer of this length expires, and what sets
+/// the number.
+fn retries(network: &Network, is_orphan: bool, timeout: Nanos, limits: &Limits) -> Option<(u32, Limit)> {
     let is_certain = network.options.is_some();
-    Some((limits.retries?, Limit::Retries { is_certain }))
+    if !is_orphan {
+        return Some((limits.retries?, Limit::Retries { is_certain }));
+    }
+    let retries = match limits.orphan_retries? {
+        0 if timeout < limits.rto_max() => ORPHAN_RETRIES,
+        set => set,
+    };
+    Some((retries, Limit::OrphanRetries { is_certain }))
 }
 
 /// Where the retransmissions of the first unacknowledged segment are: as the kernel reports it, else computed from the
@@ -176,11 +191,15 @@ impl Retransmission {
         } else {
             first
         };
+        // Doublings outlive a recovery until a round trip is measured (`tcp_ack_update_rtt`): only the last ones are this
+        // segment's.
+        let before = doublings.saturating_sub(network.retransmits?);
         let earlier = Nanos(
-            (0..doublings)
+            (before..doublings)
                 .map(|times| limits.doubled(first, times.into()).0)
                 .sum(),
         );
+        let first = limits.doubled(first, before.into());
         // An ICMP error takes a doubling back (`tcp_ld_RTO_revert`, RFC 6069): so many timeouts were as long as this one.
         let reverted = network.retransmits?.saturating_sub(doublings);
         let earlier = earlier.plus(Nanos(rto.0.saturating_mul(reverted.into())));
@@ -209,20 +228,21 @@ impl Retransmission {
                 by: Limit::UserTimeout(limit),
             });
         }
-        let (retries, by) = retries(network, is_orphan, limits)?;
-        let limit = model_timeout(retries, limits.rto_max());
         // The limit is checked when the timer expires.
         let mut expiry = self.since_retransmitted.plus(self.expires_in);
         let mut rto = self.rto;
-        while expiry.plus(self.lateness(expiry)) < limit {
+        loop {
+            let (retries, by) = retries(network, is_orphan, rto, limits)?;
+            if expiry.plus(self.lateness(expiry)) >= model_timeout(retries, limits.rto_max()) {
+                return Some(End {
+                    left: expiry.since(self.since_retransmitted),
+                    by,
+                });
+            }
             // Where doublings are taken back, they go on to be.
             rto = limits.doubled(rto, u32::from(!self.is_reverted));
             expiry = expiry.plus(rto);
         }
-        Some(End {
-            left: expiry.since(self.since_retransmitted),
-            by,
-        })
     }
 
     /// How late an expiry is that was computed with timers that are on time; a timer that an error sets anew is not late.
@@ -249,7 +269,8 @@ fn model_timeout(retries: u32, rto_max: Nanos) -> Nanos {
 }
 
 /// The end of a socket that probes the closed window of its peer (`tcp_probe_timer`). A peer that answers is waited for
-/// without limit, unless the program has set a user timeout, which then ends the connection all the same.
+/// without limit, unless no process has the socket any more, or the program has set a user timeout, which then ends the
+/// connection all the same.
 fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits: &Limits) -> Option<End> {
     let (rto, doublings) = (network.rto?.max(RTO_MIN), u32::from(network.backoff?));
     if let Some(limit) = user_timeout(network) {
@@ -262,16 +283,29 @@ fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits:
             by: Limit::UserTimeout(limit),
         });
     }
-    let unanswered = u32::from(network.probes.filter(|probes| *probes > 0)?);
-    let (retries, by) = retries(network, is_orphan, limits)?;
-    let probes = retries.saturating_sub(unanswered);
-    let more: u64 = (1..=probes)
-        .map(|more| limits.doubled(rto, doublings + more).0)
-        .sum();
-    Some(End {
-        left: expires_in.plus(Nanos(more)),
-        by,
-    })
+    let mut unanswered = u32::from(network.probes?);
+    let is_answered = unanswered == 0;
+    if is_answered && !is_orphan {
+        return None;
+    }
+    let (mut doublings, mut left) = (doublings, expires_in);
+    loop {
+        let timeout = limits.doubled(rto, doublings);
+        let (retries, by) = retries(network, is_orphan, timeout, limits)?;
+        // Once the timeout is at its maximum, an answer does not keep an orphan.
+        let is_given_up = is_orphan && timeout >= limits.rto_max() && doublings >= retries;
+        if is_given_up || unanswered >= retries {
+            return Some(End { left, by });
+        }
+        // `tcp_send_probe0` doubles the timeout this often at most.
+        let can_double = doublings < limits.retries?;
+        if is_answered && !can_double {
+            return None;
+        }
+        doublings += u32::from(can_double);
+        unanswered += u32::from(!is_answered);
+        left = left.plus(limits.doubled(rto, doublings));
+    }
 }
 
 /// The end of an idle connection whose peer does not answer keep-alive (`tcp_keepalive_timer`).

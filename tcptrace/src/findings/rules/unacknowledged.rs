@@ -127,6 +127,7 @@ pub(super) mod tests {
         // With what is known of the sockets.
         let mut known = crate::findings::fixture::scene();
         known.set("ipv4.tcp_orphan_retries", "0");
+        known.set("ipv4.tcp_retries2", "15");
         known.add_with(&silent, retransmitting(200, 7, 12_800));
         let retransmitted = told(&evaluate_by(&[rule], &known)[0]);
         known.networks.clear();
