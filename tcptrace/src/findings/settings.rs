@@ -177,11 +177,12 @@ pub static ALL: [Setting; 22] = [
     Setting {
         name: "ipv4.tcp_syn_retries",
         default: Some("6"),
-        does: "how often connect retransmits its SYN before it gives up",
+        does: "how often connect retransmits its SYN with doubled timeouts; Linux 6.5 and later first retransmit it \
+            tcp_syn_linear_timeouts (4) times, a second apart: 6 gives up after 127 s, or 131 s",
         advice: Some(Advice {
             rules: &["connect-unanswered"],
             is_done: |value| value.parse().is_ok_and(|retries: u32| retries <= 3),
-            change: "prefer a timeout in the program; 3 gives up after about 15 s, for the whole host",
+            change: "prefer a timeout in the program; 3 gives up after 15 s, or 19 s since Linux 6.5, for the whole host",
             cost: "slow or lossy destinations become unreachable",
         }),
     },
@@ -211,7 +212,7 @@ pub static ALL: [Setting; 22] = [
     Setting {
         name: "ipv4.tcp_orphan_retries",
         default: Some("0"),
-        does: "the same for orphaned sockets; 0 means 8",
+        does: "the same for orphaned sockets; 0 means 8, and none once the timeout has reached its maximum",
         advice: Some(Advice {
             rules: &["orphans", "fin-wait1-stuck", "last-ack-stuck"],
             is_done: |value| value.parse().is_ok_and(|retries: u32| (1..=3).contains(&retries)),

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 pub static RULE: Rule = Rule {
     id: "connect-unanswered",
     title: "connects to a destination fail",
-    fires: "A socket is in SYN_SENT for three seconds or longer, so that its SYN was sent three times; or during the watch a `connect`
+    fires: "A socket is in SYN_SENT for three seconds or longer, so that its SYN was sent three times at least; or during the watch a `connect`
 timed out, failed as unreachable, or was cancelled: the program itself closed the socket after a second or longer, when the
 SYN had been sent again. A note; a warning from five on. Five or more connects were refused and none succeeded (a note). If
 the destination is a listener on this host whose accept queue is full, that is the cause, and it stays a note next to
@@ -33,7 +33,8 @@ discovery, or a firewall that rejects; `ENETUNREACH` no route; `ECONNREFUSED` a 
 ICMPv6 error of a firewall. A RST is a refusal: the host is up, and nothing listens on the port.",
     remedy: "Look at the path: `traceroute -T -p PORT`, the firewalls' counters, the other host; of refused connects, at the
 service. Give `connect` a timeout in the program; one shorter than a second fails at the first lost segment.
-`net.ipv4.tcp_syn_retries` affects the whole host: 2 gives up after 7 s, on slow destinations too.",
+`net.ipv4.tcp_syn_retries` affects the whole host: 2 gives up after 7 s, 3 after 15 s (after 19 s since Linux 6.5, which sends
+the first SYNs a second apart: `tcp_syn_linear_timeouts`), on slow destinations too.",
     spares: "A SYN_SENT of less than three seconds, as after a single loss; connects that their program cancels within a second, as
 after another address answered first; a few refused connects, and those to a destination that also accepts some.",
     check,

@@ -36,14 +36,15 @@ fn check(scene: &Scene) -> Vec<Finding> {
         .namespaces
         .iter()
         .filter_map(|namespace| namespace.counters.get("sockstat.orphan").copied())
-        .max()
-        .unwrap_or(0);
+        .max();
     let aborted: u64 = scene
         .namespaces
         .iter()
         .map(|namespace| namespace.grown("TCPAbortOnMemory"))
         .sum();
-    let limit = limit.unwrap_or(u64::MAX);
+    let near = orphans
+        .zip(limit)
+        .filter(|(orphans, limit)| orphans.saturating_mul(100) >= limit.saturating_mul(NEAR));
     let (level, title) = if aborted > 0 {
         let title = format!(
             "{} {} reset because memory or the limit on orphans was exhausted",
@@ -51,25 +52,21 @@ fn check(scene: &Scene) -> Vec<Finding> {
             was(aborted)
         );
         (Level::Critical, title)
-    } else if orphans.saturating_mul(100) >= limit.saturating_mul(NEAR) {
-        (
-            Level::Warning,
-            format!(
-                "{}, and the limit is {limit}",
-                counted(orphans, "orphaned socket")
-            ),
-        )
+    } else if let Some((orphans, limit)) = near {
+        let title = format!(
+            "{}, and the limit is {limit}",
+            counted(orphans, "orphaned socket")
+        );
+        (Level::Warning, title)
     } else {
         return Vec::new();
     };
-    let mut evidence = vec![Evidence::new(
-        "orphans",
-        orphans,
-        format!(
-            "{}; tcp_max_orphans is {limit}",
-            counted(orphans, "orphaned socket")
-        ),
-    )];
+    let mut evidence = Vec::new();
+    if let Some(orphans) = orphans {
+        let limit = limit.map_or_else(String::new, |limit| format!("; tcp_max_orphans is {limit}"));
+        let text = format!("{}{limit}", counted(orphans, "orphaned socket"));
+        evidence.push(Evidence::new("orphans", orphans, text));
+    }
     if aborted > 0 {
         let text = format!("TCPAbortOnMemory grew by {aborted} in {}", human(scene.watched));
         evidence.push(Evidence::new("aborted_on_memory", aborted, text));
@@ -101,7 +98,7 @@ fn check(scene: &Scene) -> Vec<Finding> {
         remedy:
             "find the peers that do not acknowledge; raise net.ipv4.tcp_max_orphans if there is memory for it"
                 .to_owned(),
-        weight: aborted.max(orphans).figure(),
+        weight: aborted.max(orphans.unwrap_or(0)).figure(),
     }]
 }
 
@@ -132,6 +129,18 @@ mod tests {
         let stuck = socket(TcpState::LastAck, "10.0.0.1:80", "10.0.0.3:4000", 2, None);
         scene.add_with(&stuck, retransmitting(200, 4, 100));
         insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+    }
+
+    #[test]
+    fn a_limit_or_a_count_that_is_not_known_is_left_out() {
+        let mut scene = scene();
+        scene.counted("TCPAbortOnMemory", 4, 9);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].evidence.len(), 1);
+        scene.counted("sockstat.orphan", 0, 500);
+        assert_eq!(
+            evaluate_by(&[&RULE], &scene)[0].evidence[0].text,
+            "500 orphaned sockets"
+        );
     }
 
     #[test]

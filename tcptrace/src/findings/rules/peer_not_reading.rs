@@ -1,6 +1,6 @@
 //! Peers that are alive and do not read: their receive window is closed, and data waits here.
 
-use super::{Rule, dead_peer};
+use super::Rule;
 use crate::{
     duration::human,
     event::{Endpoints, Nanos, TcpState},
@@ -22,12 +22,13 @@ pub static RULE: Rule = Rule {
 answered: a note; a warning from 100 sockets with one peer, or from 64 MiB that wait for it.",
     means: "The peer's kernel is alive and acknowledges probes with a window of 0: its receive buffer is full, because the program
 there does not read. The data waits here, in memory that cannot be swapped, and the program here blocks in `write`, or
-buffers more and more. The kernel waits without limit, as long as probes are answered, unless `TCP_USER_TIMEOUT` is set.",
+buffers more and more. The kernel waits without limit, as long as probes are answered, unless `TCP_USER_TIMEOUT` is set, or the program has closed
+the socket: then it gives up once the probes' timeout has reached its maximum, after about five minutes.",
     remedy: "Look at the reader: a stalled thread, a consumer that is too slow, a client that was suspended. On this side, bound
 what is buffered for each peer, and give writes a timeout; `TCP_USER_TIMEOUT` ends such connections too. Larger buffers
 (`tcp_wmem`, `tcp_rmem`) only delay it.",
-    spares: "A window that is closed for less than 10 s, as of a reader that is slow; peers that do not answer the probes, which
-dead-peer reports. Recordings that hold no evidence on sockets.",
+    spares: "A window that is closed for less than 10 s, as of a reader that is slow; peers that have not answered the latest
+probe, which dead-peer reports after three. Recordings that hold no evidence on sockets.",
     check,
 };
 
@@ -62,7 +63,7 @@ fn is_stuck(scene: &Scene, socket: &Socket) -> bool {
     let since_sent = socket.flow.sent_ms.map(|ms| Nanos::from_millis(ms.into()));
     is_open
         && network.is_window_closed()
-        && !dead_peer::is_unanswered(network)
+        && network.probes == Some(0)
         && socket.unsent > Some(0)
         && since_sent >= Some(STUCK)
 }
@@ -197,7 +198,8 @@ mod tests {
     fn a_slow_reader_a_dead_one_and_an_unknown_one_are_not() {
         let mut scene = scene();
         scene.add_with(&stuck(0, 9_999), probing(3, 0, 700));
-        scene.add_with(&stuck(0, 42_000), probing(5, 3, 700));
+        // The latest probe is not answered: whether the peer is there is not known.
+        scene.add_with(&stuck(0, 42_000), probing(5, 1, 700));
         // The same timer runs where this host cannot send.
         let no_route = Network {
             send_window: Some(65_536),
