@@ -82,6 +82,8 @@ pub enum Requirement {
     Mptcp,
     /// `IP_LOCAL_PORT_RANGE`, Linux 6.3.
     LocalPortRange,
+    /// `net.ipv4.tcp_rto_max_ms`, Linux 6.15.
+    RtoMax,
     /// A processor that is not emulated: the test needs a rate.
     Speed,
 }
@@ -141,6 +143,9 @@ impl Requirement {
                     .err()
                     .map(|error| format!("the kernel has no IP_LOCAL_PORT_RANGE: {error}"))
             }
+            Self::RtoMax => fs::read("/proc/sys/net/ipv4/tcp_rto_max_ms")
+                .err()
+                .map(|error| format!("the kernel has no tcp_rto_max_ms: {error}")),
             Self::Mptcp => {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
                 socket
@@ -190,7 +195,10 @@ impl Requirement {
     /// Whether it depends on the kernel alone, and not on packages: such tests are skipped even where live tests are
     /// required.
     const fn is_the_kernel_s_choice(self) -> bool {
-        matches!(self, Self::IoUring | Self::LocalPortRange | Self::Mptcp)
+        matches!(
+            self,
+            Self::IoUring | Self::LocalPortRange | Self::RtoMax | Self::Mptcp
+        )
     }
 }
 

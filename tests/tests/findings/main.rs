@@ -17,7 +17,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 31] = [
+const TESTS: [(&str, &[Requirement], Test); 33] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -116,6 +116,11 @@ const TESTS: [(&str, &[Requirement], Test); 31] = [
         sick::a_listener_drops_without_a_full_queue,
     ),
     (
+        "a_listener_that_defers_accepting",
+        &[],
+        sick::a_listener_that_defers_drops_nothing,
+    ),
+    (
         "a_connection_that_waits_for_accept",
         &[],
         sick::a_connection_waits_for_accept,
@@ -149,6 +154,11 @@ const TESTS: [(&str, &[Requirement], Test); 31] = [
         "a_peer_that_does_not_read",
         &[],
         silent_peers::a_peer_does_not_read,
+    ),
+    (
+        "an_orphan_whose_peer_does_not_read",
+        &[Requirement::RtoMax],
+        silent_peers::an_orphan_is_given_up_although_its_peer_answers,
     ),
     (
         "defaults_are_the_kernel_s",

@@ -265,6 +265,22 @@ pub(crate) fn a_listener_drops_without_a_full_queue(netns: Netns) {
     assert_eq!(diagnosis.rules().len(), 1, "{diagnosis:#?}");
 }
 
+/// The kernel drops the bare ACKs of its clients, as Apache httpd's and nginx's listeners have it, and no client is lost.
+pub(crate) fn a_listener_that_defers_drops_nothing(netns: Netns) {
+    let (listener, address) = bind();
+    let listener = Socket::from(listener);
+    host::set_tcp_option(&listener, libc::TCP_DEFER_ACCEPT, 30).expect("an option");
+    let diagnosis = thread::scope(|scope| {
+        let doctor = scope.spawn(|| Diagnosis::of(netns, &["--duration", "5"]));
+        linger(Duration::from_secs(2));
+        let _clients: Vec<TcpStream> = (0..8)
+            .map(|_| TcpStream::connect(address).expect("the kernel answers"))
+            .collect();
+        doctor.join().expect("it has a result")
+    });
+    assert_eq!(diagnosis.findings, Vec::<Value>::new());
+}
+
 /// The client has connected, and the program does not call `accept`.
 pub(crate) fn a_connection_waits_for_accept(netns: Netns) {
     let (_listener, address) = bind();

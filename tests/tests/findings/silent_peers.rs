@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 use tcptrace_tests::{
-    clock::linger,
+    clock::{linger, poll_until},
     host,
     netns::Netns,
     peer::{Conversation, Family, Peer},
+    sockets,
 };
 
 const PEER_PORT: u16 = 5_000;
@@ -157,4 +158,52 @@ pub(crate) fn a_peer_does_not_read(netns: Netns) {
     server.read_exact(&mut vec![0; written]).expect("it was sent");
     let diagnosis = Diagnosis::of(netns, &["--once"]);
     assert_eq!(diagnosis.findings, Vec::<Value>::new());
+}
+
+/// The peer answers every probe of its closed window, and the program here has closed.
+pub(crate) fn an_orphan_is_given_up_although_its_peer_answers(netns: Netns) {
+    let settings = [
+        ("ipv4/tcp_rto_max_ms", "1000"),
+        ("ipv4/tcp_orphan_retries", "30"),
+        ("ipv4/tcp_retries2", "40"),
+    ];
+    for (name, value) in settings {
+        netns.set(name, value).expect("a namespace takes its sysctls");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let client = TcpStream::connect(address).expect("the listener takes a connection");
+    let _server = listener.accept().expect("it waits");
+    client.set_nonblocking(true).expect("our own socket");
+    let writer = Socket::from(client);
+    for _ in 0..20 {
+        while writer.send(&[0; 4_096]).is_ok() {}
+        linger(Duration::from_millis(20));
+    }
+    let local = host::local_end(&writer).expect("connected");
+    drop(writer);
+    linger(CLOSED);
+    let before = Instant::now();
+    let diagnosis = Diagnosis::of(netns, &["--once"]);
+    let after = Instant::now();
+    let stuck = diagnosis.finding("peer-not-reading");
+    assert!(stuck.to_string().contains("tcp_orphan_retries"), "{stuck:#}");
+    let forecast = Duration::from_secs_f64(figure(stuck, "gives_up_in_seconds"));
+    let is_gone = || {
+        let open = sockets::list(netns, &["--state", "fin-wait-1"]);
+        open.iter().all(|socket| socket.endpoints().0 != local)
+    };
+    poll_until(forecast * 2 + SLACK, || is_gone().then_some(())).expect("the kernel gives it up");
+    let end = Instant::now();
+    let tolerance = forecast / 10 + SLACK;
+    assert!(
+        end - before >= forecast.saturating_sub(tolerance),
+        "{:?}: {stuck:#}",
+        end - before
+    );
+    assert!(
+        end - after <= forecast + tolerance,
+        "{:?}: {stuck:#}",
+        end - after
+    );
 }
