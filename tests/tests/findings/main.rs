@@ -17,7 +17,7 @@ use tcptrace_tests::{
 
 type Test = fn(Netns);
 
-const TESTS: [(&str, &[Requirement], Test); 33] = [
+const TESTS: [(&str, &[Requirement], Test); 34] = [
     (
         "a_pool_that_keeps_stale_connections",
         &[Requirement::Python],
@@ -129,6 +129,11 @@ const TESTS: [(&str, &[Requirement], Test); 33] = [
         "a_peer_that_stops_acknowledging",
         &[Requirement::Tun],
         silent_peers::a_peer_stops_acknowledging,
+    ),
+    (
+        "a_peer_that_sends_and_acknowledges_nothing",
+        &[Requirement::Tun],
+        silent_peers::a_peer_that_sends_is_not_dead,
     ),
     (
         "a_limit_of_the_timeouts_that_is_in_the_forecast",

@@ -75,6 +75,21 @@ pub(crate) fn a_peer_stops_acknowledging(netns: Netns) {
     );
 }
 
+/// In-order data that acknowledges nothing new takes the kernel's fast path, without `tcp_ack`.
+pub(crate) fn a_peer_that_sends_is_not_dead(netns: Netns) {
+    let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
+    let (socket, mut wire) = Conversation::of_connect(&peer, PEER_PORT, |_| {});
+    socket.send(&[0; 1_000]).expect("connected");
+    // The first takes the slow path, which makes room for the next.
+    wire.send_data(b"first");
+    linger(SILENCE);
+    wire.send_data(b"second");
+    for reader in ["netlink", "iterator"] {
+        let diagnosis = Diagnosis::of(netns, &["--once", "--sockets", reader]);
+        assert_eq!(diagnosis.findings, Vec::<Value>::new(), "{reader}");
+    }
+}
+
 pub(crate) fn a_limit_of_the_timeouts_is_in_the_forecast(netns: Netns) {
     let is_limited = netns.set("ipv4/tcp_rto_max_ms", "1000").is_ok();
     let peer = Peer::attach(Family::V4).expect("a TUN device can be made");
