@@ -169,7 +169,7 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
             verb(waiting.old, "wait"),
             match kind {
                 Kind::Flood => "almost none is completed",
-                Kind::NotAccepted => "an accept queue is full",
+                Kind::NotAccepted => "an accept queue is or was full",
                 Kind::Slow => "many are slow",
             }
         ),
@@ -348,7 +348,7 @@ mod tests {
         scene.sockets[0].unread = Some(129);
         assert_eq!(
             evaluate_by(&[&RULE], &scene)[0].title,
-            "64 handshakes wait on port 80, and an accept queue is full"
+            "64 handshakes wait on port 80, and an accept queue is or was full"
         );
     }
 
