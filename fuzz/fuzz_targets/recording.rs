@@ -17,8 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut replay = Replay::new(&reader.origin);
-    let is_read = reader.visit(&mut |told| {
-        match told {
+    let is_read = reader.visit(&mut |item| {
+        match item {
             Item::Prefetch(socks) => replay.engine.prefetch(socks),
             Item::Entry(entry) => {
                 if replay.ends_batch(entry) {
@@ -55,8 +55,8 @@ fn seal_again(mut bytes: &mut [u8]) {
         }
         let (metadata, rest) = rest.split_at_mut(length);
         let (metadata, seal) = metadata.split_at_mut(length - SEAL_BYTES);
-        let told: [u8; 8] = seal[8..].try_into().expect("eight bytes");
-        let body = usize::try_from(u64::from_le_bytes(told)).map_or(rest.len(), |told| told.min(rest.len()));
+        let size: [u8; 8] = seal[8..].try_into().expect("eight bytes");
+        let body = usize::try_from(u64::from_le_bytes(size)).map_or(rest.len(), |size| size.min(rest.len()));
         let (body, rest) = rest.split_at_mut(body);
         let length = (body.len() as u64).to_le_bytes();
         let mut hasher = crc32fast::Hasher::new();

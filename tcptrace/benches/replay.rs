@@ -186,8 +186,8 @@ fn count_entries(bytes: &Arc<[u8]>) -> u64 {
 
 fn visit(bytes: &Arc<[u8]>, mut each: impl FnMut(Item<'_>)) -> Origin {
     let mut reader = Reader::new(Box::new(Cursor::new(Arc::clone(bytes)))).expect("it is a recording");
-    let whole = reader.visit(&mut |told| {
-        each(told);
+    let whole = reader.visit(&mut |item| {
+        each(item);
         ControlFlow::Continue(())
     });
     assert!(whole.expect("memory can be read"));
@@ -200,7 +200,7 @@ fn replay(bytes: &Arc<[u8]>) -> (u64, u64, usize) {
         .origin;
     let mut replay = Replay::new(&origin);
     let mut changes = 0;
-    visit(bytes, |told| match told {
+    visit(bytes, |item| match item {
         Item::Prefetch(socks) => replay.engine.prefetch(socks),
         Item::Entry(entry) => {
             if replay.ends_batch(entry) {

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             grpc_pushes_the_values_of_metrics,
             counters_and_buckets_grow_from_push_to_push,
             what_is_asked_for_is_in_every_request,
-            a_collector_that_is_down_is_told_once_and_found_again,
+            a_collector_that_is_down_is_reported_once_and_found_again,
             a_collector_that_is_busy_is_asked_again_and_one_that_refuses_is_not,
             a_collector_that_never_answers_delays_no_scrape,
             a_host_name_is_resolved_without_privileges,
@@ -262,7 +262,7 @@ fn what_is_asked_for_is_in_every_request(_: Netns) {
     );
 }
 
-fn a_collector_that_is_down_is_told_once_and_found_again(_: Netns) {
+fn a_collector_that_is_down_is_reported_once_and_found_again(_: Netns) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it listens");
     drop(listener);

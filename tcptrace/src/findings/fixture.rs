@@ -154,7 +154,7 @@ pub(crate) fn probing(doublings: u8, unanswered: u8, expires_ms: u64) -> Network
 }
 
 /// A finding as text: all that a person reads.
-pub(crate) fn told(finding: &super::Finding) -> String {
+pub(crate) fn rendered(finding: &super::Finding) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
         "{} {}: {}: {}\n",

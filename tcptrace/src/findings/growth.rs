@@ -123,15 +123,15 @@ mod tests {
         )
     }
 
-    fn told(counted: impl IntoIterator<Item = u64>, ages: &Ages) -> String {
+    fn rendered(counted: impl IntoIterator<Item = u64>, ages: &Ages) -> String {
         Growth::of(Some(&series(counted)), ages).unwrap().to_string()
     }
 
     #[test]
     fn counting_comes_before_ages() {
-        let text = told((0..12).map(|second| 40 + 2 * second), &ages(6, 40));
+        let text = rendered((0..12).map(|second| 40 + 2 * second), &ages(6, 40));
         assert_eq!(text, "growing by 120 ± 5 a minute, counted every second");
-        let text = told((0..12).map(|second| 100 - 3 * second), &ages(6, 40));
+        let text = rendered((0..12).map(|second| 100 - 3 * second), &ages(6, 40));
         assert_eq!(text, "shrinking by 180 ± 5 a minute, counted every second");
     }
 
@@ -151,15 +151,15 @@ mod tests {
         );
         assert!(fast.per_minute().unwrap().is_rising());
         assert_eq!(
-            told([200; 10], &fast),
+            rendered([200; 10], &fast),
             "not growing: 0 ± 7 a minute, counted every second"
         );
         assert_eq!(
-            told([30; 10], &ages(20, 30)),
+            rendered([30; 10], &ages(20, 30)),
             "growing by 3.0 ± 0.2 a minute, by their ages"
         );
         assert_eq!(
-            told([30; 10], &ages(600, 60)),
+            rendered([30; 10], &ages(600, 60)),
             "growing by 5.9 ± 0.1 an hour, by their ages"
         );
         // Some of them, and none since.
@@ -170,7 +170,7 @@ mod tests {
             LEAST,
         );
         assert_eq!(
-            told([200; 10], &none),
+            rendered([200; 10], &none),
             "not growing: 0 ± 7 a minute, counted every second"
         );
         assert_eq!(Growth::of(None, &none), None);

@@ -234,16 +234,16 @@ mod tests {
 
     #[test]
     fn digits_are_no_finer_than_the_error() {
-        let told = |per_unit, error| Slope { per_unit, error }.to_string();
-        assert_eq!(told(56_208_642.2, 1_910_497.2), "56000000 ± 2000000");
-        assert_eq!(told(151.27, 5.7), "151 ± 6");
-        assert_eq!(told(9.537, 0.312), "9.5 ± 0.3");
-        assert_eq!(told(9.537, 0.096), "9.5 ± 0.1");
-        assert_eq!(told(1234.0, 96.0), "1200 ± 100");
-        assert_eq!(told(-20.0, 3.0), "-20 ± 3");
+        let rendered = |per_unit, error| Slope { per_unit, error }.to_string();
+        assert_eq!(rendered(56_208_642.2, 1_910_497.2), "56000000 ± 2000000");
+        assert_eq!(rendered(151.27, 5.7), "151 ± 6");
+        assert_eq!(rendered(9.537, 0.312), "9.5 ± 0.3");
+        assert_eq!(rendered(9.537, 0.096), "9.5 ± 0.1");
+        assert_eq!(rendered(1234.0, 96.0), "1200 ± 100");
+        assert_eq!(rendered(-20.0, 3.0), "-20 ± 3");
         // Zero within its error is zero.
-        assert_eq!(told(5.4, 3.0), "0 ± 3");
-        assert_eq!(told(0.0, 0.9), "0 ± 0.9");
+        assert_eq!(rendered(5.4, 3.0), "0 ± 3");
+        assert_eq!(rendered(0.0, 0.9), "0 ± 0.9");
         assert_eq!(
             Slope {
                 per_unit: 9.537,

@@ -175,12 +175,12 @@ mod tests {
         };
         scene.add(2, &blocked);
         assert_eq!(leak::leaks(&scene), []);
-        let told: Vec<_> = waiting(&scene)
+        let listed: Vec<_> = waiting(&scene)
             .iter()
             .map(|of| (of.sockets.len(), of.verdict, of.peer.map(|peer| peer.key.pid)))
             .collect();
         assert_eq!(
-            told,
+            listed,
             [(3, Verdict::PeerWaits, Some(2)), (2, Verdict::WindowClosed, None)]
         );
     }

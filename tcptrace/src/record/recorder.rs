@@ -55,14 +55,14 @@ impl Recorder {
         }))
     }
 
-    /// Begins the books: everything was told since both clocks read `clock`.
+    /// Begins the statistics: all entries are recorded from when both clocks read `clock`.
     pub(crate) fn begin(&mut self, clock: ClockPair) {
         if let Some(open) = &mut self.0 {
             open.run_stats = RunStats::new(clock);
         }
     }
 
-    /// Hands over what was told so far, and all that follows.
+    /// Hands over what was recorded so far, and all that follows.
     pub(crate) fn connect(&mut self, sender: SyncSender<Message>) {
         if let Some(open) = &mut self.0 {
             open.sender = Some(sender);
@@ -218,12 +218,12 @@ impl Open {
             Ok(()) => self.dropped = 0,
             Err(TrySendError::Full(Message::Entries(piece))) => {
                 // The gap's own entry is recorded again, with these.
-                let told = piece.len() as u64 - u64::from(self.dropped > 0);
+                let entries = piece.len() as u64 - u64::from(self.dropped > 0);
                 if self.dropped > 0 {
                     self.run_stats.gaps -= 1;
                     self.run_stats.missing -= self.dropped;
                 }
-                self.dropped += told;
+                self.dropped += entries;
                 self.owes_snapshot = true;
             }
             Err(TrySendError::Full(Message::Next(..)) | TrySendError::Disconnected(_)) => {

@@ -190,8 +190,8 @@ fn report_of(origin: &Origin, engine: &Engine, run_stats: &RunStats) -> String {
 fn read(bytes: Vec<u8>) -> Result<(Vec<Entry>, Reader), ReadError> {
     let mut reader = Reader::new(Box::new(Cursor::new(bytes)))?;
     let mut entries = Vec::new();
-    let visited = reader.visit(&mut |told| {
-        if let Item::Entry(entry) = told {
+    let visited = reader.visit(&mut |item| {
+        if let Item::Entry(entry) = item {
             entries.push(entry.clone());
         }
         ControlFlow::Continue(())
@@ -369,8 +369,8 @@ proptest! {
             return Ok(());
         };
         let mut replay = Replay::new(&reader.origin);
-        let visited = reader.visit(&mut |told| {
-            if let Item::Entry(entry) = told {
+        let visited = reader.visit(&mut |item| {
+            if let Item::Entry(entry) = item {
                 replay.apply(entry);
             }
             ControlFlow::Continue(())

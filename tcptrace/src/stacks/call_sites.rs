@@ -143,7 +143,7 @@ mod tests {
             panic!("one process: {leaks:?}");
         };
         let call_sites = CallSites::find(leak, &scene, &book, name);
-        let told: Vec<_> = call_sites
+        let found: Vec<_> = call_sites
             .opened
             .iter()
             .map(|call_site| {
@@ -151,7 +151,7 @@ mod tests {
                 (function, call_site.leaked, call_site.younger, call_site.calls)
             })
             .collect();
-        assert_eq!(told, [("f20".to_owned(), 3, 1, 4), ("f10".to_owned(), 1, 0, 41)]);
+        assert_eq!(found, [("f20".to_owned(), 3, 1, 4), ("f10".to_owned(), 1, 0, 41)]);
         assert_eq!(call_sites.before, 1);
         assert_eq!(call_sites.read.len(), 1);
         assert_eq!(call_sites.read[0].call, Call::Read);

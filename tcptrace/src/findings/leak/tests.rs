@@ -42,7 +42,7 @@ fn all_who_have_the_sockets_open_are_counted_and_some_named() {
 }
 
 #[test]
-fn a_socket_that_was_inherited_is_told_from_one_that_nobody_reads() {
+fn a_socket_that_was_inherited_is_distinguished_from_one_that_nobody_reads() {
     let mut scene = scene();
     let helper = scene.process_at(7, "sleep");
     let server = scene.process_at(5, "cgi-server");
@@ -130,12 +130,12 @@ fn a_listener_s_owner_is_a_guess_for_what_no_process_has_open() {
     scene.add(6, &in_flight);
     scene.add(2, &half_closed(70, owner));
     let all = leaks(&scene);
-    let told: Vec<_> = all
+    let listed: Vec<_> = all
         .iter()
         .map(|leak| (leak.subject().to_string(), leak.verdicts()))
         .collect();
     assert_eq!(
-        told,
+        listed,
         [
             ("acceptor? (7)".to_owned(), vec![(Verdict::NoHolder, 6)]),
             ("acceptor (7)".to_owned(), vec![(Verdict::ReadAll, 2)]),

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, socket, told},
+        fixture::{rendered, scene, socket},
     };
 
     fn listening(queue: u32, limit: u32, owner: Option<usize>) -> Socket {
@@ -310,7 +310,7 @@ mod tests {
         scene.counted("ListenOverflows", 1, 35);
         scene.add(1, &listening(129, 128, Some(owner)));
         let findings = evaluate_by(&[&RULE], &scene);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         assert_eq!(findings.len(), 1);
     }
 
@@ -340,7 +340,7 @@ mod tests {
         scene.counted(LISTEN_DROPS, 9, 12);
         let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         // The other one may defer what it accepts: then the fuller queue is the likelier.
         scene.history.drops.insert(1, (4, 5));
         let findings = evaluate_by(&[&RULE], &scene);
@@ -368,7 +368,7 @@ mod tests {
         };
         let findings = with(12, true);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         assert_eq!(with(9, true), []);
         assert_eq!(with(12, false), [], "they are accepted");
     }

@@ -282,7 +282,7 @@ mod tests {
         event::TcpState,
         findings::{
             Subject, evaluate_by,
-            fixture::{key, scene, socket, told},
+            fixture::{key, rendered, scene, socket},
             history::CLOSE_WAITS,
             scene::{Descriptors, Socket},
         },
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_is_told_with_its_verdicts_growth_and_end() {
+    fn a_leak_is_reported_with_its_verdicts_growth_and_end() {
         let mut scene = scene();
         let owner = scene.process_at(77, "leaky");
         scene.processes[owner].descriptors = Some(Descriptors {
@@ -337,7 +337,7 @@ mod tests {
         let [finding] = findings.as_slice() else {
             panic!("one finding: {findings:?}");
         };
-        insta::assert_snapshot!(told(finding));
+        insta::assert_snapshot!(rendered(finding));
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_past_half_a_minute_is_told_and_less_is_not() {
+    fn silence_past_half_a_minute_is_reported_and_less_is_not() {
         insta::assert_snapshot!(unacknowledged::tests::holds(&RULE, TcpState::Closing));
     }
 }

@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{NETNS, scene, socket, told},
+        fixture::{NETNS, rendered, scene, socket},
         history::Destination,
     };
 
@@ -338,7 +338,7 @@ mod tests {
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     fn stuck(listener: &str, waits_from: &str, waits_for: &str) -> Finding {
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_of_this_host_is_named_as_the_cause() {
-        insta::assert_snapshot!(told(&stuck("0.0.0.0:80", "127.0.0.1:40000", "127.0.0.1:80")));
+        insta::assert_snapshot!(rendered(&stuck("0.0.0.0:80", "127.0.0.1:40000", "127.0.0.1:80")));
         let named = "accept queue of 7/worker-stuck on this host is full";
         for (listener, from, to, is_cause) in [
             ("10.0.0.1:80", "10.0.0.1:40000", "10.0.0.1:80", true),
@@ -388,7 +388,7 @@ mod tests {
             ..OfDestination::default()
         };
         scene.history.by_destination.insert(destination(), of);
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]
@@ -404,7 +404,7 @@ mod tests {
             scene.history.by_destination.insert(destination(), of);
             evaluate_by(&[&RULE], &scene)
         };
-        insta::assert_snapshot!(told(&refused(900, 0)[0]));
+        insta::assert_snapshot!(rendered(&refused(900, 0)[0]));
         assert_eq!(refused(900, 1), [], "it accepts some");
         assert_eq!(
             refused(4, 0),

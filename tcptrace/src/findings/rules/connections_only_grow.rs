@@ -152,7 +152,7 @@ mod tests {
     use crate::{
         findings::{
             evaluate_by,
-            fixture::{NETNS, key, scene, socket, told},
+            fixture::{NETNS, key, rendered, scene, socket},
             history::Series,
         },
         socket::Flow,
@@ -202,7 +202,7 @@ mod tests {
             &[&RULE],
             &client((0..11).map(|second| 148 + 4 * second), 1, 5_000),
         );
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 
     #[test]

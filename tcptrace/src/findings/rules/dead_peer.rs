@@ -139,7 +139,7 @@ mod tests {
     use crate::{
         findings::{
             evaluate_by,
-            fixture::{retransmitting, scene, socket, told},
+            fixture::{rendered, retransmitting, scene, socket},
         },
         socket::network::{Timer, TimerPurpose},
     };
@@ -177,7 +177,7 @@ mod tests {
         scene.add_with(&later, retransmitting(204, 3, 500));
         let findings = evaluated(&scene);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, socket, told},
+        fixture::{rendered, scene, socket},
         scene::Peer,
     };
 
@@ -192,7 +192,7 @@ mod tests {
             );
         }
         let findings = evaluate_by(&[&RULE], &scene);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         assert_eq!(findings.len(), 1);
     }
 
@@ -208,7 +208,7 @@ mod tests {
             scene.add(1, &open);
         }
         let findings = evaluate_by(&[&RULE], &scene);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         scene.add(1, &waiting(10, 20));
         let names: Vec<&str> = evaluate_by(&[&RULE], &scene)[0]
             .evidence

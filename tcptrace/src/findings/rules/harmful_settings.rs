@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, told},
+        fixture::{rendered, scene},
     };
 
     fn evaluated(name: &str, value: &str) -> Vec<Finding> {
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn folklore_is_told_with_its_file_and_line() {
-        insta::assert_snapshot!(told(&evaluated("net.ipv4.tcp_tw_recycle", "1")[0]));
+    fn folklore_is_reported_with_its_file_and_line() {
+        insta::assert_snapshot!(rendered(&evaluated("net.ipv4.tcp_tw_recycle", "1")[0]));
     }
 
     #[test]
-    fn only_values_that_do_harm_are_told() {
+    fn only_values_that_do_harm_are_reported() {
         for (name, harmful, harmless) in [
             ("net.ipv4.tcp_syncookies", "0", "1"),
             ("net.ipv4.tcp_max_tw_buckets", "16383", "16384"),

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{NETNS, scene, socket, told},
+        fixture::{NETNS, rendered, scene, socket},
     };
 
     fn dropping(count: u32) -> Scene {
@@ -120,7 +120,7 @@ mod tests {
     fn a_listener_that_drops_without_a_full_queue_is_named() {
         let findings = evaluate_by(&[&RULE], &dropping(7));
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         assert_eq!(evaluate_by(&[&RULE], &dropping(4))[0].level, Level::Note);
     }
 

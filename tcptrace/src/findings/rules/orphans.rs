@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{retransmitting, scene, socket, told},
+        fixture::{rendered, retransmitting, scene, socket},
     };
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         );
         let stuck = socket(TcpState::LastAck, "10.0.0.1:80", "10.0.0.3:4000", 2, None);
         scene.add_with(&stuck, retransmitting(200, 4, 100));
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
     use crate::{
         findings::{
             evaluate_by,
-            fixture::{probing, scene, socket, told},
+            fixture::{probing, rendered, scene, socket},
         },
         socket::{Flow, network::Network},
     };
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_stays_closed_is_told_with_who_does_not_read() {
+    fn a_window_that_stays_closed_is_reported_with_who_does_not_read() {
         let mut scene = scene();
         let (server, client) = (scene.process_at(7, "server"), scene.process_at(8, "client"));
         scene.add_with(&stuck(server, 42_000), probing(5, 0, 700));
@@ -191,7 +191,7 @@ mod tests {
         scene.add(1, &reader);
         let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 
     #[test]

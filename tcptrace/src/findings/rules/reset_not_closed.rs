@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, socket, told},
+        fixture::{rendered, scene, socket},
     };
 
     fn reset(owner: usize) -> Socket {
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_are_told_and_nine_are_not() {
+    fn ten_are_reported_and_nine_are_not() {
         let mut scene = scene();
         let owner = scene.process_at(5, "pool");
         scene.add(9, &reset(owner));
         assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.add(1, &reset(owner));
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
         scene.add(90, &reset(owner));
         assert_eq!(evaluate_by(&[&RULE], &scene)[0].level, Level::Warning);
     }

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{key, scene, told},
+        fixture::{key, rendered, scene},
     };
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
             .entry(Some(key(5)))
             .or_default()
             .resets_sent = 8;
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]

@@ -287,7 +287,7 @@ mod tests {
     use crate::{
         findings::{
             evaluate_by,
-            fixture::{NETNS, scene, socket, told},
+            fixture::{NETNS, rendered, scene, socket},
         },
         socket::{Flow, SockKind},
     };
@@ -336,14 +336,14 @@ mod tests {
     #[test]
     fn a_flood_names_its_listener() {
         let scene = flooded(64, 5, listener(90, 2, 24));
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
     }
 
     #[test]
     fn handshakes_that_a_full_accept_queue_holds_up_are_no_flood() {
         let mut scene = flooded(64, 5, listener(90, 2, 24));
         scene.counted("ListenOverflows", 3, 9);
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
         let mut scene = flooded(64, 5, listener(90, 2, 24));
         scene.sockets[0].unread = Some(129);
         assert_eq!(
@@ -373,7 +373,7 @@ mod tests {
     fn handshakes_that_are_done_and_wait_for_data_are_no_flood() {
         let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, HeldUp::No));
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         // Their SYN-ACKs were sent again.
         let findings = evaluate_by(&[&RULE], &waiting_for_data(70, 5, HeldUp::Unanswered));
         assert_eq!(findings[0].level, Level::Warning);
@@ -405,7 +405,7 @@ mod tests {
         let mut scene = scene();
         scene.set("ipv4.tcp_max_syn_backlog", "512");
         scene.counted("SyncookiesSent", 3, 45);
-        insta::assert_snapshot!(told(&evaluate_by(&[&RULE], &scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
         scene.set("ipv4.tcp_syncookies", "2");
         assert_eq!(evaluate_by(&[&RULE], &scene), []);
         scene.counted("TCPReqQFullDrop", 0, 8);

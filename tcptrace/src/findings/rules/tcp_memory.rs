@@ -179,7 +179,7 @@ mod tests {
         event::TcpState,
         findings::{
             evaluate_by,
-            fixture::{scene, socket, told},
+            fixture::{rendered, scene, socket},
         },
         socket::network::Network,
     };
@@ -237,7 +237,7 @@ mod tests {
             ..Network::default()
         };
         scene.add_with(&orphan, network);
-        insta::assert_snapshot!(told(&evaluated(&scene)[0]));
+        insta::assert_snapshot!(rendered(&evaluated(&scene)[0]));
     }
 
     #[test]

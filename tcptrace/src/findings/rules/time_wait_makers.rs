@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{key, scene, socket, told},
+        fixture::{key, rendered, scene, socket},
     };
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         }
         let findings = evaluate_by(&[&RULE], &scene);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 
     #[test]
@@ -186,6 +186,6 @@ mod tests {
         scene.history.time_wait_ends.insert(EndReason::TimewaitReused, 12);
         scene.history.time_wait_ends.insert(EndReason::TimewaitExpired, 1);
         let findings = evaluate_by(&[&RULE], &scene);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 }

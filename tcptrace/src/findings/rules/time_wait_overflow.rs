@@ -116,11 +116,11 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{scene, socket, told},
+        fixture::{rendered, scene, socket},
     };
 
     #[test]
-    fn skipped_time_waits_are_told_with_who_fills_the_table() {
+    fn skipped_time_waits_are_reported_with_who_fills_the_table() {
         let mut scene = scene();
         scene.set("ipv4.tcp_max_tw_buckets", "100");
         scene.counted("sockstat.tw", 90, 100);
@@ -135,7 +135,7 @@ mod tests {
         );
         scene.add(60, &left);
         let findings = evaluate_by(&[&RULE], &scene);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
     }
 
     #[test]

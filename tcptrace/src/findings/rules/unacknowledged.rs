@@ -92,7 +92,7 @@ pub(super) mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{probing, retransmitting, scene, socket, told},
+        fixture::{probing, rendered, retransmitting, scene, socket},
         rules::Rule,
     };
 
@@ -123,17 +123,17 @@ pub(super) mod tests {
         assert_eq!(evaluate_by(&[rule], &at_rest), []);
         at_rest.add(100, &silent);
         assert_eq!(evaluate_by(&[rule], &at_rest)[0].level, Level::Warning);
-        let text = told(&findings[0]);
+        let text = rendered(&findings[0]);
         // With what is known of the sockets.
         let mut known = crate::findings::fixture::scene();
         known.set("ipv4.tcp_orphan_retries", "0");
         known.set("ipv4.tcp_retries2", "15");
         known.add_with(&silent, retransmitting(200, 7, 12_800));
-        let retransmitted = told(&evaluate_by(&[rule], &known)[0]);
+        let retransmitted = rendered(&evaluate_by(&[rule], &known)[0]);
         known.networks.clear();
         known.sockets.clear();
         known.add_with(&silent, probing(7, 1, 12_800));
-        let closed = told(&evaluate_by(&[rule], &known)[0]);
+        let closed = rendered(&evaluate_by(&[rule], &known)[0]);
         format!("{text}{retransmitted}{closed}")
     }
 }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::findings::{
         evaluate_by,
-        fixture::{key, retransmitting, scene, socket, told},
+        fixture::{key, rendered, retransmitting, scene, socket},
         scene::Descriptors,
     };
 
@@ -203,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn many_silent_connections_beside_a_dead_peer_are_told() {
+    fn many_silent_connections_beside_a_dead_peer_are_reported() {
         let mut scene = with_a_dead_peer(server(120, 3_600_000, false));
         grows(&mut scene, 40, 1);
         let findings = evaluated(&scene);
         assert_eq!(findings.len(), 1);
-        insta::assert_snapshot!(told(&findings[0]));
+        insta::assert_snapshot!(rendered(&findings[0]));
         scene.processes[0].descriptors = Some(Descriptors {
             used: 1000,
             limit: 1024,

@@ -38,10 +38,10 @@ fn batch_claiming(rows: i64, buffers: &[(i64, Vec<u8>)]) -> Vec<u8> {
     let compression = compression.finish();
     let mut body = Vec::new();
     let mut places = Vec::new();
-    for (told, bytes) in buffers {
+    for (size, bytes) in buffers {
         let begin = body.len();
         if !bytes.is_empty() {
-            body.extend(told.to_le_bytes());
+            body.extend(size.to_le_bytes());
             body.extend(bytes);
         }
         places.push(arrow_ipc::Buffer::new(

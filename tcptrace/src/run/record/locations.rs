@@ -14,26 +14,26 @@ use std::sync::Arc;
 /// Number of places beyond which all are dropped, and those of existing processes recorded once more.
 const MOST: usize = 65_536;
 
-/// What the current file has been told.
+/// The locations that the current file has.
 pub(super) struct RecordedLocations {
     cgroups: Cgroups,
-    told: HashMap<ProcessKey, Arc<Location>>,
+    written: HashMap<ProcessKey, Arc<Location>>,
 }
 
 impl RecordedLocations {
     pub(super) fn new() -> Self {
         Self {
             cgroups: Cgroups::of_this_host(),
-            told: HashMap::new(),
+            written: HashMap::new(),
         }
     }
 
     /// Another file begins, in which all locations are repeated.
     pub(super) fn next_file(&mut self) {
-        self.told.clear();
+        self.written.clear();
     }
 
-    /// Looks up and tells what is new.
+    /// Looks up and records what is new.
     pub(super) fn find(&mut self, session: &mut Session) {
         let now = clock::monotonic();
         self.cgroups
@@ -41,17 +41,21 @@ impl RecordedLocations {
         self.push(session);
     }
 
-    /// Tells what is known and was not told.
+    /// Records what is known and not in the file yet.
     pub(super) fn push(&mut self, session: &mut Session) {
-        if self.told.len() > MOST {
-            self.told.clear();
+        if self.written.len() > MOST {
+            self.written.clear();
         }
         let Session { engine, recorder, .. } = session;
         for (process, location) in engine.table.processes.located() {
-            if self.told.get(&process.key).is_some_and(|told| told == location) {
+            if self
+                .written
+                .get(&process.key)
+                .is_some_and(|written| written == location)
+            {
                 continue;
             }
-            self.told.insert(process.key, Arc::clone(location));
+            self.written.insert(process.key, Arc::clone(location));
             recorder.record(&Input::Container {
                 task: Task {
                     process: process.key,

@@ -5,7 +5,7 @@ use crate::{
     event::{Nanos, TcpState},
     findings::{
         evaluate_by,
-        fixture::{NETNS, key, scene, socket, told},
+        fixture::{NETNS, key, rendered, scene, socket},
         history::{Destination, OfDestination, destination as destination_of},
         scene::Socket,
     },
@@ -43,7 +43,7 @@ fn evaluated(scene: &Scene) -> Vec<Finding> {
 }
 
 #[test]
-fn ports_that_are_nearly_gone_are_told() {
+fn ports_that_are_nearly_gone_are_reported() {
     let mut scene = narrow();
     add_time_waits(&mut scene, 72, "10.0.0.9:443");
     let owner = scene.process_at(5, "client");
@@ -63,7 +63,7 @@ fn ports_that_are_nearly_gone_are_told() {
         is_guess: false,
     });
     let findings = evaluated(&scene);
-    insta::assert_snapshot!(told(&findings[0]));
+    insta::assert_snapshot!(rendered(&findings[0]));
     assert_eq!(findings.len(), 1);
 }
 
@@ -126,7 +126,7 @@ fn ports_bound_before_connect_are_taken_for_all_destinations() {
     bound(&mut scene, 90, 10);
     let findings = evaluated(&scene);
     assert_eq!(findings.len(), 1);
-    insta::assert_snapshot!(told(&findings[0]));
+    insta::assert_snapshot!(rendered(&findings[0]));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_program_s_own_range_is_not_the_host_s() {
     };
     of.in_use.push(Nanos::from_secs(1), 11);
     scene.history.by_destination.insert(wanted, of.clone());
-    insta::assert_snapshot!(told(&evaluated(&scene)[0]));
+    insta::assert_snapshot!(rendered(&evaluated(&scene)[0]));
     // They were all taken a moment ago.
     of.in_use.push(Nanos::from_secs(2), 90);
     scene.history.by_destination.insert(wanted, of);
@@ -212,7 +212,7 @@ fn a_range_that_the_program_sets_is_what_its_ports_are_counted_against() {
     assert_eq!(evaluated(&scene), []);
     let mut scene = narrow();
     connect(&mut scene, 10, Some(range));
-    insta::assert_snapshot!(told(&evaluated(&scene)[0]));
+    insta::assert_snapshot!(rendered(&evaluated(&scene)[0]));
     // Where one socket has no range, the host's counts; and an end that is outside of it does not limit.
     scene.port_ranges.remove(&1);
     assert_eq!(evaluated(&scene), []);
