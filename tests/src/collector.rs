@@ -2,7 +2,10 @@
 //! OTLP/gRPC at one port, or does not, as a test wants.
 
 use bytes::{Bytes, BytesMut};
-use flate2::read::GzDecoder;
+use flate2::{
+    Compression,
+    read::{GzDecoder, GzEncoder},
+};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{HeaderMap, Request, Response, body::Incoming, http::request::Parts, service::service_fn};
 use hyper_util::{
@@ -335,7 +338,9 @@ fn of_grpc(manner: Manner) -> Answer {
         Manner::Refuses => ("3", "not%20like%20this"),
         Manner::IsBusy => ("14", "later"),
     };
-    let builder = Response::builder().header("content-type", "application/grpc");
+    let builder = Response::builder()
+        .header("content-type", "application/grpc")
+        .header("grpc-encoding", "gzip");
     if status != "0" {
         // Without a message there are headers alone.
         let builder = builder
@@ -343,8 +348,12 @@ fn of_grpc(manner: Manner) -> Answer {
             .header("grpc-message", message);
         return builder.body(Full::default().boxed()).expect("it is a response");
     }
-    let message = response(manner);
-    let mut bytes = BytesMut::from(&[0][..]);
+    // Compressed as the request was, as grpc-go does whatever the client says that it accepts.
+    let mut message = Vec::new();
+    GzEncoder::new(&*response(manner), Compression::fast())
+        .read_to_end(&mut message)
+        .expect("a vector takes all");
+    let mut bytes = BytesMut::from(&[1][..]);
     bytes.extend_from_slice(&u32::try_from(message.len()).expect("it is short").to_be_bytes());
     bytes.extend_from_slice(&message);
     let trailers = HeaderMap::from_iter([(

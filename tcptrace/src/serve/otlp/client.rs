@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Version,
@@ -17,7 +18,7 @@ use hyper::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, TE, USER_AGENT},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, io::Read as _, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -252,6 +253,18 @@ fn frame(message: &[u8]) -> Result<Bytes, std::num::TryFromIntError> {
     Ok(bytes.freeze())
 }
 
+/// The message in a frame, of which at most [`MOST`] bytes are decompressed; `None` if there is none. grpc-go compresses its
+/// answer as the request was, whatever the client says that it accepts.
+fn unframed(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let (head, message) = body.split_at_checked(5)?;
+    if head[0] == 0 {
+        return Some(message.into());
+    }
+    let mut plain = Vec::new();
+    let read = GzDecoder::new(message).take(MOST as u64).read_to_end(&mut plain);
+    read.is_ok().then_some(plain.into())
+}
+
 /// What a response of OTLP/HTTP means.
 fn of_http(answer: &Answer) -> Outcome {
     if answer.status.is_success() {
@@ -287,10 +300,7 @@ fn of_grpc(answer: &Answer) -> Outcome {
         };
     };
     if status == 0 {
-        return match answer.body.split_at_checked(5) {
-            Some((head, message)) if head[0] == 0 => taken(message),
-            _ => Outcome::passing("the response is no gRPC message"),
-        };
+        return taken(&unframed(&answer.body).unwrap_or_default());
     }
     // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS.
     let again = matches!(status, 1 | 4 | 10 | 11 | 14 | 15);
@@ -339,6 +349,10 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry_proto::tonic::collector::metrics::v1::{
+        ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
+    };
+    use prost::Message as _;
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> Answer {
         let headers = headers
@@ -386,6 +400,11 @@ mod tests {
         let mut taken = answer(200, &[], b"\0\0\0\0\0");
         taken.trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
         assert_eq!(of_grpc(&taken), Outcome::Taken(None));
+        // Nor does a message that cannot be read make a failure of what was taken.
+        for unreadable in [&b""[..], b"\0", b"\x01\0\0\0\x02\x1f\x8b", b"\0\0\0\0\x01\xff"] {
+            taken.body = Bytes::from_static(unreadable);
+            assert_eq!(of_grpc(&taken), Outcome::Taken(None), "{unreadable:?}");
+        }
         let unavailable = answer(200, &[("grpc-status", "14"), ("grpc-message", "full%21")], b"");
         assert_eq!(
             failed(of_grpc(&unavailable)),
@@ -401,5 +420,30 @@ mod tests {
             failed(of_grpc(&answer(200, &[], b""))).0,
             "the response has no gRPC status"
         );
+    }
+
+    #[test]
+    fn a_compressed_answer_is_read_up_to_a_limit() {
+        let rejects = ExportMetricsServiceResponse {
+            partial_success: Some(ExportMetricsPartialSuccess {
+                rejected_data_points: 7,
+                error_message: "too many".to_owned(),
+            }),
+        };
+        let of = |message: &[u8]| {
+            let mut answer = answer(200, &[("grpc-encoding", "gzip")], b"");
+            answer.body = frame(&gzip(message)).expect("it is short");
+            answer.trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+            answer
+        };
+        // What grpc-go sends where nothing is rejected is not empty.
+        assert_eq!(of_grpc(&of(&[])), Outcome::Taken(None));
+        let Outcome::Taken(Some(rejected)) = of_grpc(&of(&rejects.encode_to_vec())) else {
+            panic!("some are rejected");
+        };
+        assert_eq!(rejected.count, 7);
+        let bomb = of(&vec![0; 100 * MOST]);
+        assert_eq!(unframed(&bomb.body).expect("it is compressed").len(), MOST);
+        assert_eq!(of_grpc(&bomb), Outcome::Taken(None));
     }
 }
