@@ -9,7 +9,7 @@ use crate::{
     privileges::scout,
 };
 use std::{
-    fs,
+    fs, iter,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
 };
 
@@ -62,7 +62,8 @@ pub(crate) fn place_of(process: ProcessKey) -> Option<Location> {
     Location::of_process(&scout::ask(read)?)
 }
 
-/// How many files the process has open, in the fullest of its threads' tables, and how many it may; `None` where it has ended, or has no limit.
+/// How many files the process has open, in the fullest of its threads' tables (before Linux 6.2 in the first that has any),
+/// and how many it may; `None` where it has ended, or has no limit.
 pub(crate) fn descriptors_of(process: ProcessKey) -> Option<Descriptors> {
     scout::ask(move || {
         let pid = process.pid;
@@ -79,23 +80,45 @@ const THREADS: usize = 256;
 /// The entries of the fullest descriptor table: `/proc/PID/fd` is that of the leader, which has none any more where it has
 /// ended before the other threads, and a thread has its own after `unshare(CLONE_FILES)`. The limit is that of each.
 fn most_used(pid: u32) -> Option<u64> {
-    let own = entries(&format!("/proc/{pid}/fd"));
     let threads = format!("/proc/{pid}/task");
     // Two links of the folder itself, and one for each thread (`proc_task_getattr`).
     let is_alone = fs::metadata(&threads).ok()?.nlink() <= 3;
-    if is_alone {
-        return own;
-    }
-    let others = fs::read_dir(&threads).ok()?.flatten().take(THREADS);
-    let of_others = others.filter_map(|thread| entries(&format!("{}/fd", thread.path().display())));
-    of_others.chain(own).max()
+    let others = if is_alone {
+        None
+    } else {
+        fs::read_dir(threads).ok()
+    };
+    let others = others.into_iter().flatten().flatten().take(THREADS);
+    let others = others.map(|thread| format!("{}/fd", thread.path().display()));
+    let folders = iter::once(format!("/proc/{pid}/fd")).chain(others);
+    fullest(folders.filter_map(|folder| entries(&folder)))
 }
 
-/// Since Linux 6.2 the folder's size is the number of its entries (`proc_fd_getattr`), and 0 before.
-fn entries(folder: &str) -> Option<u64> {
+/// How many entries a folder has.
+#[derive(Clone, Copy, Debug)]
+enum Entries {
+    /// By its size: since Linux 6.2 that of `/proc/PID/fd` is the number of its entries (`proc_fd_getattr`), and 0 before.
+    Sized(u64),
+    /// They had to be listed, one by one.
+    Listed(u64),
+}
+
+/// Listing takes long, and threads normally share one table: the first that is listed and not empty stands for all.
+fn fullest(tables: impl Iterator<Item = Entries>) -> Option<u64> {
+    let mut most = None;
+    for table in tables {
+        match table {
+            Entries::Listed(count @ 1..) => return Some(count),
+            Entries::Sized(count) | Entries::Listed(count) => most = most.max(Some(count)),
+        }
+    }
+    most
+}
+
+fn entries(folder: &str) -> Option<Entries> {
     match fs::metadata(folder).ok()?.size() {
-        0 => Some(fs::read_dir(folder).ok()?.count() as u64),
-        size => Some(size),
+        0 => Some(Entries::Listed(fs::read_dir(folder).ok()?.count() as u64)),
+        size => Some(Entries::Sized(size)),
     }
 }
 

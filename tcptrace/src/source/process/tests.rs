@@ -86,7 +86,7 @@ fn another_process_with_the_same_id_is_not_believed() {
 #[test]
 fn the_fullest_table_of_a_process_counts() {
     let pid = std::process::id();
-    let before = entries(&format!("/proc/{pid}/fd")).unwrap();
+    let own = entries(&format!("/proc/{pid}/fd")).unwrap();
     let (filled, is_filled) = std::sync::mpsc::channel();
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -96,10 +96,34 @@ fn the_fullest_table_of_a_process_counts() {
         let _ended = is_done.recv();
     });
     assert_eq!(is_filled.recv().unwrap(), 200);
-    assert!(most_used(pid).unwrap() >= 200);
-    assert!(before < 200, "the test's own table is not the fuller one");
+    let used = most_used(pid).unwrap();
+    match own {
+        Entries::Sized(own) => {
+            assert!(own < 200, "the test's own table is not the fuller one");
+            assert!(used >= 200);
+        }
+        // Before Linux 6.2.
+        Entries::Listed(_) => assert!(used < 200),
+    }
     drop(done);
     thread.join().unwrap();
+}
+
+#[test]
+fn a_shared_table_is_listed_once() {
+    use Entries::{Listed, Sized};
+    let then_nothing_is_read = |tables: &[Entries]| {
+        let more = iter::from_fn(|| panic!("another table is read"));
+        fullest(tables.iter().copied().chain(more))
+    };
+    assert_eq!(then_nothing_is_read(&[Listed(5)]), Some(5));
+    // The leader has ended.
+    assert_eq!(then_nothing_is_read(&[Listed(0), Listed(7)]), Some(7));
+    let all = |tables: &[Entries]| fullest(tables.iter().copied());
+    assert_eq!(all(&[Sized(3), Sized(9), Sized(4)]), Some(9));
+    assert_eq!(all(&[Listed(0), Sized(9), Sized(4)]), Some(9));
+    assert_eq!(all(&[Listed(0)]), Some(0));
+    assert_eq!(all(&[]), None);
 }
 
 #[test]
