@@ -1,6 +1,6 @@
 //! Counters by key for a bounded number of keys. Each stays monotonic as a scraper sees it, and no increase is missed: a new
-//! series is published as 0 first, since a scraper takes a first value for what was there before. What a key that leaves has
-//! counted since it was last published goes to the rest, what was published before is forgotten with its series.
+//! series is published as 0 for a while, since a scraper takes a first value for what was there before. What a key that leaves
+//! has counted since it was last published goes to the rest, what was published before is forgotten with its series.
 
 use crate::event::Nanos;
 use hashbrown::HashMap;
@@ -9,11 +9,17 @@ use std::hash::Hash;
 /// A key that has counted nothing for this long leaves.
 const IDLE: Nanos = Nanos::from_secs(600);
 
+/// How long a new series keeps its first value: whoever scrapes once a minute, a little late, has seen it, however many
+/// scrape.
+pub(super) const NEW: Nanos = Nanos::from_secs(65);
+
 #[derive(Clone, Copy, Debug)]
 struct Entry<const N: usize> {
     counts: [u64; N],
-    /// What the latest collection has published of them; `None` before the first, which publishes zeros.
-    published: Option<[u64; N]>,
+    /// What the latest collection has published of them.
+    published: [u64; N],
+    /// When zeros end, which are published from the first collection on; `None` before that.
+    counts_from: Option<Nanos>,
     /// Increments, less the medians that were taken off when room was made.
     credit: u64,
     /// The latest collection that found it changed.
@@ -52,7 +58,8 @@ impl<K: Clone + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
         let now = self.now;
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             counts: [0; N],
-            published: None,
+            published: [0; N],
+            counts_from: None,
             credit: 0,
             changed: now,
         });
@@ -65,20 +72,17 @@ impl<K: Clone + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
     pub(crate) fn publish(&mut self, now: Nanos) -> (Vec<(K, [u64; N])>, [u64; N]) {
         self.now = now;
         self.entries.retain(|_, entry| {
-            let counts = match entry.published {
-                Some(_) => entry.counts,
-                None => [0; N],
-            };
-            if entry.published != Some(counts) {
+            let counts_from = *entry.counts_from.get_or_insert(now.plus(NEW));
+            if now >= counts_from && entry.published != entry.counts {
                 entry.changed = now;
-                entry.published = Some(counts);
+                entry.published = entry.counts;
             }
             now.since(entry.changed) < IDLE
         });
         let mut all: Vec<(K, [u64; N])> = self
             .entries
             .iter()
-            .filter_map(|(key, entry)| Some((key.clone(), entry.published?)))
+            .map(|(key, entry)| (key.clone(), entry.published))
             .collect();
         all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         (all, self.rest)
@@ -106,8 +110,7 @@ impl<K: Clone + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
             if entry.credit > 0 {
                 return true;
             }
-            let published = entry.published.unwrap_or([0; N]);
-            for ((rest, count), published) in rest.iter_mut().zip(entry.counts).zip(published) {
+            for ((rest, count), published) in rest.iter_mut().zip(entry.counts).zip(entry.published) {
                 *rest += count - published;
             }
             *evicted += 1;
@@ -167,20 +170,75 @@ mod tests {
                 }
             }
             // A key that is new is published as 0 first.
-            for _ in 0..2 {
-                scraper.scrape(&mut keyed, Nanos::from_secs(keys.len() as u64));
+            let end = Nanos::from_secs(keys.len() as u64);
+            for now in [end, end.plus(NEW)] {
+                scraper.scrape(&mut keyed, now);
             }
             prop_assert_eq!(scraper.increase, keys.len() as u64);
         }
     }
 
     #[test]
+    fn each_of_several_scrapers_sees_a_new_series_from_its_beginning() {
+        let mut keyed = Keyed::<u16, 1>::new(50);
+        // A pair that scrapes once a minute, one of them late, and one that scrapes four times as often.
+        let mut scrapers = [(60, 0), (60, 59), (15, 7)].map(|phase| (phase, Scraper::default()));
+        let mut increments = 0;
+        for second in 0..600_u64 {
+            if second < 300 {
+                keyed.add(u16::try_from(second / 10).expect("few"), 0, 1);
+                increments += 1;
+            }
+            for ((every, at), scraper) in &mut scrapers {
+                if second % *every == *at {
+                    scraper.scrape(&mut keyed, Nanos::from_secs(second));
+                }
+            }
+        }
+        for (phase, scraper) in scrapers {
+            assert_eq!(scraper.increase, increments, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_back_begins_again_at_0() {
+        let at = |keyed: &mut Keyed<u16, 1>, second| {
+            let (all, [rest]) = keyed.publish(Nanos::from_secs(second));
+            (
+                all.iter().find(|(key, _)| *key == 7).map(|(_, [count])| *count),
+                rest,
+            )
+        };
+        let mut keyed = Keyed::new(2);
+        keyed.add(7, 0, 1);
+        assert_eq!(at(&mut keyed, 0), (Some(0), 0));
+        assert_eq!(at(&mut keyed, 65), (Some(1), 0));
+        // Others take its place; it comes back before the next collection, and has counted more than before.
+        for key in [1, 2, 2] {
+            keyed.add(key, 0, 1);
+        }
+        for _ in 0..5 {
+            keyed.add(7, 0, 1);
+        }
+        // A push that is due after a scrape sees it, too.
+        for second in [66, 126] {
+            assert_eq!(at(&mut keyed, second).0, Some(0));
+        }
+        assert_eq!(at(&mut keyed, 131), (Some(5), 1));
+    }
+
+    #[test]
     fn a_key_that_is_idle_leaves() {
         let mut keyed = Keyed::<u16, 2>::new(8);
         keyed.add(7, 1, 3);
-        assert_eq!(keyed.publish(Nanos::from_secs(0)), (vec![(7, [0, 0])], [0, 0]));
-        assert_eq!(keyed.publish(Nanos::from_secs(1)), (vec![(7, [0, 3])], [0, 0]));
-        assert_eq!(keyed.publish(Nanos::from_secs(500)).0.len(), 1);
+        for second in [0, 1, 64] {
+            assert_eq!(
+                keyed.publish(Nanos::from_secs(second)),
+                (vec![(7, [0, 0])], [0, 0])
+            );
+        }
+        assert_eq!(keyed.publish(Nanos::from_secs(65)), (vec![(7, [0, 3])], [0, 0]));
+        assert_eq!(keyed.publish(Nanos::from_secs(600)).0.len(), 1);
         assert_eq!(keyed.publish(Nanos::from_secs(700)), (vec![], [0, 0]));
         assert_eq!(keyed.evicted(), 0);
     }

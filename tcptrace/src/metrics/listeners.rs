@@ -166,7 +166,7 @@ mod tests {
         let steps: [Step; 7] = [
             // What was dropped before the first reading is not known to be new.
             (&[(1, 100), (2, 50)], None),
-            // A new series begins at 0.
+            // A new series begins at 0, for a minute.
             (&[(1, 103), (2, 50)], Some(0)),
             (&[(1, 103), (2, 50)], Some(3)),
             // One of the sockets is closed.
@@ -181,7 +181,7 @@ mod tests {
                 .iter()
                 .map(|(cookie, count)| (*cookie, labels("80"), queue(0, 128, *count)))
                 .collect();
-            let ([_, _, dropped], _) = families(&listeners, &mut drops, 80, Nanos::from_secs(at as u64));
+            let ([_, _, dropped], _) = families(&listeners, &mut drops, 80, Nanos::from_secs(65 * at as u64));
             assert_eq!(value(&dropped, &labels("80")), expected, "step {at}");
             assert_eq!(value(&dropped, &rest()), Some(0));
         }

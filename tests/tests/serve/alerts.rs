@@ -28,7 +28,8 @@ use tcptrace_tests::{
     serving::Serving,
 };
 
-const TIMEOUT: Duration = Duration::from_mins(2);
+/// A new series is published as 0 for a minute.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// An alert as it has to be.
 struct Expected {

@@ -33,6 +33,9 @@ pub(super) fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// For so long a new series is published as 0.
+const NEW: Duration = Duration::from_secs(65);
+
 /// Waits until a series has the value.
 pub(super) fn wait_for(serving: &Serving, name: &str, value: u64) {
     let mut latest = Series::default();
@@ -40,7 +43,7 @@ pub(super) fn wait_for(serving: &Serving, name: &str, value: u64) {
         latest = serving.series();
         (latest.get(name) == Some(value)).then_some(())
     };
-    let is_reached = poll_until(TIMEOUT, reached);
+    let is_reached = poll_until(NEW + TIMEOUT, reached);
     assert!(
         is_reached.is_some(),
         "{name} is {:?}, not {value}",
@@ -107,11 +110,11 @@ pub(super) fn counters_are_those_of_the_connections(netns: Netns) {
         drop(pair(&listener));
     }
     let outcome = |outcome: &str| format!("tcptrace_connects_total{{port=\"{port}\",outcome=\"{outcome}\"}}");
-    wait_for(&serving, &outcome("connected"), CONNECTIONS.into());
     drop(listener);
     for _ in 0..REFUSED {
         TcpStream::connect(address).expect_err("nobody listens");
     }
+    wait_for(&serving, &outcome("connected"), CONNECTIONS.into());
     wait_for(&serving, &outcome("refused"), REFUSED.into());
     let served = serving.series();
     let transitions = |from: &str, to: &str| {
@@ -208,7 +211,7 @@ pub(super) fn series_stay_within_the_budget_while_processes_come_and_go(netns: N
         opened.add(&served);
         (opened.sum >= PROCESSES).then_some(served)
     };
-    let served = poll_until(TIMEOUT, is_complete).expect("all connections are counted");
+    let served = poll_until(NEW + TIMEOUT, is_complete).expect("all connections are counted");
     linger(2 * RECENT);
     opened.add(&serving.series());
     assert_eq!(opened.sum, PROCESSES);
