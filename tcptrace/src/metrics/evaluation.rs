@@ -220,7 +220,8 @@ impl Evaluation {
 
     fn add_counters(&mut self, scene: &Scene, counters: &mut NetnsCounters, part: usize) {
         let rows = part / COUNTERS.len();
-        let (families, folded) = counters.families(&scene.namespaces, rows, |netns| self.netns(netns));
+        let (families, folded) =
+            counters.families(&scene.namespaces, rows, self.made, |netns| self.netns(netns));
         self.families.extend(families);
         self.folded.push(("netns_counters", folded));
     }

@@ -4,8 +4,9 @@ use super::{
     Description, Family, Label,
     catalogue::{LISTEN_DROPS, LISTEN_OVERFLOWS, RETRANS_SEGS, SYN_COOKIES, TIME_WAIT_OVERFLOWS},
     durations::OTHER,
+    keyed::NEW,
 };
-use crate::findings::scene::Netns;
+use crate::{event::Nanos, findings::scene::Netns};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
 
@@ -21,11 +22,14 @@ pub(super) const COUNTERS: [(&str, &Description); 5] = [
 type Counts = [u64; COUNTERS.len()];
 
 /// What was shown of a namespace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Shown {
-    /// What its own series, or that of the others, has of its counters.
+    /// What its own series and that of the others have of its counters.
     counts: Counts,
-    has_series: bool,
+    /// What that of the others has of them: no part of its own series, now or later.
+    folded: Counts,
+    /// When its own series begins to follow the counters; `None` without one.
+    follows_from: Option<Nanos>,
 }
 
 /// What was shown of each namespace, so that no increase is missed or counted twice when one gets series of its own or loses
@@ -38,46 +42,49 @@ pub(crate) struct NetnsCounters {
 }
 
 impl NetnsCounters {
-    /// The families of these namespaces, in at most `rows` rows, and how many namespaces are under `other`.
+    /// The families of these namespaces at `now`, in at most `rows` rows, and how many namespaces are under `other`.
     pub(super) fn families(
         &mut self,
         namespaces: &[Netns],
         rows: usize,
+        now: Nanos,
         label: impl Fn(u32) -> Label,
     ) -> ([Family; COUNTERS.len()], u64) {
         let mut sorted: Vec<(&Netns, Counts, Shown)> = namespaces
             .iter()
             .map(|namespace| {
-                let counts = COUNTERS.map(|(name, _)| namespace.counters.get(name).copied().unwrap_or(0));
-                (namespace, counts, self.shown_of(namespace.netns, counts))
+                let (counts, shown) = self.read(namespace);
+                (namespace, counts, shown)
             })
             .collect();
         sorted.sort_by_key(|(namespace, counts, shown)| {
-            let growth: u64 = growth(counts, shown).iter().sum();
-            (Reverse(growth), !shown.has_series, namespace.netns)
+            let growth: u64 = minus(counts, &shown.counts).iter().sum();
+            (Reverse(growth), shown.follows_from.is_none(), namespace.netns)
         });
         let mut families = COUNTERS.map(|(_, what)| Family::new(what));
         let mut all = HashMap::new();
         let kept = rows.saturating_sub(1);
         for (at, (namespace, counts, mut shown)) in sorted.into_iter().enumerate() {
             if at < kept {
-                // A new series begins with what the others' has of it.
-                if std::mem::replace(&mut shown.has_series, true) {
+                // A new series keeps its first value for as long as one of `Keyed` does.
+                if now >= *shown.follows_from.get_or_insert(now.plus(NEW)) {
                     shown.counts = counts;
                 }
-                for ((family, (name, _)), count) in families.iter_mut().zip(COUNTERS).zip(shown.counts) {
+                let own = minus(&shown.counts, &shown.folded);
+                for ((family, (name, _)), count) in families.iter_mut().zip(COUNTERS).zip(own) {
                     if namespace.counters.contains_key(name) {
                         family.add([label(namespace.netns)], count);
                     }
                 }
             } else {
-                for (rest, more) in self.rest.iter_mut().zip(growth(&counts, &shown)) {
-                    *rest += more;
+                let more = minus(&counts, &shown.counts);
+                for sum in [&mut self.rest, &mut shown.folded] {
+                    for (sum, more) in sum.iter_mut().zip(more) {
+                        *sum += more;
+                    }
                 }
-                shown = Shown {
-                    counts,
-                    has_series: false,
-                };
+                shown.counts = counts;
+                shown.follows_from = None;
             }
             all.insert(namespace.netns, shown);
         }
@@ -90,28 +97,41 @@ impl NetnsCounters {
         (families, namespaces.len().saturating_sub(kept) as u64)
     }
 
-    /// What was shown of a namespace that has these counts now. Those of the first reading are from earlier times; a namespace
-    /// that appears later has begun at 0.
-    fn shown_of(&self, netns: u32, counts: Counts) -> Shown {
-        match &self.shown {
-            None => Shown {
-                counts,
-                has_series: true,
-            },
-            Some(shown) => shown.get(&netns).copied().unwrap_or(Shown {
-                counts: [0; COUNTERS.len()],
-                has_series: false,
-            }),
+    /// The counts of a namespace, and what was shown of it. Those of the first reading are from earlier times; a namespace
+    /// that appears later has begun at 0, and so has one whose counters decrease: the inode number is another's now.
+    fn read(&self, namespace: &Netns) -> (Counts, Shown) {
+        let known = self.shown.as_ref().map(|shown| shown.get(&namespace.netns));
+        let before = known.flatten().copied().unwrap_or_default();
+        // What cannot be read is as it was.
+        let mut counts = before.counts;
+        for (count, (name, _)) in counts.iter_mut().zip(COUNTERS) {
+            *count = namespace.counters.get(name).copied().unwrap_or(*count);
         }
+        let shown = if known.is_none() {
+            Shown {
+                counts,
+                follows_from: Some(Nanos(0)),
+                ..before
+            }
+        } else if counts
+            .iter()
+            .zip(before.counts)
+            .any(|(now, before)| *now < before)
+        {
+            Shown::default()
+        } else {
+            before
+        };
+        (counts, shown)
     }
 }
 
-fn growth(counts: &Counts, shown: &Shown) -> Counts {
-    let mut growth = *counts;
-    for (growth, shown) in growth.iter_mut().zip(shown.counts) {
-        *growth = growth.saturating_sub(shown);
+fn minus(counts: &Counts, others: &Counts) -> Counts {
+    let mut difference = *counts;
+    for (difference, other) in difference.iter_mut().zip(others) {
+        *difference = difference.saturating_sub(*other);
     }
-    growth
+    difference
 }
 
 #[cfg(test)]
@@ -132,8 +152,9 @@ mod tests {
             namespaces.collect()
         };
         let mut counters = NetnsCounters::default();
-        let mut read = |counts: &[u64]| {
-            let (families, folded) = counters.families(&of(counts), 3, |netns| netns.to_string().into());
+        let mut read = |second, counts: &[u64]| {
+            let now = Nanos::from_secs(second);
+            let (families, folded) = counters.families(&of(counts), 3, now, |netns| netns.to_string().into());
             assert_eq!(folded, counts.len().saturating_sub(2) as u64);
             let values = families[1].samples.iter().map(|sample| match sample.value {
                 Value::Integer(count) => (sample.labels[0].to_string(), count),
@@ -147,16 +168,34 @@ mod tests {
                 .map(|(name, count)| ((*name).to_owned(), *count))
                 .collect()
         };
-        assert_eq!(read(&[5, 6, 7]), expected(&[("1", 5), ("2", 6), ("other", 0)]));
-        // The third grows most, and takes the place of one that does not.
-        assert_eq!(read(&[6, 6, 17]), expected(&[("1", 6), ("3", 7), ("other", 0)]));
-        assert_eq!(read(&[6, 6, 17]), expected(&[("3", 17), ("1", 6), ("other", 0)]));
+        assert_eq!(read(0, &[5, 6, 7]), expected(&[("1", 5), ("2", 6), ("other", 0)]));
+        // The third grows most, and takes the place of one that does not. Its series keeps its first value for a minute.
+        for second in [60, 90] {
+            let with_third = expected(&[("1", 6), ("3", 7), ("other", 0)]);
+            assert_eq!(read(second, &[6, 6, 17]), with_third);
+        }
+        let with_third = expected(&[("1", 6), ("3", 17), ("other", 0)]);
+        assert_eq!(read(125, &[6, 6, 17]), with_third);
         // The second grows less than the others, and a fourth appears.
         assert_eq!(
-            read(&[16, 7, 27, 2]),
+            read(140, &[16, 7, 27, 2]),
             expected(&[("1", 16), ("3", 27), ("other", 3)])
         );
+        // The second has its series again, without what is in that of the others.
+        assert_eq!(
+            read(200, &[16, 9, 27, 2]),
+            expected(&[("1", 16), ("2", 6), ("other", 3)])
+        );
+        assert_eq!(
+            read(265, &[16, 9, 27, 2]),
+            expected(&[("1", 16), ("2", 8), ("other", 3)])
+        );
         // What has gone away is no decrease.
-        assert_eq!(read(&[16, 7]), expected(&[("1", 16), ("2", 7), ("other", 3)]));
+        let remaining = expected(&[("1", 16), ("2", 8), ("other", 3)]);
+        assert_eq!(read(280, &[16, 9]), remaining);
+        // Another has the inode number, and begins at 0.
+        let begun = |count| expected(&[("1", 16), ("2", count), ("other", 3)]);
+        assert_eq!(read(300, &[16, 4]), begun(0));
+        assert_eq!(read(365, &[16, 4]), begun(4));
     }
 }
