@@ -125,9 +125,9 @@ impl Verdict {
         }
     }
 
-    /// Its name as evidence in JSON.
+    /// The name of the evidence that counts its sockets.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn evidence_name(self) -> &'static str {
         match self {
             Self::ReadAll => "read_all",
             Self::EofUnread => "eof_unread",

@@ -26,7 +26,8 @@ use crate::{
     },
 };
 use hashbrown::HashMap;
-use std::{cmp::Reverse, collections::BTreeMap};
+use serde::Serialize as _;
+use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 /// Counters that go on from one evaluation to the next.
 #[derive(Debug)]
@@ -132,7 +133,7 @@ impl Evaluation {
         for (name, counts) in sorted {
             for (verdict, count) in Verdict::ALL.into_iter().zip(counts) {
                 if count > 0 {
-                    leaked.add([name.clone(), verdict.name().into()], count);
+                    leaked.add([name.clone(), label_of(verdict)], count);
                 }
             }
             if let Some(age) = oldest.get(&name) {
@@ -265,6 +266,11 @@ fn counted(findings: &[Finding]) -> Family {
         }
     }
     family
+}
+
+/// The word that JSON has.
+fn label_of(verdict: Verdict) -> Label {
+    fmt::from_fn(|f| verdict.serialize(f)).to_string().into()
 }
 
 fn name_of(leak: &Leak<'_>) -> Label {
@@ -419,6 +425,16 @@ mod tests {
             "{:?}",
             evaluation.folded
         );
+    }
+
+    #[test]
+    fn a_verdict_is_called_as_in_json() {
+        for verdict in Verdict::ALL {
+            let json = serde_json::to_value(verdict).unwrap();
+            assert_eq!(json, *label_of(verdict));
+        }
+        assert_eq!(label_of(Verdict::EofUnread), "eof-unread");
+        assert_eq!(label_of(Verdict::Unknown), "unknown");
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn evidence(leak: &Leak<'_>) -> Vec<Evidence> {
     }
     for (verdict, count) in leak.verdicts() {
         list.push(Evidence::new(
-            verdict.name(),
+            verdict.evidence_name(),
             count,
             format!("{count}: {verdict}"),
         ));
