@@ -66,9 +66,9 @@ pub(super) fn hasty_rules() -> String {
         if line.trim_start().starts_with("for: ") {
             continue;
         }
-        let line = ["[5m]", "[10m]", "[15m]"]
+        let line = [("[5m]", "[6s]"), ("[10m]", "[6s]"), ("offset 20m", "offset 12s")]
             .iter()
-            .fold(line.to_owned(), |line, range| line.replace(range, "[6s]"));
+            .fold(line.to_owned(), |line, (long, short)| line.replace(long, short));
         hasty.push_str(&line);
         hasty.push('\n');
     }
