@@ -169,17 +169,29 @@ fn the_manifests_agree_with_each_other() {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let kustomization = documents("kustomization.yaml").remove(0);
     let resources = list(&kustomization["resources"]);
-    let mut all = resources
+    let all: Vec<Value> = resources
         .iter()
-        .flat_map(|name| documents(name.as_str().expect("a name")));
-    let daemon_set = all.find(|resource| resource["kind"] == "DaemonSet");
-    let daemon_set = daemon_set.expect("a DaemonSet is among the resources");
+        .flat_map(|name| documents(name.as_str().expect("a name")))
+        .collect();
+    let of_kind = |kind: &str| {
+        let found = all.iter().find(|resource| resource["kind"] == kind);
+        found.unwrap_or_else(|| panic!("there is no {kind}"))
+    };
+    let daemon_set = of_kind("DaemonSet");
     let template = &daemon_set["spec"]["template"];
     let container = &template["spec"]["containers"][0];
     let image = &kustomization["images"][0];
     let [name, tag] = ["name", "newTag"].map(|key| image[key].as_str().expect("text"));
     assert_eq!(container["image"], format!("{name}:{tag}"));
     assert_eq!(tag, env!("CARGO_PKG_VERSION"));
+
+    let quota = of_kind("ResourceQuota");
+    assert_eq!(
+        quota["metadata"]["namespace"],
+        daemon_set["metadata"]["namespace"]
+    );
+    let classes = &quota["spec"]["scopeSelector"]["matchExpressions"][0]["values"];
+    assert_eq!(list(classes), [template["spec"]["priorityClassName"].clone()]);
 
     let monitor = documents("podmonitor.yaml").remove(0);
     for selector in [&monitor["spec"]["selector"], &daemon_set["spec"]["selector"]] {
