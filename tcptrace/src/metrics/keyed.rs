@@ -72,7 +72,10 @@ impl<K: Clone + Eq + Hash + Ord, const N: usize> Keyed<K, N> {
     pub(crate) fn publish(&mut self, now: Nanos) -> (Vec<(K, [u64; N])>, [u64; N]) {
         self.now = now;
         self.entries.retain(|_, entry| {
-            let counts_from = *entry.counts_from.get_or_insert(now.plus(NEW));
+            let counts_from = *entry.counts_from.get_or_insert_with(|| {
+                entry.changed = now;
+                now.plus(NEW)
+            });
             if now >= counts_from && entry.published != entry.counts {
                 entry.changed = now;
                 entry.published = entry.counts;
@@ -197,6 +200,20 @@ mod tests {
         }
         for (phase, scraper) in scrapers {
             assert_eq!(scraper.increase, increments, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_in_the_collections_costs_no_count() {
+        for pause in [560, 700] {
+            let mut keyed = Keyed::<u16, 1>::new(50);
+            let mut scraper = Scraper::default();
+            scraper.scrape(&mut keyed, Nanos(0));
+            keyed.add(1, 0, 3);
+            for second in [pause, pause + 60, pause + 120] {
+                scraper.scrape(&mut keyed, Nanos::from_secs(second));
+            }
+            assert_eq!(scraper.increase, 3, "{pause}");
         }
     }
 

@@ -21,9 +21,14 @@ pub(super) const COUNTERS: [(&str, &Description); 5] = [
 
 type Counts = [u64; COUNTERS.len()];
 
+/// A namespace that was not read for this long is forgotten.
+const ABSENT: Nanos = Nanos::from_secs(600);
+
 /// What was shown of a namespace.
 #[derive(Clone, Copy, Debug, Default)]
 struct Shown {
+    /// When it was read last.
+    read: Nanos,
     /// What its own series and that of the others have of its counters.
     counts: Counts,
     /// What that of the others has of them: no part of its own series, now or later.
@@ -62,7 +67,8 @@ impl NetnsCounters {
             (Reverse(growth), shown.follows_from.is_none(), namespace.netns)
         });
         let mut families = COUNTERS.map(|(_, what)| Family::new(what));
-        let mut all = HashMap::new();
+        let mut all = self.shown.take().unwrap_or_default();
+        all.retain(|_, shown| now.since(shown.read) < ABSENT);
         let kept = rows.saturating_sub(1);
         for (at, (namespace, counts, mut shown)) in sorted.into_iter().enumerate() {
             if at < kept {
@@ -86,6 +92,7 @@ impl NetnsCounters {
                 shown.counts = counts;
                 shown.follows_from = None;
             }
+            shown.read = now;
             all.insert(namespace.netns, shown);
         }
         for (family, count) in families.iter_mut().zip(self.rest) {
@@ -97,32 +104,32 @@ impl NetnsCounters {
         (families, namespaces.len().saturating_sub(kept) as u64)
     }
 
-    /// The counts of a namespace, and what was shown of it. Those of the first reading are from earlier times; a namespace
-    /// that appears later has begun at 0, and so has one whose counters decrease: the inode number is another's now.
+    /// The counts of a namespace, and what was shown of it. Those of the first reading are shown as they are; of a namespace
+    /// that appears later, which may be an old one that could not be read, what it counts from then on. One whose counters
+    /// decrease is another with the same inode number, and has begun at 0.
     fn read(&self, namespace: &Netns) -> (Counts, Shown) {
-        let known = self.shown.as_ref().map(|shown| shown.get(&namespace.netns));
-        let before = known.flatten().copied().unwrap_or_default();
+        let before = self.shown.as_ref().and_then(|shown| shown.get(&namespace.netns));
+        let Some(before) = before.copied() else {
+            let counts = COUNTERS.map(|(name, _)| namespace.counters.get(name).copied().unwrap_or(0));
+            let is_first = self.shown.is_none();
+            let shown = Shown {
+                counts,
+                folded: if is_first { Counts::default() } else { counts },
+                follows_from: is_first.then_some(Nanos(0)),
+                ..Shown::default()
+            };
+            return (counts, shown);
+        };
         // What cannot be read is as it was.
         let mut counts = before.counts;
         for (count, (name, _)) in counts.iter_mut().zip(COUNTERS) {
             *count = namespace.counters.get(name).copied().unwrap_or(*count);
         }
-        let shown = if known.is_none() {
-            Shown {
-                counts,
-                follows_from: Some(Nanos(0)),
-                ..before
-            }
-        } else if counts
+        let is_another = counts
             .iter()
             .zip(before.counts)
-            .any(|(now, before)| *now < before)
-        {
-            Shown::default()
-        } else {
-            before
-        };
-        (counts, shown)
+            .any(|(now, before)| *now < before);
+        (counts, if is_another { Shown::default() } else { before })
     }
 }
 
@@ -179,23 +186,32 @@ mod tests {
         // The second grows less than the others, and a fourth appears.
         assert_eq!(
             read(140, &[16, 7, 27, 2]),
-            expected(&[("1", 16), ("3", 27), ("other", 3)])
+            expected(&[("1", 16), ("3", 27), ("other", 1)])
         );
         // The second has its series again, without what is in that of the others.
         assert_eq!(
             read(200, &[16, 9, 27, 2]),
-            expected(&[("1", 16), ("2", 6), ("other", 3)])
+            expected(&[("1", 16), ("2", 6), ("other", 1)])
         );
         assert_eq!(
             read(265, &[16, 9, 27, 2]),
-            expected(&[("1", 16), ("2", 8), ("other", 3)])
+            expected(&[("1", 16), ("2", 8), ("other", 1)])
         );
         // What has gone away is no decrease.
-        let remaining = expected(&[("1", 16), ("2", 8), ("other", 3)]);
+        let remaining = expected(&[("1", 16), ("2", 8), ("other", 1)]);
         assert_eq!(read(280, &[16, 9]), remaining);
         // Another has the inode number, and begins at 0.
-        let begun = |count| expected(&[("1", 16), ("2", count), ("other", 3)]);
+        let begun = |count| expected(&[("1", 16), ("2", count), ("other", 1)]);
         assert_eq!(read(300, &[16, 4]), begun(0));
         assert_eq!(read(365, &[16, 4]), begun(4));
+        // One that was not read for a moment goes on.
+        assert_eq!(read(380, &[20]), expected(&[("1", 20), ("other", 1)]));
+        let both = expected(&[("1", 20), ("2", 9), ("other", 1)]);
+        assert_eq!(read(400, &[20, 9]), both);
+        // What one has counted before it was read for the first time may be from before the watch.
+        assert_eq!(read(420, &[20, 9, 27, 2, 1_000]), both);
+        let with_fifth = |count| expected(&[("1", 20), ("5", count), ("other", 1)]);
+        assert_eq!(read(440, &[20, 9, 27, 2, 1_003]), with_fifth(0));
+        assert_eq!(read(505, &[20, 9, 27, 2, 1_003]), with_fifth(3));
     }
 }
