@@ -99,7 +99,7 @@ fields! {
     BytesAcked = "tcp_sock"."bytes_acked", optional;
     /// Bytes received in order, FIN included.
     BytesReceived = "tcp_sock"."bytes_received", optional;
-    /// When the last acknowledgement of something outstanding arrived, jiffies.
+    /// When `tcp_ack` last took an acknowledgement, jiffies: data in order that acknowledges nothing new passes it by.
     RcvTstamp = "tcp_sock"."rcv_tstamp", optional;
     /// When the last data arrived, jiffies.
     LrcvTime = "inet_connection_sock"."icsk_ack.lrcvtime", optional;

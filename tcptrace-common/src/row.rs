@@ -58,6 +58,8 @@ pub struct SockRow {
     pub inode: u32,
     /// Options of a full socket.
     pub options: OptionsRow,
+    /// Padding to a multiple of 8 bytes: zeroes.
+    pub reserved: u32,
     /// What the network does to a full socket that does not listen.
     pub network: NetworkRow,
 }

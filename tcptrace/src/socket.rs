@@ -118,7 +118,8 @@ impl Row {
     }
 }
 
-/// Traffic of a connected full socket, and options that netlink reports with it; by the iterator, and in recordings, it is not known.
+/// Traffic of a connected full socket, and options that netlink reports with it; of a request, `held_up` alone. By the
+/// iterator, and in recordings, it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Milliseconds since data was last sent, again or for the first time; of none, since the connection was made.
@@ -138,12 +139,12 @@ pub struct Flow {
 /// What keeps data that waits in a socket from being sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeldUp {
-    /// Nothing, or it is not known.
+    /// Nothing: of a request, its SYN-ACK was not sent again. Also where it is not known.
     #[default]
     No,
     /// The peer's window is closed, and is probed.
     Window,
-    /// It was sent again, and the peer has not acknowledged it.
+    /// It, or the SYN-ACK of a request, was sent again, and the peer has not acknowledged it.
     Unanswered,
 }
 

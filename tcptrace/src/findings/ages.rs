@@ -136,7 +136,7 @@ mod tests {
 
     const LEAST: Nanos = Nanos::from_secs(5);
 
-    /// Of sockets that came so many seconds ago, evaluated by a threshold in seconds.
+    /// Of sockets that came so many seconds ago, by a threshold in seconds.
     fn growth(ages: impl IntoIterator<Item = f64>, threshold: u64) -> Option<Slope> {
         let threshold = Nanos::from_secs(threshold);
         let ages: Vec<Nanos> = ages

@@ -170,8 +170,11 @@ pub struct History {
     pub by_pool: HashMap<Pool, OfPool>,
     /// By namespace and port.
     pub by_listener: HashMap<(u32, u16), OfListener>,
-    /// How many segments the kernel had dropped at a listener (`sk_drops`) when it was first and last read, by its cookie.
+    /// How many segments the kernel had dropped at a listener (`sk_drops`) at the beginning and when it was last read, by
+    /// its cookie.
     pub drops: HashMap<u64, (u32, u32)>,
+    /// Whether listeners were read.
+    has_drops: bool,
     /// How TIME_WAITs ended.
     pub time_wait_ends: HashMap<EndReason, u64>,
     /// By cookie: sockets that left CLOSE_WAIT otherwise than by a close, and when; and those that were CLOSE before the
@@ -201,14 +204,19 @@ impl History {
         })
     }
 
-    /// Notes how many segments the kernel has dropped at a listener since it listens (`sk_drops`).
-    pub fn note_drops(&mut self, cookie: u64, count: u32) {
-        if let Some((_, now)) = entry_or(&mut self.drops, cookie, (count, count)) {
-            *now = count;
+    /// Notes how many segments the kernel has dropped at each listener, by its cookie, since it listens (`sk_drops`). One that
+    /// was not there the first time has begun at 0.
+    pub fn note_drops(&mut self, listeners: &[(u64, u32)]) {
+        let is_first = !std::mem::replace(&mut self.has_drops, true);
+        for &(cookie, count) in listeners {
+            let before = if is_first { count } else { 0 };
+            if let Some((_, now)) = entry_or(&mut self.drops, cookie, (before, count)) {
+                *now = count;
+            }
         }
     }
 
-    /// How many it dropped between the first and the last time that was noted; 0 where that is not known.
+    /// How many it dropped since the first time that listeners were noted, up to the last; 0 where that is not known.
     #[must_use]
     pub fn drops_at(&self, cookie: u64) -> u64 {
         let of = self.drops.get(&cookie);

@@ -13,8 +13,8 @@ pub(crate) struct Queue {
     pub(crate) unread: u32,
     /// Bytes that the peer has not acknowledged; of a listener, the limit of its queue.
     pub(crate) unsent: u32,
-    /// Segments that the kernel dropped at the socket since it was made, of a listener SYNs and last ACKs; `None` where
-    /// that is not known.
+    /// Segments that the kernel dropped at the socket since it was made (`sk_drops`), of a listener those of healthy
+    /// handshakes among them; `None` where that is not known.
     pub(crate) drops: Option<u32>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
         leak::{Leak, Leaked, Threshold},
         rules::close_wait_leak::{comes, finding, threshold},
         scene::{Carrier, InFlight, Process, Scene},
-        spared as evaluated,
+        spared as spared_sockets,
         verdict::Verdict,
     },
     plural::counted,
@@ -58,7 +58,7 @@ pub(crate) fn text(
     }
     text.push('\n');
     unseen::push(&mut text, &scene.unseen);
-    let younger = evaluated::younger(scene);
+    let younger = spared_sockets::younger(scene);
     if leaks.is_empty() {
         if !scene.has_matched() {
             text.push_str("nothing matched, so nothing was checked\n");
@@ -76,7 +76,7 @@ pub(crate) fn text(
         let call_sites = call_sites.and_then(|call_sites| call_sites.get(at));
         one(&mut text, leak, call_sites, limit);
     }
-    spared::push_waiting(&mut text, &evaluated::waiting(scene));
+    spared::push_waiting(&mut text, &spared_sockets::waiting(scene));
     text.push_str(
         "\nESTABLISHED connections are not checked here; `tcptrace doctor` reports those that only grow\n",
     );
@@ -88,11 +88,11 @@ fn leaked(leaks: &[Leak<'_>]) -> usize {
 }
 
 fn one(text: &mut String, leak: &Leak<'_>, call_sites: Option<&CallSites>, limit: usize) {
-    let evaluated = finding(leak);
+    let finding = finding(leak);
     let name = leak
         .process
         .map_or_else(|| "unknown process".to_owned(), |_| leak.subject().to_string());
-    let _ = write!(text, "{name}: {}", evaluated.level);
+    let _ = write!(text, "{name}: {}", finding.level);
     if leak.oldest() > Nanos(0) {
         let _ = write!(text, ", oldest {}", human(leak.oldest()));
     }
@@ -297,8 +297,11 @@ pub(crate) fn json(
             lost,
             matched: scene.has_matched(),
             unseen: &scene.unseen,
-            younger: evaluated::younger(scene).as_ref().map(YoungerJson::new),
-            waiting: evaluated::waiting(scene).iter().map(WaitingJson::new).collect(),
+            younger: spared_sockets::younger(scene).as_ref().map(YoungerJson::new),
+            waiting: spared_sockets::waiting(scene)
+                .iter()
+                .map(WaitingJson::new)
+                .collect(),
             not_evaluated: [TcpState::Established],
             recorded: scene.is_recorded,
             remarks,

@@ -23,7 +23,7 @@ pub(crate) const NEEDS: [Need; 7] = [
     },
     Need {
         capability: Capability::CAP_NET_ADMIN,
-        lost: "network namespaces kept alive only by open sockets are not read; before Linux 5.12, where programs of the root cgroup assign cookies, sockets have none; before 6.15, MPTCP connections are evaluated by the states of their subflows",
+        lost: "network namespaces kept alive only by open sockets are not read; before Linux 5.12, where programs of the root cgroup assign cookies, sockets have none; before 6.15, MPTCP connections are known by the states of their subflows",
     },
     Need {
         capability: Capability::CAP_SYS_ADMIN,

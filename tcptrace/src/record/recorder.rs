@@ -55,7 +55,7 @@ impl Recorder {
         }))
     }
 
-    /// Begins the statistics: all entries are recorded from when both clocks read `clock`.
+    /// Begins the statistics, which count entries from when both clocks read `clock`.
     pub(crate) fn begin(&mut self, clock: ClockPair) {
         if let Some(open) = &mut self.0 {
             open.run_stats = RunStats::new(clock);

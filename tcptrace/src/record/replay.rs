@@ -101,7 +101,7 @@ impl Replay {
         if self.run_stats.gaps == 0 && !self.keeps_events {
             return self.apply_event(event);
         }
-        // Entries that are missing are losses like the kernel's own: what follows them is evaluated as such.
+        // Entries that are missing are losses like the kernel's own: what follows them is treated as after a loss.
         let event = Event {
             lost: event.lost.wrapping_add(self.run_stats.gaps),
             ..*event

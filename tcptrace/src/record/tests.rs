@@ -460,7 +460,7 @@ fn texts_of_a_recording_are_printable() {
 }
 
 #[test]
-fn what_follows_a_gap_is_evaluated_as_after_a_loss() {
+fn what_follows_a_gap_is_treated_as_after_a_loss() {
     let mut replay = Replay::new(&example());
     let event = Event {
         time: Nanos(2_000_000_000),

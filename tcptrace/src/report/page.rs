@@ -1,4 +1,4 @@
-//! Everything that a page of a report shows: of each host its report, the scene that findings are evaluated by, and what was
+//! Everything that a page of a report shows: of each host its report, the scene that rules evaluate, and what was
 //! gathered over time, of all connections and of the processes with the most to see. Plain data, in a fixed order.
 
 use super::{

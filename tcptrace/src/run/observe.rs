@@ -128,6 +128,13 @@ pub(crate) fn once(request: &Request<'_>, sockets: SocketReader) -> Result<Obser
     })
 }
 
+/// Notes what the kernel has dropped at listeners until now.
+fn note_drops(history: &mut History, session: &mut Session, filter: &Filter) {
+    if let Some(drops) = session.listener_drops(&filter.netns) {
+        history.note_drops(&drops);
+    }
+}
+
 /// What happens while a session watches, until a scene is made of it.
 pub(crate) struct Observer {
     history: History,
@@ -157,11 +164,12 @@ impl Observer {
     /// Begins now, with what `filter` selects and the counters of the namespaces that it asks for.
     pub(crate) fn begin(session: &mut Session, filter: &Filter) -> Self {
         let began = clock::monotonic();
+        let mut history = History::of(filter);
+        // Those of the namespaces are read between them: what those have is then in these.
+        note_drops(&mut history, session, filter);
         let mut namespaces = Watched::default();
         // For the counters as they are now; settings are wanted as they are at the end.
         let _ = namespaces.read(netns(filter), &[], &[], began);
-        let mut history = History::of(filter);
-        session.visit_listener_drops(&filter.netns, |cookie, count| history.note_drops(cookie, count));
         Self {
             history,
             began,
@@ -203,10 +211,6 @@ impl Observer {
         let (mut snapshot, scan) = session.look(&request.filter.netns)?;
         session.pump()?;
         self.count(session);
-        let history = &mut self.history;
-        session.visit_listener_drops(&request.filter.netns, |cookie, count| {
-            history.note_drops(cookie, count);
-        });
         let now = clock::monotonic();
         let mut unseen = sight::of_sockets(&snapshot, netns(request.filter));
         unseen.extend(sight::of_holders(&scan));
@@ -219,6 +223,7 @@ impl Observer {
         let namespaces = self
             .namespaces
             .read(netns(request.filter), &keepers, request.sysctls, now);
+        note_drops(&mut self.history, session, request.filter);
         let watched = now.since(self.began);
         let engine = Some(&session.engine);
         Ok(Scene {

@@ -4,7 +4,7 @@ mod evaluate;
 mod lifetimes;
 mod resource;
 
-use self::{evaluate::Evaluate, lifetimes::Lifetimes};
+use self::{evaluate::Evaluator, lifetimes::Lifetimes};
 use super::{
     Failure,
     cost::Meter,
@@ -192,7 +192,7 @@ struct Collector {
     filter: Filter,
     max_series: usize,
     counts: Counts,
-    evaluate: Evaluate,
+    evaluator: Evaluator,
     cgroups: Cgroups,
     kubernetes: kubernetes::Finder,
     meter: Meter,
@@ -240,7 +240,7 @@ impl Collector {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         Self {
             counts: Counts::new(&filter, args.max_series),
-            evaluate: Evaluate::begin(&filter, older_than, args.max_series, session.started),
+            evaluator: Evaluator::begin(&filter, older_than, args.max_series, session.started),
             filter,
             max_series: args.max_series,
             cgroups: Cgroups::of_this_host(),
@@ -260,7 +260,7 @@ impl Collector {
         }
         session.engine.count_selected();
         self.counts.count(&session.engine);
-        self.evaluate.count(session, now);
+        self.evaluator.count(session, now);
         if let Some(lifetimes) = &mut self.pushes.lifetimes {
             lifetimes.take(session, &mut self.cgroups, now);
         }
@@ -281,9 +281,9 @@ impl Collector {
         self.kubernetes
             .find(located.map(|(_, location)| &**location), began);
         // The buffer is drained after each part.
-        self.evaluate.read_sockets(session);
+        self.evaluator.read_sockets(session);
         self.catch_up(session)?;
-        self.evaluate.evaluate(session);
+        self.evaluator.evaluate(session);
         self.catch_up(session)?;
         // What was read meanwhile is no younger.
         let now = clock::monotonic();
@@ -310,7 +310,7 @@ impl Collector {
             engine: &session.engine,
             filter: &self.filter,
             counts: &mut self.counts,
-            evaluation: self.evaluate.latest(),
+            evaluation: self.evaluator.latest(),
             own: &own,
             names: self.kubernetes.names(),
             max_series: self.max_series,

@@ -269,20 +269,27 @@ fn model_timeout(retries: u32, rto_max: Nanos) -> Nanos {
 }
 
 /// The end of a socket that probes the closed window of its peer (`tcp_probe_timer`). A peer that answers is waited for
-/// without limit, unless no process has the socket any more, or the program has set a user timeout, which then ends the
-/// connection all the same.
+/// without limit, unless no process has the socket any more, or the program has set a user timeout: what comes first ends
+/// the connection.
 fn end_of_probing(network: &Network, expires_in: Nanos, is_orphan: bool, limits: &Limits) -> Option<End> {
     let (rto, doublings) = (network.rto?.max(RTO_MIN), u32::from(network.backoff?));
-    if let Some(limit) = user_timeout(network) {
+    let by_timeout = user_timeout(network).map(|limit| {
         // The time counts from the first probe (`icsk_probes_tstamp`), after which the timeout has been doubled once.
         let earlier = Nanos((1..doublings).map(|times| limits.doubled(rto, times).0).sum());
         let armed = limits.doubled(rto, doublings).min(limit.since(earlier));
         let elapsed = earlier.plus(armed.since(expires_in));
-        return Some(End {
+        End {
             left: limit.since(elapsed).max(expires_in),
             by: Limit::UserTimeout(limit),
-        });
-    }
+        }
+    });
+    let by_probes = end_by_probes(network, expires_in, is_orphan, limits);
+    by_timeout.into_iter().chain(by_probes).min_by_key(|end| end.left)
+}
+
+/// The end of such a socket by the number of its probes, whatever the user timeout.
+fn end_by_probes(network: &Network, expires_in: Nanos, is_orphan: bool, limits: &Limits) -> Option<End> {
+    let (rto, doublings) = (network.rto?.max(RTO_MIN), u32::from(network.backoff?));
     let mut unanswered = u32::from(network.probes?);
     let is_answered = unanswered == 0;
     if is_answered && !is_orphan {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 pub(crate) struct Site {
     /// Its index among the distinct stacks.
     pub(crate) stack: usize,
-    /// Forgotten sockets.
+    /// Leaked sockets.
     pub(crate) leaked: usize,
     /// Sockets in CLOSE_WAIT younger than the threshold.
     pub(crate) younger: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Site {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sites {
     pub(crate) known: Vec<Site>,
-    /// Forgotten sockets of which no stack was seen: they were made before the watch.
+    /// Leaked sockets of which no stack was seen: they were made before the watch.
     pub(crate) unknown: usize,
 }
 

@@ -79,9 +79,9 @@ impl Gather {
         self.ended.drain(..surplus);
     }
 
-    /// Notes how many SYNs and last ACKs the kernel has dropped at a listener.
-    pub(crate) fn note_drops(&mut self, cookie: u64, count: u32) {
-        self.happened.note_drops(cookie, count);
+    /// Notes how many segments the kernel has dropped at each listener, by its cookie (`sk_drops`).
+    pub(crate) fn note_drops(&mut self, listeners: &[(u64, u32)]) {
+        self.happened.note_drops(listeners);
     }
 
     /// Takes the samples of growth that are due at `now`.

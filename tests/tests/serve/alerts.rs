@@ -136,7 +136,7 @@ impl Troubles {
     /// Makes it worse: to be called some times a second.
     fn go_on(&mut self) {
         const LEAKED: u64 = 90;
-        // Until the other alerts have fired: what does not grow exhausts nothing.
+        // So slow that the leak still grows once the counters that begin as 0 for 65 s have fired their alerts.
         const PER_SECOND: u64 = 1;
         const WAITING: usize = 50;
         const SYNS: u16 = 20;

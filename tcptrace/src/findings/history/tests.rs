@@ -97,8 +97,10 @@ fn connects_are_counted_by_how_they_end() {
 #[test]
 fn drops_of_a_listener_count_from_when_it_was_first_read() {
     let mut history = History::default();
-    history.note_drops(1, u32::MAX);
+    history.note_drops(&[(1, u32::MAX)]);
     assert_eq!(history.drops_at(1), 0);
-    history.note_drops(1, 2);
-    assert_eq!((history.drops_at(1), history.drops_at(2)), (3, 0));
+    history.note_drops(&[(1, 2), (3, 4)]);
+    // The third was not there before.
+    let drops = [1, 2, 3].map(|cookie| history.drops_at(cookie));
+    assert_eq!(drops, [3, 0, 4]);
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     plural::{counted, verb},
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// `accept-queue-full`
@@ -121,27 +121,36 @@ fn check(scene: &Scene) -> Vec<Finding> {
 /// them also counts segments that a request drops (`tcp_check_req`, `discard_and_relse` in `tcp_v4_rcv`; Linux 6.18).
 pub(super) const LISTEN_DROPS: &str = "ListenDrops";
 
-/// How many of them it dropped at this listener, at least: those that what was dropped at the others cannot account for.
-pub(super) fn surely_dropped(scene: &Scene, namespace: &Netns, listener: &Socket) -> u64 {
-    let segments = |listener: &Socket| scene.history.drops_at(listener.cookie);
-    let others: u64 = scene
-        .in_state(TcpState::Listen)
-        .filter(|other| other.netns == namespace.netns && other.cookie != listener.cookie)
-        .map(segments)
-        .sum();
-    let dropped = namespace.grown(LISTEN_DROPS).saturating_sub(others);
-    segments(listener).min(dropped)
+/// The listener at which it dropped them, if only one has dropped anything, and how many. No other one may have been closed
+/// since.
+pub(super) fn dropped_at<'a>(scene: &'a Scene, namespace: &Netns) -> Option<(&'a Socket, u64)> {
+    let mut listening: HashSet<u64> = HashSet::new();
+    let mut dropping = Vec::new();
+    for listener in scene.in_state(TcpState::Listen) {
+        listening.insert(listener.cookie);
+        let drops = scene.history.drops_at(listener.cookie);
+        if listener.netns == namespace.netns && drops > 0 {
+            dropping.push((listener, drops.min(namespace.grown(LISTEN_DROPS))));
+        }
+    }
+    let has_closed = scene
+        .history
+        .drops
+        .keys()
+        .any(|cookie| !listening.contains(cookie));
+    match dropping.as_slice() {
+        [(only, drops)] if !has_closed && *drops > 0 => Some((*only, *drops)),
+        _ => None,
+    }
 }
 
 /// What the kernel dropped at a listener, or at all of a namespace.
-pub(super) fn drops_evidence(scene: &Scene, namespace: &Netns, drops: u64) -> Evidence {
-    let is_all = drops == namespace.grown(LISTEN_DROPS);
-    let least = if is_all { "" } else { "at least " };
+pub(super) fn drops_evidence(scene: &Scene, drops: u64) -> Evidence {
     Evidence::new(
         "drops",
         drops,
         format!(
-            "the kernel dropped {least}{} or last {} in {}",
+            "the kernel dropped {} or last {} in {}",
             counted(drops, "SYN"),
             if drops == 1 { "ACK" } else { "ACKs" },
             human(scene.watched)
@@ -159,18 +168,19 @@ fn overflowed(scene: &Scene, namespace: &Netns, overflows: u64, waiting: &Waitin
         .in_state(TcpState::Listen)
         .filter(|listener| listener.netns == namespace.netns)
         .collect();
+    // One that overflowed has dropped something, as others may have.
     let dropping: Vec<&Socket> = listeners
         .iter()
         .copied()
         .filter(|listener| scene.history.drops_at(listener.cookie) > 0)
         .collect();
-    // One that overflowed has dropped something, as others may have.
-    let worst = match dropping.as_slice() {
-        [only] => Some(*only),
-        [] => fullest(&listeners),
-        several => fullest(several),
+    let candidates = if dropping.is_empty() {
+        &listeners
+    } else {
+        &dropping
     };
-    match worst {
+    let only = dropped_at(scene, namespace).map(|(only, _)| only);
+    match only.or_else(|| fullest(candidates)) {
         Some(listener) => finding(scene, listener, Cause::Overflowed, waiting),
         None => Finding {
             rule: RULE.id,
@@ -194,7 +204,7 @@ fn fullest<'a>(listeners: &[&'a Socket]) -> Option<&'a Socket> {
     waiting.max_by_key(|listener| listener.unread).copied()
 }
 
-fn overflow_evidence(scene: &Scene, overflows: u64) -> Evidence {
+pub(super) fn overflow_evidence(scene: &Scene, overflows: u64) -> Evidence {
     Evidence::new(
         "listen_overflows",
         overflows,
@@ -232,11 +242,9 @@ fn finding(scene: &Scene, listener: &Socket, cause: Cause, waiting: &Waiting) ->
     if overflows > 0 {
         evidence.push(overflow_evidence(scene, overflows));
     }
-    if let Some(namespace) = namespace {
-        let drops = surely_dropped(scene, namespace, listener);
-        if drops > 0 {
-            evidence.push(drops_evidence(scene, namespace, drops));
-        }
+    let dropped = namespace.and_then(|namespace| dropped_at(scene, namespace));
+    if let Some((_, drops)) = dropped.filter(|(only, _)| only.cookie == listener.cookie) {
+        evidence.push(drops_evidence(scene, drops));
     }
     let longest = waiting_at(listener, waiting).longest;
     if longest > Nanos(0) {

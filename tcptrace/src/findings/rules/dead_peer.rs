@@ -95,7 +95,7 @@ pub(super) fn is_dead(scene: &Scene, socket: &Socket) -> bool {
 }
 
 /// Whether retransmissions or probes of this socket are unanswered.
-pub(super) fn is_unanswered(network: &Network) -> bool {
+fn is_unanswered(network: &Network) -> bool {
     network.retransmits >= Some(UNANSWERED) || network.probes >= Some(UNANSWERED)
 }
 

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     event::TcpState,
     findings::{
-        Figure as _, Finding, Level, Subject,
-        scene::{Netns, Scene, Socket},
+        Figure as _, Finding, Level,
+        scene::{Netns, Scene},
     },
     plural::{counted, was},
 };
@@ -17,10 +17,10 @@ use crate::{
 pub static RULE: Rule = Rule {
     id: "listener-drops",
     title: "a listener drops connections although its queues are not full",
-    fires: "`ListenDrops` of a network namespace grew during the watch, and so did the count of one of its listeners (`sk_drops`: `d` in
-`ss -lm`), while no accept queue overflowed there (`ListenOverflows`) and no SYN was dropped because a queue of requests
-was full (`TCPReqQFullDrop`). A note; a warning from five on. If several listeners have dropped segments and
-`ListenDrops` does not show at which of them it grew, the finding is the namespace's.",
+    fires: "`ListenDrops` of a network namespace grew during the watch, while no accept queue overflowed there (`ListenOverflows`) and
+no SYN was dropped because a queue of requests was full (`TCPReqQFullDrop`). A note; a warning from five on. It names the
+listener if only one has dropped segments (`sk_drops`: `d` in `ss -lm`) and none was closed during the watch; else, and in
+`serve`, the finding is the namespace's.",
     means: "A SYN, or the last ACK of a handshake, was dropped: the client sends it again, so that it connects seconds later or
 times out. Without a full queue the kernel does so without SYN cookies, when three quarters of `tcp_max_syn_backlog` are in
 use and the client is not known yet; if it finds no route back to the client; if it has no memory for the request; or if a
@@ -42,45 +42,26 @@ fn check(scene: &Scene) -> Vec<Finding> {
     scene
         .namespaces
         .iter()
-        .flat_map(|namespace| in_namespace(scene, namespace))
+        .filter_map(|namespace| in_namespace(scene, namespace))
         .collect()
 }
 
-fn in_namespace(scene: &Scene, namespace: &Netns) -> Vec<Finding> {
-    let listeners = || {
-        scene
-            .in_state(TcpState::Listen)
-            .filter(|listener| listener.netns == namespace.netns)
-    };
+fn in_namespace(scene: &Scene, namespace: &Netns) -> Option<Finding> {
+    let is_full = scene
+        .in_state(TcpState::Listen)
+        .any(|listener| listener.netns == namespace.netns && accept_queue_full::is_full(listener));
     let is_explained = ["ListenOverflows", "TCPReqQFullDrop"]
         .iter()
         .any(|counter| namespace.grown(counter) > 0);
     let dropped = namespace.grown(LISTEN_DROPS);
-    let is_seen = listeners().any(|listener| scene.history.drops_at(listener.cookie) > 0);
-    if dropped == 0 || !is_seen || is_explained || listeners().any(accept_queue_full::is_full) {
-        return Vec::new();
+    if dropped == 0 || is_explained || is_full {
+        return None;
     }
-    let surely_at = |listener: &&Socket| accept_queue_full::surely_dropped(scene, namespace, listener);
-    let named: Vec<Finding> = listeners()
-        .filter(|listener| surely_at(listener) > 0)
-        .map(|listener| {
-            finding(
-                scene,
-                namespace,
-                scene.listener_subject(listener),
-                surely_at(&listener),
-            )
-        })
-        .collect();
-    if named.is_empty() {
-        let subject = scene.netns_subject(namespace.netns);
-        return vec![finding(scene, namespace, subject, dropped)];
-    }
-    named
-}
-
-fn finding(scene: &Scene, namespace: &Netns, subject: Subject, drops: u64) -> Finding {
-    Finding {
+    let (subject, drops) = match accept_queue_full::dropped_at(scene, namespace) {
+        Some((listener, drops)) => (scene.listener_subject(listener), drops),
+        None => (scene.netns_subject(namespace.netns), dropped),
+    };
+    Some(Finding {
         rule: RULE.id,
         level: if drops >= MANY { Level::Warning } else { Level::Note },
         subject,
@@ -89,13 +70,13 @@ fn finding(scene: &Scene, namespace: &Netns, subject: Subject, drops: u64) -> Fi
             counted(drops, "connection attempt"),
             was(drops)
         ),
-        evidence: vec![accept_queue_full::drops_evidence(scene, namespace, drops)],
+        evidence: vec![accept_queue_full::drops_evidence(scene, drops)],
         meaning: "the clients send again and connect seconds later, or time out; a missing route, memory, a quarter of the backlog \
             that is kept for known clients, or a security module can be the cause"
             .to_owned(),
         remedy: "leave net.ipv4.tcp_syncookies at 1, and look at the routes to the clients and where the kernel drops".to_owned(),
         weight: drops.figure(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +117,7 @@ mod tests {
         assert_eq!(evaluate_by(&[&RULE], &full), []);
         assert_eq!(evaluate_by(&[&RULE], &dropping(0)), []);
     }
+
     #[test]
     fn segments_that_a_deferring_listener_drops_are_no_lost_attempts() {
         let mut scene = dropping(7);
@@ -147,22 +129,26 @@ mod tests {
     }
 
     #[test]
-    fn of_several_listeners_only_the_certain_one_is_named() {
+    fn the_listener_is_named_only_if_no_other_one_can_have_dropped_them() {
+        let subject = |scene: &Scene| {
+            let findings = evaluate_by(&[&RULE], scene);
+            assert_eq!(findings.len(), 1, "{findings:#?}");
+            findings[0].subject.clone()
+        };
         let mut scene = dropping(7);
-        let deferring = socket(TcpState::Listen, "10.0.0.1:80", "0.0.0.0:0", 0, Some(0));
-        scene.add(1, &deferring);
+        scene.add(
+            1,
+            &socket(TcpState::Listen, "10.0.0.1:80", "0.0.0.0:0", 0, Some(0)),
+        );
+        scene.history.drops.insert(2, (10, 10));
+        assert_eq!(subject(&scene), scene.listener_subject(&scene.sockets[0]));
+        let of_netns = scene.netns_subject(NETNS);
+        // Another one has dropped segments too, was closed meanwhile, or none was read.
         scene.history.drops.insert(2, (10, 12));
-        let findings = evaluate_by(&[&RULE], &scene);
-        let [of_one] = findings.as_slice() else {
-            panic!("not one finding: {findings:#?}");
-        };
-        assert_eq!(of_one.subject, scene.listener_subject(&scene.sockets[0]));
-        assert!((of_one.evidence[0].value - 5.0).abs() < 0.1, "{of_one:#?}");
-        scene.counted(LISTEN_DROPS, 3, 5);
-        let findings = evaluate_by(&[&RULE], &scene);
-        let [of_netns] = findings.as_slice() else {
-            panic!("not one finding: {findings:#?}");
-        };
-        assert_eq!(of_netns.subject, scene.netns_subject(NETNS));
+        assert_eq!(subject(&scene), of_netns);
+        scene.history.drops = [(1, (0, 7)), (9, (0, 0))].into();
+        assert_eq!(subject(&scene), of_netns);
+        scene.history.drops.clear();
+        assert_eq!(subject(&scene), of_netns);
     }
 }

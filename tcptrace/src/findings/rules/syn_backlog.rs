@@ -24,8 +24,9 @@ because the queue was full (critical, as a finding of the network namespace). 64
 data (a note).",
     means: "A SYN_RECV lasts one round trip. One that is older than a second has had its SYN-ACK sent again. If nearly all are
 abandoned, from many addresses, it is a SYN flood from forged ones. If most are completed eventually, clients are slow
-or lose packets. While the accept queue is full (`accept-queue-full`), the kernel drops the last ACK, so that the handshakes of
-legitimate clients wait and are abandoned too: then nothing is called a flood.
+or lose packets. While the listener's accept queue is full (`accept-queue-full`), the kernel drops the last ACK, so that the
+handshakes of legitimate clients wait and are abandoned too: then nothing is called a flood. Where a queue of the namespace
+was full during the watch (`ListenOverflows`), both are named.
 
 The queue holds as many as `listen` requested, at most `somaxconn`; without SYN cookies `tcp_max_syn_backlog` limits it
 too. Once it is full, `tcp_syncookies=1` answers without storing a request: connections are still established, but without window
@@ -127,7 +128,7 @@ fn without_data(scene: &Scene, (netns, port): (u32, u16), count: u64) -> Option<
 enum Kind {
     /// Almost no client answers.
     Flood,
-    /// An accept queue is full, or was during the watch.
+    /// The accept queue is full, or one was during the watch and clients do answer.
     NotAccepted,
     /// Most clients answer late.
     Slow,
@@ -148,13 +149,19 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
     let overflows = scene
         .namespace(netns)
         .map_or(0, |namespace| namespace.grown("ListenOverflows"));
-    let kind = if listener.is_some_and(accept_queue_full::is_full) || overflows > 0 {
+    let kind = if listener.is_some_and(accept_queue_full::is_full) {
         Kind::NotAccepted
     } else if of.abandoned + waiting.old > 9 * of.done {
         Kind::Flood
+    } else if overflows > 0 {
+        Kind::NotAccepted
     } else {
         Kind::Slow
     };
+    let mut evidence = evidence(scene, waiting, &of, listener);
+    if overflows > 0 {
+        evidence.push(accept_queue_full::overflow_evidence(scene, overflows));
+    }
     let subject = listener.map_or_else(
         || scene.netns_subject(netns),
         |listener| scene.listener_subject(listener),
@@ -173,8 +180,12 @@ fn on_port(scene: &Scene, (netns, port): (u32, u16), waiting: &Waiting) -> Optio
                 Kind::Slow => "many are slow",
             }
         ),
-        evidence: evidence(scene, waiting, &of, listener),
+        evidence,
         meaning: match kind {
+            Kind::Flood if overflows > 0 => {
+                "the senders of these SYNs never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs; or an accept queue \
+                 was full, and their last ACKs were dropped"
+            }
             Kind::Flood => {
                 "the senders of these SYNs never answer: a SYN flood, or a firewall that drops this host's SYN-ACKs"
             }
@@ -341,15 +352,21 @@ mod tests {
 
     #[test]
     fn handshakes_that_a_full_accept_queue_holds_up_are_no_flood() {
+        let title = "64 handshakes wait on port 80, and an accept queue is or was full";
+        let mut scene = flooded(64, 5, listener(90, 2, 24));
+        scene.sockets[0].unread = Some(129);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].title, title);
+        // One was full, and most clients answer.
+        let mut scene = flooded(64, 5, listener(90, 30, 24));
+        scene.counted("ListenOverflows", 3, 9);
+        assert_eq!(evaluate_by(&[&RULE], &scene)[0].title, title);
+    }
+
+    #[test]
+    fn a_queue_that_was_full_somewhere_does_not_hide_a_flood() {
         let mut scene = flooded(64, 5, listener(90, 2, 24));
         scene.counted("ListenOverflows", 3, 9);
         insta::assert_snapshot!(rendered(&evaluate_by(&[&RULE], &scene)[0]));
-        let mut scene = flooded(64, 5, listener(90, 2, 24));
-        scene.sockets[0].unread = Some(129);
-        assert_eq!(
-            evaluate_by(&[&RULE], &scene)[0].title,
-            "64 handshakes wait on port 80, and an accept queue is or was full"
-        );
     }
 
     /// Requests of this age, whose SYN-ACK was sent again or not.

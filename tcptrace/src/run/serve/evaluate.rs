@@ -58,7 +58,8 @@ impl Watch {
     }
 }
 
-pub(super) struct Evaluate {
+/// Evaluates the rules over the last minutes, and has the latest evaluation.
+pub(super) struct Evaluator {
     filter: Filter,
     older_than: Option<Nanos>,
     max_series: usize,
@@ -76,7 +77,7 @@ pub(super) struct Evaluate {
     latest: Option<Evaluation>,
 }
 
-impl Evaluate {
+impl Evaluator {
     /// Of what `filter` selects, from `now` on. A CLOSE_WAIT is a leak from the age `older_than` on, if that is given.
     pub(super) fn begin(filter: &Filter, older_than: Option<Nanos>, max_series: usize, now: Nanos) -> Self {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();

@@ -34,20 +34,21 @@ impl Session {
         Ok(())
     }
 
-    /// Passes the cookie of each listener of the same namespaces to `each`, and how many SYNs and last ACKs the kernel has
-    /// dropped there since it listens; none where they cannot be read.
-    pub(crate) fn visit_listener_drops(&mut self, netns: &[u32], mut each: impl FnMut(u64, u32)) {
+    /// The cookie of each listener of the same namespaces, and how many segments the kernel has dropped there since it
+    /// listens (`sk_drops`); `None` where they cannot be read.
+    pub(crate) fn listener_drops(&mut self, netns: &[u32]) -> Option<Vec<(u64, u32)>> {
+        let mut drops = Vec::new();
         let wanted = Wanted {
             network: true,
             state: Some(TcpState::Listen),
             ..Wanted::of(netns)
         };
-        // What cannot be read is not known.
-        let _ = self.read_sockets(wanted, |listener| {
+        let read = self.read_sockets(wanted, |listener| {
             if let Some(count) = listener.network.drops {
-                each(listener.row.sock.cookie, count);
+                drops.push((listener.row.sock.cookie, count));
             }
         });
+        read.is_ok().then_some(drops)
     }
 
     /// The sockets of the namespaces `netns`, or of all where there are none, who holds them, and what the network does to

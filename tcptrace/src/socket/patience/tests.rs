@@ -214,6 +214,25 @@ fn an_orphan_is_given_up_although_its_probes_are_answered() {
     assert_eq!(left(limits(0, 3, None)), None);
     // By default at the first expiry after 120 s.
     assert_eq!(left(limits(0, 15, None)), Some(102_200 + 102_400 + 120_000));
+    // With a user timeout, what comes first.
+    let timed = |user_timeout_ms| {
+        let network = Network {
+            options: Some(SocketOptions {
+                user_timeout_ms,
+                ..OPTIONS
+            }),
+            ..probing(0, 0, 200)
+        };
+        let end = end(
+            &network,
+            TcpState::FinWait1,
+            Some(true),
+            &limits(0, 15, Some(1_000)),
+        );
+        end.map(|end| (end.by.name(), end.left.0 / 1_000_000))
+    };
+    assert_eq!(timed(3_600_000), Some(("tcp_orphan_retries", 2_400)));
+    assert_eq!(timed(1_500), Some(("TCP_USER_TIMEOUT", 1_500)));
     // Without answers the number of probes ends it.
     let silent = left_ms(&probing(1, 1, 400), TcpState::FinWait1, Some(true), &LIMITS);
     assert_eq!(

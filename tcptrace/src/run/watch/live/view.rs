@@ -270,14 +270,14 @@ impl LiveView {
         let mut network = None;
         let is_memory_short = app.content.is_memory_short;
         let mut evidence = SocketEvidence::default();
-        let gather = &mut self.gather;
+        let mut drops = Vec::new();
         let read = session.visit_sockets(&self.filter.netns, |socket| {
             let row = &socket.row;
             let cookie = row.sock.cookie;
             if row.state == TcpState::Listen
                 && let Some(count) = socket.network.drops
             {
-                gather.note_drops(cookie, count);
+                drops.push((cookie, count));
             }
             evidence.note(socket, is_memory_short);
             if shown == Some(cookie) {
@@ -303,6 +303,7 @@ impl LiveView {
         });
         // What cannot be read now is shown as it was.
         if read.is_ok() {
+            self.gather.note_drops(&drops);
             app.content.queues = queues;
             app.content.unaccepted = unaccepted;
             app.content.network = network;
