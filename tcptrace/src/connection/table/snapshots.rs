@@ -6,7 +6,7 @@ use crate::{
     connection::{
         kernel_age,
         lifetime::Role,
-        row::TCP,
+        row::{Connection, TCP},
         since::Since,
         state::{ConnectionState, PendingEnd},
     },
@@ -14,6 +14,9 @@ use crate::{
     socket::{Row, SockKind},
 };
 use hashbrown::HashSet;
+
+/// `connect` chooses a port and puts the socket into the tables within this time, even if other threads take its processor.
+const CONNECTING: Nanos = Nanos::from_secs(1);
 
 impl Table {
     /// Applies one row of a snapshot, unless an event is newer.
@@ -116,6 +119,7 @@ impl Table {
                     && covered.contains(&row.netns)
                     && row.state.since.time() < started
                     && row.state.pending.is_none()
+                    && (!is_connecting(row, started) || self.has_losses())
                     && !found.contains(slot)
             })
             .map(|(slot, _)| slot)
@@ -178,6 +182,14 @@ impl Table {
         }
         self.rows.slot_of(row.sock)
     }
+}
+
+/// Whether `connect` may still be choosing a port: it enters SYN_SENT before that, and only then is the socket in the kernel's
+/// tables. Where nothing was lost, its end will be reported.
+fn is_connecting(row: &Connection, now: Nanos) -> bool {
+    row.state.tcp == TcpState::SynSent
+        && row.endpoints.local_port == 0
+        && now.since(row.state.since.time()) < CONNECTING
 }
 
 /// Whether a full socket has lost its process, and does not wait for one to accept it: a socket in the accept queue

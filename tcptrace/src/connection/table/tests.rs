@@ -181,6 +181,8 @@ proptest! {
         let mut run = Run::new(1_000);
         run.ingest(&perturbed(&workload.events(), &fates));
         run.settle(Nanos(u64::MAX));
+        // The kernel side counts what it loses.
+        run.apply(Input::Lost { time: workload.end, total: 1 });
         run.merge(&workload.snapshot(workload.end.plus(Nanos(10 * MILLI))));
         run.check_equals(&workload.truth(workload.end))?;
         run.check_totals()?;

@@ -1,7 +1,11 @@
 //! What the kernel reports of a socket before its connection ends is in the change that ends it.
 
 use super::*;
-use crate::event::{EndCause, PathStats, ResetReason};
+use crate::{
+    event::{EndCause, PathStats, ResetReason, fixture::endpoints},
+    socket::snapshot::Snapshot,
+};
+use hashbrown::HashSet;
 use std::num::NonZeroU32;
 
 const TIMED_OUT: u32 = 110;
@@ -97,6 +101,35 @@ fn a_reset_received_has_no_reason_of_one_sent_before() {
     ]);
     assert_eq!(ends[0].reason, Some(EndReason::ResetReceived));
     assert_eq!(ends[0].reset_reason, None);
+}
+
+#[test]
+fn a_connect_that_is_choosing_its_port_is_not_missing() {
+    let unseen = |after: Nanos, lost: bool| {
+        let begin = Event {
+            endpoints: endpoints("10.0.0.1:0", "10.0.0.2:80"),
+            ..pick(Script::ActiveClose, Plan::Timers, moves(Close, SynSent))
+        };
+        let mut run = Run::new(10);
+        run.ingest(&[begin]);
+        if lost {
+            let time = begin.time.plus(Nanos(1));
+            run.apply(Input::Lost { time, total: 1 });
+        }
+        let empty = Snapshot {
+            started: begin.time.plus(after),
+            covered: HashSet::from([NETNS]),
+            ..Snapshot::default()
+        };
+        let ends = run.merge(&empty).iter();
+        ends.filter(|change| change.reason == Some(EndReason::Unseen))
+            .count()
+    };
+    let millis = Nanos::from_millis;
+    assert_eq!(unseen(millis(100), false), 0);
+    // It ended, and that was not reported.
+    assert_eq!(unseen(millis(100), true), 1);
+    assert_eq!(unseen(millis(2_000), false), 1);
 }
 
 #[test]
