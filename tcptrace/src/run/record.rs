@@ -295,8 +295,11 @@ impl Recording {
         });
     }
 
-    /// What the ring has is kept, with histograms of the whole run, and the findings where there are any.
+    /// What the ring has is kept, with histograms of the whole run, and the findings where there are any. It ends with a
+    /// snapshot, as a run does: queues and what the network does are known of that moment.
     fn save_ring(&mut self, saving: Saving) {
+        self.session.take_snapshot();
+        self.locations.find(&mut self.session);
         self.next_file();
         match self.files.save() {
             Ok((folder, count)) => {

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use socket2::Socket;
 use std::{
     fs,
+    io::Write as _,
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     thread,
@@ -99,6 +100,9 @@ pub(crate) fn the_flight_recorder_fires_when_a_rule_finds_something_new(_netns: 
             client
         })
         .collect();
+    let mut client = TcpStream::connect(address).expect("it listens");
+    let unread = listener.accept().expect("it waits");
+    client.write_all(b"unread").expect("it is open");
     let saved = saved(&ring);
     let findings = poll_until(TIMEOUT, || fs::read_to_string(saved.join("findings.txt")).ok());
     let findings = findings.expect("the findings are written");
@@ -110,7 +114,18 @@ pub(crate) fn the_flight_recorder_fires_when_a_rule_finds_something_new(_netns: 
     // What it found persists at the next evaluation.
     thread::sleep(Duration::from_secs(12));
     run.stop();
-    drop(kept);
+    let port = client.local_addr().expect("bound").port();
+    drop((kept, client, unread));
+    let exported = recording::read(&["export", "--format", "jsonl"], &parts(&saved)).out;
+    let of_client = exported
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .find(|row| row["local_port"] == port && row["new"].is_null())
+        .expect("it is open when the ring is saved");
+    assert!(
+        of_client["network"].is_string() && of_client["network_age_ns"].as_u64() < Some(2_000_000_000),
+        "a saved ring ends with a snapshot: {of_client}"
+    );
     assert_eq!(folders(&ring), [saved.as_path()]);
     assert!(recording::summary(&parts(&saved))["changes"].as_u64() >= Some(2 * RESET as u64));
     let report = recording::read(&["report"], &parts(&ring)).out;
