@@ -376,14 +376,32 @@ fn is_before(time: Nanos, moment: Moment, run_stats: &RunStats) -> bool {
     }
 }
 
-/// The monotonic time of a moment that `next` is beyond.
+/// The monotonic time of a moment that `next` is beyond: of one that the wall clock has stepped over, as in a suspend,
+/// that of the step.
 fn moment_time(moment: Option<Moment>, run_stats: &RunStats, next: Nanos) -> Nanos {
     match moment {
         None => next,
         Some(Moment::After(span)) => run_stats.began.plus(span),
         Some(Moment::Wall(wall)) => {
             let beyond = run_stats.wall(next).saturating_sub(wall);
-            Nanos(next.0.saturating_sub(beyond)).max(run_stats.began)
+            Nanos(next.0.saturating_sub(beyond)).max(Nanos(run_stats.anchor(next).mono_ns))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::clock::ClockPair;
+
+    #[test]
+    fn a_moment_within_a_suspend_is_when_the_host_went_to_sleep() {
+        let at = |mono_ns, wall_ns| ClockPair { mono_ns, wall_ns };
+        let mut run_stats = RunStats::new(at(1_000, 50_000));
+        run_stats.note(&Entry::Clock(at(2_000, 90_000)));
+        let moment = |wall, next| moment_time(Some(Moment::Wall(wall)), &run_stats, Nanos(next)).0;
+        assert_eq!(moment(50_500, 1_900), 1_500);
+        assert_eq!(moment(70_000, 2_400), 2_000);
+        assert_eq!(moment(90_100, 2_400), 2_100);
     }
 }
