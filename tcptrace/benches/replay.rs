@@ -233,6 +233,8 @@ fn synthetic(rate: u64) -> Vec<u8> {
         },
         run: "bench".to_owned(),
         segment: 0,
+        lost: 0,
+        event_lost: 0,
         max_connections: 10_000_000,
         reset_reasons: ResetReasons::default(),
     };

@@ -5,12 +5,21 @@ use crate::event::{Event, Nanos};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Losses {
-    /// The kernel's count in the latest event.
     counter: u32,
     until: Option<Nanos>,
 }
 
 impl Losses {
+    /// Before the first event of a part of a run, in which the kernel had counted so many by then.
+    pub(super) const fn after(counter: u32) -> Self {
+        Self { counter, until: None }
+    }
+
+    /// The kernel's count in the latest event.
+    pub(super) const fn counter(self) -> u32 {
+        self.counter
+    }
+
     /// Notes what the event says of those before it.
     #[inline(always)]
     pub(super) fn count(&mut self, event: &Event) {

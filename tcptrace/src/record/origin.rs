@@ -52,6 +52,13 @@ pub struct Origin {
     pub run: String,
     /// The place of this file among those of its run, from 0.
     pub segment: u64,
+    /// Records that the kernel could not deliver from the start of the run until this file was begun; 0 in recordings
+    /// of earlier versions.
+    #[serde(default)]
+    pub lost: u64,
+    /// The column `lost` of the latest event before this file; 0 in recordings of earlier versions.
+    #[serde(default)]
+    pub event_lost: u32,
     /// How many live connections the run kept at most.
     pub max_connections: usize,
     /// What the kernel calls its reasons for a reset; empty before format 3, and if it reports none.
@@ -89,6 +96,8 @@ impl Origin {
             clock: header.clock,
             run: format!("{}-{}-{}", header.host, header.clock.wall_ns, std::process::id()),
             segment: 0,
+            lost: 0,
+            event_lost: 0,
             max_connections,
             reset_reasons,
         }
@@ -147,6 +156,8 @@ pub(crate) mod tests {
             },
             run: "web-1-1-1".to_owned(),
             segment: 0,
+            lost: 0,
+            event_lost: 0,
             max_connections: 1_000,
             reset_reasons: ResetReasons::default(),
         }
@@ -162,9 +173,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_names_of_older_recordings_are_read() {
+    fn what_older_recordings_have_is_read() {
         let mut metadata = example().to_metadata(1);
-        let origin = metadata[ORIGIN_KEY].replace("\"limitations\"", "\"shortfalls\"");
+        let origin = metadata[ORIGIN_KEY]
+            .replace("\"limitations\"", "\"shortfalls\"")
+            .replace("\"lost\":0,", "")
+            .replace("\"event_lost\":0,", "");
+        assert!(!origin.contains("lost"), "{origin}");
         assert_ne!(origin, metadata[ORIGIN_KEY]);
         metadata.insert(ORIGIN_KEY.to_owned(), origin);
         assert_eq!(Origin::from_metadata(&metadata), Some(example()));

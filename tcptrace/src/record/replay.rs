@@ -54,13 +54,15 @@ impl Replay {
     /// Before the first entry of a run of this origin.
     #[must_use]
     pub fn new(origin: &Origin) -> Self {
-        let run_stats = RunStats::new(origin.clock);
+        let mut run_stats = RunStats::new(origin.clock);
+        run_stats.lost = origin.lost;
         let mut engine = Engine::new(origin.max_connections.min(MOST_CONNECTIONS));
         engine.reset_reasons = origin.reset_reasons.clone();
+        engine.table.begin_after(origin.event_lost);
         engine.begin_frame(run_stats.began);
         Self {
+            beginning: Beginning::after(run_stats.began, &run_stats, &engine.table.tally),
             engine,
-            beginning: Beginning::of_run(&run_stats),
             run_stats,
             orphans: 0,
             gathering: Gathering::Nothing,

@@ -122,7 +122,8 @@ impl RunStats {
             self.latest = self.latest.max(time);
         }
         match entry {
-            Entry::Lost { total, .. } => self.lost = *total,
+            // A total that falls is hostile.
+            Entry::Lost { total, .. } => self.lost = self.lost.max(*total),
             Entry::Gap { entries, .. } => {
                 self.gaps += 1;
                 self.missing += entries;

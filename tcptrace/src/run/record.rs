@@ -266,6 +266,8 @@ impl Recording {
     /// The next file begins with a snapshot, so that it is understood without the one before.
     fn next_file(&mut self) {
         self.origin.segment += 1;
+        self.origin.lost = self.session.recorder.run_stats().map_or(0, |stats| stats.lost);
+        self.origin.event_lost = self.session.engine.table.lost_by_latest_event();
         self.origin.clock = ClockPair::now();
         let path = self.files.begin();
         self.session.recorder.next_file(path, self.origin.clone());

@@ -87,6 +87,8 @@ impl Traffic<'_> {
             },
             run: "run".to_owned(),
             segment: 0,
+            lost: 0,
+            event_lost: 0,
             max_connections: 1_000_000,
             reset_reasons: ResetReasons::default(),
         }

@@ -2,6 +2,7 @@
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
 mod hostile;
+mod losses;
 mod pages;
 mod trace;
 mod verdicts;
@@ -77,6 +78,8 @@ fn origin(host: u32) -> Origin {
         clock,
         run: format!("run of {host}"),
         segment: 0,
+        lost: 0,
+        event_lost: 0,
         max_connections: 1_000,
         reset_reasons: ResetReasons::default(),
     }

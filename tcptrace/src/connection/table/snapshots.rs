@@ -6,6 +6,7 @@ use crate::{
     connection::{
         kernel_age,
         lifetime::Role,
+        losses::Losses,
         row::{Connection, TCP},
         since::Since,
         state::{ConnectionState, PendingEnd},
@@ -157,6 +158,16 @@ impl Table {
     /// Notes which namespaces a snapshot has read.
     pub(crate) fn note_covered(&mut self, covered: &HashSet<u32>) {
         self.covered = Some(covered.clone());
+    }
+
+    /// Begins with a part of a run, before whose first event the kernel had counted so many losses.
+    pub(crate) const fn begin_after(&mut self, event_lost: u32) {
+        self.losses = Losses::after(event_lost);
+    }
+
+    /// What the latest event has as its count of losses.
+    pub(crate) const fn lost_by_latest_event(&self) -> u32 {
+        self.losses.counter()
     }
 
     /// Whether events were lost that no snapshot has made up for.

@@ -49,7 +49,7 @@ pub(crate) fn recorded(
         coverage.look_for(filter, &played.replay, has_selected, &run);
         all.push(Observed {
             scene,
-            lost: run_stats.lost,
+            lost: played.replay.lost_in_span(),
             limitations: Vec::new(),
             remarks,
             stacks: None,

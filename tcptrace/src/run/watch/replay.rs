@@ -10,7 +10,7 @@ use crate::{
     cli::WatchArgs,
     event::Nanos,
     options::{self, UsageError},
-    record::run_stats::RunStats,
+    record::replay::Replay,
     run::{Failure, confine},
     view::{Context, Share},
 };
@@ -48,10 +48,11 @@ fn invalid_speed(speed: f64) -> UsageError {
 }
 
 /// What a frame shows of the run itself.
-fn context(run_stats: &RunStats, limitations: &[String], now: Nanos) -> Context {
+fn context(replay: &Replay, limitations: &[String], now: Nanos) -> Context {
+    let run_stats = &replay.run_stats;
     Context {
         watched: now.since(run_stats.began),
-        lost: run_stats.lost,
+        lost: replay.lost_in_span(),
         audit: None,
         scans: run_stats.scans,
         share: Share::default(),

@@ -41,7 +41,7 @@ pub(super) fn print(
         let mut has_selected = false;
         let mut show = |replay: &mut Replay, now: Nanos, skipped: Option<Nanos>| {
             thread::sleep(pause);
-            let context = context(&replay.run_stats, &limitations, now);
+            let context = context(replay, &limitations, now);
             replay.finish_batch();
             let picture =
                 view::build(&replay.engine, now, context, filter, args.sort).with_left_over_merged(args.sort);

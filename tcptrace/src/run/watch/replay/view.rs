@@ -168,7 +168,7 @@ impl ReplayView<'_> {
     fn show(&mut self, stage: &mut Stage, now: Nanos, is_end: bool) -> Next {
         let Stage { replay, gather, .. } = stage;
         let run_stats = &replay.run_stats;
-        let context = context(run_stats, &stage.limitations, now);
+        let context = context(replay, &stage.limitations, now);
         let app = &mut self.screen.app;
         app.content.anchor = run_stats.anchor(now);
         app.content.play = Some(Play {
