@@ -1,6 +1,6 @@
 //! `tcptrace export`: recordings as a table for other tools.
 
-use super::{Failure, confine, ignore_broken_pipe, recordings};
+use super::{Failure, confine, ignore_broken_pipe, messages, recordings};
 use crate::{
     cli::{ExportArgs, ExportFormat},
     options,
@@ -11,6 +11,7 @@ use crate::{
         json, parquet,
         sink::{Sink, SinkError},
     },
+    plural::{counted, was},
 };
 use ::parquet::errors::ParquetError;
 use std::{io, ops::ControlFlow};
@@ -47,7 +48,17 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
         let _went_on = played.replay.engine.table.iter().try_for_each(|connection| {
             each(&ExportRow::of_open(&host, connection, &played.replay, played.end))
         });
-        recordings::print_remarks(&played.remarks(&run));
+        recordings::print_remarks(&played.remarks_and_gaps(&run));
+        let lost = played.replay.lost_in_span();
+        if lost > 0 {
+            messages::tell(format_args!(
+                "{}: {} {} lost in the kernel",
+                run.name(),
+                counted(lost, "record"),
+                was(lost)
+            ));
+        }
+        recordings::print_unseen(&run.origin.unseen());
         coverage.look_for(&filter, &played.replay, has_selected, &run);
     }
     coverage.begin()?;

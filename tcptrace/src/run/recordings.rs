@@ -9,12 +9,14 @@ use crate::{
         recording::{Moment, Span},
     },
     output::json::rfc3339,
+    plural::counted,
     record::{
         entry::{Entry, Item},
         replay::Replay,
         run_stats::{Ending, RunStats},
         runs::{self, Run},
     },
+    unseen::Unseen,
 };
 use std::{ops::ControlFlow, path::PathBuf};
 
@@ -202,6 +204,11 @@ impl Played {
     pub(crate) fn remarks(&self, run: &Run) -> Vec<String> {
         remarks(run, &self.replay, self.is_to_end)
     }
+
+    /// The same, and the gaps of the span: for results that have no field for them.
+    pub(crate) fn remarks_and_gaps(&self, run: &Run) -> Vec<String> {
+        remarks_and_gaps(run, &self.replay, self.is_to_end)
+    }
 }
 
 /// What of a run was not read, or is not in it: a sentence each, for messages and for the result. Every command that
@@ -216,6 +223,20 @@ pub(crate) fn remarks(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String
     list
 }
 
+/// The same, and the gaps of the span.
+pub(crate) fn remarks_and_gaps(run: &Run, replay: &Replay, is_to_end: bool) -> Vec<String> {
+    let mut list = remarks(run, replay, is_to_end);
+    let gaps = replay.run_stats.gaps - replay.beginning.gaps;
+    if gaps > 0 {
+        list.push(format!(
+            "the recording has {}; entries known to be missing: {}",
+            counted(gaps, "gap"),
+            replay.run_stats.missing - replay.beginning.missing
+        ));
+    }
+    list
+}
+
 /// The failure of a file that cannot be read further.
 pub(crate) fn unreadable((path, error): (PathBuf, std::io::Error)) -> Failure {
     Failure::Other(anyhow::Error::new(error).context(runs::named(&path)))
@@ -225,6 +246,13 @@ pub(crate) fn unreadable((path, error): (PathBuf, std::io::Error)) -> Failure {
 pub(crate) fn print_remarks(remarks: &[String]) {
     for remark in remarks {
         messages::tell(format_args!("not read: {remark}"));
+    }
+}
+
+/// Reports on standard error what the recorder could not see.
+pub(crate) fn print_unseen(unseen: &[Unseen]) {
+    for Unseen { text, .. } in unseen {
+        messages::tell(format_args!("not seen: {text}"));
     }
 }
 

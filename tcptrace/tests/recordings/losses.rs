@@ -1,6 +1,6 @@
 //! What went missing of a run, and which part of it: the file that it is asked of, and no other.
 
-use crate::*;
+use crate::{pages::lossy, *};
 use serde_json::Value;
 
 /// The last line of what a command prints as JSON.
@@ -53,4 +53,52 @@ fn losses_before_a_file_of_a_run_are_not_its_own() {
         assert_eq!(ended[1..], [true, true]);
         assert_eq!(**open, is_exact);
     }
+}
+
+#[test]
+fn every_command_that_reads_recordings_reports_gaps_and_losses() {
+    const GAP: &str = "the recording has 1 gap; entries known to be missing: 3";
+    let folder = Folder::new();
+    let file = lossy(&folder);
+    for command in ["trace", "doctor", "leaks"] {
+        let remarks = summary(&[command, "--json"], &file)["remarks"].clone();
+        assert_eq!(remarks, serde_json::json!([GAP]), "{command}");
+    }
+    let error = |arguments: &[&str]| text(&bounded(arguments, std::slice::from_ref(&file)).stderr);
+    assert!(error(&["watch", "-b", "--speed", "0", "--delay", "10"]).contains(GAP));
+    let export = ["export", "--format", "csv"];
+    let exported = error(&export);
+    assert!(exported.contains(GAP), "{exported}");
+    assert!(
+        exported.contains("lossy.arrows: 7 records were lost in the kernel"),
+        "{exported}"
+    );
+    assert!(!exported.contains("not seen"), "{exported}");
+    let later = error(&[&export[..], &["--from", "+5s"]].concat());
+    assert!(!later.contains("gap") && !later.contains("lost"), "{later}");
+    // Those with a field for gaps have no second word of them.
+    assert_eq!(
+        summary(&["report", "--json"], &file)["remarks"],
+        serde_json::json!([])
+    );
+    assert_eq!(
+        summary(&["hist", "--json"], &file)["runs"][0]["remarks"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn export_reports_what_the_recorder_could_not_see() {
+    let folder = Folder::new();
+    let blind = folder.file("blind.arrows");
+    let origin = Origin {
+        limitations: vec!["sockets of another namespace".to_owned()],
+        ..origin(3)
+    };
+    record_by(Path::new(&blind), 3, &origin, 60, &[]);
+    let error = text(&bounded(&["export", "--format", "csv"], &[blind]).stderr);
+    assert!(
+        error.contains("not seen: sockets of another namespace\n"),
+        "{error}"
+    );
 }

@@ -72,7 +72,7 @@ fn a_page_of_several_hosts_has_a_section_for_each() {
 }
 
 /// A recording at whose beginning 7 records and a gap of 3 entries are missing.
-fn lossy(folder: &Folder) -> String {
+pub(crate) fn lossy(folder: &Folder) -> String {
     let file = folder.file("lossy.arrows");
     let time = Nanos(BEGAN);
     let lost = Entry::Lost { time, total: 7 };

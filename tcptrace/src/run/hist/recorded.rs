@@ -67,9 +67,7 @@ impl ReplayedRun {
             counted(*gaps, "gap"),
         ));
         recordings::print_remarks(&self.remarks);
-        for Unseen { text, .. } in &self.unseen {
-            messages::tell(format_args!("not seen: {text}"));
-        }
+        recordings::print_unseen(&self.unseen);
     }
 }
 

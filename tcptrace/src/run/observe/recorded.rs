@@ -6,7 +6,6 @@ use crate::{
     filter::Filter,
     findings::{gather, history::History, scene::Scene},
     options::recording::Span,
-    plural::counted,
     record::{replay::Replay, runs::Run},
     run::{
         Failure, confine,
@@ -36,22 +35,13 @@ pub(crate) fn recorded(
             continue;
         };
         let scene = scene(&run, &played, history, filter, older_than);
-        let run_stats = &played.replay.run_stats;
-        let mut remarks = played.remarks(&run);
-        if run_stats.gaps > 0 {
-            remarks.push(format!(
-                "the recording has {}; entries known to be missing: {}",
-                counted(run_stats.gaps, "gap"),
-                run_stats.missing
-            ));
-        }
         let has_selected = scene.asked_for().next().is_some();
         coverage.look_for(filter, &played.replay, has_selected, &run);
         all.push(Observed {
             scene,
             lost: played.replay.lost_in_span(),
             limitations: Vec::new(),
-            remarks,
+            remarks: played.remarks_and_gaps(&run),
             stacks: None,
         });
     }

@@ -93,7 +93,7 @@ pub(super) fn run(
             watched_ns: played.end.since(played.replay.beginning.time).0,
             printed: count,
             lost: played.replay.lost_in_span(),
-            remarks: played.remarks(&run),
+            remarks: played.remarks_and_gaps(&run),
             dwells: Dwells::by_state(&std::mem::take(&mut listing.stats)),
         };
         let states = &filter.states;

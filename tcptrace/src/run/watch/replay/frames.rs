@@ -89,7 +89,7 @@ pub(super) fn print(
             is_over = show(&mut replay, end, None).is_break();
         }
         played.map_err(recordings::unreadable)?;
-        recordings::print_remarks(&recordings::remarks(&run, &replay, is_to_end));
+        recordings::print_remarks(&recordings::remarks_and_gaps(&run, &replay, is_to_end));
         result?;
         // Where the frames were broken off, more might have come.
         coverage.look_for(filter, &replay, has_selected || !is_to_end, &run);

@@ -148,7 +148,7 @@ impl ReplayView<'_> {
         } = &mut stage;
         replay.end();
         gather.count(&mut replay.engine);
-        limitations.extend(recordings::remarks(&run, replay, true));
+        limitations.extend(recordings::remarks_and_gaps(&run, replay, true));
         let end = stage.replay.run_stats.latest;
         loop {
             match self.show(&mut stage, end, true) {
