@@ -105,7 +105,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The files that it reads, if it is a command that does, and the endings of their names.
+    /// The files that it reads, if it is a command that does, and the endings of their names: of a directory, it reads
+    /// those with the first that any has.
     pub(crate) const fn files(&mut self) -> Option<(&mut Vec<PathBuf>, &'static [&'static str])> {
         match self {
             Self::Watch(args) => Some((&mut args.files, &["arrows"])),
@@ -291,7 +292,8 @@ const LIVE_ONLY: [&str; 6] = [
 /// `hist`
 #[derive(Debug, Args)]
 pub(crate) struct HistArgs {
-    /// Read these recordings and .hlog files, or all in these directories, of one or several hosts, instead of tracing
+    /// Read these recordings and .hlog files, of one or several hosts, instead of tracing; of a directory, its recordings
+    /// or, if it has none, its .hlog files
     #[arg(value_name = "FILE", conflicts_with_all = LIVE_ONLY)]
     pub(crate) files: Vec<PathBuf>,
     /// Stop after this time

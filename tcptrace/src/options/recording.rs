@@ -85,8 +85,8 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
     }
 }
 
-/// Replaces each directory by the files in it with one of these endings, in the order of their names. Fails if there are
-/// none, or it cannot be read.
+/// Replaces each directory by the files in it with the first of these endings that any has, in the order of their names.
+/// Fails if there are none, or it cannot be read.
 pub(crate) fn open_directories(files: &mut Vec<PathBuf>, endings: &[&str]) -> Result<(), UsageError> {
     for path in std::mem::take(files) {
         if path.is_dir() {
@@ -95,10 +95,11 @@ pub(crate) fn open_directories(files: &mut Vec<PathBuf>, endings: &[&str]) -> Re
             let mut found: Vec<PathBuf> = fs::read_dir(&path)
                 .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>())
                 .map_err(|error| wrong("FILE", format!("{name}: {error}"), remedy.clone()))?;
-            found.retain(|path| {
-                path.extension()
-                    .is_some_and(|end| endings.iter().any(|ending| end == *ending))
-            });
+            let has = |path: &PathBuf, ending: &str| path.extension().is_some_and(|end| end == ending);
+            let ending = endings
+                .iter()
+                .find(|ending| found.iter().any(|path| has(path, ending)));
+            found.retain(|path| ending.is_some_and(|ending| has(path, ending)));
             found.sort();
             if found.is_empty() {
                 return Err(wrong("FILE", format!("{name} has no recording"), remedy));
@@ -288,8 +289,14 @@ mod tests {
         }
         files.push(at("notes.txt"));
         open_directories(&mut files, &endings).unwrap();
-        let expected = ["a.arrows", "b.arrows", "c.hlog", "notes.txt"].map(at);
-        assert_eq!(files, expected);
+        assert_eq!(files, ["a.arrows", "b.arrows", "notes.txt"].map(at));
+        // A log beside recordings is of their run.
+        for name in ["b.arrows", "a.arrows"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+        let mut files = vec![folder.path().to_owned()];
+        open_directories(&mut files, &endings).unwrap();
+        assert_eq!(files, [at("c.hlog")]);
     }
 
     #[test]

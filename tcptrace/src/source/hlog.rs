@@ -4,6 +4,7 @@
 mod interval;
 
 use crate::{
+    event::Nanos,
     printable::printable,
     stats::{
         bins::Bins,
@@ -203,6 +204,12 @@ pub(crate) fn merge(dumps: &[Dump], by: By) -> Report {
 }
 
 impl Dump {
+    /// Wall-clock times of its start and its end, if it has that of the start.
+    pub(crate) fn span(&self) -> Option<(Nanos, Nanos)> {
+        let start = Nanos::from_millis(self.started_ms?);
+        Some((start, start.plus(Nanos::from_millis(self.length_ms))))
+    }
+
     fn note(&mut self, line: usize, problem: String) {
         self.damaged_lines += 1;
         if self.damage.len() < MOST_DAMAGE {

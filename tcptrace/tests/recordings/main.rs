@@ -1,6 +1,7 @@
 //! Recordings of two hosts, read together by the command: every row names its host, and processes are selected
 //! by where they ran, though nothing of this machine knows them. Needs no privileges.
 
+mod files;
 mod hostile;
 mod losses;
 mod pages;

@@ -76,6 +76,7 @@ pub(super) fn run(args: &HistArgs, wanted: &HistOptions, ports: Services) -> Res
         }
     }
     coverage.begin()?;
+    refuse_overlap(&logs, &dumps, &gathered)?;
     let is_all_seen = gathered
         .iter()
         .all(|one| one.unseen.is_empty() && one.remarks.is_empty());
@@ -98,6 +99,33 @@ fn several_have_no_intervals() -> UsageError {
         "intervals need exactly one input, a recording",
         "give one recording, or omit --interval",
     )
+}
+
+/// Refuses a log and a recording of the same host and time, whose connections would be counted twice.
+fn refuse_overlap(logs: &[PathBuf], dumps: &[Dump], runs: &[ReplayedRun]) -> Result<(), UsageError> {
+    for (path, dump) in logs.iter().zip(dumps) {
+        let Some((start, end)) = dump.span() else { continue };
+        let is_of = |host: &str| {
+            let mut groups = dump.report.groups.iter();
+            groups.any(|group| group.host.as_deref() == Some(host))
+        };
+        let is_same = |run: &&ReplayedRun| {
+            let from = Nanos(run.start_wall_ns);
+            is_of(&run.host) && from < end && start < from.plus(run.watched_ns)
+        };
+        if let Some(run) = runs.iter().find(is_same) {
+            return Err(options::wrong(
+                "FILE",
+                format!(
+                    "{} and a recording have the same time of {}: its connections would be counted twice",
+                    runs::named(path),
+                    run.host
+                ),
+                "give the recording or the log",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Logs, and recordings: those that are not text, and empty files, of which the latter's reader says that they are.
@@ -247,10 +275,7 @@ impl Print<'_> {
         if self.wanted.interval.is_some() {
             return closing;
         }
-        let of_dumps = self.dumps.iter().filter_map(|dump| {
-            let start = Nanos::from_millis(dump.started_ms?);
-            Some((start, start.plus(Nanos::from_millis(dump.length_ms))))
-        });
+        let of_dumps = self.dumps.iter().filter_map(Dump::span);
         let of_runs = self.gathered.iter().map(|one| {
             let start = Nanos(one.start_wall_ns);
             (start, start.plus(one.watched_ns))
