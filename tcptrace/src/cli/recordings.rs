@@ -19,7 +19,7 @@ pub(crate) struct RecordArgs {
     /// Interval of flushes to disk: the most that a crash can lose
     #[arg(long, default_value = "1", value_name = "TIME", value_parser = quantity::time)]
     pub(crate) sync: Duration,
-    /// Start a new file after this size or time: 100M, 2G, 30s, 10m, 1h
+    /// Start a new file after this size, at least 1M, or time: 100M, 2G, 30s, 10m, 1h
     #[arg(long, value_name = "SIZE|TIME")]
     pub(crate) rotate: Option<String>,
     /// Keep this many files; delete older ones, including those of earlier runs

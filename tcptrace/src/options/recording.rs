@@ -20,10 +20,13 @@ use std::{fs, io, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
 /// A ring of the flight recorder has this many complete files in addition to the current one.
 pub(crate) const RING_FILES: u32 = 4;
 
+/// Each file begins with a snapshot: the smallest size at which another may be begun, bytes.
+const LEAST_ROTATED: u64 = 1 << 20;
+
 /// When another file is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotation {
-    /// At this size, bytes.
+    /// At this size, bytes, [`LEAST_ROTATED`] or more.
     Size(u64),
     Time(Duration),
 }
@@ -80,7 +83,12 @@ fn rotation(text: &str) -> Result<Rotation, UsageError> {
         return Ok(Rotation::Time(time));
     }
     match quantity::size(text) {
-        Ok(bytes @ 1..) => Ok(Rotation::Size(bytes)),
+        Ok(bytes @ LEAST_ROTATED..) => Ok(Rotation::Size(bytes)),
+        Ok(1..) => Err(wrong(
+            "--rotate",
+            format!("{text} may be less than the snapshot with which each file begins"),
+            "give 1M or more, or a time such as 10m",
+        )),
         Ok(0) | Err(_) => Err(explain()),
     }
 }
@@ -274,6 +282,11 @@ mod tests {
         assert_eq!(rotation("10m"), Ok(Rotation::Time(Duration::from_mins(10))));
         for text in ["", "M", "0M", "10", "10x", "-1s", "é", "99999999999999G"] {
             assert!(rotation(text).is_err(), "{text}");
+        }
+        assert_eq!(rotation("1024K"), Ok(Rotation::Size(1 << 20)));
+        for text in ["1K", "1023K"] {
+            let error = rotation(text).unwrap_err().to_string();
+            assert!(error.contains("give 1M or more"), "{error}");
         }
     }
 

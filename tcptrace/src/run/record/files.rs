@@ -15,11 +15,16 @@ use std::{
     fs::{self, TryLockError},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tokio::time::Instant;
 
 /// Digits of a number in a name, at least.
 const DIGITS: usize = 6;
+
+/// A file is written for at least this long before another is begun because of its size: the snapshot with which each
+/// begins may be larger than that.
+const LEAST_TIME: Duration = Duration::from_secs(10);
 
 /// No run gets here; a file with a larger number is nobody's but its user's.
 const MOST_FILES: u64 = 1_000_000_000_000;
@@ -185,7 +190,7 @@ impl Files {
     /// Whether another file is due at this size of the current one.
     pub(super) fn is_full(&self, bytes: u64) -> bool {
         match self.policy.rotation {
-            Some(Rotation::Size(most)) => bytes >= most,
+            Some(Rotation::Size(most)) => bytes >= most && self.current_since.elapsed() >= LEAST_TIME,
             Some(Rotation::Time(span)) => self.current_since.elapsed() >= span,
             None => false,
         }

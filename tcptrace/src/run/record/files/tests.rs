@@ -6,10 +6,7 @@ use crate::{
     options::recording,
 };
 use clap::Parser as _;
-use std::{
-    fs::File,
-    time::{Duration, SystemTime},
-};
+use std::{fs::File, time::SystemTime};
 use tempfile::TempDir;
 
 const RECORDING: &[u8] = b"\xff\xff\xff\xff\x78\x03\x00\x00schema";
@@ -193,4 +190,16 @@ fn histograms_of_a_run_are_written_over_nothing_that_was_there_before_it() {
     let run = files(&folder.path().join("web.arrows"), &[]);
     fs::write(folder.path().join("web.hlog"), "somebody's").unwrap();
     assert_eq!(run.histograms(), folder.path().join("web.2.hlog"));
+}
+
+#[test]
+fn files_follow_each_other_by_size_at_most_every_ten_seconds() {
+    let folder = folder();
+    let mut run = files(&folder.path().join("web.arrows"), &["--rotate", "1M"]);
+    run.begin();
+    assert!(!run.is_full(2 << 20));
+    run.current_since -= LEAST_TIME;
+    assert!(run.is_full(1 << 20) && !run.is_full((1 << 20) - 1));
+    run.begin();
+    assert!(!run.is_full(2 << 20));
 }
