@@ -99,7 +99,7 @@ pub struct Reader {
     pub unknown: u64,
     /// Whether the end of the stream was found.
     pub is_whole: bool,
-    /// `None` after [`Self::visit`].
+    /// `None` after [`Self::close`] and [`Self::visit`].
     pub(super) source: Option<Source>,
 }
 
@@ -135,6 +135,19 @@ impl Reader {
             is_whole: false,
             source: Some(Source::new(input, Decoder::new(&schema)?)),
         })
+    }
+
+    /// Closes the file until [`Self::reopen`].
+    pub(crate) fn close(&mut self) {
+        self.source = None;
+    }
+
+    /// Opens the file anew if it was closed. Fails if it gives nothing any more.
+    pub(crate) fn reopen(&mut self, path: &Path) -> Result<(), ReadError> {
+        if self.source.is_none() {
+            *self = Self::open(path)?;
+        }
+        Ok(())
     }
 
     /// Hands over every entry until `each` breaks off, while another thread decodes the ones after it. Where bytes are

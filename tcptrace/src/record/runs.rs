@@ -18,22 +18,27 @@ pub(crate) struct Run {
     /// Where its first file comes from.
     pub(crate) origin: Origin,
     files: Vec<(PathBuf, Reader)>,
-    /// What is missing before the first file.
+    /// What of it was not given, or could not be opened.
     remarks: Vec<String>,
 }
 
-/// Opens files and combines those of each run. Unreadable ones are returned separately, with the reason.
+/// Opens files and combines those of each run. Unreadable ones are remarks of the first run, and returned with the
+/// reason. Regular files are open only while they are played: there may be more than a process may open, and the
+/// beginning of each takes memory.
 pub(crate) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
     let mut runs: Vec<Run> = Vec::new();
     let mut failures = Vec::new();
     for path in paths {
-        let reader = match Reader::open(path) {
+        let mut reader = match Reader::open(path) {
             Ok(reader) => reader,
             Err(error) => {
                 failures.push((path.clone(), error));
                 continue;
             }
         };
+        if path.is_file() {
+            reader.close();
+        }
         match runs.iter_mut().find(|run| run.origin.run == reader.origin.run) {
             Some(run) => run.files.push((path.clone(), reader)),
             None => runs.push(Run {
@@ -50,6 +55,11 @@ pub(crate) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<(PathBuf, ReadError)>) {
         let key = |run: &Run| (run.origin.host.clone(), run.origin.clock.wall_ns);
         key(a).cmp(&key(b))
     });
+    if let Some(run) = runs.first_mut() {
+        let failures = failures.iter();
+        run.remarks
+            .extend(failures.map(|(path, error)| unread(path, error)));
+    }
     (runs, failures)
 }
 
@@ -73,7 +83,7 @@ impl Run {
     }
 
     /// Hands over every entry of every file until `each` breaks off. From one file to the next comes the clock's new
-    /// reading, and a gap where a file between the two was not given.
+    /// reading, and a gap where a file between the two was not given, or cannot be opened any more.
     pub(crate) fn play(
         &mut self,
         each: &mut impl FnMut(Item<'_>) -> ControlFlow<()>,
@@ -81,6 +91,11 @@ impl Run {
         let mut next = None;
         for (path, reader) in &mut self.files {
             let Origin { segment, clock, .. } = reader.origin;
+            if let Err(error) = reader.reopen(path) {
+                self.remarks.push(unread(path, &error));
+                next.get_or_insert(segment);
+                continue;
+            }
             if next.is_some() && each(Item::Entry(&Entry::Clock(clock))).is_break() {
                 return Ok(());
             }
@@ -149,6 +164,12 @@ impl Run {
 /// A file's name, safe to print.
 pub(crate) fn named(path: &Path) -> String {
     printable(path.as_os_str().as_bytes()).into_owned()
+}
+
+/// That a file gives nothing, and why, in one line.
+fn unread(path: &Path, error: &ReadError) -> String {
+    let text = error.to_string();
+    format!("{}: {}", named(path), text.lines().next().unwrap_or_default())
 }
 
 fn missing_parts(from: u64, to: u64) -> String {

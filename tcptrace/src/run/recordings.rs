@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{ops::ControlFlow, path::PathBuf};
 
-/// Opens the files; those that give nothing are named on standard error.
+/// Opens the files; those that give nothing are remarks of the first run.
 pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
     let (runs, failures) = runs::open(paths);
     if runs.is_empty() {
@@ -29,9 +29,6 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
             .map(|(path, error)| format!("{}: {error}", runs::named(path)))
             .collect();
         return Err(Failure::Other(anyhow::anyhow!("{}", reasons.join("\n"))));
-    }
-    for (path, error) in failures {
-        messages::tell(format_args!("not read: {}: {error}", runs::named(&path)));
     }
     Ok(runs)
 }
@@ -332,8 +329,13 @@ pub(crate) fn play_from(
         {
             return Err(Failure::Usage(options::recording::nothing_between()));
         }
-        outside(span, &replay.run_stats, has_begun, is_to_end)
-            .map(|words| Nothing::Outside(format!("{}: {words}", run.name())))
+        outside(span, &replay.run_stats, has_begun, is_to_end).map(|words| {
+            let why = run
+                .remarks()
+                .into_iter()
+                .map(|remark| format!("; not read: {remark}"));
+            Nothing::Outside(format!("{}: {words}{}", run.name(), why.collect::<String>()))
+        })
     };
     let end = end.unwrap_or(replay.run_stats.latest);
     if !has_begun {
