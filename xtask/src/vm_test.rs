@@ -22,8 +22,8 @@ use std::{
 };
 use table::{Row, Verdict};
 
-/// The test programs that this machine and each guest run. The flood needs the speed of a machine that is not emulated.
-const TESTS: [&str; 7] = [
+/// The test programs that a guest runs. The flood needs the speed of a machine that is not emulated.
+const TESTS: [&str; 8] = [
     "transitions",
     "scripted",
     "silent_hooks",
@@ -31,10 +31,8 @@ const TESTS: [&str; 7] = [
     "owners",
     "ends",
     "network",
+    "serve",
 ];
-
-/// The one that only guests run: on this machine, `cargo xtask test` takes minutes for it.
-const SERVE: &str = "serve";
 
 /// The program that takes snapshots in a guest during a flood of connections.
 const FLOOD: &str = "kernel_log";
@@ -110,8 +108,6 @@ pub(crate) struct Programs {
     driver: PathBuf,
     /// The programs that the driver runs.
     tests: Vec<PathBuf>,
-    /// The one that it runs in guests, too.
-    serve: PathBuf,
     flood: PathBuf,
 }
 
@@ -128,13 +124,12 @@ impl Programs {
             tracer: find(TRACER)?,
             driver: find(DRIVER)?,
             tests: TESTS.iter().map(|name| find(name)).collect::<Result<_>>()?,
-            serve: find(SERVE)?,
             flood: find(FLOOD)?,
         })
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Path> {
-        [&self.tracer, &self.driver, &self.serve, &self.flood]
+        [&self.tracer, &self.driver, &self.flood]
             .into_iter()
             .chain(&self.tests)
             .map(PathBuf::as_path)
@@ -161,12 +156,7 @@ fn static_executables(root: &Path) -> Result<Vec<(String, PathBuf)>> {
             .args(["build", "--quiet", "--target", &host_target()?])
             .args(["--package", "tcptrace", "--package", "tcptrace-tests"])
             .args(["--bin", TRACER, "--bin", DRIVER])
-            .args(
-                TESTS
-                    .iter()
-                    .chain([&SERVE, &FLOOD])
-                    .flat_map(|test| ["--test", test]),
-            )
+            .args(TESTS.iter().chain([&FLOOD]).flat_map(|test| ["--test", test]))
             .arg("--message-format=json-render-diagnostics"),
     )?;
     let messages = messages

@@ -75,11 +75,8 @@ fn copy_dynamic(program: &Path, root: &Path) -> Result<()> {
 
 fn init(programs: &Programs, task: Task) -> Result<String> {
     let (flag, tests) = match task {
-        Task::Compare => (
-            "--alone",
-            programs.tests.iter().chain([&programs.serve]).collect(),
-        ),
-        Task::Flood => ("--untraced", vec![&programs.flood]),
+        Task::Compare => ("--alone", programs.tests.as_slice()),
+        Task::Flood => ("--untraced", std::slice::from_ref(&programs.flood)),
     };
     let mut command = format!("/bin/{} {flag}", name(&programs.driver)?);
     for test in tests {
