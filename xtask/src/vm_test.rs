@@ -23,7 +23,7 @@ use std::{
 use table::{Row, Verdict};
 
 /// The test programs that a guest runs. The flood needs the speed of a machine that is not emulated.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 7] = [
     "transitions",
     "scripted",
     "silent_hooks",
@@ -31,7 +31,6 @@ const TESTS: [&str; 8] = [
     "owners",
     "ends",
     "network",
-    "serve",
 ];
 
 /// The program that takes snapshots in a guest during a flood of connections.

@@ -22,7 +22,6 @@ fn main() -> ExitCode {
         LiveTest::new(name, &all, move || Netns::run(body))
     };
     let live = |name: &str, body: fn(Netns)| with(name, &[], body);
-    let at_speed = |name: &str, body: fn(Netns)| with(name, &[Requirement::Speed], body);
     let with_ss = |name: &str, body: fn(Netns)| with(name, &[Requirement::Ss], body);
     let with_prometheus = |name: &str, body: fn(Netns)| with(name, &[Requirement::Prometheus], body);
     let with_prometheus_and_python =
@@ -34,13 +33,12 @@ fn main() -> ExitCode {
     let tests = by_name! {
         live =>
             numbers::counters_are_those_of_the_connections,
+            numbers::series_stay_within_the_budget_while_processes_come_and_go,
             clients::every_path_and_form_is_answered,
             clients::hostile_clients_keep_nobody_out,
+            clients::scrapes_during_a_flood_lose_nothing,
             refusals::what_cannot_be_served_is_refused,
             refusals::without_privileges_it_says_which_are_missing;
-        at_speed =>
-            numbers::series_stay_within_the_budget_while_processes_come_and_go,
-            clients::scrapes_during_a_flood_lose_nothing;
         with_ss =>
             numbers::sockets_are_those_of_ss_at_a_quiet_moment;
         with_prometheus_and_python =>
