@@ -56,14 +56,19 @@ pub fn local_end(socket: &Socket) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("not an internet socket"))
 }
 
-/// Sets an integer option of level `IPPROTO_TCP`.
-pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets an option of this level, a number.
+fn set_option(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
     // SAFETY: the kernel reads `length` bytes of a live number.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
+            level,
             option,
             std::ptr::from_ref(&value).cast(),
             length,
@@ -71,6 +76,11 @@ pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) 
     };
     Errno::result(result)?;
     Ok(())
+}
+
+/// Sets an integer option of level `IPPROTO_TCP`.
+pub fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, option, value)
 }
 
 /// Sets `TCP_RTO_MAX_MS`, the longest retransmission timeout of the socket.
@@ -126,19 +136,7 @@ pub fn disconnect(socket: &Socket) -> io::Result<()> {
 /// # Errors
 /// If the kernel does not have it, or refuses the number.
 pub fn set_ip_option(socket: &Socket, option: libc::c_int, value: u32) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("a number is four bytes");
-    // SAFETY: the kernel reads `length` bytes of a live number.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            length,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    set_option(socket, libc::IPPROTO_IP, option, value.cast_signed())
 }
 
 /// Sets `IP_LOCAL_PORT_RANGE`, the ports that `connect` may choose for the socket; 0 is no limit.

@@ -20,7 +20,7 @@ const MAX_CALL_SITES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallSite {
     pub(crate) call: Call,
-    /// Leaked sockets.
+    /// Number of sockets it leaked: in CLOSE_WAIT past the threshold.
     pub(crate) leaked: usize,
     /// Sockets in CLOSE_WAIT younger than the threshold.
     pub(crate) younger: usize,

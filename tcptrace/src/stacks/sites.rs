@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 pub(crate) struct Site {
     /// Its index among the distinct stacks.
     pub(crate) stack: usize,
-    /// Leaked sockets.
+    /// Number of sockets it leaked: in CLOSE_WAIT past the threshold.
     pub(crate) leaked: usize,
     /// Sockets in CLOSE_WAIT younger than the threshold.
     pub(crate) younger: usize,
